@@ -1,0 +1,29 @@
+"""One progress bar for terminal and notebook alike, silent where nobody is looking."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def progress_bar(
+    iterable: Iterable[Any] | None = None,
+    *,
+    total: int | None = None,
+    desc: str,
+    unit: str = "it",
+    disable: bool | None = None,
+) -> Any:
+    """A `tqdm` bar with an estimate of the time left, removed when done.
+
+    `disable=None` shows it only where standard error is a terminal: a bar in a log file or in a committed notebook
+    is noise. `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
+    """
+    from tqdm import tqdm
+
+    wish = os.environ.get("CLASS_KIT_PROGRESS")
+    if disable is None:
+        disable = wish == "0" if wish in {"0", "1"} else not sys.stderr.isatty()
+    return tqdm(iterable, total=total, desc=desc, unit=unit, disable=disable, leave=False, dynamic_ncols=True)

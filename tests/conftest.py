@@ -1,0 +1,32 @@
+"""Fixtures shared by the suite: real data where it is at hand, and a cache that no test leaves behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("CLASS_KIT_PROGRESS", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data, laid out as the README's section on real data says."""
+    folder = os.environ.get("CLASS_KIT_DATA")
+    if not folder:
+        pytest.skip("CLASS_KIT_DATA is not set: tests on real data need a folder with chebi20/, mol2vec/, scibert/")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.skip(f"CLASS_KIT_DATA={folder} is not a folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chebi20_dir(data_dir: Path) -> Path:
+    """The folder with the published ChEBI-20 files."""
+    path = data_dir / "chebi20"
+    if not (path / "validation.txt").is_file():
+        pytest.skip(f"CLASS_KIT_DATA has no chebi20/validation.txt ({path})")
+    return path
