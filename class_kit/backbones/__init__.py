@@ -1,0 +1,62 @@
+"""Retrievers that a curriculum can be wrapped round, each returning named loss terms.
+
+A backbone knows nothing of schedules or intensities: it turns a batch of texts and molecules into vectors of one
+space and into losses by name. The training loop decides which pairs it sees and how much each term counts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from class_kit.backbones.base import Backbone
+
+    AnyBackbone = TypeVar("AnyBackbone", bound=type[Backbone])
+
+# name -> module, so that asking for the names imports neither torch nor a model
+_MODULES = {"dual_encoder": "class_kit.backbones.dual_encoder"}
+_REGISTERED: dict[str, type[Backbone]] = {}
+
+
+def register_backbone(name: str) -> Callable[[AnyBackbone], AnyBackbone]:
+    """Class decorator that makes a backbone available by name, to the command line and to studies alike.
+
+    Raises
+    ------
+    ValueError
+        If another backbone has the name already.
+    """
+
+    def register(cls: AnyBackbone) -> AnyBackbone:
+        taken = _REGISTERED.get(name)
+        if taken is not None and taken.__qualname__ != cls.__qualname__:
+            raise ValueError(f"a backbone named {name!r} is registered already ({taken.__module__}.{taken.__name__})")
+        _REGISTERED[name] = cls
+        return cls
+
+    return register
+
+
+def available_backbones() -> list[str]:
+    """Names that `create_backbone` and `class-kit train --backbone` take, the user's own registrations included."""
+    return sorted({*_MODULES, *_REGISTERED})
+
+
+def create_backbone(name: str, text_dim: int, molecule_dim: int, **options: Any) -> Backbone:
+    """Build a backbone by name for inputs of width `text_dim` and `molecule_dim`.
+
+    Raises
+    ------
+    ValueError
+        If no backbone has the name, or it does not take one of the options.
+    """
+    if name not in _REGISTERED and name in _MODULES:
+        importlib.import_module(_MODULES[name])
+    if name not in _REGISTERED:
+        raise ValueError(f"backbone {name!r} is unknown; available: {', '.join(available_backbones())}")
+    try:
+        return _REGISTERED[name](text_dim, molecule_dim, **options)
+    except TypeError as error:
+        raise ValueError(f"backbone {name!r} does not take the options {sorted(options)}: {error}") from error

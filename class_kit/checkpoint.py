@@ -1,0 +1,119 @@
+"""Checkpoints that are complete or absent, and that say what they belong to.
+
+One safetensors file holds every tensor of a training (weights, best weights so far, optimiser state, generator
+state) and, in its header, everything else as JSON. It is written under a temporary name and moved, so a crash or a
+full disk loses nothing already saved; a digest over the tensors tells damage from a sound file; an identity tells
+a foreign checkpoint from one's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from class_kit.errors import InputError
+from class_kit.files import atomic_write
+
+FORMAT = "class_kit checkpoint 1"
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], state: Mapping[str, Any], identity: str
+) -> None:
+    """Write tensors and JSON state to `path`, atomically.
+
+    Parameters
+    ----------
+    tensors : name to tensor
+        Moved to the CPU and made contiguous.
+    state : mapping
+        Anything JSON can hold; NaN is refused.
+    identity : str
+        What the checkpoint belongs to (a digest of the configuration and the inputs).
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    header = {
+        "format": FORMAT,
+        "identity": identity,
+        "state": json.dumps(state, sort_keys=True, allow_nan=False),
+        "digest": _digest(plain),
+    }
+    with atomic_write(path) as temporary:
+        save_file(plain, temporary, metadata=header)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], identity: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_checkpoint` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, no checkpoint of this kit, or belongs to another `identity`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged or no checkpoint ({error}); delete it and train again") from error
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of this kit (format {header.get('format')!r}, expected {FORMAT!r})")
+    if header.get("digest") != _digest(tensors):
+        raise InputError(f"{path}: its tensors do not match their digest; the file is damaged, delete it")
+    if identity is not None and header.get("identity") != identity:
+        raise InputError(f"{path}: belongs to a training with other settings or data; choose another folder")
+    try:
+        return tensors, json.loads(header["state"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: its header cannot be read ({error}); the file is damaged, delete it") from error
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split an optimiser's state into tensors by name and the plain rest (safetensors holds tensors only)."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for index, entry in optimizer.state_dict()["state"].items():
+        for name, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            elif value is not None:
+                plain[f"{index}/{name}"] = value
+    return tensors, plain
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Undo `flatten_optimizer`; the parameter groups stay as they were built."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, key = name.split("/", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    for name, value in plain.items():
+        index, key = name.split("/", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

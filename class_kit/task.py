@@ -1,0 +1,122 @@
+"""A task: pairs with their vectors and splits, ready for difficulty, training and evaluation.
+
+Pairs and encoders each work alone; this file only puts them side by side once, so that a notebook, the command line
+and a study speak of the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from class_kit.errors import InputError
+from class_kit.pairs import PairSet, load_molecules, load_pairs, pool_targets
+
+if TYPE_CHECKING:
+    from class_kit.pairs import MoleculeSet
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pairs, their vectors, and the pool of all molecules.
+
+    Attributes
+    ----------
+    pairs : PairSet of L pairs
+    t : (L, d_t) float32
+        Text vectors.
+    m : (L, d_m) float32
+        Molecule vectors.
+    molecules : MoleculeSet or PairSet
+        The pool "all": every molecule of the collection, those of other splits included.
+    pool : (P, d_m) float32
+        Vectors of that pool.
+    encoders : mapping
+        Names of the encoders, for records and titles.
+    """
+
+    pairs: PairSet
+    t: np.ndarray
+    m: np.ndarray
+    molecules: MoleculeSet | PairSet
+    pool: np.ndarray
+    encoders: dict[str, str]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split, `(L_split,)` int64, in file order; an error names the splits there are."""
+        found = np.flatnonzero(np.asarray(self.pairs.split) == split)
+        if not len(found):
+            raise InputError(f"split {split!r}: no such pairs; there are {', '.join(sorted(set(self.pairs.split)))}")
+        return found
+
+    @property
+    def evaluation_split(self) -> str:
+        """`test` where there is one, else the last of validation and train."""
+        for name in ("test", "validation", "train"):
+            if name in self.pairs.split:
+                return name
+        raise InputError("the pairs have none of the splits test, validation, train")
+
+    def targets(self, split: str) -> np.ndarray:
+        """Where the molecules of a split's pairs stand in the pool "all", `(L_split,)` int64."""
+        rows = self.rows(split)
+        if self.molecules is self.pairs:
+            return rows
+        return pool_targets(self.pairs.take(rows), self.molecules)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over pairs and vectors: what a stored result of this task belongs to."""
+        digest = hashlib.sha256(self.pairs.digest.encode())
+        for array in (self.t, self.m, self.pool):
+            digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def load_task(
+    pairs: str | os.PathLike[str] = "corpus",
+    *,
+    data: str | os.PathLike[str] | None = None,
+    extra: str | os.PathLike[str] | None = None,
+    swap: bool = False,
+    text_encoder: str = "minilm",
+    molecule_encoder: str = "mol2vec",
+    vectors: str = "corpus",
+    text: str | None = None,
+    smiles: str | None = None,
+    rejected_to: str | os.PathLike[str] | None = None,
+) -> Task:
+    """Load pairs, embed both sides (from the cache where possible) and gather the pool of all molecules.
+
+    Empty strings for `data`, `extra`, `text` and `smiles` mean "not given", so that notebook parameters stay plain.
+
+    Raises
+    ------
+    InputError
+        As `load_pairs`, `embed_text` and `embed_molecules`.
+    """
+    from class_kit.molecules import embed_molecules
+    from class_kit.text import embed_text
+
+    loaded = load_pairs(
+        pairs,
+        text=text or None,
+        smiles=smiles or None,
+        data=data or None,
+        extra=extra or None,
+        swap=swap,
+        rejected_to=rejected_to,
+    )
+    t = embed_text(loaded.text, encoder=text_encoder)
+    m = embed_molecules(loaded.smiles, encoder=molecule_encoder, vectors=vectors)
+    encoders = {"text": text_encoder, "molecules": molecule_encoder, "vectors": vectors}
+    if pairs != "chebi20":
+        return Task(loaded, t, m, loaded, m, encoders)
+    molecules = load_molecules("chebi20", data=data or None)
+    pool = embed_molecules(molecules.smiles, encoder=molecule_encoder, vectors=vectors)
+    return Task(loaded, t, m, molecules, pool, encoders)
