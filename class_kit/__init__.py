@@ -17,7 +17,6 @@ _HOME = {
     "PairSet": "pairs",
     "load_pairs": "pairs",
     "load_molecules": "pairs",
-    "fetch": "fetch",
     "embed_text": "text",
     "embed_molecules": "molecules",
     "mol2vec_coverage": "molecules",
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule
     from class_kit.difficulty import difficulty_order, sigma_for_quantile
     from class_kit.errors import InputError
-    from class_kit.fetch import fetch
     from class_kit.molecules import embed_molecules, mol2vec_coverage
     from class_kit.neighbours import neighbour_counts
     from class_kit.pairs import PairSet, load_molecules, load_pairs
@@ -58,7 +56,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'class_kit' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"class_kit.{_HOME[name]}"), name)
-    # `class_kit.fetch` is a module and a function: the function is the public name.
     globals()[name] = value
     return value
 
