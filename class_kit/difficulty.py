@@ -1,0 +1,91 @@
+"""From neighbour counts to an order, easiest first, and the choices that the order hides: ties and σ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from class_kit.nearest import top_similarities
+
+TIES = ("shuffle", "stable", "similarity")
+
+
+def difficulty_order(counts: Any, ties: str = "shuffle", seed: int = 0, similarity: Any = None) -> np.ndarray:
+    """Order the pairs from easy to hard: ascending neighbour counts.
+
+    With sentence encoders most pairs have no neighbour at σ = 0.99, so the tie rule decides most of the order: it is
+    an argument, not an accident of the sort.
+
+    Parameters
+    ----------
+    counts : (L,) counts or any difficulty, lower is easier; finite.
+    ties : "shuffle" (seeded), "stable" (file order) or "similarity" (lower `similarity` is easier, then file order).
+    similarity : (L,), needed by ties="similarity"; the mean of a pair's ten highest similarities serves well.
+
+    Returns (L,) int64, row numbers, easiest first. Raises ValueError or TypeError for what cannot be ordered.
+    """
+    values = check_vector(counts, "counts")
+    if ties not in TIES:
+        raise ValueError(f"ties is {ties!r}: one of {', '.join(TIES)} expected")
+    if ties == "stable":
+        return np.argsort(values, kind="stable").astype(np.int64)
+    if ties == "similarity":
+        if similarity is None:
+            raise ValueError("ties='similarity' needs similarity=, one number for each pair (see mean_top_similarity)")
+        second = check_vector(similarity, "similarity")
+        if len(second) != len(values):
+            raise ValueError(f"similarity has {len(second)} values for {len(values)} counts: one for each expected")
+        return np.lexsort((second, values)).astype(np.int64)
+    shuffled = np.random.default_rng(seed).permutation(len(values))
+    return shuffled[np.argsort(values[shuffled], kind="stable")].astype(np.int64)
+
+
+def tie_mass(counts: Any) -> float:
+    """Share of the pairs that the measure alone cannot place: those in its largest group of equal values.
+
+    At 0.95 the order is mostly the tie rule. A number in (0, 1].
+    """
+    values = check_vector(counts, "counts")
+    return float(np.unique(values, return_counts=True)[1].max() / len(values))
+
+
+def sigma_for_quantile(
+    t: Any, m: Any = None, q: float = 0.5, *, weight: float = 0.5, progress: bool | None = None
+) -> float:
+    """The σ at which a share `q` of the pairs has no neighbour.
+
+    A fixed σ means something else under every encoder; a share of lonely pairs does not. It is the quantile, without
+    interpolation, of the similarity of each pair to its nearest neighbour: ceil(q·L) pairs have no neighbour above it
+    (more where several share that similarity). 2e-12 is added so that rounding cannot turn the pair on the edge.
+
+    `q` in (0, 1]. Raises ValueError for q out of range and for a single pair.
+    """
+    if not isinstance(q, (int, float, np.floating)) or isinstance(q, bool) or not 0 < q <= 1:
+        raise ValueError(f"q is {q!r}: a share in (0, 1] expected")
+    nearest = top_similarities(t, m, 1, weight=weight, progress=progress)[1][:, 0]
+    rank = int(np.ceil(q * len(nearest) - 1e-9)) - 1
+    return float(min(np.sort(nearest)[max(rank, 0)] + 2e-12, 1.0))
+
+
+def mean_top_similarity(
+    t: Any, m: Any = None, k: int = 10, *, weight: float = 0.5, progress: bool | None = None
+) -> np.ndarray:
+    """Mean similarity of each pair to its `k` most similar others, (L,) float64; a tie rule that knows density.
+
+    With fewer than `k` other pairs, the mean over those there are. Raises ValueError for k < 1 or a single pair.
+    """
+    return top_similarities(t, m, k, weight=weight, progress=progress)[1].mean(axis=1)
+
+
+def check_vector(values: Any, name: str) -> np.ndarray:
+    """A non-empty vector of finite numbers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iufb":
+        raise TypeError(f"{name} has dtype {array.dtype}: numbers expected")
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} has shape {array.shape}: a vector with one value for each pair expected")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"{name}[{place}] is {array[place]}: finite numbers expected")
+    return array
