@@ -36,7 +36,31 @@ _HOME = {
     "retrieval_ranks": "retrieval",
     "retrieval_metrics": "retrieval",
 }
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = [
+    "CurriculumBatchSampler",
+    "EpochPlan",
+    "InputError",
+    "LinearSchedule",
+    "PairSet",
+    "Task",
+    "TrainingConfig",
+    "__version__",
+    "available_backbones",
+    "create_backbone",
+    "difficulty_order",
+    "embed_molecules",
+    "embed_text",
+    "load_molecules",
+    "load_pairs",
+    "load_task",
+    "mol2vec_coverage",
+    "neighbour_counts",
+    "register_backbone",
+    "retrieval_metrics",
+    "retrieval_ranks",
+    "sigma_for_quantile",
+    "train",
+]
 
 if TYPE_CHECKING:
     from class_kit.backbones import available_backbones, create_backbone, register_backbone

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,23 +24,14 @@ from torch import Tensor
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from class_kit.intensity import weigh_terms
 from class_kit.progress import progress_bar
+
+if TYPE_CHECKING:
+    from class_kit.curriculum import Plan
 
 OPTIMIZERS = ("adamw", "sgd")
 INTENSITY_TARGETS = ("loss", "lr")
-
-
-class Plan(Protocol):
-    """What the loop asks of a plan; `EpochPlan` and its step-matched control both answer."""
-
-    def batches(self, epoch: int, batch_size: int) -> Any:
-        """Index arrays of one epoch, in the order they are trained on."""
-
-    def intensity(self, epoch: int) -> Any:
-        """γ_k, or one γ_k per loss term."""
-
-    def steps_total(self, batch_size: int) -> int:
-        """Optimiser steps over all epochs."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,8 @@ class TrainingConfig:
 class TrainingResult:
     """A trained backbone (weights of its best epoch) and the record of how it got there.
 
-    `history` has one entry per epoch: epoch, rows, steps, intensity, loss, each term, each validation metric,
-    seconds (training alone). `samples` and `steps` are totals over all epochs.
+    `history` has one entry per epoch: epoch, rows, steps, loss, each term and its intensity (`intensity/<term>`), each
+    validation metric, seconds (training alone). `samples` and `steps` are totals over all epochs.
     """
 
     backbone: Backbone
@@ -126,8 +117,8 @@ def train(
 
     Parameters
     ----------
-    plan : EpochPlan or its like
-        Its row numbers index `text` and `molecules`.
+    plan : EpochPlan or StepMatchedPlan
+        Planned for as many epochs as the configuration. Its row numbers index `text` and `molecules`.
     text : (L, d_t) float
     molecules : (L, d_m) float
         Row i of both belongs to pair i.
@@ -156,6 +147,8 @@ def train(
         raise ValueError(
             f"text {text.shape} and molecules {molecules.shape}: expected two non-empty matrices of as many rows"
         )
+    if plan.epochs != config.epochs:
+        raise ValueError(f"the plan is for {plan.epochs} epochs, the configuration for {config.epochs}: expected equal")
     if checkpoint_every is not None and checkpoint_every < 1:
         raise ValueError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
     # Weights and dropout come from the configuration's seed, without disturbing the caller's generator.
@@ -213,13 +206,12 @@ class _Loop:
         return TrainingResult(self.backbone, self.history, self.best[0], self.step, self.samples, self.seconds)
 
     def _epoch(self, bar: Any) -> None:
-        intensity = self.plan.intensity(self.epoch)
         started = time.perf_counter()
         self.backbone.train()
         for position, rows in enumerate(self.plan.batches(self.epoch, self.config.batch_size)):
             if position < self.step_in_epoch:
                 continue
-            self._step(rows, intensity)
+            self._step(rows)
             self.step_in_epoch = position + 1
             bar.update(1)
             if self.checkpoint_every and self.step % self.checkpoint_every == 0:
@@ -227,9 +219,9 @@ class _Loop:
                 self.save()
                 started = time.perf_counter()
         self.epoch_seconds += time.perf_counter() - started
-        self._close_epoch(intensity)
+        self._close_epoch()
 
-    def _step(self, rows: np.ndarray, intensity: Any) -> None:
+    def _step(self, rows: np.ndarray) -> None:
         index = torch.as_tensor(rows, device=self.text.device)
         near = None
         if self.groups is not None:
@@ -237,8 +229,10 @@ class _Loop:
             near = label[:, None] == label[None, :]
         terms = self.backbone.losses(self.text[index], self.molecules[index], not_negative=near)
         on_loss = self.config.intensity_on == "loss"
-        loss = weigh_terms(terms, intensity if on_loss else 1.0)
-        rate = learning_rate(self.config, self.step, self.total) * (1.0 if on_loss else _single(intensity))
+        loss = weigh_terms(terms, self.plan.intensities(self.epoch, terms) if on_loss else 1.0)
+        rate = learning_rate(self.config, self.step, self.total)
+        if not on_loss:
+            rate *= self.plan.intensity(self.epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -253,7 +247,7 @@ class _Loop:
         self.samples += len(rows)
         self.epoch_rows += len(rows)
 
-    def _close_epoch(self, intensity: Any) -> None:
+    def _close_epoch(self) -> None:
         steps = max(1, self.step_in_epoch)
         terms = {name: total / steps for name, total in self.sums.items()}
         entry: dict[str, float] = {
@@ -264,8 +258,7 @@ class _Loop:
             **terms,
             "seconds": self.epoch_seconds,
         }
-        if not isinstance(intensity, Mapping):
-            entry["intensity"] = float(intensity)
+        entry |= {f"intensity/{name}": value for name, value in self.plan.intensities(self.epoch, terms).items()}
         score = float(self.epoch)
         if self.validate is not None:
             self.backbone.eval()
@@ -339,22 +332,6 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     return config.learning_rate * max(0.0, (total - step) / max(1, total - warm))
 
 
-def weigh_terms(terms: Mapping[str, Tensor], intensity: Any) -> Tensor:
-    """γ · Σ terms, or Σ γ_name · term where the intensity is given per term (a term not named counts fully).
-
-    Raises
-    ------
-    ValueError
-        If an intensity names a term that the backbone does not have.
-    """
-    if not isinstance(intensity, Mapping):
-        return torch.stack(list(terms.values())).sum() * float(intensity)
-    unknown = sorted(set(intensity) - set(terms))
-    if unknown:
-        raise ValueError(f"intensity for {', '.join(unknown)}: the backbone's terms are {', '.join(sorted(terms))}")
-    return torch.stack([term * float(intensity.get(name, 1.0)) for name, term in terms.items()]).sum()
-
-
 def encode(backbone: Backbone, side: str, inputs: np.ndarray, block: int = 4096) -> np.ndarray:
     """Vectors `(n, d)` float32 of texts (`side="text"`) or molecules (`side="molecules"`), in evaluation mode."""
     if side not in {"text", "molecules"}:
@@ -388,14 +365,8 @@ def _identity(
     for epoch in (1, config.epochs):
         for rows in plan.batches(epoch, config.batch_size):
             digest.update(np.ascontiguousarray(rows, np.int64).tobytes() + b"|")
-        digest.update(repr(plan.intensity(epoch)).encode())
+        digest.update(repr(plan.table(config.batch_size)).encode())
     return digest.hexdigest()
-
-
-def _single(intensity: Any) -> float:
-    if isinstance(intensity, Mapping):
-        raise ValueError("an intensity per loss term can scale the loss only; choose intensity_on='loss'")
-    return float(intensity)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
