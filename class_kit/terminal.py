@@ -1,0 +1,46 @@
+"""Text from files on its way to a terminal.
+
+A terminal obeys escape sequences wherever they come from, so anything that data can reach is made visible first.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Colour codes are written by IPython itself into every traceback; they are dropped rather than shown as noise.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def visible(text: object) -> str:
+    """Show control, format and surrogate characters as escapes, so that data can neither move nor colour the cursor.
+
+    Newlines and tabs stay. Right-to-left overrides and zero-width characters are escaped as well: they let a value
+    look like another one.
+
+    Parameters
+    ----------
+    text : object
+        Anything; its `str` is used.
+
+    Returns
+    -------
+    str
+        Printable text without ANSI sequences.
+    """
+    return "".join(map(_shown, _COLOUR.sub("", str(text))))
+
+
+def one_line(text: object, limit: int = 2000) -> str:
+    """`visible`, with line breaks escaped too and at most `limit` characters: for messages that promise one line."""
+    shown = visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def _shown(character: str) -> str:
+    if character in "\n\t":
+        return character
+    # Cc control, Cf format (bidirectional marks), Cs surrogate, Co private use, Zl/Zp line and paragraph separators
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
