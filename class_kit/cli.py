@@ -7,11 +7,13 @@ Each command's module adds its parser and names its handler; what is heavy is im
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from class_kit import __version__
@@ -20,7 +22,11 @@ from class_kit.terminal import one_line, visible
 
 # Modules with `add_parsers(subparsers)`; every parser sets the default `handler`, a function of the arguments that
 # returns the exit code. They import nothing heavy themselves.
-COMMANDS = ("class_kit.command_run", "class_kit.command_data", "class_kit.commands")
+COMMANDS = ("class_kit.command_run", "class_kit.command_data", "class_kit.command_train")
+
+
+# The machine's trouble, not the kit's: one line says it better than a traceback.
+_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"class-kit {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name in filter(find_spec, COMMANDS):
+    for name in COMMANDS:
         import_module(name).add_parsers(subparsers)
     return parser
 
@@ -66,13 +72,14 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         print("class-kit: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader of a pipe went away, e.g. `| head`; nothing is left to tell it
-        sys.stderr.close()
+        # the reader went away, e.g. `| head`; without this the interpreter complains once more as it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
-        import traceback
-
-        print(visible(traceback.format_exc()), file=sys.stderr, end="")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            print(f"class-kit: error: {one_line(error)}", file=sys.stderr)
+        else:
+            print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")
         return 1
     finally:
         restore()

@@ -20,6 +20,7 @@ from typing import Any
 
 # a Unix socket's whole path is held in 108 bytes; the rest is left for the socket's own name
 _LONGEST_FOLDER = 80
+_LOG = "kernel.log"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
@@ -57,7 +58,7 @@ def execute(notebook: Any, parameters: Mapping[str, Any], partial: Path, *, time
     if execution.error is not None and not _began(execution.notebook):
         execution = _attempt(notebook, parameters, partial, timeout)
     if execution.error is None:
-        execution.error = widget_error(execution.notebook)
+        execution.error = early_end(execution.notebook) or widget_error(execution.notebook)
     tidy(execution.notebook)
     return execution
 
@@ -66,7 +67,7 @@ def interrupted(notebook: Any, partial: Path) -> Execution:
     """What an interrupted execution got to, read back from `partial`."""
     saved = _saved(partial, notebook)
     tidy(saved)
-    return Execution(saved, "interrupted")
+    return Execution(saved)
 
 
 def text(notebook: Any) -> str:
@@ -98,8 +99,15 @@ def _attempt(notebook: Any, parameters: Mapping[str, Any], partial: Path, timeou
         except papermill.exceptions.PapermillExecutionError as error:
             text = f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}\n" + "\n".join(error.traceback)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
+            said = (folder / _LOG).read_text(encoding="utf-8", errors="replace") if (folder / _LOG).exists() else ""
+            text = f"{_where(_saved(partial, notebook))}{type(error).__name__}: {error}\n{said[-4000:]}".rstrip()
     return Execution(_saved(partial, notebook), text, peak)
+
+
+def _where(notebook: Any) -> str:
+    """`cell N: ` of the last cell that was started, for errors that do not say where they happened."""
+    begun = [i for i, cell in enumerate(notebook.cells) if cell.metadata.get("papermill", {}).get("start_time")]
+    return f"cell {begun[-1] + 1}: " if begun else ""
 
 
 def _saved(partial: Path, notebook: Any) -> Any:
@@ -161,6 +169,11 @@ def _manager_class(folder: Path, peak: list[float]) -> type:
                 self.transport = "ipc"
                 self.ip = str(folder / "k")
 
+        async def start_kernel(self, **keywords: Any) -> None:  # type: ignore[override]
+            # the kernel's own complaints would land in the terminal; they are shown when it dies
+            with open(folder / _LOG, "ab") as log:
+                await super().start_kernel(**(keywords | {"stdout": log, "stderr": log}))
+
         async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:  # type: ignore[override]
             process = getattr(self.provisioner, "pid", None)
             peak.extend(peak_memory(process) if process else [])
@@ -181,6 +194,7 @@ def kernel_environment(folder: Path) -> dict[str, str]:
     paths = [known] if installed else [part for part in (known, str(home)) if part]
     return {
         "PYTHONHASHSEED": "0",
+        "PYTHONFAULTHANDLER": "1",
         "CLASS_KIT_PROGRESS": "0",
         "IPYTHONDIR": str(folder / "ipython"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -194,6 +208,15 @@ def peak_memory(process: int) -> list[float]:
         status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
         return [round(int(line.split()[1]) / 1024, 1) for line in status.splitlines() if line.startswith("VmHWM:")]
     return []
+
+
+def early_end(notebook: Any) -> str | None:
+    """An error for a notebook that ended itself before its last cell: papermill counts `sys.exit(0)` as success."""
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return f"cell {index + 1}: {output.get('ename')}: the notebook ended here, before its last cell"
+    return None
 
 
 def widget_error(notebook: Any) -> str | None:
@@ -213,6 +236,9 @@ def widget_error(notebook: Any) -> str | None:
 
 def tidy(notebook: Any) -> None:
     """Take machine paths, times and random ids out of an executed notebook: the manifest has what matters of them."""
+    from papermill.execute import remove_error_markers
+
+    remove_error_markers(notebook)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):

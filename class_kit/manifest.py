@@ -17,6 +17,7 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.folders import find_folder
+from class_kit.terminal import one_line
 
 # Version of the manifest's layout: a record of another version is not reused
 FORMAT = 1
@@ -197,7 +198,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def command_line() -> list[str]:
     """How this process was started, the program by its name only."""
-    return [Path(sys.argv[0]).name if sys.argv else "", *sys.argv[1:]]
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return [one_line(part) for part in ("class-kit" if program == "__main__.py" else program, *sys.argv[1:])]
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:

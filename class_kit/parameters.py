@@ -15,7 +15,7 @@ import re
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +106,11 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
         value = value.tolist()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"{where}: {value!r} is not valid Unicode text") from None
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -149,7 +154,7 @@ def _core_loader() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - an own table; the base class shares its one
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):

@@ -12,6 +12,7 @@ from typing import Any
 from class_kit.errors import InputError
 from class_kit.files import sha256_file
 from class_kit.manifest import digest_json
+from class_kit.parameters import plain
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -29,7 +30,7 @@ def run_folder(out: str | os.PathLike[str] | None, name: str | None, overrides: 
                 f"run name {name!r}: expected 1 to 100 letters, digits, '.', '_' or '-', with a letter or digit first"
             )
         return Path("runs") / (name or default_name(overrides))
-    folder = Path(out)
+    folder = Path(plain(out, "--out"))
     try:
         foreign = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_run(folder)))
     except (OSError, ValueError) as error:
@@ -51,8 +52,12 @@ def default_name(overrides: Mapping[str, Any]) -> str:
     words = []
     for key, value in sorted(overrides.items()):
         text = Path(value).name if isinstance(value, str) else json.dumps(value)
-        words.append(f"{key}-{re.sub(r'[^A-Za-z0-9.]+', '-', text).strip('-.')[:20]}")
-    return f"{'_'.join(words)[:60].strip('-._')}-{digest_json(dict(overrides))[:8]}"
+        words.append(f"{_slug(key)}-{_slug(text)[:20]}")
+    return f"{'_'.join(words)[:60].strip('-._') or 'run'}-{digest_json(dict(overrides))[:8]}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
 
 
 class lock:

@@ -183,7 +183,7 @@ class _Run:
             parameters["out"] = _from_here(self.folder)
         inputs = facts.input_digests(parameters, known)
         return {
-            "source": _from_here(notebook.path),
+            "source": visible(_from_here(notebook.path)),
             "source_digest": notebook.digest,
             "parameters": parameters,
             "seeds": {name: value for name, value in parameters.items() if name in {"seed", "seeds"}},
@@ -214,6 +214,7 @@ class _Run:
             self._say_where()
             return self.result
         done.unlink(missing_ok=True)
+        (self.folder / "report.html").unlink(missing_ok=True)
         self._sweep()
         self._save()
         for notebook in self.chosen:
@@ -277,6 +278,7 @@ class _Run:
         return status, execution.error, seconds
 
     def _save(self) -> None:
+        write_json(self.folder / "metrics.json", self._metrics())
         write_json(self.folder / "manifest.json", self.manifest)
 
     def _finish(self, seconds: float) -> None:
@@ -286,11 +288,9 @@ class _Run:
         now = "interrupted" if "interrupted" in self.result.status.values() else "failed"
         self.manifest |= {"finished": _now(), "seconds": round(seconds, 3)}
         self.manifest["status"] = "finished" if states == {"finished"} else now
-        write_json(self.folder / "metrics.json", self._metrics())
         self._save()
         if now == "interrupted":
             self.say("interrupted: what is finished is kept; the same command continues")
-            return
         write_report(self.folder)
         if self.manifest["status"] == "finished":
             write_text(self.folder / "done", facts.digest_json(self.manifest["notebooks"]) + "\n")
