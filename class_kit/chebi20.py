@@ -5,7 +5,6 @@ Files: the release of MolT5 (Edwards et al., EMNLP 2022) at one pinned commit; s
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,30 +13,17 @@ from class_kit.errors import InputError
 from class_kit.folders import find_folder
 from class_kit.pairset import MoleculeSet
 from class_kit.readers import read_table
+from class_kit.releases import PINNED, git_blob_id
 from class_kit.rows import Checked, Rows, find_column, joined, rows_of
 from class_kit.splits import TEST, TRAIN, VALIDATION, group_split, grouping_note, overlap_notes, split_name
 
 HEADER = ("CID", "SMILES", "description")
-COMMIT = "754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa"
-BLOBS = {
-    "train.txt": "c1b42b82fdc8fb5287614e159196e25370763aac",
-    "validation.txt": "694d328d621966d5c9ad0f36083fdfcf293191d5",
-    "test.txt": "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663",
-}
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
 ORIGIN = "origin"
 HELD_OUT = 500
 
-
-def git_blob_id(path: str | os.PathLike[str]) -> str:
-    """Return the id that git gives a file's content: SHA-1 over `blob <size>\\0` and the bytes."""
-    size = os.path.getsize(path)
-    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+_RELEASED = {file.name: file for file in PINNED["chebi20"]}
 
 
 def single_backslashes(smiles: list[str]) -> list[str]:
@@ -164,7 +150,8 @@ def _extra_rows(path: Path) -> Rows:
 
 
 def _release_note(folder: Path, names: list[str]) -> str:
-    other = [name for name in names if git_blob_id(folder / name) != BLOBS[name]]
+    other = [name for name in names if git_blob_id(folder / name) != _RELEASED[name].blob]
+    commit = _RELEASED[FILES[TEST]].commit[:12]
     if other:
-        return f"differs from the release at commit {COMMIT[:12]}: {', '.join(other)}"
-    return f"{', '.join(names)}: verified as the release at commit {COMMIT[:12]}"
+        return f"differs from the release at commit {commit}: {', '.join(other)}"
+    return f"{', '.join(names)}: verified as the release at commit {commit}"

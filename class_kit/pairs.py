@@ -9,7 +9,7 @@ from pathlib import Path
 from class_kit import chebi20
 from class_kit.errors import InputError
 from class_kit.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
-from class_kit.readers import TEXT_SUFFIXES, header_of, read_table
+from class_kit.readers import header_of, read_table, text_kind
 from class_kit.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
 from class_kit.splits import KINDS, make_splits, overlap_notes, split_name, split_order
 
@@ -143,7 +143,7 @@ def _load_chebi20(
 def _load_file(
     path: Path, wanted: dict[str, str | None], make_split: str | None, seed: int
 ) -> tuple[Checked, list[str]]:
-    published = path.suffix.lower() in TEXT_SUFFIXES and header_of(path) == chebi20.HEADER
+    published = bool(text_kind(path)) and header_of(path) == chebi20.HEADER
     table = read_table(path, quoting=not published)
     columns = {
         role: find_column(table, role, given, option="split_column" if role == "split" else role)

@@ -68,13 +68,18 @@ def read_table(path: Path, *, quoting: bool = True, max_bytes: int = MAX_BYTES) 
         data row, repeats a column name, leaves a quote open, or is larger than `max_bytes` once decompressed.
     """
     _require_regular(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
-    if kind in PARQUET_SUFFIXES and suffixes[-1] != ".gz":
+    if path.suffix.lower() in PARQUET_SUFFIXES:
         return _read_parquet(path, max_bytes)
-    if kind not in TEXT_SUFFIXES:
+    kind = text_kind(path)
+    if not kind:
         raise InputError(f"{path}: files of this kind are not read; expected {SUFFIXES}")
     return _read_text(path, kind, quoting, max_bytes)
+
+
+def text_kind(path: Path) -> str:
+    """Return `.csv`, `.tsv` or `.txt` for a text table, whether or not `.gz` follows; empty for any other name."""
+    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+    return suffix.lower() if suffix.lower() in TEXT_SUFFIXES else ""
 
 
 def header_of(path: Path) -> tuple[str, ...]:
