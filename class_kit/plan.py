@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Each use of randomness draws from a stream of its own, so that adding one never changes another.
-SHUFFLE, ORDER, PASS = 1, 2, 3
+SHUFFLE, ORDER, PASS, GROUP, APART, PRUNE = 1, 2, 3, 4, 5, 6
 # Row ids up to 2^24 leave 40 random bits in a sort key: a pair of rows of an epoch of a million is tied with p = 0.4
 _PACKED_ROWS = 1 << 24
 
@@ -141,10 +141,10 @@ class Plan(ABC):
             return match_terms(self._intensity, terms, epoch)
         return {name: intensity_at(self._intensity, epoch) for name in terms}
 
-    def weights(self, epoch: int) -> np.ndarray:
-        """V_i, the weight of every pair's loss in the epoch, (L,) float64: 1 where scheduled and 0 elsewhere."""
+    def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        """V_i, the weight of every row's loss in the epoch, by row id, float64: 1 where scheduled and 0 elsewhere."""
         weights = np.zeros(self._size())
-        weights[self.rows(epoch)] = 1.0
+        weights[self.rows(epoch, at_least)] = 1.0
         return weights
 
     def batches(

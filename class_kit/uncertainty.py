@@ -1,0 +1,54 @@
+"""Loss weights that are learnt: one homoscedastic uncertainty for each named term.
+
+The second open question of CLASS is a learned intensity. Here a term that stays noisy gets a small weight by itself,
+instead of by a curve chosen in advance (Kendall, Gal, Cipolla, CVPR 2018, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from class_kit.errors import InputError
+
+
+class UncertaintyWeights(torch.nn.Module):
+    """Σ ½ e^(-s)·L + ½ s over the terms, with s = log σ² learnt beside the model.
+
+    For a term whose loss stays at L the optimum is s = log L, that is a weight ½/L: terms are brought to one scale.
+    Give its parameters to the optimiser without weight decay, which would pull every σ towards 1. A term must not be
+    negative: the optimum of s would be -∞.
+
+    Parameters
+    ----------
+    names
+        The loss terms; `forward` takes exactly these.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise InputError(f"names={self.names!r}: expected at least one term, each once")
+        self.log_variance = torch.nn.Parameter(torch.zeros(len(self.names)))
+
+    def forward(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The weighted sum, a scalar.
+
+        Raises
+        ------
+        InputError
+            Terms other than those named, or one that is not a scalar.
+        """
+        if set(terms) != set(self.names):
+            raise InputError(f"loss terms are named {sorted(terms)}: expected {sorted(self.names)}")
+        for name, value in terms.items():
+            if value.ndim != 0:
+                raise InputError(f"loss term {name!r} has shape {tuple(value.shape)}: expected a scalar")
+        losses = torch.stack([terms[name] for name in self.names])
+        return 0.5 * (torch.exp(-self.log_variance) * losses + self.log_variance).sum()
+
+    def weights(self) -> dict[str, float]:
+        """The present weight ½ e^(-s) of every term."""
+        return dict(zip(self.names, (0.5 * torch.exp(-self.log_variance.detach())).tolist(), strict=True))
