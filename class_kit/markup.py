@@ -25,6 +25,10 @@ _CSS_NAMES = (
     "margin-right margin-top max-height max-width min-width overflow overflow-x overflow-y padding padding-bottom "
     "padding-left padding-right padding-top text-align text-decoration vertical-align white-space width"
 )
+_MATHS_NAMES = (
+    "math menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace "
+    "msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none semantics"
+)
 _IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 _DROPPED = re.compile(r"<(script|style|template|title|noscript|iframe|object)\b.*?(?:</\1\s*>|\Z)", re.I | re.S)
 _SVG = re.compile(r"<svg\b.*?</svg\s*>", re.I | re.S)
@@ -140,18 +144,36 @@ def _allowed(tag: str, name: str, value: str) -> bool:
 
 def equation(source: str, block: bool) -> str:
     """TeX as MathML, which browsers draw without a script; what cannot be converted stays readable as TeX."""
-    from latex2mathml.converter import convert
+    from xml.etree.ElementTree import tostring
 
-    display = "block" if block else "inline"
+    from latex2mathml.converter import convert_to_element
+
     try:
-        mathml = str(convert(source.strip(), display=display))
+        # not `convert`: its last step undoes the escaping of text, and a `\text{<script>}` becomes a script
+        element = convert_to_element(source.strip(), display="block" if block else "inline")
+        mathml = tostring(element, encoding="unicode") if _is_plain_mathematics(element) else None
     except Exception:  # the converter raises whatever its parser ran into
-        mathml = "\\"
-    # a command it does not know comes back as text with its backslash; links and styles are not mathematics
-    if "\\" in mathml or re.search(r"href|style=|src=", mathml):
+        mathml = None
+    if mathml is None:
         tag = "pre" if block else "code"
         return f"<{tag}>{escape(visible(source.strip()))}</{tag}>"
     return mathml
+
+
+def _is_plain_mathematics(element: Any) -> bool:
+    """Resolve entities in an equation's text; False for what is no mathematics: links, pictures, unknown commands."""
+    for part in element.iter():
+        part.text, part.tail = (unescape(text) if text else text for text in (part.text, part.tail))
+        # a command the converter does not know comes back as text with its backslash
+        if (
+            part.tag not in _MATHS_NAMES.split()
+            or "\\" in (part.text or "")
+            or {"href", "style", "src"} & set(part.attrib)
+        ):
+            return False
+        if any(re.match("on", name, re.I) or ":" in value for name, value in part.attrib.items() if name != "xmlns"):
+            return False
+    return True
 
 
 def markdown_html(source: str, headings: Headings | None, attachments: Mapping[str, Any] | None = None) -> str:

@@ -40,7 +40,7 @@ def one_line(text: object, limit: int = 2000) -> str:
 def _shown(character: str) -> str:
     if character in "\n\t":
         return character
-    # Cc control, Cf format (bidirectional marks), Cs surrogate, Co private use, Zl/Zp line and paragraph separators
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}:
-        return character.encode("unicode_escape").decode("ascii")
-    return character
+    # not printable: control, format (bidirectional marks), surrogate, private and unassigned; Zs are the wide spaces
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -26,7 +26,10 @@ PLAIN = st.recursive(
 
 
 def test_cell_is_read_with_its_comments_and_never_run():
-    source = 'a = 1  # how many\nb: float = -0.5  # a share\nc = (1,\n     2)  # two numbers\n\n# a line of its own\nd = "# x"\n'
+    source = (
+        "a = 1  # how many\nb: float = -0.5  # a share\nc = (1,\n     2)  # two numbers\n\n"
+        "# a line of its own\nd = '# x'\n"
+    )
     declared = declared_parameters(source)
     assert {name: (each.default, each.comment) for name, each in declared.items()} == {
         "a": (1, "how many"),

@@ -1,0 +1,254 @@
+"""The command line: exit codes, one line for a user's mistake, nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_notebook
+
+from class_kit import cli, command_data, kernels
+from class_kit.errors import InputError
+from class_kit.terminal import one_line, visible
+
+HEAVY = ("torch", "transformers", "rdkit", "gensim", "matplotlib", "pandas", "papermill", "nbformat", "yaml", "numpy")
+
+
+def fail_with(error: BaseException) -> Any:
+    def handler(arguments: argparse.Namespace) -> int:
+        raise error
+
+    return handler
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys\nfrom class_kit.cli import main\n"
+        "codes = [main(['--version']), main(['--help']), main(['run', '--help']), main(['train', '--help'])]\n"
+        f"print(codes, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    root = str(Path(cli.__file__).resolve().parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, check=True
+    )
+    assert done.stderr.strip() == "[0, 0, 0, 0] []"
+
+
+def test_every_command_has_a_handler_and_help(capsys: pytest.CaptureFixture[str]):
+    parser = cli.build_parser()
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    assert {"run", "fetch", "difficulty", "train", "evaluate", "search", "cache"} <= set(actions[0].choices)
+    for name, command in actions[0].choices.items():
+        assert callable(command.get_default("handler")), name
+        assert cli.main([name, "--help"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("column 'a\x1b[2J\u202e' is missing\nsecond"), 2, "column 'a\\x1b[2J\\u202e' is missing\\nsecond"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device", "x"), 1, "No space left on device"),
+        (PermissionError(13, "Permission denied", "x"), 1, "Permission denied"),
+    ],
+)
+def test_one_line_says_what_happened(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.run_handler(fail_with(error), argparse.Namespace()) == code
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert said in output.err
+    assert output.err.startswith("class-kit: ")
+
+
+def test_defect_shows_its_traceback_without_escapes(capsys: pytest.CaptureFixture[str]):
+    assert cli.run_handler(fail_with(RuntimeError("odd \x1b[2J")), argparse.Namespace()) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "RuntimeError: odd \\x1b[2J" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["run", "--nothing"],
+        ["run", "-p", "one"],
+        ["run", "--pair", "corpus"],
+        ["fetch", "everything"],
+        ["cache", "burn"],
+        ["difficulty"],
+        ["difficulty", "corpus", "--sigma", "high"],
+        ["difficulty", "corpus", "--seed", "0.5"],
+        ["run", "no_such_notebook"],
+        ["run", "no\x1b[2Jsuch"],
+        ["run", "--nothing\x1b[2J"],
+        ["cache", "list", "--kind", "../.."],
+    ],
+)
+def test_unusable_arguments_end_with_2_and_no_file(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    assert cli.main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert "error:" in output.err
+    assert "\x1b" not in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    arguments=st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["run", "fetch", "cache", "list", "-p", "--pairs", "--name", "--out", "--", "--sigma", "1"]
+            ),
+            st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+        ),
+        max_size=6,
+    )
+)
+def test_any_command_line_ends_with_a_known_code(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Parsing alone: handlers are replaced, so that nothing is fetched or run."""
+    monkeypatch.setattr(cli, "run_handler", lambda handler, parsed: 0)
+    assert cli.main(arguments) in {0, 2}
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    source = 'pairs = "corpus"  # pairs\nout = "x"  # folder\nseeds = [0]  # seeds\nword = ""  # text'
+    cell = new_code_cell(source, metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "01_book.ipynb")
+    (tmp_path / "mine.csv").write_text("text,smiles\n", encoding="utf-8")
+    seen: list[dict[str, Any]] = []
+
+    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+        seen.append(parameters)
+        error = "cell 1: ValueError: no" if parameters["word"] == "fail" else None
+        return kernels.Execution(nbformat.from_dict(notebook), error)
+
+    monkeypatch.setattr(kernels, "execute", execute)
+    words = ["-p", "word", "-x = 'on'", "-p", "seeds", "[1, 2]"]
+    assert cli.main(["run", "01_book.ipynb", *words, "--pairs", "mine.csv", "--out", "here"]) == 0
+    assert seen == [{"pairs": "mine.csv", "out": "here", "seeds": [1, 2], "word": "-x = 'on'"}]
+    output = capsys.readouterr().out
+    assert "01_book: finished after" in output
+    assert f"report:  {Path('here') / 'report.html'}" in output
+    assert (tmp_path / "here" / "done").exists()
+    manifest = json.loads((tmp_path / "here" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["overrides"] == {"pairs": "mine.csv", "seeds": [1, 2], "word": "-x = 'on'"}
+
+    assert cli.main(["run", "01_book.ipynb", *words, "--pairs", "mine.csv", "--out", "here"]) == 0
+    assert "already done" in capsys.readouterr().out
+    assert len(seen) == 1
+    assert cli.main(["run", "01_book.ipynb", "-p", "word", "fail", "--name", "bad"]) == 1
+    assert "cell 1: ValueError: no" in capsys.readouterr().out
+    assert cli.main(["run", "01_book.ipynb", "-p", "word", "a", "-p", "word", "b"]) == 2
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_cache_is_listed_and_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import numpy as np
+
+    from class_kit.cache import cache_key, store_entry
+
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    store_entry("text", cache_key(a=1), {"x": np.zeros((3, 4), np.float32)})
+    store_entry("mol2vec", cache_key(a=2), {"x": np.zeros((5, 2), np.float32)})
+    assert cli.main(["cache", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "3 × 4" in listed
+    assert "5 × 2" in listed
+    assert "2 entries" in listed
+    assert cli.main(["cache", "clear", "--kind", "text"]) == 0
+    assert "removed 1 entries" in capsys.readouterr().out
+    assert cli.main(["cache", "list"]) == 0
+    assert "1 entries" in capsys.readouterr().out
+    assert cli.main(["cache", "clear"]) == 0
+    capsys.readouterr()
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_fetch_passes_source_and_folder_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    calls: list[tuple[Any, ...]] = []
+
+    def fetch(what: str, source: str | None = None, folder: str | None = None) -> Path:
+        calls.append((what, source, folder))
+        return tmp_path / "a\x1b[2Jb"
+
+    monkeypatch.setattr("class_kit.fetch.fetch", fetch)
+    assert cli.main(["fetch", "chebi20", "--from", "there", "--folder", "here"]) == 0
+    assert calls == [("chebi20", "there", "here")]
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path: Path):
+    root = str(Path(cli.__file__).resolve().parent.parent)
+    code = (
+        "import sys\nfrom class_kit.cli import run_handler\n"
+        "sys.exit(run_handler(lambda a: print('x' * 10**6) or 0, None))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 1
+    process.stderr.close()
+
+
+def test_table_for_a_spreadsheet_holds_no_formula(tmp_path: Path):
+    import csv
+
+    path = tmp_path / "t.csv"
+    ids = ["=1+1", "+1", "-1", "@a", "\t=1", 'a"b', "two\nlines", "plain"]
+    command_data.write_table({"id": ids, "count": [-1, 2, 3, 4, 5, 6, 7, 8]}, path)
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["id", "count"]
+    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@a", "'\t=1", 'a"b', "two\nlines", "plain"]
+    assert rows[1][1] == "-1"
+    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=())))
+def test_visible_text_can_be_printed_and_moves_no_cursor(text: str):
+    shown = visible(text)
+    assert all(character in "\n\t" or character.isprintable() or character.isspace() for character in shown)
+    assert not set(shown) & {"\x1b", "\x9b", "\r", "\x08", "\u202e", "\u2066", "\u200b"}
+    shown.encode("utf-8")
+    assert "\n" not in one_line(text)
+    assert len(one_line(text, limit=10)) <= 10
+
+
+def test_ordinary_text_is_shown_as_it_is():
+    for text in ("ß-carotene → σ = 0.99", "分子", "CC(=O)O", "line\n\ttab"):
+        assert visible(text) == text
+    assert visible("\x1b[31mred\x1b[0m") == "red"

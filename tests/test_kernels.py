@@ -1,0 +1,191 @@
+"""Real kernels: what they get, how they fail, and that none survives its run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_notebook
+
+from class_kit import kernels, runs
+from tests.notebook_tools import entry_of, write_notebook
+
+NASTY = 'it\'s "quoted" """and\nmore\\ {out} \u2028 {{x}} %s $(touch pwned) `id`\x1b[2J'
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_real_kernels(here: Path):
+    """One good notebook, and every way in which a notebook fails, on real kernels."""
+    good = write_notebook(
+        here / "01_good.ipynb",
+        ['word = "x"  # any text', "share = 0.5  # a share", "seeds = [0]  # seeds"],
+        "import os, sys\n"
+        "from class_kit.runs import record\n"
+        "results = dict(word=word, share=share, seeds=seeds, pairs=pairs, python=sys.executable, folder=os.getcwd(),\n"
+        "               hash=os.environ['PYTHONHASHSEED'], bars=os.environ['CLASS_KIT_PROGRESS'])\n"
+        "record(out, '01_good', results)",
+        "import pathlib\nplace = pathlib.Path(out, 'figures')\nplace.mkdir()\n_ = (place / 'a.png').write_bytes(b'x')",
+    )
+    hidden = write_notebook(
+        here / "02_hidden.ipynb",
+        [],
+        "import ipywidgets as w\nbox = w.Output()\n"
+        "@box.capture()\ndef changed(_):\n    raise KeyError('hidden in a callback')\nchanged(1)\nbox",
+    )
+    dies = write_notebook(here / "03_dies.ipynb", [], "print('before')", "import os\nos._exit(3)")
+    ends = write_notebook(here / "04_ends.ipynb", [], "import sys\nsys.exit(0)", "print('never')")
+    raises = write_notebook(here / "05_raises.ipynb", [], "raise ValueError('bad \\x1b[2J \\u202e value')")
+    said: list[str] = []
+    result = runs.run_notebooks(
+        [good, hidden, dies, ends, raises], {"word": NASTY, "share": 1, "seeds": (np.int64(3), 4)}, say=said.append
+    )
+
+    assert result.exit_code == 1
+    assert not result.done
+    assert not (result.folder / "done").exists()
+    assert result.status.pop("01_good") == "finished"
+    assert set(result.status.values()) == {"failed"}
+    metrics = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics == {
+        "01_good": {
+            "word": NASTY,
+            "share": 1.0,
+            "seeds": [3, 4],
+            "pairs": "corpus",
+            "python": sys.executable,
+            "folder": str(here),
+            "hash": "0",
+            "bars": "0",
+        }
+    }
+    assert not (here / "pwned").exists()
+    assert "hidden in a callback" in entry_of(result.folder, "02_hidden")["error"]
+    assert "Kernel died" in entry_of(result.folder, "03_dies")["error"]
+    assert entry_of(result.folder, "03_dies")["error"].startswith("cell 5")
+    assert "SystemExit" in entry_of(result.folder, "04_ends")["error"]
+    assert "cell 4: ValueError: bad \\x1b[2J \\u202e value" in "\n".join(said)
+    assert "\x1b" not in "".join(said)
+
+    entry = entry_of(result.folder, "01_good")
+    assert set(entry["files"]) == {"figures/a.png", "notebooks/01_good.ipynb", "results/01_good.json"}
+    assert entry["peak_mib"] > 10
+    executed = nbformat.read(result.folder / "notebooks" / "01_good.ipynb", as_version=4)
+    text = (result.folder / "notebooks" / "01_good.ipynb").read_text(encoding="utf-8")
+    assert str(here) not in text.replace(json.dumps(str(here)), "")
+    assert "papermill" not in text
+    assert [cell.id for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])] == [
+        "injected-parameters"
+    ]
+    partly = nbformat.read(result.folder / "notebooks" / "03_dies.ipynb", as_version=4)
+    assert any("before" in str(cell.get("outputs")) for cell in partly.cells)
+    assert sorted(path.name for path in (result.folder / "notebooks").iterdir()) == [
+        f"{path.stem}.ipynb" for path in (good, hidden, dies, ends, raises)
+    ]
+
+
+def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
+    book = write_notebook(
+        here / "01_long.ipynb",
+        [],
+        "import os, pathlib, time\nfirst = not pathlib.Path('pid').exists()\n"
+        "pathlib.Path('pid.part').write_text(str(os.getpid()))\nos.replace('pid.part', 'pid')\n"
+        "time.sleep(120 if first else 0)",
+    )
+    process = start_run(here, book.name)
+    kernel = wait_for_pid(here / "pid", process)
+    again = start_run(here, book.name)
+    assert "another process" in again.communicate(timeout=60)[1]
+    assert again.returncode == 2
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "interrupted" in output[0]
+    assert is_gone(kernel)
+    folder = here / "runs" / "default"
+    assert entry_of(folder, "01_long")["status"] == "interrupted"
+    assert not (folder / "done").exists()
+
+    (here / "pid").unlink()
+    process = start_run(here, book.name)
+    kernel = wait_for_pid(here / "pid", process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert entry_of(folder, "01_long")["status"] == "running"
+    assert not (folder / "done").exists()
+    assert is_gone(kernel)
+
+    assert runs.run_notebooks([book], say=lambda line: None).done
+    assert (folder / "done").exists()
+    assert not list(folder.rglob(".partial*"))
+
+
+def start_run(here: Path, *arguments: str) -> subprocess.Popen[str]:
+    root = str(Path(runs.__file__).resolve().parent.parent)
+    return subprocess.Popen(
+        [sys.executable, "-m", "class_kit", "run", *arguments],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_pid(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> int:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "the kernel did not start"
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+def is_gone(process: int, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_kernel_that_does_not_start_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import papermill
+
+    tries: list[int] = []
+
+    def execute_notebook(notebook: Any, *arguments: Any, **options: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return notebook
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    assert kernels.execute(new_notebook(), {}, tmp_path / "p.ipynb").error is None
+    assert len(tries) == 2
+
+    def never(notebook: Any, *arguments: Any, **options: Any) -> Any:
+        tries.append(1)
+        raise RuntimeError("Kernel didn't respond in 120 seconds")
+
+    monkeypatch.setattr(papermill, "execute_notebook", never)
+    assert "didn't respond" in str(kernels.execute(new_notebook(), {}, tmp_path / "p.ipynb").error)
+    assert len(tries) == 4

@@ -1,0 +1,271 @@
+"""The report: one file that runs nothing and loads nothing, whatever the notebooks hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from class_kit.errors import InputError
+from class_kit.markup import Headings, clean, equation, markdown_html, output_html
+from class_kit.report import write_report
+
+PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<img src='https://example.org/pixel.png'>",
+    "<svg onload=alert(1)><script>alert(1)</script><image href='https://example.org/a.png'/></svg>",
+    "<a href='javascript:alert(1)'>click</a>",
+    "<a href=' java\tscript:alert(1)'>click</a>",
+    "<iframe src='https://example.org'></iframe>",
+    "<link rel=stylesheet href=https://example.org/a.css>",
+    "<style>@import 'https://example.org/a.css'; body{display:none}</style>",
+    "<div style=\"background:url('https://example.org/a.png');position:fixed\">x</div>",
+    "<form action='https://example.org'><input name=a></form>",
+    "<meta http-equiv=refresh content='0;url=https://example.org'>",
+    "<base href='https://example.org/'>",
+    "<object data='https://example.org/a.swf'></object>",
+    "<video src='https://example.org/a.mp4' autoplay></video>",
+    "<scr<script>ipt>alert(1)</script>",
+    "<script>alert(1)",
+    "</section></main><script>alert(1)</script>",
+    "<math><mtext><img src=x onerror=alert(1)></mtext></math>",
+    "<img src=\"data:image/svg+xml;utf8,<svg onload='alert(1)'/>\">",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+    "[x](javascript:alert(1)) ![x](https://example.org/a.png) <https://example.org>",
+    "$\\href{javascript:alert(1)}{x}$ $$\\text{<script>alert(1)</script>}$$",
+]
+LOADING = {"src", "srcset", "href", "data", "poster", "background", "action", "formaction", "xlink:href", "cite"}
+
+
+class Found(HTMLParser):
+    """What in a page could run or load something."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.bad: list[str] = []
+        self.tags: list[str] = []
+        self.anchors: set[str] = set()
+        self.links: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag in {"script", "iframe", "object", "embed", "link", "base", "form", "input", "svg", "video", "audio"}:
+            self.bad.append(tag)
+        for name, value in attributes:
+            value = value or ""
+            if name == "id":
+                self.anchors.add(value)
+            if tag == "a" and name == "href" and value.startswith("#"):
+                self.links.add(value[1:])
+            if name.startswith("on") or "javascript:" in re.sub(r"\s", "", value.lower()) or "url(" in value.lower():
+                self.bad.append(f"{tag} {name}={value}")
+            if name in LOADING and not value.startswith("data:image/") and not (tag == "a" and name == "href"):
+                self.bad.append(f"{tag} {name}={value}")
+
+
+def write_run(folder: Path, cells: list[Any], **entry: Any) -> Path:
+    (folder / "notebooks").mkdir(parents=True)
+    nbformat.write(new_notebook(cells=cells), folder / "notebooks" / "01_first.ipynb")
+    attack = ATTACKS[0]
+    facts = {
+        "format": 1,
+        "status": "finished",
+        "started": "2025-01-01T00:00:00+00:00",
+        "overrides": {"pairs": attack},
+        "command": ["class-kit", "run", attack],
+        "environment": {"python": "3.11", "packages": {"numpy": attack}},
+        "notebooks": {
+            "01_first": {
+                "status": "finished",
+                "parameters": {"pairs": attack, "share": 0.5},
+                "inputs": {attack: attack},
+                "seconds": 1.25,
+                **entry,
+            }
+        },
+    }
+    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def hostile_cells() -> list[Any]:
+    cells = [new_markdown_cell(attack) for attack in ATTACKS]
+    cells += [new_markdown_cell(f"# {attack}") for attack in ATTACKS]
+    for attack in ATTACKS:
+        html = new_output("display_data", {"text/html": attack, "text/plain": "x"})
+        drawing = new_output("display_data", {"image/svg+xml": attack})
+        script = new_output("display_data", {"application/javascript": "alert(1)"})
+        picture = new_output("display_data", {"image/png": f'{PIXEL}" onload="alert(1)'})
+        texts = [
+            new_output("display_data", {"text/markdown": attack}),
+            new_output("display_data", {"text/latex": attack}),
+            new_output("stream", text=attack + "\x1b[2J\x00\u202e"),
+            new_output("error", ename=attack, evalue=attack, traceback=[attack]),
+            new_output("execute_result", {"text/plain": attack}),
+        ]
+        cells.append(new_code_cell(attack, outputs=[html, drawing, script, picture, *texts]))
+    return cells
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("run") / "hostile", hostile_cells(), error=ATTACKS[0])
+    return write_report(folder)
+
+
+def test_nothing_runs_and_nothing_is_loaded(hostile: Path):
+    html = hostile.read_text(encoding="utf-8")
+    found = Found(html)
+    assert found.bad == []
+    assert "default-src 'none'" in html
+    assert "\x1b" not in html
+    assert "\x00" not in html
+    assert found.links <= found.anchors
+    assert html.count("</section>") == 2
+
+
+def test_browser_runs_no_script_and_sends_no_request(hostile: Path):
+    """In a real browser, offline: no dialog, no request besides the file, no script node, fits a phone's width."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("no browser at /usr/bin/chromium: the report is checked by its markup alone")
+    requests: list[str] = []
+    dialogs: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(hostile.as_uri())
+        page.wait_for_timeout(300)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        scripts = page.evaluate("document.scripts.length")
+        for link in page.query_selector_all("main a:not([href^=http])"):
+            link.dispatch_event("click")
+        page.wait_for_timeout(100)
+        browser.close()
+    assert dialogs == []
+    assert [url for url in requests if not url.startswith(("data:", hostile.as_uri()))] == []
+    assert scripts == 0
+    assert width <= 360
+
+
+def test_contents_list_record_and_notebook(tmp_path: Path):
+    cells = [
+        new_markdown_cell("# A title with $x_1$\n\ntext"),
+        new_markdown_cell("## Part *two*\n\n### Deeper\n\n#### Too deep"),
+        new_code_cell("print('α')", outputs=[new_output("stream", text="α\n")]),
+        new_code_cell("plot", outputs=[new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})]),
+        new_code_cell(
+            "w", outputs=[new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}})]
+        ),
+    ]
+    html = write_report(write_run(tmp_path / "mine", cells)).read_text(encoding="utf-8")
+    nav = html[html.index("<nav") : html.index("</nav>")]
+    assert re.findall(r'href="#([^"]+)"', nav) == ["01_first", "01_first-1", "01_first-2", "01_first-3", "record"]
+    assert "Part two" in nav
+    assert "Too deep" not in nav
+    assert f"data:image/png;base64,{PIXEL}" in html
+    assert "<Figure>" not in html
+    assert "interactive view" in html
+    assert "<math" in html
+    assert "1.2 s" in html
+    assert "<td>share</td><td>0.5</td>" in html
+    assert 'name="viewport"' in html
+    assert "α" in html
+
+
+def test_unfinished_notebook_says_so(tmp_path: Path):
+    folder = write_run(tmp_path / "run", [], status="failed", error="cell 2: ValueError: <b>bad</b>")
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert "This notebook is not finished: failed" in html
+    assert "cell 2: ValueError: &lt;b&gt;bad&lt;/b&gt;" in html
+    (folder / "notebooks" / "01_first.ipynb").unlink()
+    assert "No executed notebook" in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_folder_without_a_manifest_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "tex", [r"\lambda_k = \min(1, \alpha + \beta k)", r"\frac{a}{b} \le \sqrt{x}", r"s_{ij} > \sigma", r"\hat t^\top"]
+)
+def test_equations_become_mathml(tex: str):
+    for block in (True, False):
+        html = equation(tex, block)
+        assert html.startswith("<math")
+        assert "\\" not in html
+        assert f'display="{"block" if block else "inline"}"' in html
+
+
+def test_equation_that_cannot_be_converted_stays_readable():
+    assert equation(r"\nosuchcommand{<x>}", block=False) == r"<code>\nosuchcommand{&lt;x&gt;}</code>"
+    assert equation(r"\left( a", block=True).startswith("<pre>")
+
+
+def test_dollars_in_code_are_no_equations():
+    html = markdown_html("`$a$` and\n\n```\n$b$\n```\n\nand $c$ and $$d$$", None)
+    assert html.count("<math") == 2
+    assert "<code>$a$</code>" in html
+    assert "$b$" in html
+
+
+def test_comparison_signs_in_equations_and_headings_survive():
+    assert "<mo>&lt;</mo>" in markdown_html("$a < b$", None)
+    assert "<mtext>&lt;b&gt;</mtext>" in markdown_html(r"$\text{<b>}$", None)
+    headings = Headings("x")
+    markdown_html("# A & B < C $a<b$", headings)
+    assert headings.found[0][1].startswith("A &amp; B &lt; C")
+
+
+def test_attachments_are_embedded_and_foreign_pictures_named():
+    attachments = {"a.png": {"image/png": PIXEL}}
+    html = markdown_html(
+        "![one](attachment:a.png) ![two](https://example.org/b.png) ![three](c.png)", None, attachments
+    )
+    assert f'src="data:image/png;base64,{PIXEL}"' in html
+    assert "[image: two]" in html
+    assert "[image: three]" in html
+    assert "example.org" not in html
+
+
+def test_tables_keep_their_shape_and_lose_their_style_sheet():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [1, 2], "b": ["<script>x</script>", "y"]})._repr_html_()
+    html = clean(table)
+    assert html.count("<tr") == 3
+    assert "<style" not in html
+    assert "vertical-align" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_molecule_drawings_become_images():
+    svg = "<?xml version='1.0'?><svg width='10'><path d='M0 0'/><script>alert(1)</script></svg>"
+    html = output_html(new_output("display_data", {"image/svg+xml": svg}))
+    code = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
+    assert code
+    assert 'xmlns="http://www.w3.org/2000/svg"' in base64.b64decode(code.group(1)).decode()
+    assert "<script" not in html
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.sampled_from([*ATTACKS, *"<>'\"`$\n\\", "&lt;", "<!--", "-->", "]]>", "$$", "\\text{"]), max_size=6))
+def test_no_mixture_of_attacks_gets_through(parts: list[str]):
+    source = "".join(parts)
+    for html in (clean(source), markdown_html(source, Headings("x"))):
+        assert Found(html).bad == []
