@@ -117,6 +117,19 @@ def count_histogram(counts: Mapping[str, np.ndarray], ax: Axes | None = None) ->
     return ax
 
 
+def flat_map(unit_vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Two-dimensional t-SNE map `(n, 2)` of unit vectors `(n, d)`: neighbours stay neighbours, gaps mean nothing.
+
+    Started from the principal components, so that the seed matters little (Kobak and Berens 2019).
+    """
+    from sklearn.manifold import TSNE
+
+    if len(unit_vectors) < 4:
+        raise ValueError(f"{len(unit_vectors)} vectors: expected at least 4 for a map")
+    perplexity = min(30.0, (len(unit_vectors) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500).fit_transform(unit_vectors)
+
+
 def class_map(points: np.ndarray, classes: Sequence[str], ax: Axes | None = None, most: int = 9) -> Axes:
     """Two-dimensional map coloured by class; the `most` commonest classes get a colour, the rest is grey.
 
@@ -228,7 +241,7 @@ def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, 
         raise ValueError(f"{len(smiles)} molecules and {len(captions)} captions: expected as many, at least one")
     columns = min(per_row, len(smiles))
     rows = -(-len(smiles) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(1.8 * columns, 2.1 * rows), squeeze=False)
+    fig, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 1.7 * rows), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, text, caption in zip(axes.flat, smiles, captions, strict=False):

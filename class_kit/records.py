@@ -21,7 +21,7 @@ from class_kit.difficulty import difficulty_order
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
 from class_kit.neighbours import neighbour_counts
-from class_kit.retrieval import Ranks, per_query_metrics, retrieval_ranks
+from class_kit.retrieval import Ranks, per_query_metrics, retrieval_ranks, search
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -211,6 +211,15 @@ def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
         "text_to_molecule/all": retrieval_ranks(texts, everything, task.targets(split)),
         "molecule_to_text/split": retrieval_ranks(molecules, texts, own),
     }
+
+
+def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
+    """Which molecule of the split's pool stands first for each of its texts, `(Q,)` int64 positions in the split."""
+    from class_kit.training import encode
+
+    rows = task.rows(split)
+    found, _ = search(encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows]), 1)
+    return found[:, 0]
 
 
 def validation_metrics(task: Task, split: str = "validation") -> Callable[[Backbone], Mapping[str, float]]:

@@ -40,6 +40,35 @@ def picture(draw: Callable[[Axes], Any], size: tuple[float, float] = figures.NAR
     return stream.getvalue()
 
 
+def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5) -> widgets.Widget:
+    """Choose a pair and a space; see its nearest neighbours there with their descriptions.
+
+    Parameters
+    ----------
+    pairs : PairSet of L pairs
+    t : (L, d_t) float
+    m : (L, d_m) float
+    """
+    if not len(pairs) == len(t) == len(m):
+        raise ValueError(f"{len(pairs)} pairs, t {t.shape}, m {m.shape}: expected as many rows")
+    unit = {name: _unit(vectors) for name, vectors in (("text", t), ("molecule", m))}
+    spaces: dict[str, list[str]] = {"both": ["text", "molecule"], "text": ["text"], "molecule": ["molecule"]}
+    row = widgets.IntSlider(value=0, min=0, max=len(pairs) - 1, description="pair")
+    space = widgets.ToggleButtons(options=list(spaces), description="space")
+    drawn = widgets.HTML()
+
+    def update(_: Any) -> None:
+        used = [unit[name] @ unit[name][row.value] for name in spaces[space.value]]
+        near = np.mean(used, axis=0)
+        order = [row.value, *(at for at in np.argsort(-near, kind="stable")[: show + 1] if at != row.value)][: show + 1]
+        drawn.value = _cards(pairs.smiles, order, [f"{near[at]:.3f} · {pairs.text[at]}" for at in order])
+
+    row.observe(update, "value")
+    space.observe(update, "value")
+    update(None)
+    return widgets.VBox([row, space, drawn])
+
+
 def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: PairSet, show: int = 6) -> widgets.Widget:
     """Choose σ and a bin of N_i; see the distribution, the ties, and pairs of that bin.
 
@@ -194,3 +223,8 @@ def _cards(smiles: Sequence[str], rows: Sequence[int] | np.ndarray, captions: Se
         image = f'<img alt="{escape(smiles[row], quote=True)}" src="data:image/png;base64,{data}" width="170">'
         cards.append(f'<div style="width:180px;font-size:11px;line-height:1.3">{image}<br>{escape(caption)}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:10px">{"".join(cards)}</div>'
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1)

@@ -1,0 +1,114 @@
+"""The project's own promises: one list of packages in three files, a light import, public names, commands."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import class_kit
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+HEAVY = ("torch", "transformers", "rdkit", "gensim", "matplotlib", "pandas", "sklearn", "scipy", "numba", "seaborn")
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    found = [Requirement(line) for line in lines]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+def locked() -> dict[str, Version]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").split()
+    pairs = [line.split("==") for line in lines]
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+def test_environment_file_lists_what_the_project_asks_for() -> None:
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    plain = [entry for entry in entries if isinstance(entry, str)]
+    (nested,) = [entry["pip"] for entry in entries if isinstance(entry, dict)]
+    assert nested[-1] == "--editable ."
+    named = requirements([*plain, *nested[:-1]])
+    assert str(named.pop("python").specifier) == PROJECT["requires-python"]
+    del named["pip"]
+    conda = {CONDA_NAMES.get(name, name): str(requirement.specifier) for name, requirement in named.items()}
+    project = {name: str(requirement.specifier) for name, requirement in requirements(PROJECT["dependencies"]).items()}
+    assert conda == project
+
+
+def test_lock_satisfies_the_project_and_its_extras() -> None:
+    versions = locked()
+    extras = [line for group in PROJECT["optional-dependencies"].values() for line in group]
+    for name, requirement in requirements([*PROJECT["dependencies"], *extras]).items():
+        assert name in versions, f"{name} is not in requirements.lock"
+        assert versions[name] in requirement.specifier, f"{name}: {versions[name]} does not satisfy {requirement}"
+
+
+def test_torch_is_pinned_to_one_version_everywhere() -> None:
+    assert str(requirements(PROJECT["dependencies"])["torch"].specifier) == "==2.13.0"
+    assert locked()["torch"] == Version("2.13.0")
+
+
+def test_design_card_packages_are_direct_dependencies() -> None:
+    card = {"jupyterlab", "torch", "transformers", "rdkit", "mol2vec", "matplotlib", "seaborn", "ipywidgets", "papermill"}
+    assert card <= set(requirements(PROJECT["dependencies"]))
+
+
+def test_every_import_of_the_package_is_a_declared_dependency() -> None:
+    """Nothing works only because another package happens to bring it."""
+    modules = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "mpl_toolkits": "matplotlib"}
+    # Parts of jupyterlab, matplotlib and transformers that are imported by their own names.
+    brought = {"nbformat", "nbclient", "ipython", "jupyter-client", "cycler", "huggingface-hub", "pillow", "traitlets",
+               "bleach", "pygments", "ipykernel", "packaging", "distributed", "lightning", "accelerate", "sentence-transformers"}  # fmt: skip
+    declared = set(requirements(PROJECT["dependencies"])) | brought
+    for path in sorted((ROOT / "class_kit").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                top = name.split(".")[0]
+                if top in sys.stdlib_module_names or top == "class_kit":
+                    continue
+                assert canonicalize_name(modules.get(top, top)) in declared, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["class_kit", "class_kit.pairs", "class_kit.neighbours", "class_kit.difficulty", "class_kit.curriculum",
+     "class_kit.retrieval", "class_kit.study", "class_kit.cli"],
+)  # fmt: skip
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []
+
+
+def test_public_names_exist_and_are_listed_once() -> None:
+    assert sorted(class_kit.__all__) == sorted(set(class_kit.__all__))
+    assert set(class_kit.__all__) == {*class_kit._HOME, "__version__"}
+    for name in class_kit.__all__:
+        assert getattr(class_kit, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        class_kit.nothing  # noqa: B018
+
+
+def test_version_is_the_projects() -> None:
+    assert class_kit.__version__ == PROJECT["version"]
+
+
+def test_makefile_has_the_promised_targets() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("run", "test", "lab", "bench", "lint"):
+        assert re.search(rf"^{target}: ", text, re.MULTILINE), target
