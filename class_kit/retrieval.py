@@ -7,12 +7,14 @@ are worth is computed in `class_kit.metrics`, whose names are public here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from class_kit.cosines import BlockCosines, as_vectors, check_same_width, spans
+from class_kit.cosines import BlockCosines, as_vectors, block_threads, check_same_width, spans
 from class_kit.errors import InputError
 from class_kit.metrics import Ranks, per_query_metrics, retrieval_metrics
 from class_kit.progress import progress_bar
@@ -21,7 +23,14 @@ __all__ = ["Ranks", "per_query_metrics", "ranks_from_scores", "retrieval_metrics
 
 TIE_TOLERANCE = 1e-9
 MEMORY = 256 * 2**20
+# where this share of a block is undecided, one float64 product beats gathering the pairs
 _MANY_UNDECIDED = 0.02
+_WORTH_COMPILING = 2**26
+
+Counter = Callable[
+    [NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.int64], NDArray[np.int64]]
+]
+Result = TypeVar("Result")
 
 
 def retrieval_ranks(
@@ -73,10 +82,16 @@ def retrieval_ranks(
         raise InputError(f"tie_tolerance must lie between 0 and 0.001, got {tie_tolerance!r}")
     if memory < 2**20:
         raise InputError(f"memory must be at least {2**20} bytes (1 MiB), got {memory!r}")
-    scores = BlockCosines(query_rows, pool, memory)
-    greater, equal = np.zeros(len(query_rows), np.int64), np.zeros(len(query_rows), np.int64)
-    for rows in _with_bar(scores.row_blocks(), len(query_rows), progress, "rank"):
-        _rank_rows(scores, rows, goal[rows], tie_tolerance, greater[rows], equal[rows])
+    count = _compiled_count() if len(query_rows) * len(pool) >= _WORTH_COMPILING else _count_with_numpy
+    with block_threads() as (executor, workers):
+        cosines = BlockCosines(query_rows, pool, memory, workers)
+
+        def rank(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            return _rank_rows(cosines, rows, goal[rows], tie_tolerance, count)
+
+        blocks = list(cosines.row_blocks())
+        parts = list(_with_bar(executor.map(rank, blocks), blocks, progress, "rank"))
+    greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
     return Ranks(greater, equal, len(pool))
 
 
@@ -155,47 +170,91 @@ def search(
     check_same_width(query_rows, pool, ("query_vectors", "candidates"))
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= len(pool):
         raise InputError(f"k must be an integer between 1 and the {len(pool)} candidates, got {k!r}")
-    cosines = BlockCosines(query_rows, pool, memory)
-    indices, best = np.empty((len(query_rows), k), np.int64), np.empty((len(query_rows), k))
-    for rows in _with_bar(cosines.row_blocks(), len(query_rows), progress, "search"):
-        for query, near in enumerate(_possible_neighbours(cosines, rows, k), start=rows.start):
-            score = cosines.pairs(np.full(len(near), query), near)
-            first = np.lexsort((near, -np.round(score, 9)))[:k]
-            indices[query], best[query] = near[first], score[first]
+    with block_threads() as (executor, workers):
+        cosines = BlockCosines(query_rows, pool, memory, workers)
+
+        def find(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            return _nearest(cosines, rows, k)
+
+        blocks = list(cosines.row_blocks())
+        parts = list(_with_bar(executor.map(find, blocks), blocks, progress, "search"))
+    indices, best = (np.concatenate(found) for found in zip(*parts, strict=True))
     return indices, best
 
 
 def _rank_rows(
-    scores: BlockCosines,
-    rows: slice,
-    goal: NDArray[np.int64],
-    tolerance: float,
-    greater: NDArray[np.int64],
-    equal: NDArray[np.int64],
-) -> None:
-    """Add the counts of one block of queries into `greater` and `equal`."""
-    target_score = scores.pairs(np.arange(rows.start, rows.stop), goal)
-    slack = scores.error + tolerance
-    above = np.nextafter((target_score + slack).astype(np.float32), np.float32(np.inf))[:, None]
-    below = np.nextafter((target_score - slack).astype(np.float32), np.float32(-np.inf))[:, None]
-    for columns in scores.column_blocks():
-        block = scores.float32(rows, columns)
-        higher = block > above
-        near = (block >= below) ^ higher
-        is_near = np.array([np.count_nonzero(row) for row in near])
-        greater += np.array([np.count_nonzero(row) for row in higher])
-        if is_near.sum() > _MANY_UNDECIDED * near.size:
-            difference = scores.float64(rows, columns) - target_score[:, None]
+    cosines: BlockCosines, rows: slice, goal: NDArray[np.int64], tolerance: float, count: Counter
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of one block of queries: candidates above the target, and others level with it."""
+    target = cosines.pairs(np.arange(rows.start, rows.stop), goal)
+    slack = cosines.error + tolerance
+    above = np.nextafter((target + slack).astype(np.float32), np.float32(np.inf))
+    below = np.nextafter((target - slack).astype(np.float32), np.float32(-np.inf))
+    greater, equal = np.zeros(len(goal), np.int64), np.full(len(goal), -1, np.int64)
+    for columns in cosines.column_blocks():
+        block = cosines.float32(rows, columns)
+        higher, reached = count(block, above, below)
+        greater += higher
+        undecided = reached - higher
+        if undecided.sum() > _MANY_UNDECIDED * block.size:
+            near = (block >= below[:, None]) & (block <= above[:, None])
+            difference = cosines.float64(rows, columns) - target[:, None]
             greater += np.count_nonzero((difference > tolerance) & near, axis=1)
             equal += np.count_nonzero((np.abs(difference) <= tolerance) & near, axis=1)
-            continue
-        some = np.flatnonzero(is_near)
-        which, column = np.nonzero(near[some])
-        row = some[which]
-        difference = scores.pairs(rows.start + row, columns.start + column) - target_score[row]
-        greater += np.bincount(row[difference > tolerance], minlength=len(goal))
-        equal += np.bincount(row[np.abs(difference) <= tolerance], minlength=len(goal))
-    equal -= 1
+        elif undecided.any():
+            some = np.flatnonzero(undecided)
+            which, column = np.nonzero((block[some] >= below[some, None]) & (block[some] <= above[some, None]))
+            row = some[which]
+            difference = cosines.pairs(rows.start + row, columns.start + column) - target[row]
+            greater += np.bincount(row[difference > tolerance], minlength=len(goal))
+            equal += np.bincount(row[np.abs(difference) <= tolerance], minlength=len(goal))
+    return greater, equal
+
+
+def _count_with_numpy(
+    block: NDArray[np.float32], above: NDArray[np.float32], below: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row, how many entries lie above one limit and how many reach the other."""
+    higher, reached = block > above[:, None], block >= below[:, None]
+    # counting bits of packed rows is several times faster than counting along an axis
+    return _ones(higher), _ones(reached)
+
+
+def _ones(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
+
+
+@cache
+def _compiled_count() -> Counter:
+    """The same counts in one pass; compiling takes most of a second, which only a large product repays."""
+    from numba import njit
+
+    @njit(nogil=True)
+    def count(block: Any, above: Any, below: Any) -> Any:
+        higher = np.zeros(len(block), np.int64)
+        reached = np.zeros(len(block), np.int64)
+        for row in range(block.shape[0]):
+            high, low = above[row], below[row]
+            # narrow counters let the compiler compare sixteen entries at a time
+            more, enough = np.int32(0), np.int32(0)
+            for column in range(block.shape[1]):
+                cosine = block[row, column]
+                more += np.int32(cosine > high)
+                enough += np.int32(cosine >= low)
+            higher[row], reached[row] = more, enough
+        return higher, reached
+
+    return count
+
+
+def _nearest(cosines: BlockCosines, rows: slice, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The k best candidates of one block of queries."""
+    indices, best = np.empty((rows.stop - rows.start, k), np.int64), np.empty((rows.stop - rows.start, k))
+    for row, near in enumerate(_possible_neighbours(cosines, rows, k)):
+        score = cosines.pairs(np.full(len(near), rows.start + row), near)
+        first = np.lexsort((near, -np.round(score, 9)))[:k]
+        indices[row], best[row] = near[first], score[first]
+    return indices, best
 
 
 def _possible_neighbours(cosines: BlockCosines, rows: slice, k: int) -> list[NDArray[np.int64]]:
@@ -232,10 +291,10 @@ def _target_rows(targets: ArrayLike, queries: int, pool: int) -> NDArray[np.int6
     return rows.astype(np.int64)
 
 
-def _with_bar(blocks: Iterator[slice], total: int, progress: bool | None, desc: str) -> Iterator[slice]:
-    with progress_bar(
-        total=total, desc=desc, unit=" queries", disable=None if progress is None else not progress
-    ) as bar:
-        for rows in blocks:
-            yield rows
+def _with_bar(results: Iterable[Result], blocks: list[slice], progress: bool | None, desc: str) -> Iterator[Result]:
+    """Pass on one result for each block of queries, counting the queries on a progress bar."""
+    hidden = None if progress is None else not progress
+    with progress_bar(total=blocks[-1].stop, desc=desc, unit=" queries", disable=hidden) as bar:
+        for result, rows in zip(results, blocks, strict=True):
+            yield result
             bar.update(rows.stop - rows.start)
