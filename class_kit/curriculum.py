@@ -240,20 +240,33 @@ class CurriculumBatchSampler:
         self.epoch = 0
         self._spent = False
 
+    @property
+    def sampler(self) -> CurriculumBatchSampler:
+        """Itself: Lightning and accelerate look for `set_epoch` at `batch_sampler.sampler`."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Select the epoch for the next iteration, counted from 0."""
         self.epoch = check_whole("epoch (from 0)", epoch, low=0)
         self._spent = False
 
     def __iter__(self) -> Iterator[list[int]]:
+        self._refuse_spent()
+        return self._run(self.epoch)
+
+    def _run(self, epoch: int) -> Iterator[list[int]]:
+        # only a batch that was taken spends the epoch: DataLoader workers ask for an iterator twice and use the second
+        self._refuse_spent()
+        self._spent = True
+        for batch in self.plan.batches(epoch + 1, self.batch_size, self.rank, self.world_size, self.drop_last):
+            yield batch.tolist()
+
+    def _refuse_spent(self) -> None:
         if self._spent:
             raise RuntimeError(
                 f"epoch {self.epoch} (from 0) was already iterated: call set_epoch before every epoch, so that none "
                 "is repeated unseen"
             )
-        batches = self.plan.batches(self.epoch + 1, self.batch_size, self.rank, self.world_size, self.drop_last)
-        self._spent = True
-        return (batch.tolist() for batch in batches)
 
     def __len__(self) -> int:
         return self.plan.steps(self.epoch + 1, self.batch_size, self.world_size, self.drop_last)

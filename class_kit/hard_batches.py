@@ -111,10 +111,10 @@ def _direction(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Roughly the first principal direction, from a sample of the rows by power iteration, (d,)."""
     sample = part[rng.integers(0, len(part), _SAMPLE)]
     sample = sample - sample.mean(axis=0)
-    direction = rng.standard_normal(part.shape[1], dtype=np.float32)
+    direction: np.ndarray = rng.standard_normal((part.shape[1],), dtype=np.float32)
     for _ in range(6):
-        direction = (sample @ direction) @ sample
-        direction /= max(float(np.linalg.norm(direction)), 1e-30)
+        direction = ((sample @ direction) @ sample).astype(np.float32)
+        direction /= np.float32(max(float(np.linalg.norm(direction)), 1e-30))
     return direction
 
 

@@ -1,0 +1,354 @@
+"""The plan inside real trainers: the ids that reach the model are recorded and compared with the plan.
+
+Every library runs in an interpreter of its own, so that its import, threads and warnings stay out of the suite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from class_kit.curriculum import EpochPlan, LinearSchedule
+from class_kit.errors import InputError
+from class_kit.trainers import WholeRunBatchSampler, accelerate_loader, lightning_data, require
+
+ROWS, EPOCHS, BATCH = 45, 4, 4
+COMMON = f"""
+import json, sys, numpy as np
+from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule
+out = sys.argv[1]
+def plan_of(intensity="inverse"):
+    order = np.random.default_rng(3).permutation({ROWS})
+    return EpochPlan(order, LinearSchedule(0.25, 0.1875), intensity, seed=11, epochs={EPOCHS})
+plan = plan_of()
+def save(value):
+    with open(out, "w") as file:
+        json.dump(value, file)
+"""
+
+
+def plan_of(intensity: str = "inverse") -> EpochPlan:
+    order = np.random.default_rng(3).permutation(ROWS)
+    return EpochPlan(order, LinearSchedule(0.25, 0.1875), intensity, seed=11, epochs=EPOCHS)
+
+
+def expected(rank: int = 0, world_size: int = 1) -> list[list[list[int]]]:
+    plan = plan_of()
+    return [
+        [batch.tolist() for batch in plan.batches(epoch, BATCH, rank, world_size)] for epoch in range(1, EPOCHS + 1)
+    ]
+
+
+def start(script: str, out: Path, **variables: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+    root = str(Path(__file__).resolve().parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMON + textwrap.dedent(script), str(out)],
+        env=environment | {"PYTHONPATH": root} | variables,
+        cwd=out.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def result(process: subprocess.Popen[str], out: Path) -> dict:
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text[-4000:]
+    return json.loads(out.read_text())
+
+
+def run(script: str, tmp_path: Path, **variables: str) -> dict:
+    return result(start(script, tmp_path / "out.json", **variables), tmp_path / "out.json")
+
+
+def needs(*modules: str) -> None:
+    for module in modules:
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: an optional extra")
+
+
+def test_data_loader_with_and_without_workers(tmp_path: Path) -> None:
+    script = """
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+    class Rows(Dataset):
+        def __len__(self):
+            return 45
+        def __getitem__(self, index):
+            assert type(index) is int
+            return torch.tensor(index)
+    seen = {}
+    for workers, persistent in ((0, False), (1, False), (1, True), (4, False), (4, True)):
+        sampler = CurriculumBatchSampler(plan, batch_size=4)
+        loader = DataLoader(Rows(), batch_sampler=sampler, num_workers=workers, persistent_workers=persistent)
+        epochs = []
+        for epoch in range(4):
+            sampler.set_epoch(epoch)
+            epochs.append([batch.tolist() for batch in loader])
+            assert len(epochs[-1]) == len(loader)
+        try:
+            iter(loader)
+        except RuntimeError as error:
+            assert "set_epoch" in str(error)
+        else:
+            raise AssertionError("a second iteration without set_epoch went through")
+        seen[f"{workers} {persistent}"] = epochs
+    save(seen)
+    """
+    seen = run(script, tmp_path)
+    assert len(seen) == 5
+    for epochs in seen.values():
+        assert epochs == expected()
+
+
+HUGGING_FACE = """
+    import torch, transformers
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from class_kit.trainers import CurriculumTrainerMixin
+    class Tiny(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.seen = torch.nn.Linear(1, 1), []
+        def forward(self, ids, **_):
+            if self.training:
+                self.seen.append(ids.tolist())
+            return {"loss": ((self.layer(ids[:, None].float() / 45) - 1) ** 2).mean()}
+    class Mine(CurriculumTrainerMixin, Trainer):
+        pass
+    class Watch(TrainerCallback):
+        def __init__(self):
+            self.rates, self.evaluated = [], []
+        def on_step_end(self, args, state, control, **kwargs):
+            self.rates.append(kwargs["lr_scheduler"].get_last_lr()[0])
+        def on_evaluate(self, args, state, control, **kwargs):
+            self.evaluated.append(state.global_step)
+    rows = [{"ids": torch.tensor(index)} for index in range(45)]
+    def make(plan=plan, scale_loss=True, **more):
+        torch.manual_seed(0)
+        model, watch = Tiny(), Watch()
+        arguments = TrainingArguments(
+            output_dir="hf", num_train_epochs=4, per_device_train_batch_size=4, learning_rate=0.1, report_to="none",
+            lr_scheduler_type="linear", eval_strategy="epoch", save_strategy="no", use_cpu=True, disable_tqdm=True,
+            logging_strategy="epoch", remove_unused_columns=False, max_grad_norm=0.0, optim="sgd", **more)
+        trainer = Mine(model=model, args=arguments, train_dataset=rows, eval_dataset=rows, plan=plan,
+                       callbacks=[watch], scale_loss=scale_loss)
+        return trainer, model, watch
+"""
+
+
+def test_hugging_face_trainer(tmp_path: Path) -> None:
+    needs("accelerate")
+    script = (
+        HUGGING_FACE
+        + """
+    trainer, model, watch = make()
+    trainer.train()
+    plain, other, _ = make(plan=plan_of("constant"))
+    plain.train()
+    loose, third, _ = make(scale_loss=False)
+    loose.train()
+    workers, fourth, _ = make(dataloader_num_workers=2, dataloader_persistent_workers=True)
+    workers.train()
+    accumulated, fifth, sixth = make(gradient_accumulation_steps=2)
+    accumulated.train()
+    save({"seen": model.seen, "rates": watch.rates, "evaluated": watch.evaluated, "plan_epoch": trainer.plan_epoch,
+          "steps": trainer.state.max_steps, "workers": fourth.seen, "accumulated": fifth.seen,
+          "accumulated_steps": accumulated.state.global_step, "weights": model.layer.weight.item(),
+          "plain": other.layer.weight.item(), "loose": third.layer.weight.item()})
+    """
+    )
+    seen = run(script, tmp_path)
+    batches = [batch for epoch in expected() for batch in epoch]
+    assert seen["seen"] == batches
+    assert seen["workers"] == batches
+    assert seen["accumulated"] == batches
+    total = plan_of().steps_total(BATCH)
+    assert seen["steps"] == total
+    assert seen["accumulated_steps"] == -(-total // 2)
+    assert seen["rates"][-1] == pytest.approx(0.0, abs=1e-12)
+    assert all(rate > 0 for rate in seen["rates"][:-1])
+    assert seen["evaluated"] == list(np.cumsum([row["steps"] for row in plan_of().table(BATCH)]))
+    assert seen["plan_epoch"] == EPOCHS
+    assert seen["weights"] != seen["plain"]
+    assert seen["loose"] == seen["plain"]
+
+
+def test_hugging_face_trainer_resumes_with_the_next_batch(tmp_path: Path) -> None:
+    needs("accelerate")
+    script = (
+        HUGGING_FACE.replace('save_strategy="no"', 'save_strategy="steps", save_steps=7')
+        + """
+    trainer, model, _ = make()
+    trainer.train()
+    again, second, _ = make()
+    again.train(resume_from_checkpoint="hf/checkpoint-14")
+    same = bool(torch.equal(model.layer.weight, second.layer.weight))
+    save({"first": model.seen, "second": second.seen, "same": same})
+    """
+    )
+    seen = run(script, tmp_path)
+    assert seen["second"] == seen["first"][14:]
+    assert seen["same"]
+
+
+def test_sentence_transformers_trainer(tmp_path: Path) -> None:
+    needs("sentence_transformers", "datasets", "accelerate")
+    script = """
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from class_kit.trainers import CurriculumTrainerMixin
+    words = {"[UNK]": 0} | {f"w{index}": index + 1 for index in range(45)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu")
+    class Record(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model, self.seen = model, []
+        def forward(self, features, labels=None):
+            features = list(features)
+            self.seen.append((features[0]["input_ids"] - 1).tolist())
+            left, right = (self.model(one)["sentence_embedding"] for one in features)
+            return torch.nn.functional.cross_entropy(left @ right.T, torch.arange(len(left)))
+    class Mine(CurriculumTrainerMixin, SentenceTransformerTrainer):
+        pass
+    data = Dataset.from_dict({"text": [f"w{i}" for i in range(45)], "smiles": [f"w{i}" for i in range(45)]})
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir="st", num_train_epochs=4, per_device_train_batch_size=4, report_to="none", use_cpu=True,
+        save_strategy="no", disable_tqdm=True)
+    loss = Record()
+    trainer = Mine(model=model, args=arguments, train_dataset=data, loss=loss, plan=plan)
+    trainer.train()
+    save({"seen": loss.seen, "steps": trainer.state.max_steps})
+    """
+    seen = run(script, tmp_path)
+    assert seen["seen"] == [batch for epoch in expected() for batch in epoch]
+    assert seen["steps"] == plan_of().steps_total(BATCH)
+
+
+LIGHTNING = """
+    import lightning, torch
+    from class_kit.trainers import lightning_data
+    class Tiny(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.seen = torch.nn.Linear(1, 1), [[] for _ in range(4)]
+        def training_step(self, batch, index):
+            self.seen[self.current_epoch].append(batch.long().tolist())
+            return self.layer(batch[:, None]).square().mean()
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+    rows = [torch.tensor(float(index)) for index in range(45)]
+    def trainer_of(**options):
+        return lightning.Trainer(**{"max_epochs": 4, "accelerator": "cpu", "devices": 1, "logger": False,
+            "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False} | options)
+"""
+
+
+def test_lightning_trainer(tmp_path: Path) -> None:
+    needs("lightning")
+    script = (
+        LIGHTNING
+        + """
+    model = Tiny()
+    trainer = trainer_of(reload_dataloaders_every_n_epochs=1)
+    trainer.fit(model, datamodule=lightning_data(rows, plan, batch_size=4))
+    reasons = []
+    for options in ({}, {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 5}):
+        try:
+            trainer_of(**options).fit(Tiny(), datamodule=lightning_data(rows, plan, batch_size=4))
+        except ValueError as error:
+            reasons.append(str(error))
+    save({"seen": model.seen, "steps": trainer.global_step, "reasons": reasons})
+    """
+    )
+    seen = run(script, tmp_path)
+    assert seen["seen"] == expected()
+    assert seen["steps"] == plan_of().steps_total(BATCH)
+    assert "reload_dataloaders_every_n_epochs=0" in seen["reasons"][0]
+    assert "max_epochs=5" in seen["reasons"][1]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def test_accelerate_with_two_processes(tmp_path: Path) -> None:
+    needs("accelerate")
+    script = """
+    import torch
+    from accelerate import Accelerator
+    from class_kit.trainers import accelerate_loader
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1)
+    model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.01))
+    loader = accelerate_loader(accelerator, [torch.tensor(index) for index in range(45)], plan, batch_size=4)
+    epochs = []
+    for _ in range(4):
+        epochs.append([])
+        for ids in loader:
+            epochs[-1].append(ids.tolist())
+            accelerator.backward(model(ids[:, None].float() / 45).square().mean())
+            optimizer.step()
+            optimizer.zero_grad()
+    save({"seen": epochs, "rank": accelerator.process_index, "weight": accelerator.unwrap_model(model).weight.item()})
+    accelerator.end_training()
+    """
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    shared |= {"ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
+    outs = [tmp_path / f"{rank}.json" for rank in range(2)]
+    processes = [start(script, out, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank, out in enumerate(outs)]
+    seen = [result(process, out) for process, out in zip(processes, outs, strict=True)]
+    assert [one["rank"] for one in seen] == [0, 1]
+    assert seen[0]["weight"] == seen[1]["weight"]
+    for rank, one in enumerate(seen):
+        assert one["seen"] == expected(rank, world_size=2)
+    for epoch in range(EPOCHS):
+        union = [row for one in seen for batch in one["seen"][epoch] for row in batch]
+        assert sorted(union) == sorted(plan_of().rows(epoch + 1).tolist())
+
+
+def test_whole_run_is_the_plan_in_succession() -> None:
+    plan = plan_of()
+    sampler = WholeRunBatchSampler(plan, BATCH)
+    assert list(sampler) == [batch for epoch in expected() for batch in epoch]
+    assert len(sampler) == plan.steps_total(BATCH)
+    with pytest.raises(RuntimeError, match="set_epoch"):
+        iter(sampler)
+    sampler.set_epoch(0)
+    iter(sampler)
+    assert next(iter(sampler)) == expected()[0][0]
+    with pytest.raises(InputError, match="epoch=1"):
+        sampler.set_epoch(1)
+    steps = [row["steps"] for row in plan.table(BATCH)]
+    assert [sampler.epoch_of(batch) for batch in range(len(sampler))] == list(np.repeat([1, 2, 3, 4], steps))
+
+
+@pytest.mark.parametrize("name", ["lightning", "accelerate"])
+def test_a_missing_library_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, f"{name}.data_loader", None)
+    call = partial(lightning_data, []) if name == "lightning" else partial(accelerate_loader, None, [])
+    with pytest.raises(ImportError, match=rf"class-kit\[{name}\]"):
+        call(plan_of(), BATCH)
+    with pytest.raises(ImportError, match="no_such_library is needed"):
+        require("no_such_library", name)
