@@ -29,7 +29,8 @@ _RELEASED = {file.name: file for file in PINNED["chebi20"]}
 def single_backslashes(smiles: list[str]) -> list[str]:
     """Undo the doubling of backslashes in the released files.
 
-    Two bond marks in a row are no SMILES, so a file that never had them doubled reads the same.
+    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
+    are no SMILES, so a file that never had them doubled reads the same.
     """
     return [value.replace("\\\\", "\\") for value in smiles]
 

@@ -111,7 +111,7 @@ class _Bounded(io.RawIOBase):
     """Byte stream that stops with an InputError at `limit`, at a NUL, or where the compressed data is damaged."""
 
     def __init__(self, path: Path, stream: Any, limit: int) -> None:
-        self._path, self._stream, self._left = path, stream, limit
+        self._path, self._stream, self._limit, self._left = path, stream, limit, limit
 
     def readable(self) -> bool:
         return True
@@ -124,7 +124,7 @@ class _Bounded(io.RawIOBase):
         self._left -= len(block)
         if self._left < 0:
             raise InputError(
-                f"{self._path} holds more than the limit of bytes once decompressed; "
+                f"{self._path} holds more than {self._limit:,} bytes, the most that are read (once decompressed); "
                 "split the file, or keep only the columns needed as Parquet"
             )
         if b"\0" in block:
@@ -151,8 +151,21 @@ def _decoded(path: Path, max_bytes: int) -> Iterator[io.TextIOWrapper]:
             except UnicodeDecodeError as error:
                 wrong = error.object[error.start : error.start + 1].hex()
                 raise InputError(
-                    f"{path} is not UTF-8 (byte 0x{wrong}: {error.reason}); save it as UTF-8 and try again"
+                    f"{path} is not UTF-8: byte 0x{wrong} on line {_first_undecodable_line(path, zipped)} "
+                    f"({error.reason}); save it as UTF-8 and try again"
                 ) from None
+
+
+def _first_undecodable_line(path: Path, zipped: bool) -> int:
+    with gzip.open(path) if zipped else open(path, "rb") as file:
+        number = 1
+        for line in file:
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                break
+            number += 1
+    return number
 
 
 @contextmanager

@@ -1,0 +1,528 @@
+"""Loading pairs: each row is kept or listed with place and reason, splits are stated, ChEBI-20 is read as released."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import pickle
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from class_kit import pairs as pairs_module
+from class_kit.errors import InputError
+from class_kit.pairs import (
+    MoleculeSet,
+    PairSet,
+    content_digest,
+    load_molecules,
+    load_pairs,
+    pool_targets,
+    write_rejected,
+)
+
+HEADER = "id,smiles,description,split,class"
+ROWS = [
+    "a1,CCO,an alcohol,train,alcohol",
+    'a2,CC(=O)O,"an acid, short",train,acid',
+    "a3,c1ccccc1,an arene,validation,arene",
+    "a4,CCN,an amine,test,amine",
+]
+RELEASE_HEADER = "CID\tSMILES\tdescription"
+
+
+def table(folder, rows, name="pairs.csv", header=HEADER):
+    path = folder / name
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def alkane(number):
+    return "C" * (number + 1)
+
+
+def release(folder, **splits):
+    """Write files of the release's layout; ids of different splits are apart by 10,000."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for offset, (name, count) in enumerate(splits.items()):
+        rows = [f"{offset * 10000 + n + 1}\t{alkane(n)}\t{name} text {n}" for n in range(count)]
+        table(folder, rows, f"{name}.txt", RELEASE_HEADER)
+    return folder
+
+
+@pytest.fixture
+def no_data(monkeypatch, tmp_path):
+    monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
+    monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path / "home"))
+
+
+def test_a_file_in_the_corpus_layout(tmp_path):
+    pairs = load_pairs(table(tmp_path, ROWS))
+    assert pairs.id == ("a1", "a2", "a3", "a4")
+    assert pairs.smiles == ("CCO", "CC(=O)O", "c1ccccc1", "CCN")
+    assert pairs.text[1] == "an acid, short"
+    assert pairs.split == ("train", "train", "validation", "test")
+    assert pairs.extra == {"class": ("alcohol", "acid", "arene", "amine")}
+    assert pairs.source == "pairs.csv"
+    assert pairs.rejected == ()
+    assert pairs.splits_found == ("train", "validation", "test")
+    assert "2 train, 1 validation, 1 test" in repr(pairs)
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "tsv", "txt", "parquet"])
+def test_every_format_gives_the_same_pairs(tmp_path, kind):
+    path = table(tmp_path, ROWS)
+    other = tmp_path / f"pairs.{kind}"
+    if kind == "csv.gz":
+        other.write_bytes(gzip.compress(path.read_bytes()))
+    elif kind == "parquet":
+        import pandas
+
+        pandas.read_csv(path).to_parquet(other)
+    else:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        other.write_text("\n".join("\t".join(row) for row in rows) + "\n", encoding="utf-8")
+    assert load_pairs(other).digest == load_pairs(path).digest
+
+
+@pytest.mark.parametrize("header", ["CID,SMILES,Text", "cid,canonical_smiles,CAPTION", "Id,Smiles,Description"])
+def test_common_column_names_are_found_in_any_case(tmp_path, header):
+    pairs = load_pairs(table(tmp_path, ["7,CCO,an alcohol"], header=header))
+    assert (pairs.id, pairs.smiles, pairs.text) == (("7",), ("CCO",), ("an alcohol",))
+
+
+def test_named_columns_win_over_common_names(tmp_path):
+    path = table(tmp_path, ["x,CCO,CC,one,two"], header="name,smiles,parent,text,words")
+    pairs = load_pairs(path, text="words", smiles="parent", id="name")
+    assert (pairs.id, pairs.smiles, pairs.text) == (("x",), ("CC",), ("two",))
+    assert pairs.extra == {"smiles": ("CCO",), "text": ("one",)}
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "words"),
+    [
+        ("id,smiles,words", {}, "'id', 'smiles', 'words'; name the one to use with the option text"),
+        ("id,molecule,text", {}, "no column is called smiles, canonical_smiles"),
+        (
+            "id,smiles,text",
+            {"text": "words"},
+            "no column 'words' (option text); its columns are 'id', 'smiles', 'text'",
+        ),
+        ("id,smiles,text", {"split_column": "fold"}, "no column 'fold' (option split_column)"),
+        ("smiles,text,caption", {}, "'text' and 'caption' could each be the text"),
+        ("SMILES,smiles,text", {}, "'SMILES' and 'smiles' could each be the smiles"),
+    ],
+)
+def test_a_column_that_is_not_there_names_those_that_are(tmp_path, header, options, words):
+    path = table(tmp_path, ["1,C,a"], header=header)
+    with pytest.raises(InputError) as failure:
+        load_pairs(path, **options)
+    assert words in str(failure.value)
+
+
+def test_rejected_rows_are_listed_with_place_and_reason(tmp_path):
+    rows = [
+        "1,CCO,an alcohol",
+        "1,CCN,an amine",
+        "2,C(,broken",
+        "3,CC,",
+        "4,CC,nan",
+        "5,,no structure",
+        ",CC,no id",
+        "6,CC",
+        '7,CCC,"two\nlines"',
+        "8,CC(C)(C)(C)C,five bonds",
+    ]
+    path = table(tmp_path, rows, header="id,smiles,text")
+    pairs = load_pairs(path, max_rejected=0.8)
+    assert pairs.id == ("1", "7")
+    assert [(bad.row, bad.line) for bad in pairs.rejected] == [
+        (2, 3),
+        (3, 4),
+        (4, 5),
+        (5, 6),
+        (6, 7),
+        (7, 8),
+        (8, 9),
+        (10, 12),
+    ]
+    reasons = [bad.reason for bad in pairs.rejected]
+    assert reasons[0] == "id '1' was already used in pairs.csv row 1"
+    assert reasons[1].startswith("RDKit: syntax error")
+    assert reasons[2] == "empty text"
+    assert "is a number (nan)" in reasons[3]
+    assert reasons[4] == "empty SMILES"
+    assert reasons[5] == "empty id"
+    assert reasons[6] == "2 fields where the header has 3"
+    assert "Explicit valence" in reasons[7]
+    assert str(pairs.rejected[1]).startswith("pairs.csv row 3 (line 4): RDKit")
+    assert "8 rows were rejected" in pairs.notes
+
+
+def test_parquet_values_that_are_no_text(tmp_path):
+    import pandas
+
+    frame = pandas.DataFrame(
+        {
+            "id": [1.0, 2.0, None, 4.0],
+            "smiles": ["C", "CC", "CCC", None],
+            "text": ["a", None, "c", "d"],
+            "n": [1, 2, 3, 4],
+        }
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    pairs = load_pairs(tmp_path / "a.parquet", max_rejected=0.9)
+    assert pairs.id == ("1",)
+    assert pairs.extra == {"n": ("1",)}
+    assert [bad.reason for bad in pairs.rejected] == [
+        "text is missing, expected text",
+        "empty id",
+        "SMILES is missing, expected text",
+    ]
+    frame.assign(text=[1, 2, 3, 4]).to_parquet(tmp_path / "numbers.parquet")
+    with pytest.raises(InputError, match="text is a int, expected text"):
+        load_pairs(tmp_path / "numbers.parquet")
+    frame.assign(text=[["a"]] * 4).to_parquet(tmp_path / "lists.parquet")
+    with pytest.raises(InputError, match="'text' holds list"):
+        load_pairs(tmp_path / "lists.parquet", text="text")
+
+
+def test_too_many_bad_rows_stop_with_the_first_reasons(tmp_path):
+    good = [f"{n},{alkane(n)},text {n}" for n in range(8)]
+    bad = ["x1,C(,open", "x2,CC,"]
+    path = table(tmp_path, [*good, *bad], header="id,smiles,text")
+    assert len(load_pairs(path)) == 8, "exactly a fifth is still allowed"
+    with pytest.raises(InputError) as failure:
+        load_pairs(path, max_rejected=0.19, rejected_to=tmp_path / "out" / "rejected.csv")
+    assert "2 of 10 rows cannot be used, more than the 19% allowed: pairs.csv row 9 (line 10)" in str(failure.value)
+    assert len((tmp_path / "out" / "rejected.csv").read_text(encoding="utf-8").splitlines()) == 3
+    with pytest.raises(InputError, match="1 of 1 rows"):
+        load_pairs(table(tmp_path, ["x,C(,a"], header="id,smiles,text"), max_rejected=1.0)
+    with pytest.raises(InputError, match="max_rejected=2"):
+        load_pairs(path, max_rejected=2)
+
+
+def test_rejected_file_is_inert_in_a_spreadsheet_and_never_stale(tmp_path):
+    rows = ['=1+1,C(,"=HYPERLINK(""x"")"', "+2,C(,@SUM(A1)", "-3,C(, =cmd", "4,CC,fine"]
+    path = table(tmp_path, rows, header="id,smiles,text")
+    target = tmp_path / "rejected.csv"
+    write_rejected(load_pairs(path, max_rejected=1.0), target)
+    cells = list(csv.reader(target.read_text(encoding="utf-8").splitlines()))
+    assert cells[0] == ["file", "row", "line", "reason", "id", "smiles", "text"]
+    assert len(cells) == 4
+    assert not any(cell.lstrip().startswith(("=", "+", "-", "@")) for row in cells for cell in row)
+    assert cells[1][4] == "'=1+1"
+    load_pairs(table(tmp_path, ["4,CC,fine"], header="id,smiles,text"), rejected_to=target)
+    assert target.read_text(encoding="utf-8").splitlines() == ["file,row,line,reason,id,smiles,text"]
+
+
+def test_a_file_without_split_column_is_split_at_random_and_says_so(tmp_path):
+    path = table(tmp_path, [f"{alkane(n)},text {n}" for n in range(50)], header="smiles,text")
+    pairs = load_pairs(path)
+    assert Counter(pairs.split) == {"train": 40, "validation": 5, "test": 5}
+    assert pairs.id[:2] == ("1", "2")
+    assert any("random molecules, 80/10/10, seed 0" in note for note in pairs.notes)
+    assert "no id column: the ids are row numbers" in pairs.notes
+    assert load_pairs(path, seed=1).split != pairs.split
+    assert load_pairs(path).digest == pairs.digest
+
+
+def test_make_split_overrides_the_column_and_says_so(tmp_path):
+    rows = [f"{n},{alkane(n)},text {n},train" for n in range(20)]
+    path = table(tmp_path, rows, header="id,smiles,text,split")
+    assert set(load_pairs(path).split) == {"train"}
+    pairs = load_pairs(path, make_split="random")
+    assert Counter(pairs.split) == {"train": 16, "validation": 2, "test": 2}
+    assert "column 'split' was not followed: make_split='random'" in pairs.notes
+    scaffolds = load_pairs(path, make_split="scaffold")
+    assert set(scaffolds.split) == {"train"}, "without rings there is one scaffold"
+    with pytest.raises(InputError, match="expected random or scaffold"):
+        load_pairs(path, make_split="time")
+
+
+def test_stereoisomers_stay_on_one_side(tmp_path):
+    rows = []
+    for n in range(30):
+        tail = alkane(n)
+        rows += [f"C[C@H](N){tail}CC,left {n}", f"C[C@@H](N){tail}CC,right {n}"]
+    pairs = load_pairs(table(tmp_path, rows, header="smiles,text"))
+    assert all(pairs.split[row] == pairs.split[row + 1] for row in range(0, 60, 2))
+    assert Counter(pairs.split) == {"train": 48, "validation": 6, "test": 6}
+    assert any("60 rows share a stereo-free structure" in note for note in pairs.notes)
+
+
+def test_given_splits_are_kept_and_their_overlap_is_counted(tmp_path):
+    rows = ["1,C[C@H](N)O,a text,train", "2,C[C@@H](N)O,a text,Val", "3,CC,other,fold x", "4,CCC,none,"]
+    pairs = load_pairs(table(tmp_path, rows, header="id,smiles,text,split"), max_rejected=0.5)
+    assert pairs.split == ("train", "validation", "fold x")
+    assert any(note.startswith("train/validation share 1 stereo-free structures") for note in pairs.notes)
+    assert "split names read as the kit's own: 'Val'" in pairs.notes
+    assert pairs.rejected[0].reason == "no split is named"
+
+
+def test_one_split_and_unknown_names(tmp_path):
+    path = table(tmp_path, ROWS)
+    one = load_pairs(path, split="val")
+    assert one.id == ("a3",)
+    assert one.splits_found == ("train", "validation", "test")
+    assert one.extra == {"class": ("arene",)}
+    with pytest.raises(InputError, match=r"split='holdout': pairs\.csv has train, validation, test"):
+        load_pairs(path, split="holdout")
+
+
+def test_one_row_works(tmp_path):
+    assert load_pairs(table(tmp_path, ["CCO,an alcohol"], header="smiles,text")).split == ("train",)
+
+
+def test_unusual_texts_come_through_unchanged(tmp_path):
+    texts = [
+        "<script>alert(1)</script>",
+        "\\input{x} $x$",
+        "a\x1b[31mred",
+        "\u202eright to left",
+        "🧪" * 10,
+        "a" * 10**6,
+    ]
+    path = tmp_path / "a.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("smiles", "text"), *((alkane(n), text) for n, text in enumerate(texts))])
+    assert load_pairs(path).text == tuple(texts)
+
+
+def test_options_that_do_not_apply_are_refused(tmp_path):
+    path = table(tmp_path, ROWS)
+    with pytest.raises(InputError, match="extra: these options"):
+        load_pairs(path, extra=path)
+    with pytest.raises(InputError, match="swap: these options"):
+        load_pairs(path, swap=True)
+    with pytest.raises(InputError, match="text, make_split: these options are for files"):
+        load_pairs("chebi20", text="a", make_split="random")
+
+
+# --- the pair set itself
+
+
+def small():
+    return PairSet(("a", "b", "c"), ("C", "CC", "CCC"), ("1", "2", "3"), ("train", "test", "train"), "made")
+
+
+def test_take_where_frame_and_pickle():
+    pairs = small()
+    assert pairs.take([2, 0]).id == ("3", "1")
+    assert pairs.take(np.array([True, False, True])).id == ("1", "3")
+    assert pairs.where("test").id == ("2",)
+    assert len(pairs.take([])) == 0
+    assert list(pairs.frame().columns) == ["id", "text", "smiles", "split"]
+    assert pickle.loads(pickle.dumps(pairs)) == pairs
+    assert hash(pairs) == hash(small())
+
+
+def test_frame_keeps_a_file_column_of_the_same_name(tmp_path):
+    path = table(tmp_path, ["CCO,one,two"], header="smiles,text,words")
+    assert list(load_pairs(path, text="words").frame()["text (file)"]) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("indices", "error"),
+    [([3], ValueError), ([-1], ValueError), ([0.5], TypeError), ([[0]], ValueError), (np.array([True]), ValueError)],
+)
+def test_take_refuses_what_is_no_index(indices, error):
+    with pytest.raises(error, match="indices"):
+        small().take(indices)
+
+
+def test_columns_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="text has 1 values where id has 2"):
+        PairSet(("a",), ("C", "C"), ("1", "2"), ("train", "train"), "made")
+    with pytest.raises(ValueError, match="2, 1 and 2"):
+        MoleculeSet(("1", "2"), ("C",), ("", ""), "made")
+
+
+def test_digest_against_the_written_definition():
+    expected = hashlib.sha256(b"4 columns, 1 rows\n")
+    for value in ("7", "é", "CCO", "train"):
+        encoded = value.encode()
+        expected.update(len(encoded).to_bytes(8, "big") + encoded)
+    pairs = PairSet(("é",), ("CCO",), ("7",), ("train",), "anywhere")
+    assert pairs.digest == expected.hexdigest()
+
+
+@given(st.lists(st.text(max_size=3), min_size=4, max_size=4), st.lists(st.text(max_size=3), min_size=4, max_size=4))
+def test_digest_differs_where_content_does(one, other):
+    digests = [content_digest(*[[value] for value in values]) for values in (one, other)]
+    assert (digests[0] == digests[1]) == (one == other)
+    assert content_digest(["ab"], ["c"]) != content_digest(["a"], ["bc"])
+
+
+def test_pool_targets_and_missing_ids():
+    pairs = small()
+    pool = MoleculeSet(("9", "3", "2", "1"), ("O", "CCC", "CC", "C"), ("",) * 4, "pool")
+    targets = pool_targets(pairs, pool)
+    assert targets.dtype == np.int64
+    assert targets.tolist() == [3, 2, 1]
+    with pytest.raises(InputError, match="2 of 3 pairs of made are not in the pool pool: '1', '3'"):
+        pool_targets(pairs, MoleculeSet(("2",), ("CC",), ("",), "pool"))
+    with pytest.raises(InputError, match="1 ids occur more than once"):
+        pool_targets(pairs, MoleculeSet(("2", "2"), ("CC", "CC"), ("", ""), "pool"))
+
+
+# --- the corpus
+
+
+def test_corpus_is_found_marked_and_missed_clearly(tmp_path, monkeypatch):
+    path = table(tmp_path, ROWS, "corpus.csv")
+    monkeypatch.setattr(pairs_module, "_CORPUS_PLACES", (tmp_path / "absent.csv", path))
+    pairs = load_pairs("corpus", split="train")
+    assert (pairs.source, len(pairs)) == ("corpus", 2)
+    assert pairs.notes[0].startswith("generated descriptions")
+    assert pairs.extra["class"] == ("alcohol", "acid")
+    monkeypatch.setattr(pairs_module, "_CORPUS_PLACES", (tmp_path / "absent.csv",))
+    with pytest.raises(InputError, match="corpus is missing"):
+        load_pairs("corpus")
+
+
+# --- ChEBI-20 in small files of the released layout
+
+
+def test_published_splits_in_part_and_whole(tmp_path, no_data):
+    part = load_pairs("chebi20", data=release(tmp_path / "part", validation=4, test=6))
+    assert Counter(part.split) == {"validation": 4, "test": 6}
+    assert "published ChEBI-20 splits found: validation, test" in part.notes
+    assert any("not in the folder: train.txt" in note for note in part.notes)
+    assert any("differs from the release" in note for note in part.notes)
+    assert any("share 4 stereo-free structures" in note for note in part.notes)
+    whole = load_pairs("chebi20", "train", data=release(tmp_path / "whole", train=20, validation=4, test=6))
+    assert len(whole) == 20
+    assert not any("not in the folder" in note for note in whole.notes)
+    with pytest.raises(InputError, match="split='train': chebi20 has validation, test"):
+        load_pairs("chebi20", "train", data=tmp_path / "part")
+
+
+def test_released_files_are_read_without_quoting_and_with_single_backslashes(tmp_path, no_data):
+    folder = release(tmp_path, test=1)
+    row = '5\tC/C=C\\\\C\t"quoted and, never closed'
+    table(folder, [row], "validation.txt", RELEASE_HEADER)
+    by_name = load_pairs("chebi20", "validation", data=folder)
+    assert by_name.smiles == ("C/C=C\\C",)
+    assert by_name.text == ('"quoted and, never closed',)
+    by_path = load_pairs(folder / "validation.txt")
+    assert (by_path.smiles, by_path.text) == (by_name.smiles, by_name.text)
+    assert any("released ChEBI-20 file" in note for note in by_path.notes)
+    other = table(tmp_path, ["5\tC/C=C\\\\C\tx"], "own.tsv", "id\tsmiles\ttext")
+    assert load_pairs(other).smiles == ("C/C=C\\\\C",), "only released files are known to double backslashes"
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_extra_pairs_make_the_split_without_train(tmp_path, no_data, swap):
+    folder = release(tmp_path / "data", validation=300, test=200)
+    extra = table(
+        tmp_path, [f"made\tO{alkane(n)}\textra {n}" for n in range(100)], "extra.tsv", "source\tSMILES\tdescription"
+    )
+    pairs = load_pairs("chebi20", data=folder, extra=extra, swap=swap)
+    train_file, test_file = ("test.txt", "validation.txt") if swap else ("validation.txt", "test.txt")
+    train_rows, test_rows = (200, 300) if swap else (300, 200)
+    held = (train_rows + 100) // 10
+    assert Counter(pairs.split) == {"train": train_rows + 100 - held, "validation": held, "test": test_rows}
+    origins = {split: set(pairs.where(split).extra["origin"]) for split in pairs.splits_found}
+    assert origins == {"train": {train_file, "made"}, "validation": {train_file, "made"}, "test": {test_file}}
+    assert len(set(pairs.id)) == len(pairs)
+    assert {name for name in pairs.id if not name.isdigit()} == {f"extra-{n}" for n in range(1, 101)}
+    assert "100 of the pairs (extra.tsv) are unpublished as a set" in pairs.notes
+    assert any(f"{held} training rows are held out" in note for note in pairs.notes)
+    release(tmp_path / "data", train=5)
+    again = load_pairs("chebi20", data=folder, extra=extra, swap=swap)
+    assert again.digest == pairs.digest
+    assert any("train.txt is there and not used" in note for note in again.notes)
+
+
+def test_extra_and_folders_that_do_not_fit(tmp_path, no_data, monkeypatch):
+    folder = release(tmp_path / "only", test=3)
+    extra = table(tmp_path, ["C\tx"], "extra.tsv", "SMILES\tdescription")
+    with pytest.raises(InputError, match=r"has no validation\.txt"):
+        load_pairs("chebi20", data=folder, extra=extra)
+    with pytest.raises(InputError, match="give extra= as well"):
+        load_pairs("chebi20", data=folder, swap=True)
+    with pytest.raises(InputError, match="class-kit fetch chebi20"):
+        load_pairs("chebi20", data=tmp_path / "absent")
+    with pytest.raises(InputError, match="home/chebi20"):
+        load_pairs("chebi20")
+    table(folder, ["1\tC"], "test.txt", "CID\tSMILES")
+    with pytest.raises(InputError, match="expected CID, SMILES, description"):
+        load_pairs("chebi20", data=folder)
+    monkeypatch.setenv("CLASS_KIT_DATA", str(tmp_path / "shared"))
+    release(tmp_path / "shared" / "chebi20", test=2)
+    assert len(load_pairs("chebi20")) == 2
+    release(tmp_path / "home" / "chebi20", test=7)
+    monkeypatch.delenv("CLASS_KIT_DATA")
+    assert len(load_pairs("chebi20")) == 7
+
+
+def test_molecule_pool_from_its_file_or_from_the_splits(tmp_path, no_data):
+    folder = release(tmp_path, validation=2, test=3)
+    union = load_molecules("chebi20", data=folder)
+    assert union.split == ("validation",) * 2 + ("test",) * 3
+    assert any("not in the folder: train.txt" in note for note in union.notes)
+    assert any("5 molecules" in note for note in union.notes)
+    test = load_pairs("chebi20", "test", data=folder)
+    assert pool_targets(test, union).tolist() == [2, 3, 4]
+    table(folder, ["1\tC/C=C\\\\C\tval", "2\tC\ttrain"], "molecules.tsv", "CID\tSMILES\tsplit")
+    whole = load_molecules("chebi20", data=folder)
+    assert (whole.id, whole.smiles, whole.split) == (("1", "2"), ("C/C=C\\C", "C"), ("validation", "train"))
+    table(folder, ["1\tC\tval", "1\tC\ttrain"], "molecules.tsv", "CID\tSMILES\tsplit")
+    with pytest.raises(InputError, match="1 molecule ids occur more than once"):
+        load_molecules("chebi20", data=folder)
+    table(folder, ["1\tC"], "molecules.tsv", "CID\tSMILES")
+    with pytest.raises(InputError, match="CID, SMILES and split"):
+        load_molecules("chebi20", data=folder)
+    with pytest.raises(InputError, match="source='corpus'"):
+        load_molecules("corpus")
+
+
+# --- the real files
+
+
+def test_real_published_splits(chebi20_dir):
+    pairs = load_pairs("chebi20", data=chebi20_dir)
+    counts = Counter(pairs.split)
+    assert (counts["validation"], counts["test"]) == (3301, 3300)
+    assert pairs.rejected == ()
+    assert any("verified as the release" in note for note in pairs.notes)
+    assert any("share 94 stereo-free structures" in note and "4 texts" in note for note in pairs.notes)
+    assert not any("\\\\" in smiles for smiles in pairs.smiles)
+    assert pairs.where("test").text[0].startswith("The molecule is a steroid ester that is methyl (17E)-pregna")
+
+
+def test_real_split_with_extra_pairs_and_the_whole_pool(chebi20_dir):
+    extra = chebi20_dir / "extra_train.tsv"
+    if not extra.is_file():
+        pytest.skip("CLASS_KIT_DATA has no chebi20/extra_train.tsv")
+    pairs = load_pairs("chebi20", data=chebi20_dir, extra=extra)
+    assert Counter(pairs.split) == {"train": 5301, "validation": 500, "test": 3300}
+    assert pairs.rejected == ()
+    shared = next(note for note in pairs.notes if note.startswith("extra pairs/test.txt"))
+    assert "share 81 stereo-free structures" in shared
+    assert "2 texts" in shared
+    between = next(note for note in pairs.notes if note.startswith("train/validation"))
+    assert "share 0 stereo-free structures" in between
+    molecules = load_molecules("chebi20", data=chebi20_dir)
+    assert len(molecules) == 33010
+    test = pairs.where("test")
+    targets = pool_targets(test, molecules)
+    assert [molecules.smiles[row] for row in targets] == list(test.smiles)
+    swapped = load_pairs("chebi20", data=chebi20_dir, extra=extra, swap=True)
+    assert Counter(swapped.split) == {"train": 5300, "validation": 500, "test": 3301}
+
+
+def test_import_loads_nothing_heavy():
+    code = (
+        "import sys, class_kit.pairs;"
+        "print(sorted({'torch','pandas','rdkit','pyarrow','joblib','sklearn','scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
