@@ -157,7 +157,7 @@ class _network:
     def __exit__(self, kind: Any, failure: BaseException | None, trace: Any) -> None:
         if isinstance(failure, error.HTTPError):
             failure.close()
-            said = f"the server answers {failure.code} {failure.reason}"
+            said = f"the server answers {failure.code} {' '.join(str(failure.reason).split())}"
             if failure.code in (408, 429) or failure.code >= 500:
                 raise _PassingError(said) from None
             raise FetchError(f"{failure.url}: {said}") from None

@@ -191,7 +191,7 @@ def _is_number(text: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
+    return "missing" if value is None else f"of type {type(value).__name__}"
 
 
 def _plain(value: Any) -> str:

@@ -186,7 +186,7 @@ def test_parquet_values_that_are_no_text(tmp_path):
         "SMILES is missing, expected text",
     ]
     frame.assign(text=[1, 2, 3, 4]).to_parquet(tmp_path / "numbers.parquet")
-    with pytest.raises(InputError, match="text is a int, expected text"):
+    with pytest.raises(InputError, match="text is of type int, expected text"):
         load_pairs(tmp_path / "numbers.parquet")
     frame.assign(text=[["a"]] * 4).to_parquet(tmp_path / "lists.parquet")
     with pytest.raises(InputError, match="'text' holds list"):
