@@ -8,6 +8,7 @@ damaged one is noticed, removed and made again instead of quietly spoiling a stu
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 Part = None | bool | int | float | str | bytes | Sequence[str] | np.ndarray
 
+_NOTE = "class-kit"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 # a writer needs far less than this; an older temporary file belongs to a process that died
@@ -83,7 +85,7 @@ def cached(kind: str, key: str, compute: Callable[[], Mapping[str, np.ndarray]],
     """
     if use and (found := load_entry(kind, key)) is not None:
         return found
-    arrays = {name: np.ascontiguousarray(array) for name, array in compute().items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in compute().items()}
     if use:
         try:
             store_entry(kind, key, arrays)
@@ -107,8 +109,10 @@ def store_entry(kind: str, key: str, arrays: Mapping[str, np.ndarray]) -> Path:
     path = _entry_path(kind, key)
     if not arrays:
         raise ValueError(f"nothing to store under {kind}/{key[:12]}: expected at least one array")
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    content = save(whole, metadata={"digest": _content_digest(whole), "kind": kind, "first": next(iter(arrays))})
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    # one string for all, because safetensors writes several in no fixed order
+    note = json.dumps({"digest": _content_digest(whole), "first": next(iter(whole)), "kind": kind}, sort_keys=True)
+    content = save(whole, metadata={_NOTE: note})
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
@@ -121,14 +125,14 @@ def load_entry(kind: str, key: str) -> Arrays | None:
     counts as absent.
     """
     path = _entry_path(kind, key)
-    try:
-        metadata, arrays = _read(path)
-    except FileNotFoundError:
+    if not path.is_file():
         return None
+    try:
+        digest, arrays = _read(path)
     except Exception as error:  # a damaged header can surface as almost any error of the reader
         _discard(path, f"it cannot be read: {error}")
         return None
-    if metadata.get("digest") != _content_digest(arrays):
+    if digest != _content_digest(arrays):
         _discard(path, "its content does not have the digest it was written with")
         return None
     return arrays
@@ -182,11 +186,11 @@ def _entry_path(kind: str, key: str) -> Path:
     return cache_folder() / kind / f"{key}.safetensors"
 
 
-def _read(path: Path) -> tuple[dict[str, str], Arrays]:
+def _read(path: Path) -> tuple[str, Arrays]:
     from safetensors import safe_open
 
     with safe_open(str(path), framework="np") as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return json.loads(file.metadata()[_NOTE])["digest"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
 def _header_shape(path: Path) -> tuple[int, ...]:
@@ -194,7 +198,7 @@ def _header_shape(path: Path) -> tuple[int, ...]:
 
     try:
         with safe_open(str(path), framework="np") as file:
-            return tuple(file.get_slice((file.metadata() or {})["first"]).get_shape())
+            return tuple(file.get_slice(json.loads(file.metadata()[_NOTE])["first"]).get_shape())
     except FileNotFoundError:
         raise
     except Exception:  # a damaged header can surface as almost any error of the reader
@@ -210,6 +214,9 @@ def _remove(path: Path) -> bool:
     try:
         path.unlink()
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        logger.warning("%s cannot be removed: %s", path, error)
         return False
     return True
 

@@ -25,7 +25,8 @@ from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.files import sha256_file
 from class_kit.folders import find_folder
-from class_kit.restricted_pickle import Record, read_pickle
+from class_kit.pickle_values import Record
+from class_kit.restricted_pickle import read_pickle
 from class_kit.substructures import mol2vec_sentences
 
 RARE_WORD = "UNK"
@@ -34,7 +35,7 @@ DIMENSIONS = 300
 _PUBLISHED = {"text2mol": "token_embedding_dict.npy", "mol2vec": "model_300dim.pkl"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mol2vecVectors:
     """Vectors of Mol2vec words.
 

@@ -48,7 +48,7 @@ ENCODERS = ("mol2vec", "morgan")
 UNKNOWN = ("unk", "skip")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coverage:
     """How much of each molecule the word vectors know.
 
