@@ -1,0 +1,336 @@
+"""What a few seeds can support: intervals over queries and seeds, paired tests, correction over a table.
+
+A metric is measured on one draw of queries by models from one draw of seeds, and a claim is meant for neither. Both
+draws therefore count: every query meets every seed, so scores follow a two-way layout with crossed random effects,
+
+    y_sq = mean + seed_s + query_q + rest_sq,
+
+with variance var(seed)/S + var(query)/Q + var(rest)/(S·Q) of the grand mean (Searle, Casella, McCulloch, Variance
+Components, 1992, chapter 4). With three or five seeds the first part is known from two or four degrees of freedom,
+which is what resampling the seeds forgets: a bootstrap over five seeds covers about 84 % where it says 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from class_kit.errors import InputError
+
+_EXACT_FLIPS = 12
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its interval, in the unit of the metric; `over` says which draws the interval covers."""
+
+    mean: float
+    low: float
+    high: float
+    confidence: float
+    over: str
+    seeds: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Arm a minus arm b: the effect, its interval and how surprising it is under no effect.
+
+    Attributes
+    ----------
+    effect, low, high : float
+        In the unit of the metric.
+    p : float
+        The larger of the two below: a claim has to stand against both.
+    p_permutation : float
+        Sign flips over queries: these trained models, other queries.
+    p_crossed : float
+        Other queries and other seeds; below 1 - confidence exactly when the interval excludes 0.
+    over : str
+        The draws that interval and `p_crossed` cover: "queries and seeds", or "queries" where an arm has one seed.
+    seeds : tuple of int
+        Seeds of a and of b.
+    queries : int
+    confidence : float
+    """
+
+    effect: float
+    low: float
+    high: float
+    p: float
+    p_permutation: float
+    p_crossed: float
+    over: str
+    seeds: tuple[int, int]
+    queries: int
+    confidence: float
+
+
+def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean over seeds with Student's t interval, for numbers that exist once a seed (seconds, samples).
+
+    Where the scores of single queries are at hand, `mean_with_interval` also covers the draw of queries.
+
+    Parameters
+    ----------
+    values : (S,) real
+        One value a seed, two at least.
+    confidence : float
+        Nominal coverage, between 0 and 1.
+
+    Returns
+    -------
+    Estimate
+        With `over="seeds"` and `queries=0`.
+
+    Raises
+    ------
+    InputError
+        For fewer than two values, values that are not finite, or a confidence outside (0, 1).
+    """
+    numbers = _finite(values, "values", 1)
+    _check_confidence(confidence)
+    if len(numbers) < 2:
+        raise InputError(f"values must hold two seeds at least to show their spread, got {len(numbers)}")
+    mean, error = float(numbers.mean()), float(numbers.std(ddof=1)) / np.sqrt(len(numbers))
+    half = _quantile(len(numbers) - 1, 1 - confidence) * error
+    return Estimate(mean, float(mean - half), float(mean + half), float(confidence), "seeds", len(numbers), 0)
+
+
+def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean of a metric with an interval over queries and seeds that holds for few seeds.
+
+    The half-width adds, in squares, Student's t times the error due to queries and Student's t times the error due
+    to seeds, each with the degrees of freedom it was measured with (the recovery of variance estimates of Zou and
+    Donner, Statistics in Medicine 2008, applied to the sum of two random effects). One t with Satterthwaite's
+    degrees of freedom is narrower but covered 92 % to 93 % at three seeds where this covered 94 % to 97 %. With two
+    seeds this interval, too, can fall to 88 %.
+
+    Parameters
+    ----------
+    scores : (S, Q) real
+        Metric of each query under each seed, as `per_query_metrics` gives it; Q at least 2. With one seed the
+        interval is over queries alone, and says so.
+    confidence : float
+        Nominal coverage, between 0 and 1.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    InputError
+        For fewer than two queries, values that are not finite, or a confidence outside (0, 1).
+    """
+    matrix = _score_matrix(scores, "scores")
+    _check_confidence(confidence)
+    spread = _Spread.of([matrix], matrix.mean(axis=0))
+    mean, half = float(matrix.mean()), spread.half_width(1 - confidence)
+    return Estimate(mean, mean - half, mean + half, float(confidence), spread.over, *matrix.shape)
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    shared_seeds: bool = True,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> Difference:
+    """Effect of arm a over arm b on the same queries, with interval and tests.
+
+    Two tests, because either alone misleads. The sign-flip permutation test over queries (Fisher 1935; p with one
+    added to both counts as in Phipson and Smyth 2010) needs no normal distribution, but takes the trained models as
+    given: seeds that happened to favour an arm pass for an effect. The test dual to the crossed interval covers the
+    seeds, but leans on means being near normal. `p` is the larger, so it holds its level where either does.
+
+    Parameters
+    ----------
+    a, b : (S_a, Q), (S_b, Q) real
+        Metric of each query under each seed; the same queries in the same order, Q at least 2.
+    shared_seeds : bool
+        Row s of both arms was trained from the same seed (same initial weights or order): the differences are taken
+        seed by seed. False where rows have no partner; the arms may then differ in their number of seeds.
+    confidence : float
+        Nominal coverage, between 0 and 1.
+    resamples : int
+        Random sign flips; with up to 12 queries that differ all flips are enumerated instead.
+    seed : int
+        Seed of the flips.
+
+    Returns
+    -------
+    Difference
+
+    Raises
+    ------
+    InputError
+        For matrices that do not fit each other, values that are not finite, or options out of range.
+    """
+    first, second = _score_matrix(a, "a"), _score_matrix(b, "b")
+    _check_confidence(confidence)
+    if first.shape[1] != second.shape[1]:
+        raise InputError(f"a has {first.shape[1]} queries and b {second.shape[1]}: expected the same queries")
+    if shared_seeds and len(first) != len(second):
+        raise InputError(
+            f"a has {len(first)} seeds and b {len(second)}: expected one partner for each, or shared_seeds=False"
+        )
+    if resamples < 99:
+        raise InputError(f"resamples must be at least 99, got {resamples!r}")
+    by_query = first.mean(axis=0) - second.mean(axis=0)
+    spread = _Spread.of([first - second] if shared_seeds else [first, second], by_query)
+    effect, half = float(by_query.mean()), spread.half_width(1 - confidence)
+    flipped, crossed = _sign_flip_p(by_query, resamples, seed), spread.p_value(effect)
+    return Difference(
+        effect,
+        effect - half,
+        effect + half,
+        max(flipped, crossed),
+        flipped,
+        crossed,
+        spread.over,
+        (len(first), len(second)),
+        first.shape[1],
+        float(confidence),
+    )
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Adjust the p-values of one table so that the chance of any false claim in it stays at the level.
+
+    Step-down Bonferroni (Holm, Scandinavian Journal of Statistics 1979): valid whatever the dependence, and never
+    weaker than Bonferroni's.
+
+    Parameters
+    ----------
+    p_values : (n,) real
+        In [0, 1].
+
+    Returns
+    -------
+    (n,) float64
+        Adjusted values in the order given.
+
+    Raises
+    ------
+    InputError
+        For an empty list or a value outside [0, 1].
+    """
+    values = _finite(p_values, "p_values", 1)
+    if values.min() < 0 or values.max() > 1:
+        raise InputError(f"p_values must lie between 0 and 1, got {values.min()} to {values.max()}")
+    ascending = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[ascending] = np.minimum(np.maximum.accumulate(values[ascending] * np.arange(len(values), 0, -1)), 1.0)
+    return adjusted
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """How far a mean over queries and seeds may be off: one part for the queries, one for each set of seeds."""
+
+    queries: int
+    query_variance: float
+    # seeds, mean square between seeds, mean square of the rest
+    seed_sets: tuple[tuple[int, float, float], ...]
+
+    @classmethod
+    def of(cls, matrices: Sequence[NDArray[np.float64]], by_query: NDArray[np.float64]) -> _Spread:
+        queries = len(by_query)
+        variance = float(by_query.var(ddof=1))
+        if any(len(matrix) < 2 for matrix in matrices):
+            return cls(queries, variance, ())
+        sets, floor = [], 0.0
+        for matrix in matrices:
+            seeds = len(matrix)
+            seed_means, query_means = matrix.mean(axis=1), matrix.mean(axis=0)
+            rest = matrix - seed_means[:, None] - query_means + matrix.mean()
+            rest_square = float((rest**2).sum()) / ((seeds - 1) * (queries - 1))
+            sets.append((seeds, queries * float(seed_means.var(ddof=1)), rest_square))
+            floor += rest_square / seeds
+        # queries cannot spread less than the rest alone would spread them: a negative variance is taken for none
+        return cls(queries, max(variance, floor), tuple(sets))
+
+    @property
+    def over(self) -> str:
+        return "queries and seeds" if self.seed_sets else "queries"
+
+    def half_width(self, alpha: float) -> float:
+        """Half of the two-sided interval of coverage 1 - alpha."""
+        queries = self.queries
+        square = _quantile(queries - 1, alpha) ** 2 * self.query_variance / queries
+        for seeds, between, rest in self.seed_sets:
+            if between > rest:
+                upper = _quantile(seeds - 1, alpha) ** 2 * between
+                known = _quantile((seeds - 1) * (queries - 1), alpha) ** 2 * rest
+                square += max(upper - known, 0.0) / (seeds * queries)
+        return float(np.sqrt(square))
+
+    def p_value(self, effect: float) -> float:
+        """The alpha at which the interval round `effect` just reaches 0."""
+        if effect == 0:
+            return 1.0
+        low, high = -700.0, 0.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.half_width(float(np.exp(middle))) < abs(effect) else (middle, high)
+        return float(np.exp(high))
+
+
+def _sign_flip_p(differences: NDArray[np.float64], resamples: int, seed: int) -> float:
+    """Two-sided p of the mean when every difference might as well have had the other sign."""
+    sizes = np.abs(differences[differences != 0])
+    if len(sizes) == 0:
+        return 1.0
+    observed = abs(differences.sum())
+    # sums of the same numbers in another order differ in the last bits and are still as extreme
+    as_extreme = observed - 1e-12 * float(sizes.sum())
+    if len(sizes) <= _EXACT_FLIPS:
+        signs = 1 - 2 * ((np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1)
+        return float(np.mean(np.abs(signs @ sizes) >= as_extreme))
+    random, total = np.random.default_rng(seed), sizes.sum()
+    extreme, step = 0, max(1, 2**22 // len(sizes))
+    for start in range(0, resamples, step):
+        rows, width = min(step, resamples - start), -(-len(sizes) // 8)
+        bits = np.frombuffer(random.bytes(rows * width), np.uint8).reshape(rows, width)
+        positive = np.unpackbits(bits, axis=1, count=len(sizes)).astype(np.float64) @ sizes
+        extreme += int(np.count_nonzero(np.abs(2 * positive - total) >= as_extreme))
+    return (extreme + 1) / (resamples + 1)
+
+
+def _quantile(degrees: int, alpha: float) -> float:
+    """Two-sided quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(degrees, alpha / 2))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence must lie between 0 and 1, got {confidence!r}")
+
+
+def _score_matrix(scores: ArrayLike, name: str) -> NDArray[np.float64]:
+    matrix = _finite(scores, name, 2)
+    if matrix.shape[1] < 2:
+        raise InputError(f"{name} must have two queries at least, got shape {matrix.shape} (seeds, queries)")
+    return matrix
+
+
+def _finite(values: Any, name: str, dimensions: int) -> NDArray[np.float64]:
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "fiub" or numbers.ndim != dimensions or numbers.size == 0:
+        raise InputError(
+            f"{name} must be real numbers in {dimensions} dimension(s), not empty; "
+            f"got shape {numbers.shape} of {numbers.dtype}"
+        )
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{name} must be finite; {int((~np.isfinite(numbers)).sum())} value(s) are not")
+    return numbers.astype(np.float64)
