@@ -227,6 +227,12 @@ class StepSchedule(Schedule):
     def shape(self, x: float) -> float:
         return x
 
+    @property
+    def full_epoch(self) -> float:
+        """The first step at which λ is 1."""
+        full = super().full_epoch
+        return full if math.isinf(full) else self.interval * math.ceil(full / self.interval - _SNAP)
+
     def __call__(self, epoch: int) -> float:
         value = self.start + self.growth * self.interval * (check_epoch(epoch) // self.interval)
         return 1.0 if value > 1.0 - _SNAP else value

@@ -1,0 +1,328 @@
+"""The epoch plan, its sampler and its controls: pure, exact, the same for every rank."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from class_kit.controls import ARMS, StepMatchedPlan, make_order, make_plan
+from class_kit.curriculum import (
+    CurriculumBatchSampler,
+    EpochPlan,
+    FullSchedule,
+    LinearSchedule,
+    NeverFullWarning,
+)
+from class_kit.errors import InputError
+from class_kit.plan import batch_bounds, shuffle_rows
+
+
+def plan_of(length: int = 100, epochs: int = 20, seed: int = 5, **options: object) -> EpochPlan:
+    order = np.random.default_rng(1).permutation(length)
+    return EpochPlan(order, LinearSchedule(0.4, 0.03), seed=seed, epochs=epochs, **options)
+
+
+def flat(batches: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(batches)
+
+
+def test_an_epoch_is_the_easiest_rows_in_random_order() -> None:
+    plan = plan_of()
+    for epoch in (1, 7, 20):
+        rows = plan.rows(epoch)
+        assert sorted(rows) == sorted(plan.order[: round(plan.fraction(epoch) * 100)])
+        assert not np.array_equal(rows, plan.scheduled(epoch))
+    assert plan.fraction(1) == pytest.approx(0.43)
+    assert plan.intensity(1) == 0.5
+    assert len(plan.rows(20)) == 100
+    shared = np.isin(plan.rows(3), plan.rows(2))
+    assert not np.array_equal(plan.rows(3)[shared], plan.rows(2))
+
+
+def test_the_shuffle_is_the_same_on_every_machine() -> None:
+    # written down once: a change here would break the resumption of every run begun before
+    assert shuffle_rows(np.arange(10), 10, 0, 1, 1).tolist() == [2, 1, 4, 7, 6, 0, 8, 9, 3, 5]
+    big = 1 << 24
+    rows = np.array([big + 5, 3, 70, big - 1])
+    assert sorted(shuffle_rows(rows, big + 6, 1, 2)) == sorted(rows)
+
+
+def test_every_permutation_of_a_few_rows_is_about_equally_likely() -> None:
+    seen = [tuple(shuffle_rows(np.arange(4), 4, seed, 1, 1)) for seed in range(2400)]
+    counts = [seen.count(order) for order in itertools.permutations(range(4))]
+    # chi-square with 23 degrees of freedom exceeds 49.7 with probability 0.001
+    assert sum((count - 100) ** 2 / 100 for count in counts) < 49.7
+
+
+def test_a_plan_is_pure() -> None:
+    plan, again = plan_of(), plan_of()
+    later = [plan.rows(epoch) for epoch in (9, 3, 9)]
+    assert np.array_equal(later[0], later[2])
+    assert np.array_equal(later[1], again.rows(3))
+    assert np.array_equal(pickle.loads(pickle.dumps(plan)).rows(4), plan.rows(4))
+    assert not np.array_equal(plan_of(seed=6).rows(3), later[1])
+    with pytest.raises(ValueError, match="read-only"):
+        plan.order[0] = 3
+
+
+@given(st.integers(1, 300), st.integers(0, 2**70), st.integers(1, 10))
+@settings(deadline=None)
+def test_without_schedule_and_intensity_it_is_the_plain_run(length: int, seed: int, epoch: int) -> None:
+    order = np.random.default_rng(length).permutation(length)
+    plan = EpochPlan(order, FullSchedule(), "constant", seed=seed)
+    plain = make_plan("standard", np.arange(length), LinearSchedule(0.4, 0.03), seed=seed, epochs=10)
+    assert plan.intensity(epoch) == 1.0
+    assert np.array_equal(np.sort(plan.rows(epoch)), np.arange(length))
+    assert np.array_equal(plan.rows(epoch), plain.rows(epoch))
+    assert all(map(np.array_equal, plan.batches(epoch, 7), plain.batches(epoch, 7)))
+
+
+@given(
+    count=st.integers(1, 400),
+    batch_size=st.integers(1, 20),
+    world_size=st.integers(1, 6),
+    drop_last=st.booleans(),
+)
+@settings(deadline=None, max_examples=300)
+def test_every_row_goes_to_one_rank_and_all_ranks_step_alike(
+    count: int, batch_size: int, world_size: int, drop_last: bool
+) -> None:
+    try:
+        bounds = batch_bounds(count, batch_size, world_size, drop_last)
+    except InputError:
+        too_few = count < world_size or (drop_last and count < batch_size * world_size)
+        assert too_few or (batch_size == 1 and count % world_size)
+        return
+    sizes = np.diff(bounds).reshape(-1, world_size)
+    assert sizes.min() >= 1
+    assert sizes.max() <= batch_size
+    assert np.ptp(sizes, axis=1).max() <= 1
+    assert (sizes[:-2] == batch_size).all()
+    full = batch_size * world_size
+    assert bounds[-1] == (count // full * full if drop_last else count)
+    assert len(sizes) == (count // full if drop_last else math.ceil(count / full))
+
+
+@given(st.integers(36, 300), st.integers(2, 9), st.integers(1, 4), st.integers(1, 25), st.booleans())
+@settings(deadline=None)
+def test_batches_of_all_ranks_are_the_epoch(
+    length: int, batch_size: int, world_size: int, epoch: int, drop_last: bool
+) -> None:
+    plan = plan_of(length)
+    ranks = [plan.batches(epoch, batch_size, rank, world_size, drop_last) for rank in range(world_size)]
+    assert {len(batches) for batches in ranks} == {plan.steps(epoch, batch_size, world_size, drop_last)}
+    rows = plan.rows(epoch, at_least=batch_size * world_size)
+    seen = np.concatenate([flat(batches) for batches in ranks])
+    if drop_last:
+        assert len(rows) - len(seen) < batch_size * world_size
+        assert np.isin(seen, rows).all()
+        assert len(np.unique(seen)) == len(seen)
+    else:
+        assert np.array_equal(np.sort(seen), np.sort(rows))
+    one = flat([batch for step in zip(*ranks, strict=True) for batch in step])
+    assert np.array_equal(one, rows[: len(one)])
+
+
+def test_never_less_than_a_full_batch_nor_less_than_a_pair() -> None:
+    plan = EpochPlan(np.arange(100), LinearSchedule(0.0, 0.001))
+    assert len(plan.rows(1)) == 1
+    assert [len(batch) for batch in plan.batches(1, 32)] == [32]
+    assert [len(batch) for batch in plan.batches(1, 8, rank=1, world_size=4)] == [8]
+    assert [len(batch) for batch in plan.batches(1, 128)] == [100]
+    assert plan.steps(1, 16) == 1
+
+
+def test_rounding_is_to_the_nearest_pair() -> None:
+    for length, share, expected in ((1000, 0.285, 285), (10, 0.25, 3), (10, 0.249, 2), (100, 0.55, 55), (3, 0.1, 1)):
+        assert EpochPlan(np.arange(length), lambda _, share=share: share).count(1) == expected
+
+
+def test_totals_and_table_agree_with_the_batches() -> None:
+    plan = plan_of(length=97)
+    for drop_last in (False, True):
+        steps = [len(plan.batches(k, 8, 0, 2, drop_last)) for k in range(1, 21)]
+        table = plan.table(8, 2, drop_last)
+        assert [row["steps"] for row in table] == steps
+        assert plan.steps_total(8, 2, drop_last) == sum(steps)
+    assert [row["rows"] for row in table] == [len(plan.rows(k)) for k in range(1, 21)]
+    assert [row["epoch"] for row in table] == list(range(1, 21))
+    assert table[0]["fraction"] == pytest.approx(0.43)
+    assert table[0]["intensity"] == 0.5
+    assert plan.samples_total() / (97 * 20) == pytest.approx(plan.schedule.share(20), abs=0.003)
+    assert plan.weights(3).sum() == len(plan.rows(3))
+    with pytest.raises(InputError, match="epochs=None"):
+        EpochPlan(np.arange(9), FullSchedule()).steps_total(4)
+
+
+def test_a_schedule_that_leaves_pairs_out_warns() -> None:
+    with pytest.warns(NeverFullWarning, match=r"λ = 0\.7 in epoch 10: 30 of 100 pairs"):
+        plan_of(epochs=10)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ([0, 1, 1], "row 1 2 times"),
+        ([0, -1], "row -1"),
+        ([], "at least one"),
+        ([[0, 1]], r"shape \(1, 2\)"),
+        ([0.0, 1.0], "float64"),
+        ([0, 10**12], "one data set"),
+    ],
+)
+def test_bad_orders_are_refused(order: list, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        EpochPlan(np.array(order), FullSchedule())
+
+
+def test_an_order_of_some_of_the_rows_trains_on_these() -> None:
+    plan = EpochPlan([50, 3, 17, 8], LinearSchedule(0.0, 0.5))
+    assert sorted(plan.rows(1)) == [3, 50]
+    assert sorted(plan.rows(2)) == [3, 8, 17, 50]
+    assert plan.weights(1)[[3, 8, 50]].tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p: p.batches(1, 0), "batch_size=0"),
+        (lambda p: p.batches(1, 4, rank=2, world_size=2), "rank=2"),
+        (lambda p: p.batches(0, 4), "epoch=0"),
+        (lambda p: p.batches(1, 101, drop_last=True), "cannot be cut"),
+        (lambda p: CurriculumBatchSampler(p, 2.5), "batch_size=2.5"),
+        (lambda p: CurriculumBatchSampler(p, 4).set_epoch(-1), "from 0"),
+        (lambda p: EpochPlan(p.order, "linear"), "schedule='linear'"),
+        (lambda p: EpochPlan(p.order, FullSchedule(), seed=-1), "seed=-1"),
+        (lambda p: EpochPlan(p.order, FullSchedule(), epochs=0), "epochs=0"),
+    ],
+)
+def test_bad_numbers_are_refused_by_name(call: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call(plan_of())
+
+
+def test_the_sampler_counts_from_zero_and_repeats_nothing() -> None:
+    plan = plan_of()
+    sampler = CurriculumBatchSampler(plan, batch_size=16)
+    assert list(sampler) == [batch.tolist() for batch in plan.batches(1, 16)]
+    with pytest.raises(RuntimeError, match="set_epoch"):
+        iter(sampler)
+    for epoch in (0, 4, 4, 19):
+        sampler.set_epoch(epoch)
+        first, second = iter(sampler), iter(sampler)
+        batches = list(second)
+        assert batches == [batch.tolist() for batch in plan.batches(epoch + 1, 16)]
+        assert len(batches) == len(sampler)
+        assert all(type(row) is int for batch in batches for row in batch)
+        with pytest.raises(RuntimeError, match="already iterated"):
+            next(first)
+
+
+def test_orders() -> None:
+    easiest_first = np.array([3, 1, 0, 2, 5, 4])
+    assert make_order("curriculum", easiest_first).tolist() == easiest_first.tolist()
+    assert make_order("anti-curriculum", easiest_first).tolist() == easiest_first[::-1].tolist()
+    assert make_order("standard", easiest_first).tolist() == list(range(6))
+    shuffled = [make_order("random", np.arange(500), seed) for seed in (0, 0, 1)]
+    assert np.array_equal(shuffled[0], shuffled[1])
+    assert not np.array_equal(shuffled[0], shuffled[2])
+    assert abs(np.corrcoef(np.arange(500), shuffled[0])[0, 1]) < 0.2
+    with pytest.raises(InputError, match="hardest"):
+        make_order("hardest", easiest_first)
+
+
+def test_every_arm_from_the_same_call() -> None:
+    order, schedule = np.random.default_rng(1).permutation(200), LinearSchedule(0.4, 0.03)
+    plans = {arm: make_plan(arm, order, schedule, seed=2, epochs=20, batch_size=8) for arm in ARMS}
+    steps = {arm: plan.steps_total(8) for arm, plan in plans.items()}
+    assert steps["curriculum"] == steps["anti-curriculum"] == steps["random"] == steps["step-matched"]
+    assert steps["standard"] == 20 * 25 > steps["random"]
+    assert [plans[arm].intensity(1) for arm in ARMS] == [0.5, 0.5, 0.5, 1.0, 1.0]
+    assert set(plans["anti-curriculum"].rows(1)) == set(order[-86:])
+    assert set(plans["random"].rows(1)) < set(plans["random"].rows(2))
+    with pytest.raises(InputError, match="batch_size"):
+        make_plan("step-matched", order, schedule, epochs=20)
+    with pytest.raises(InputError, match="'best'"):
+        make_plan("best", order, schedule, epochs=20)
+
+
+@given(st.integers(24, 250), st.integers(2, 8), st.integers(1, 3), st.integers(0, 50))
+@settings(deadline=None, max_examples=50)
+def test_the_step_matched_control(length: int, batch_size: int, world_size: int, seed: int) -> None:
+    plan = plan_of(length, seed=seed)
+    control = plan.step_matched(batch_size, world_size)
+    assert isinstance(control, StepMatchedPlan)
+    assert [r["steps"] for r in control.table(batch_size, world_size)] == [
+        r["steps"] for r in plan.table(batch_size, world_size)
+    ]
+    assert control.steps_total(batch_size, world_size) == plan.steps_total(batch_size, world_size)
+    times = np.zeros(length, dtype=int)
+    for epoch in range(1, 21):
+        ranks = [control.batches(epoch, batch_size, rank, world_size) for rank in range(world_size)]
+        steps = [flat(list(step)) for step in zip(*ranks, strict=True)]
+        for step in steps:
+            np.add.at(times, step, 1)
+            if length >= 3 * batch_size * world_size:
+                assert len(np.unique(step)) == len(step)
+    assert np.ptp(times) <= 1
+    assert times.sum() == sum(plan.count(k, batch_size * world_size) for k in range(1, 21))
+
+
+def test_the_step_matched_control_refuses_other_sizes() -> None:
+    control = plan_of().step_matched(8)
+    with pytest.raises(InputError, match="built for 8 x 1"):
+        control.batches(1, 16)
+
+
+def test_the_control_of_a_full_schedule_is_a_plain_run() -> None:
+    plan = EpochPlan(np.arange(60), FullSchedule(), epochs=3)
+    control = plan.step_matched(10)
+    assert all(np.array_equal(np.sort(control.rows(k)), np.arange(60)) for k in (1, 2, 3))
+
+
+def test_the_plot_shows_both_curves() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    axes = plan_of().plot()
+    assert plan_of().plot(ax=axes) is axes
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(0.43)
+    assert axes.lines[1].get_ydata()[1] == pytest.approx(2 / 3)
+    plt.close("all")
+
+
+def test_the_plan_needs_neither_torch_nor_matplotlib() -> None:
+    code = (
+        "import sys, class_kit.curriculum, class_kit.controls, class_kit.self_paced, class_kit.pacing, "
+        "class_kit.trainers; print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_counting_steps_by_the_first_epoch_misses_the_end_of_the_run() -> None:
+    torch = pytest.importorskip("torch")
+    plan = plan_of()
+
+    def last_rate(total: int) -> float:
+        weight = torch.nn.Parameter(torch.zeros(1))
+        optimiser = torch.optim.SGD([weight], lr=1.0)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=total)
+        for _ in range(plan.steps_total(8)):
+            optimiser.step()
+            schedule.step()
+        return schedule.get_last_lr()[0]
+
+    assert last_rate(plan.steps_total(8)) == pytest.approx(0.0, abs=1e-6)
+    by_full_epochs = 20 * math.ceil(100 / 8)
+    assert last_rate(by_full_epochs) > 0.2

@@ -1,0 +1,283 @@
+"""Batches of near neighbours, and near-duplicates kept apart."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from class_kit.apart import (
+    check_labels,
+    duplicate_labels,
+    duplicate_mask,
+    keep_apart,
+    pairs_above,
+    repeats,
+    unavoidable,
+)
+from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule
+from class_kit.errors import InputError
+from class_kit.hard_batches import neighbour_line
+
+
+def families(count: int = 60, members: int = 8, width: int = 24, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    label = rng.permutation(np.repeat(np.arange(count), members))
+    return rng.standard_normal((count, width))[label] + 0.05 * rng.standard_normal((len(label), width)), label
+
+
+def test_the_line_is_an_arrangement_that_keeps_families_together() -> None:
+    x, label = families()
+    line = neighbour_line(x, group_size=8)
+    assert np.array_equal(np.sort(line), np.arange(len(x)))
+    assert np.array_equal(line, neighbour_line(x, group_size=8))
+    together = np.mean(np.diff(label[line]) == 0)
+    assert together > 0.8
+    assert np.mean(np.diff(label) == 0) < 0.1
+    joint = neighbour_line(x.astype(np.float32), np.roll(x, 1, axis=1), weights=[0.7, 0.3], dimensions=12, group_size=8)
+    assert np.mean(np.diff(label[joint]) == 0) > 0.6
+    other = np.random.default_rng(1).standard_normal(x.shape)
+    ignored = neighbour_line(x, other, weights=[1.0, 0.0], group_size=8)
+    assert np.mean(np.diff(label[ignored]) == 0) > 0.8
+
+
+def test_the_line_of_many_windows_and_of_equal_rows() -> None:
+    x, label = families(count=400, members=8)
+    assert np.mean(np.diff(label[neighbour_line(x, group_size=8)]) == 0) > 0.6
+    same = np.ones((1000, 3))
+    same[0] = 0.0
+    assert np.array_equal(np.sort(neighbour_line(same)), np.arange(1000))
+    assert neighbour_line(np.ones((1, 2))).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("spaces", "options", "words"),
+    [
+        ((), {}, "empty"),
+        ((np.ones((3, 2)), np.ones((4, 2))), {}, r"spaces\[1\] has shape \(4, 2\)"),
+        ((np.array([[1.0], [np.nan]]),), {}, "row 1 is not finite"),
+        ((np.ones((3, 2)),), {"weights": [1, 2]}, "2 entries for 1"),
+        ((np.ones((3, 2)),), {"weights": [-1]}, "-1"),
+        ((np.ones((3, 2)),), {"group_size": 0}, "group_size=0"),
+    ],
+)
+def test_bad_spaces_are_refused(spaces: tuple, options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        neighbour_line(*spaces, **options)
+
+
+def hard_plan(share: float, x: np.ndarray, **options: object) -> EpochPlan:
+    order = np.random.default_rng(4).permutation(len(x))
+    return EpochPlan(order, FullSchedule(), hardness=lambda _: share, line=neighbour_line(x, group_size=8), **options)
+
+
+@given(
+    share=st.floats(0.0, 1.0),
+    batch_size=st.integers(2, 40),
+    group_size=st.integers(1, 40),
+    world_size=st.integers(1, 3),
+    epoch=st.integers(1, 5),
+    drop_last=st.booleans(),
+    apart=st.booleans(),
+)
+@settings(deadline=None, max_examples=150)
+def test_hard_batches_hold_every_row_once(
+    share: float, batch_size: int, group_size: int, world_size: int, epoch: int, drop_last: bool, apart: bool
+) -> None:
+    label = families(count=25)[1]
+    plan = EpochPlan(
+        np.random.default_rng(4).permutation(200),
+        LinearSchedule(0.5, 0.1),
+        hardness=lambda _: share,
+        line=np.argsort(label, kind="stable"),
+        group_size=group_size,
+        apart=label if apart else None,
+        epochs=5,
+    )
+    plain = EpochPlan(plan.order, LinearSchedule(0.5, 0.1), epochs=5)
+    ranks = [plan.batches(epoch, batch_size, rank, world_size, drop_last) for rank in range(world_size)]
+    usual = [plain.batches(epoch, batch_size, rank, world_size, drop_last) for rank in range(world_size)]
+    assert [[len(b) for b in r] for r in ranks] == [[len(b) for b in r] for r in usual]
+    seen = np.concatenate([batch for batches in ranks for batch in batches])
+    assert np.array_equal(np.sort(seen), np.sort(np.concatenate([b for batches in usual for b in batches])))
+    again = plan.batches(epoch, batch_size, 0, world_size, drop_last)
+    assert all(map(np.array_equal, again, ranks[0]))
+    if share == 0.0 and not apart:
+        assert all(map(np.array_equal, ranks[0], usual[0]))
+
+
+def test_no_hardness_is_the_paper() -> None:
+    x, _ = families()
+    soft = EpochPlan(np.random.default_rng(4).permutation(len(x)), FullSchedule())
+    assert all(map(np.array_equal, hard_plan(0.0, x).batches(2, 32), soft.batches(2, 32)))
+
+
+def alike(plan: EpochPlan, label: np.ndarray, epoch: int = 1) -> float:
+    """Mean share of a row's batch mates that are of its family."""
+    shares = []
+    for batch in plan.batches(epoch, 32, drop_last=True):
+        same = label[batch][:, None] == label[batch][None, :]
+        shares.append((same.sum() - len(batch)) / (len(batch) * (len(batch) - 1)))
+    return float(np.mean(shares))
+
+
+def test_harder_batches_hold_more_neighbours() -> None:
+    x, label = families()
+    by_share = [alike(hard_plan(share, x, group_size=8), label) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert all(softer < harder for softer, harder in itertools.pairwise(by_share))
+    # groups of 8 of a family of 8 give 7 of 31 mates, cut at a random place on average somewhat less
+    assert 0.08 < by_share[-1] <= 7 / 31
+    growing = EpochPlan(
+        np.arange(len(x)),
+        FullSchedule(),
+        hardness=LinearSchedule(0.0, 0.25),
+        line=neighbour_line(x, group_size=8),
+        group_size=8,
+    )
+    by_epoch = [alike(growing, label, epoch) for epoch in (1, 2, 4)]
+    assert by_epoch[0] < by_epoch[1] < by_epoch[2]
+    first, second = growing.batches(5, 32)[0], growing.batches(6, 32)[0]
+    assert set(first.tolist()) != set(second.tolist())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hardness": lambda _: 1.0}, "line="),
+        ({"hardness": 0.5, "line": np.arange(6)}, "hardness=0.5"),
+        ({"hardness": lambda _: 1.0, "line": np.arange(5)}, "1 rows of the order missing"),
+        ({"hardness": lambda _: 1.0, "line": np.array([0, 1, 2, 3, 4, 5, 5])}, "1 rows more than once"),
+        ({"hardness": lambda _: 1.0, "line": np.ones(6)}, "float64"),
+        ({"apart": np.zeros(5, dtype=int)}, "apart has shape"),
+        ({"hardness": lambda _: 1.5, "line": np.arange(6)}, "hardness at epoch 1=1.5"),
+        ({"group_size": 0}, "group_size=0"),
+    ],
+)
+def test_bad_batch_options_are_refused(options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        EpochPlan(np.arange(6), FullSchedule(), **options).batches(1, 2)
+
+
+def naive_repeats(batches: list[np.ndarray], labels: np.ndarray) -> int:
+    total = 0
+    for batch in batches:
+        own = [label for label in labels[batch].tolist() if label >= 0]
+        total += len(own) - len(set(own))
+    return total
+
+
+def most_apart(labels: np.ndarray, sizes: np.ndarray) -> int:
+    """Most rows that fit without a repeat, as a maximum flow from labels through batches."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    counts = np.bincount(labels[labels >= 0])
+    nodes = 2 + len(counts) + len(sizes)
+    graph = np.zeros((nodes, nodes), dtype=np.int32)
+    graph[0, 2 : 2 + len(counts)] = counts
+    graph[2 : 2 + len(counts), 2 + len(counts) :] = 1
+    graph[2 + len(counts) :, 1] = sizes
+    return int(maximum_flow(csr_array(graph), 0, 1).flow_value) if len(counts) else 0
+
+
+@given(
+    labels=st.lists(st.integers(-2, 6), min_size=4, max_size=60),
+    batch_size=st.integers(1, 12),
+    seed=st.integers(0, 10),
+)
+@settings(deadline=None, max_examples=300)
+def test_duplicates_are_apart_wherever_that_is_possible(labels: list[int], batch_size: int, seed: int) -> None:
+    dense = check_labels(labels, len(labels))
+    bounds = np.unique(np.append(np.arange(0, len(labels), batch_size), len(labels)))
+    rows = np.random.default_rng(seed).permutation(len(labels))
+    arranged = keep_apart(rows, bounds, dense, (seed, 1))
+    assert np.array_equal(np.sort(arranged), np.arange(len(labels)))
+    batches = np.split(arranged, bounds[1:-1])
+    left = naive_repeats(batches, dense)
+    unit = np.repeat(np.arange(len(batches)), np.diff(bounds))
+    assert len(repeats(dense[arranged], unit)) == left
+    assert left >= unavoidable(dense, len(batches))
+    possible = most_apart(dense, np.diff(bounds)) == int((dense >= 0).sum())
+    if possible:
+        assert left == 0
+
+
+def test_a_tight_arrangement_is_found() -> None:
+    # every label in every batch: no exchange of two rows can get there from a bad start
+    labels = np.repeat(np.arange(10), 10)
+    bounds = np.arange(0, 101, 10)
+    arranged = keep_apart(np.arange(100), bounds, labels, (0, 1))
+    assert naive_repeats(np.split(arranged, bounds[1:-1]), labels) == 0
+
+
+def test_the_plan_reports_what_could_not_be_kept_apart() -> None:
+    labels = np.where(np.arange(100) < 15, 0, -1)
+    plan = EpochPlan(np.arange(100), FullSchedule(), apart=labels)
+    assert plan.repeats(1, 10) == {"repeats": 5, "unavoidable": 5}
+    assert plan.repeats(1, 5) == {"repeats": 0, "unavoidable": 0}
+    assert plan.repeats(1, 5, world_size=2) == {"repeats": 0, "unavoidable": 0}
+    without = EpochPlan(np.arange(100), FullSchedule())
+    assert naive_repeats(without.batches(1, 10), labels) > 5
+    with pytest.raises(InputError, match="apart=None"):
+        without.repeats(1, 10)
+
+
+def test_hard_groups_hold_neighbours_but_not_copies() -> None:
+    x, label = families(count=120, members=4)
+    copies = np.where(label % 2 == 0, label, -1)
+    plan = hard_plan(1.0, x, group_size=8, apart=copies)
+    assert plan.repeats(1, 32) == {"repeats": 0, "unavoidable": 0}
+    assert alike(plan, np.where(copies < 0, label, -1 - np.arange(len(label)))) > 3 * alike(
+        hard_plan(0.0, x), np.where(copies < 0, label, -1 - np.arange(len(label)))
+    )
+
+
+def test_labels_join_equal_keys_and_similar_rows() -> None:
+    smiles = ["CCO", "CCO", "C", "N", "", "", None]
+    text = ["a", "b", "b", "d", "e", "f", "f"]
+    labels = duplicate_labels(smiles, text)
+    assert labels[0] == labels[1] == labels[2] >= 0
+    assert labels[3] == labels[4] == -1
+    assert labels[5] == labels[6] >= 0
+    joined = duplicate_labels(smiles, pairs=np.array([[3, 4]]))
+    assert joined[3] == joined[4] >= 0
+    assert duplicate_labels(pairs=np.empty((0, 2), dtype=int), length=3).tolist() == [-1, -1, -1]
+    for keys, pairs, words in (
+        ((["a"], ["a", "b"]), None, r"\[1, 2\]"),
+        ((["a", "b"],), np.array([[0, 2]]), "0 to 2"),
+        ((["a", "b"],), np.array([0, 1]), r"\(2,\)"),
+    ):
+        with pytest.raises(InputError, match=words):
+            duplicate_labels(*keys, pairs=pairs)
+
+
+def test_similar_pairs_against_a_loop() -> None:
+    t, m = families(count=20, members=3)[0], families(count=20, members=3, width=7, seed=0)[0]
+    m[0] = 0.0
+    unit_t = t / np.linalg.norm(t, axis=1, keepdims=True)
+    unit_m = np.divide(m, np.linalg.norm(m, axis=1, keepdims=True), where=m.any(axis=1, keepdims=True), out=0 * m)
+    naive = [
+        (i, j) for i in range(60) for j in range(i + 1, 60) if (unit_t[i] @ unit_t[j] + unit_m[i] @ unit_m[j]) / 2 > 0.5
+    ]
+    assert naive
+    assert sorted(map(tuple, pairs_above(t, m, bound=0.5, block=7).tolist())) == naive
+    with pytest.raises(InputError, match="bound=2"):
+        pairs_above(t, bound=2)
+
+
+def test_the_mask_hides_duplicates_and_no_row_itself() -> None:
+    labels = np.array([3, -1, 3, -1, 0])
+    expected = np.zeros((5, 5), dtype=bool)
+    expected[0, 2] = expected[2, 0] = True
+    assert np.array_equal(duplicate_mask(labels), expected)
+    torch = pytest.importorskip("torch")
+    mask = duplicate_mask(torch.tensor(labels))
+    assert np.array_equal(mask.numpy(), expected)
+    logits = torch.zeros(5, 5).masked_fill(mask, float("-inf"))
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(5), reduction="none")
+    assert loss.numpy() == pytest.approx(np.log([4, 5, 4, 5, 5]))
+    with pytest.raises(InputError, match="labels has shape"):
+        duplicate_mask(np.zeros((2, 2), dtype=int))
