@@ -12,7 +12,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit import pairs as pairs_module
@@ -305,6 +305,22 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
         load_pairs("chebi20", text="a", make_split="random")
 
 
+CELLS = st.sampled_from(["", "C", "CC", "C(", "x", "7", "nan", "=1", " ", "a b", "\u202e", "C\\C", "é"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(st.lists(CELLS, min_size=1, max_size=5), min_size=1, max_size=12))
+def test_every_row_is_kept_or_listed(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "conserved.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["id", "smiles", "text"], *rows, ["last", "CCO", "fine"]])
+    pairs = load_pairs(path, max_rejected=1.0)
+    places = [bad.row for bad in pairs.rejected]
+    assert len(pairs) + len(places) == len(rows) + 1
+    assert places == sorted(set(places))
+    assert all(bad.reason for bad in pairs.rejected)
+
+
 # --- the pair set itself
 
 
@@ -385,6 +401,15 @@ def test_corpus_is_found_marked_and_missed_clearly(tmp_path, monkeypatch):
     monkeypatch.setattr(pairs_module, "_CORPUS_PLACES", (tmp_path / "absent.csv",))
     with pytest.raises(InputError, match="corpus is missing"):
         load_pairs("corpus")
+
+
+def test_the_bundled_corpus_is_read_whole():
+    pairs = load_pairs("corpus")
+    assert 4000 <= len(pairs) <= 6000
+    assert pairs.rejected == ()
+    assert pairs.splits_found == ("train", "validation", "test")
+    assert set(pairs.extra) == {"class"}
+    assert all("share 0 stereo-free structures" in note for note in pairs.notes if "stereo-free" in note)
 
 
 # --- ChEBI-20 in small files of the released layout
