@@ -22,7 +22,12 @@ from class_kit.terminal import one_line, visible
 
 # Modules with `add_parsers(subparsers)`; every parser sets the default `handler`, a function of the arguments that
 # returns the exit code. They import nothing heavy themselves.
-COMMANDS = ("class_kit.command_run", "class_kit.command_data", "class_kit.command_train")
+COMMANDS = (
+    "class_kit.command_run",
+    "class_kit.command_data",
+    "class_kit.command_difficulty",
+    "class_kit.command_train",
+)
 
 
 # The machine's trouble, not the kit's: one line says it better than a traceback.

@@ -1,18 +1,14 @@
-"""`class-kit fetch`, `class-kit cache` and `class-kit difficulty`: data in, caches seen to, difficulties out."""
+"""`class-kit fetch` and `class-kit cache`: published data brought in, kept embeddings seen to."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parsers of `fetch`, `cache` and `difficulty`."""
+    """Add the parsers of `fetch` and `cache`."""
     _add_fetch(subparsers)
     _add_cache(subparsers)
-    _add_difficulty(subparsers)
 
 
 def _add_fetch(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,70 +67,3 @@ def _size(count: int) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def _add_difficulty(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "difficulty",
-        help="neighbour counts and easy-to-hard order of your own pairs",
-        description="Count each pair's neighbours and write difficulties and the easy-to-hard order as CSV.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("pairs", metavar="PAIRS", help="corpus, chebi20, or a CSV, TSV or Parquet file")
-    parser.add_argument("--split", metavar="NAME", help="only this split (default: all rows)")
-    parser.add_argument("--text", metavar="COLUMN", help="column of the texts")
-    parser.add_argument("--smiles", metavar="COLUMN", help="column of the SMILES")
-    parser.add_argument("--id", metavar="COLUMN", help="column of the ids")
-    parser.add_argument("--data", metavar="DIR", help="folder with fetched data")
-    parser.add_argument(
-        "--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)"
-    )
-    parser.add_argument("--encoder", default="minilm", metavar="NAME", help="text encoder (default: minilm)")
-    parser.add_argument("--molecules", default="mol2vec", choices=("mol2vec", "morgan"), help="molecule encoder")
-    parser.add_argument("--vectors", default="corpus", metavar="SOURCE", help="Mol2vec vectors (default: corpus)")
-    parser.add_argument("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="tie rule")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
-    parser.add_argument("--out", default="difficulty.csv", metavar="FILE", help="CSV to write (default: %(default)s)")
-    parser.set_defaults(handler=handle_difficulty)
-
-
-def handle_difficulty(arguments: argparse.Namespace) -> int:
-    """Embed, count, write the table and say what came out."""
-    from class_kit import difficulty
-    from class_kit.molecules import embed_molecules
-    from class_kit.pairs import load_pairs
-    from class_kit.text import embed_text
-
-    pairs = load_pairs(
-        arguments.pairs,
-        split=arguments.split,
-        text=arguments.text,
-        smiles=arguments.smiles,
-        id=arguments.id,
-        data=arguments.data,
-    )
-    t = embed_text(pairs.text, encoder=arguments.encoder)
-    m = embed_molecules(pairs.smiles, encoder=arguments.molecules, vectors=arguments.vectors)
-    table: Any = difficulty.difficulty_table(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)  # type: ignore[attr-defined]
-    write_table(table, Path(arguments.out))
-    return 0
-
-
-# what a spreadsheet takes for a formula when it opens a CSV file
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-
-
-def write_table(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
-    """Write columns as CSV, atomically; text that a spreadsheet would run as a formula gets a leading apostrophe."""
-    import csv
-
-    from class_kit.files import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(map(_inert, columns))
-        writer.writerows(map(_inert, row) for row in zip(*columns.values(), strict=True))
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value

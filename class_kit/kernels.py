@@ -91,7 +91,7 @@ def _attempt(notebook: Any, parameters: Mapping[str, Any], partial: Path, timeou
                 parameters=dict(parameters),
                 kernel_name="python3",
                 language="python",
-                progress_bar=False,
+                progress_bar=_cell_bar(),
                 start_timeout=timeout,
                 kernel_manager_class=_manager_class(folder, peak),
             )
@@ -102,6 +102,13 @@ def _attempt(notebook: Any, parameters: Mapping[str, Any], partial: Path, timeou
             said = (folder / _LOG).read_text(encoding="utf-8", errors="replace") if (folder / _LOG).exists() else ""
             text = f"{_where(_saved(partial, notebook))}{type(error).__name__}: {error}\n{said[-4000:]}".rstrip()
     return Execution(_saved(partial, notebook), text, peak)
+
+
+def _cell_bar() -> dict[str, Any] | bool:
+    """papermill's bar of cells, under the same rule as the kit's own bars: only where a person looks."""
+    if os.environ.get("CLASS_KIT_PROGRESS") == "0" or not sys.stderr.isatty():
+        return False
+    return {"desc": "cells", "leave": False, "dynamic_ncols": True}
 
 
 def _where(notebook: Any) -> str:

@@ -38,8 +38,10 @@ pre{overflow-x:auto;padding:.6rem .8rem;margin:.4rem 0;font:13px/1.45 ui-monospa
 .error pre{background:#fdecea}
 .note{color:#566;font-style:italic}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;font-size:.9rem;overflow-wrap:normal}
-td,th{border:1px solid #ccd2da;padding:.25rem .5rem;text-align:left;vertical-align:top;unicode-bidi:isolate}
+.notebook>table{display:block;overflow-x:auto;max-width:100%}
+table{border-collapse:collapse;font-size:.9rem;width:max-content}
+td,th{max-width:18rem;overflow-wrap:break-word;
+border:1px solid #ccd2da;padding:.25rem .5rem;text-align:left;vertical-align:top;unicode-bidi:isolate}
 p,li{unicode-bidi:isolate}
 math[display=block]{margin:.6rem 0;overflow-x:auto}
 .failed,.interrupted,.running{color:#a61c00;font-weight:600}

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 
-from class_kit import cli, command_data, kernels
+from class_kit import cli, kernels
 from class_kit.errors import InputError
 from class_kit.terminal import one_line, visible
 
@@ -222,20 +222,6 @@ def test_reader_that_goes_away_is_no_error(tmp_path: Path):
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == 1
     process.stderr.close()
-
-
-def test_table_for_a_spreadsheet_holds_no_formula(tmp_path: Path):
-    import csv
-
-    path = tmp_path / "t.csv"
-    ids = ["=1+1", "+1", "-1", "@a", "\t=1", 'a"b', "two\nlines", "plain"]
-    command_data.write_table({"id": ids, "count": [-1, 2, 3, 4, 5, 6, 7, 8]}, path)
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["id", "count"]
-    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@a", "'\t=1", 'a"b', "two\nlines", "plain"]
-    assert rows[1][1] == "-1"
-    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
 
 
 @given(st.text(alphabet=st.characters(blacklist_categories=())))

@@ -102,6 +102,9 @@ def write_run(folder: Path, cells: list[Any], **entry: Any) -> Path:
 
 def hostile_cells() -> list[Any]:
     cells = [new_markdown_cell(attack) for attack in ATTACKS]
+    cells.append(
+        new_markdown_cell("|".join("abcdefgh") + "\n" + "|".join("--------") + "\n" + "|".join(["x" * 60] * 8))
+    )
     cells += [new_markdown_cell(f"# {attack}") for attack in ATTACKS]
     for attack in ATTACKS:
         html = new_output("display_data", {"text/html": attack, "text/plain": "x"})

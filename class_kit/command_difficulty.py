@@ -1,0 +1,157 @@
+"""`class-kit difficulty`: neighbour counts and the easy-to-hard order of one's own pairs, as a table."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from class_kit.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from class_kit.pairs import PairSet
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the parser of `difficulty`."""
+    parser = subparsers.add_parser(
+        "difficulty",
+        help="neighbour counts and easy-to-hard order of your own pairs",
+        description="Count each pair's neighbours at one or more thresholds; write counts and ranks (1 is the easiest) "
+        "as CSV and print how much of each order is decided by ties.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("pairs", metavar="PAIRS", help="corpus, chebi20, or a CSV, TSV or Parquet file")
+    add("--split", metavar="NAME", help="only this split (default: all rows)")
+    add("--text", metavar="COLUMN", help="column of the texts")
+    add("--smiles", metavar="COLUMN", help="column of the SMILES")
+    add("--id", metavar="COLUMN", help="column of the ids")
+    add("--data", metavar="DIR", help="folder with ChEBI-20 files")
+    add("--extra", metavar="FILE", help="further pairs for chebi20")
+    add("--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)")
+    add("--encoder", default="minilm", metavar="NAME", help="minilm, scibert, a hub id or a folder")
+    add("--molecule-encoder", default="mol2vec", choices=("mol2vec", "morgan"))
+    add("--vectors", default="corpus", metavar="SOURCE", help="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
+    add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="what orders equal counts")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
+    add("--out", default="difficulty.csv", metavar="FILE", help="CSV to write (default: %(default)s)")
+    parser.set_defaults(handler=handle_difficulty)
+
+
+def handle_difficulty(arguments: argparse.Namespace) -> int:
+    """Embed, count, write the table and say what came out."""
+    from class_kit.molecules import embed_molecules
+    from class_kit.pairs import load_pairs
+    from class_kit.terminal import visible
+    from class_kit.text import embed_text
+
+    out = Path(arguments.out)
+    _check(arguments, out)
+    rejected = out.with_name(f"{out.stem}.rejected.csv")
+    options = {name: getattr(arguments, name) for name in ("split", "text", "smiles", "id", "data", "extra")}
+    pairs = load_pairs(arguments.pairs, **options, rejected_to=rejected)
+    if not len(pairs):
+        raise InputError(f"{arguments.pairs}: no usable pairs")
+    for note in pairs.notes:
+        print(visible(note))
+    t = embed_text(pairs.text, encoder=arguments.encoder)
+    m = embed_molecules(pairs.smiles, encoder=arguments.molecule_encoder, vectors=arguments.vectors)
+    columns = difficulty_columns(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)
+    write_table(columns, out)
+    for line in _summary(columns, arguments.sigma):
+        print(line)
+    print(f"{len(pairs):,} pairs: {visible(out)}" + (f"; rejected rows: {visible(rejected)}" if pairs.rejected else ""))
+    return 0
+
+
+def _check(arguments: argparse.Namespace, out: Path) -> None:
+    """Refuse at once what would otherwise fail after minutes of embedding."""
+    for sigma in arguments.sigma:
+        if not (math.isfinite(sigma) and -1 < sigma <= 1):
+            raise InputError(f"--sigma {sigma}: expected numbers in (-1, 1]")
+    if len(set(arguments.sigma)) < len(arguments.sigma):
+        raise InputError("--sigma: the same threshold is given twice")
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed}: expected a whole number from 0")
+    if out.is_dir() or not out.name or "\0" in str(out):
+        raise InputError(f"--out {str(out)!r}: expected the name of a file")
+
+
+def difficulty_columns(
+    pairs: PairSet, t: ndarray, m: ndarray, sigmas: Sequence[float], *, ties: str = "shuffle", seed: int = 0
+) -> dict[str, list[Any]]:
+    """Counts and ranks of every pair at every threshold, in the order of the file.
+
+    Parameters
+    ----------
+    pairs : PairSet
+        L pairs.
+    t, m : ndarray
+        (L, d_t) and (L, d_m) embeddings.
+    sigmas : sequence of float
+        Thresholds in (-1, 1].
+    ties, seed
+        As in `difficulty_order`.
+
+    Returns
+    -------
+    dict of str to list
+        `id`, `split`, `mean_top_similarity` (of the ten nearest; empty for a single pair), and for each σ
+        `neighbours@σ` and `rank@σ`, where rank 1 is the easiest.
+    """
+    import numpy as np
+
+    from class_kit.difficulty import difficulty_order, mean_top_similarity
+    from class_kit.neighbours import neighbour_counts
+
+    similarity = mean_top_similarity(t, m) if len(pairs) > 1 else None
+    columns: dict[str, list[Any]] = {"id": list(pairs.id), "split": list(pairs.split)}
+    columns["mean_top_similarity"] = [""] if similarity is None else [round(value, 6) for value in similarity.tolist()]
+    for sigma, counts in zip(sigmas, neighbour_counts(t, m, list(sigmas)), strict=True):
+        own = similarity if similarity is not None else np.zeros(1)
+        order = difficulty_order(counts, ties=ties, seed=seed, similarity=own)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(1, len(order) + 1)
+        columns[f"neighbours@{sigma}"] = counts.tolist()
+        columns[f"rank@{sigma}"] = rank.tolist()
+    return columns
+
+
+def _summary(columns: Mapping[str, Sequence[Any]], sigmas: Sequence[float]) -> list[str]:
+    import numpy as np
+
+    from class_kit.difficulty import tie_mass
+
+    lines = []
+    for sigma in sigmas:
+        counts = np.asarray(columns[f"neighbours@{sigma}"])
+        lines.append(
+            f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
+            f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"
+        )
+    return lines
+
+
+# what a spreadsheet takes for a formula when it opens a CSV file
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+
+
+def write_table(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Write columns as CSV, atomically; text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    import csv
+
+    from class_kit.files import atomic_write
+
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(_inert, columns))
+        writer.writerows(map(_inert, row) for row in zip(*columns.values(), strict=True))
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
