@@ -1,16 +1,13 @@
-"""Loading pairs: each row is kept or listed with place and reason, splits are stated, ChEBI-20 is read as released."""
+"""Loading pairs: each row is kept or listed with its place and reason, and every split is accounted for."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
-import pickle
 import subprocess
 import sys
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,48 +15,10 @@ from hypothesis import strategies as st
 from class_kit import pairs as pairs_module
 from class_kit.errors import InputError
 from class_kit.pairs import (
-    MoleculeSet,
-    PairSet,
-    content_digest,
-    load_molecules,
     load_pairs,
-    pool_targets,
     write_rejected,
 )
-
-HEADER = "id,smiles,description,split,class"
-ROWS = [
-    "a1,CCO,an alcohol,train,alcohol",
-    'a2,CC(=O)O,"an acid, short",train,acid',
-    "a3,c1ccccc1,an arene,validation,arene",
-    "a4,CCN,an amine,test,amine",
-]
-RELEASE_HEADER = "CID\tSMILES\tdescription"
-
-
-def table(folder, rows, name="pairs.csv", header=HEADER):
-    path = folder / name
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
-
-
-def alkane(number):
-    return "C" * (number + 1)
-
-
-def release(folder, **splits):
-    """Write files of the release's layout; ids of different splits are apart by 10,000."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for offset, (name, count) in enumerate(splits.items()):
-        rows = [f"{offset * 10000 + n + 1}\t{alkane(n)}\t{name} text {n}" for n in range(count)]
-        table(folder, rows, f"{name}.txt", RELEASE_HEADER)
-    return folder
-
-
-@pytest.fixture
-def no_data(monkeypatch, tmp_path):
-    monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
-    monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path / "home"))
+from tests.pair_files import ROWS, alkane, table
 
 
 def test_a_file_in_the_corpus_layout(tmp_path):
@@ -321,76 +280,6 @@ def test_every_row_is_kept_or_listed(tmp_path_factory, rows):
     assert all(bad.reason for bad in pairs.rejected)
 
 
-# --- the pair set itself
-
-
-def small():
-    return PairSet(("a", "b", "c"), ("C", "CC", "CCC"), ("1", "2", "3"), ("train", "test", "train"), "made")
-
-
-def test_take_where_frame_and_pickle():
-    pairs = small()
-    assert pairs.take([2, 0]).id == ("3", "1")
-    assert pairs.take(np.array([True, False, True])).id == ("1", "3")
-    assert pairs.where("test").id == ("2",)
-    assert len(pairs.take([])) == 0
-    assert list(pairs.frame().columns) == ["id", "text", "smiles", "split"]
-    assert pickle.loads(pickle.dumps(pairs)) == pairs
-    assert hash(pairs) == hash(small())
-
-
-def test_frame_keeps_a_file_column_of_the_same_name(tmp_path):
-    path = table(tmp_path, ["CCO,one,two"], header="smiles,text,words")
-    assert list(load_pairs(path, text="words").frame()["text (file)"]) == ["one"]
-
-
-@pytest.mark.parametrize(
-    ("indices", "error"),
-    [([3], ValueError), ([-1], ValueError), ([0.5], TypeError), ([[0]], ValueError), (np.array([True]), ValueError)],
-)
-def test_take_refuses_what_is_no_index(indices, error):
-    with pytest.raises(error, match="indices"):
-        small().take(indices)
-
-
-def test_columns_of_unequal_length_are_refused():
-    with pytest.raises(ValueError, match="text has 1 values where id has 2"):
-        PairSet(("a",), ("C", "C"), ("1", "2"), ("train", "train"), "made")
-    with pytest.raises(ValueError, match="2, 1 and 2"):
-        MoleculeSet(("1", "2"), ("C",), ("", ""), "made")
-
-
-def test_digest_against_the_written_definition():
-    expected = hashlib.sha256(b"4 columns, 1 rows\n")
-    for value in ("7", "é", "CCO", "train"):
-        encoded = value.encode()
-        expected.update(len(encoded).to_bytes(8, "big") + encoded)
-    pairs = PairSet(("é",), ("CCO",), ("7",), ("train",), "anywhere")
-    assert pairs.digest == expected.hexdigest()
-
-
-@given(st.lists(st.text(max_size=3), min_size=4, max_size=4), st.lists(st.text(max_size=3), min_size=4, max_size=4))
-def test_digest_differs_where_content_does(one, other):
-    digests = [content_digest(*[[value] for value in values]) for values in (one, other)]
-    assert (digests[0] == digests[1]) == (one == other)
-    assert content_digest(["ab"], ["c"]) != content_digest(["a"], ["bc"])
-
-
-def test_pool_targets_and_missing_ids():
-    pairs = small()
-    pool = MoleculeSet(("9", "3", "2", "1"), ("O", "CCC", "CC", "C"), ("",) * 4, "pool")
-    targets = pool_targets(pairs, pool)
-    assert targets.dtype == np.int64
-    assert targets.tolist() == [3, 2, 1]
-    with pytest.raises(InputError, match="2 of 3 pairs of made are not in the pool pool: '1', '3'"):
-        pool_targets(pairs, MoleculeSet(("2",), ("CC",), ("",), "pool"))
-    with pytest.raises(InputError, match="1 ids occur more than once"):
-        pool_targets(pairs, MoleculeSet(("2", "2"), ("CC", "CC"), ("", ""), "pool"))
-
-
-# --- the corpus
-
-
 def test_corpus_is_found_marked_and_missed_clearly(tmp_path, monkeypatch):
     path = table(tmp_path, ROWS, "corpus.csv")
     monkeypatch.setattr(pairs_module, "_CORPUS_PLACES", (tmp_path / "absent.csv", path))
@@ -410,138 +299,6 @@ def test_the_bundled_corpus_is_read_whole():
     assert pairs.splits_found == ("train", "validation", "test")
     assert set(pairs.extra) == {"class"}
     assert all("share 0 stereo-free structures" in note for note in pairs.notes if "stereo-free" in note)
-
-
-# --- ChEBI-20 in small files of the released layout
-
-
-def test_published_splits_in_part_and_whole(tmp_path, no_data):
-    part = load_pairs("chebi20", data=release(tmp_path / "part", validation=4, test=6))
-    assert Counter(part.split) == {"validation": 4, "test": 6}
-    assert "published ChEBI-20 splits found: validation, test" in part.notes
-    assert any("not in the folder: train.txt" in note for note in part.notes)
-    assert any("differs from the release" in note for note in part.notes)
-    assert any("share 4 stereo-free structures" in note for note in part.notes)
-    whole = load_pairs("chebi20", "train", data=release(tmp_path / "whole", train=20, validation=4, test=6))
-    assert len(whole) == 20
-    assert not any("not in the folder" in note for note in whole.notes)
-    with pytest.raises(InputError, match="split='train': chebi20 has validation, test"):
-        load_pairs("chebi20", "train", data=tmp_path / "part")
-
-
-def test_released_files_are_read_without_quoting_and_with_single_backslashes(tmp_path, no_data):
-    folder = release(tmp_path, test=1)
-    row = '5\tC/C=C\\\\C\t"quoted and, never closed'
-    table(folder, [row], "validation.txt", RELEASE_HEADER)
-    by_name = load_pairs("chebi20", "validation", data=folder)
-    assert by_name.smiles == ("C/C=C\\C",)
-    assert by_name.text == ('"quoted and, never closed',)
-    by_path = load_pairs(folder / "validation.txt")
-    assert (by_path.smiles, by_path.text) == (by_name.smiles, by_name.text)
-    assert any("released ChEBI-20 file" in note for note in by_path.notes)
-    other = table(tmp_path, ["5\tC/C=C\\\\C\tx"], "own.tsv", "id\tsmiles\ttext")
-    assert load_pairs(other).smiles == ("C/C=C\\\\C",), "only released files are known to double backslashes"
-
-
-@pytest.mark.parametrize("swap", [False, True])
-def test_extra_pairs_make_the_split_without_train(tmp_path, no_data, swap):
-    folder = release(tmp_path / "data", validation=300, test=200)
-    extra = table(
-        tmp_path, [f"made\tO{alkane(n)}\textra {n}" for n in range(100)], "extra.tsv", "source\tSMILES\tdescription"
-    )
-    pairs = load_pairs("chebi20", data=folder, extra=extra, swap=swap)
-    train_file, test_file = ("test.txt", "validation.txt") if swap else ("validation.txt", "test.txt")
-    train_rows, test_rows = (200, 300) if swap else (300, 200)
-    held = (train_rows + 100) // 10
-    assert Counter(pairs.split) == {"train": train_rows + 100 - held, "validation": held, "test": test_rows}
-    origins = {split: set(pairs.where(split).extra["origin"]) for split in pairs.splits_found}
-    assert origins == {"train": {train_file, "made"}, "validation": {train_file, "made"}, "test": {test_file}}
-    assert len(set(pairs.id)) == len(pairs)
-    assert {name for name in pairs.id if not name.isdigit()} == {f"extra-{n}" for n in range(1, 101)}
-    assert "100 of the pairs (extra.tsv) are unpublished as a set" in pairs.notes
-    assert any(f"{held} training rows are held out" in note for note in pairs.notes)
-    release(tmp_path / "data", train=5)
-    again = load_pairs("chebi20", data=folder, extra=extra, swap=swap)
-    assert again.digest == pairs.digest
-    assert any("train.txt is there and not used" in note for note in again.notes)
-
-
-def test_extra_and_folders_that_do_not_fit(tmp_path, no_data, monkeypatch):
-    folder = release(tmp_path / "only", test=3)
-    extra = table(tmp_path, ["C\tx"], "extra.tsv", "SMILES\tdescription")
-    with pytest.raises(InputError, match=r"has no validation\.txt"):
-        load_pairs("chebi20", data=folder, extra=extra)
-    with pytest.raises(InputError, match="give extra= as well"):
-        load_pairs("chebi20", data=folder, swap=True)
-    with pytest.raises(InputError, match="class-kit fetch chebi20"):
-        load_pairs("chebi20", data=tmp_path / "absent")
-    with pytest.raises(InputError, match="home/chebi20"):
-        load_pairs("chebi20")
-    table(folder, ["1\tC"], "test.txt", "CID\tSMILES")
-    with pytest.raises(InputError, match="expected CID, SMILES, description"):
-        load_pairs("chebi20", data=folder)
-    monkeypatch.setenv("CLASS_KIT_DATA", str(tmp_path / "shared"))
-    release(tmp_path / "shared" / "chebi20", test=2)
-    assert len(load_pairs("chebi20")) == 2
-    release(tmp_path / "home" / "chebi20", test=7)
-    monkeypatch.delenv("CLASS_KIT_DATA")
-    assert len(load_pairs("chebi20")) == 7
-
-
-def test_molecule_pool_from_its_file_or_from_the_splits(tmp_path, no_data):
-    folder = release(tmp_path, validation=2, test=3)
-    union = load_molecules("chebi20", data=folder)
-    assert union.split == ("validation",) * 2 + ("test",) * 3
-    assert any("not in the folder: train.txt" in note for note in union.notes)
-    assert any("5 molecules" in note for note in union.notes)
-    test = load_pairs("chebi20", "test", data=folder)
-    assert pool_targets(test, union).tolist() == [2, 3, 4]
-    table(folder, ["1\tC/C=C\\\\C\tval", "2\tC\ttrain"], "molecules.tsv", "CID\tSMILES\tsplit")
-    whole = load_molecules("chebi20", data=folder)
-    assert (whole.id, whole.smiles, whole.split) == (("1", "2"), ("C/C=C\\C", "C"), ("validation", "train"))
-    table(folder, ["1\tC\tval", "1\tC\ttrain"], "molecules.tsv", "CID\tSMILES\tsplit")
-    with pytest.raises(InputError, match="1 molecule ids occur more than once"):
-        load_molecules("chebi20", data=folder)
-    table(folder, ["1\tC"], "molecules.tsv", "CID\tSMILES")
-    with pytest.raises(InputError, match="CID, SMILES and split"):
-        load_molecules("chebi20", data=folder)
-    with pytest.raises(InputError, match="source='corpus'"):
-        load_molecules("corpus")
-
-
-# --- the real files
-
-
-def test_real_published_splits(chebi20_dir):
-    pairs = load_pairs("chebi20", data=chebi20_dir)
-    counts = Counter(pairs.split)
-    assert (counts["validation"], counts["test"]) == (3301, 3300)
-    assert pairs.rejected == ()
-    assert any("verified as the release" in note for note in pairs.notes)
-    assert any("share 94 stereo-free structures" in note and "4 texts" in note for note in pairs.notes)
-    assert not any("\\\\" in smiles for smiles in pairs.smiles)
-    assert pairs.where("test").text[0].startswith("The molecule is a steroid ester that is methyl (17E)-pregna")
-
-
-def test_real_split_with_extra_pairs_and_the_whole_pool(chebi20_dir):
-    extra = chebi20_dir / "extra_train.tsv"
-    if not extra.is_file():
-        pytest.skip("CLASS_KIT_DATA has no chebi20/extra_train.tsv")
-    pairs = load_pairs("chebi20", data=chebi20_dir, extra=extra)
-    assert Counter(pairs.split) == {"train": 5301, "validation": 500, "test": 3300}
-    assert pairs.rejected == ()
-    shared = next(note for note in pairs.notes if note.startswith("extra pairs/test.txt"))
-    assert "share 81 stereo-free structures" in shared
-    assert "2 texts" in shared
-    between = next(note for note in pairs.notes if note.startswith("train/validation"))
-    assert "share 0 stereo-free structures" in between
-    molecules = load_molecules("chebi20", data=chebi20_dir)
-    assert len(molecules) == 33010
-    test = pairs.where("test")
-    targets = pool_targets(test, molecules)
-    assert [molecules.smiles[row] for row in targets] == list(test.smiles)
-    swapped = load_pairs("chebi20", data=chebi20_dir, extra=extra, swap=True)
-    assert Counter(swapped.split) == {"train": 5300, "validation": 500, "test": 3301}
 
 
 def test_import_loads_nothing_heavy():

@@ -1,0 +1,160 @@
+"""A local web server that misbehaves on request: the first part of the path says how."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+CONTENT = b"CID\tSMILES\tdescription\n" + b"1\tC\tmethane\n" * 20_000
+BLOB = hashlib.sha1(f"blob {len(CONTENT)}\0".encode() + CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the first part of the path says; `server.seen` counts requests by path."""
+
+    def log_message(self, *values):
+        pass
+
+    def do_GET(self):
+        self.server.seen[self.path] += 1
+        kind = self.path.split("/")[1]
+        if kind == "flaky":
+            kind = "good" if self.server.seen[self.path] > 2 else "503"
+        if kind.isdigit():
+            self.send_error(int(kind))
+        else:
+            getattr(self, f"answer_{kind}")()
+
+    def head(self, length=None, **headers):
+        self.send_response(200)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def answer_good(self):
+        self.head(len(CONTENT))
+        self.wfile.write(CONTENT)
+
+    def answer_nolength(self):
+        self.head()
+        self.wfile.write(CONTENT)
+
+    def answer_truncated(self):
+        # without a length the end of the connection looks like the end of the file
+        self.head()
+        self.wfile.write(CONTENT[:1000])
+
+    def answer_dies(self):
+        self.head(len(CONTENT))
+        self.wfile.write(CONTENT[:100_000])
+
+    def answer_short(self):
+        self.head(10)
+        self.wfile.write(CONTENT)
+
+    def answer_chunks(self):
+        self.head(None, Transfer_Encoding="chunked")
+        self.wfile.write(b"400\r\n" + CONTENT[:10])
+
+    def answer_oddlength(self):
+        self.head("many")
+        self.wfile.write(CONTENT)
+
+    def answer_wrong(self):
+        self.head(len(CONTENT))
+        self.wfile.write(CONTENT[:-2] + b"!\n")
+
+    def answer_zipped(self):
+        body = gzip.compress(CONTENT)
+        self.head(len(body), Content_Encoding="gzip")
+        self.wfile.write(body)
+
+    def answer_html(self):
+        self.head(None, Content_Type="text/html")
+        self.wfile.write(b"<!DOCTYPE html><title>Please sign in</title>")
+
+    def answer_garbage(self):
+        self.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
+
+    def answer_stalls(self):
+        self.head(len(CONTENT))
+        self.wfile.write(CONTENT[:1000])
+        self.server.released.wait(10)
+
+    def answer_silent(self):
+        self.server.released.wait(10)
+
+    def answer_drips(self):
+        self.head(len(CONTENT))
+        for position in range(200):
+            self.wfile.write(CONTENT[position : position + 1])
+            if self.server.released.wait(0.05):
+                return
+
+    def answer_endless(self):
+        self.head()
+        while not self.server.released.is_set():
+            self.wfile.write(b"\x00" * 65536)
+
+    def redirect(self, target):
+        self.send_response(302)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def answer_tofile(self):
+        self.redirect("file:///etc/passwd")
+
+    def answer_toftp(self):
+        self.redirect("ftp://127.0.0.1/train.txt")
+
+    def answer_todata(self):
+        self.redirect("data:text/plain,hello")
+
+    def answer_togood(self):
+        self.redirect("/good/again")
+
+    def answer_loop(self):
+        self.redirect(self.path)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        # a client that gives up in the middle is what these tests are about
+        pass
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    server.seen = Counter()
+    server.released = threading.Event()
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with running() as each:
+        yield each
