@@ -39,6 +39,7 @@ _BUILDERS = {
     "builtins.set",
     "builtins.frozenset",
     "builtins.tuple",
+    "builtins.bytes",
     "builtins.bytearray",
 }
 # mentioned by gensim's files as values (a type, a hash function), never carried out
@@ -55,7 +56,6 @@ _NAMES_ONLY = {
     "builtins.float",
     "builtins.str",
     "builtins.unicode",
-    "builtins.bytes",
     "builtins.hash",
 }
 # the state of gensim's random generator, which nothing here needs
@@ -167,6 +167,8 @@ def build(function: Name, arguments: tuple[Any, ...]) -> Any:
             return []
         case "builtins.tuple", (list(items),):
             return tuple(items)
+        case (("builtins.bytes" | "builtins.bytearray"), ()):
+            return b""
         case "builtins.bytearray", (bytes(raw),):
             return raw
     raise InputError(f"calls {function.full} in a way that data does not need")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import pickletools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,10 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         stream = io.BytesIO(content)
         if content.startswith(b"\x93NUMPY"):
             _skip_npy_header(stream)
-        return _Machine(_COPIES * len(content)).run(stream)
+        with warnings.catch_warnings():
+            # what Python has to say about the spelling of old strings is of no use to a reader of vectors
+            warnings.simplefilter("ignore")
+            return _Machine(_COPIES * len(content)).run(stream)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
@@ -194,7 +198,7 @@ class _Machine:
 
 
 _PUSHED = {
-    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+    *("NONE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
     *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
     *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
@@ -218,6 +222,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": lambda machine, _: machine.stack.append(_MARK),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
+    "NEWTRUE": lambda machine, _: machine.stack.append(True),
+    "NEWFALSE": lambda machine, _: machine.stack.append(False),
     "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
     "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
     "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),

@@ -1,0 +1,355 @@
+"""The pickle reader reads what data needs, as `pickle` would, and refuses by name whatever could do something."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import io
+import os
+import pickle
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import class_kit
+from class_kit.errors import InputError
+from class_kit.pickle_values import Record
+from class_kit.restricted_pickle import read_pickle
+
+
+def read(content: bytes, folder: Path) -> Any:
+    path = folder / "file.pkl"
+    path.write_bytes(content)
+    return read_pickle(path)
+
+
+def refused(content: bytes, folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read(content, folder)
+    assert str(folder / "file.pkl") in str(caught.value)
+    return str(caught.value)
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner, max_size=4)
+        | st.sets(st.text() | st.integers(), max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=plain, protocol=st.integers(0, 5))
+def test_plain_data_reads_as_pickle_reads_it(value: Any, protocol: int, tmp_path: Path) -> None:
+    assert read(pickle.dumps(value, protocol), tmp_path) == value
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "f8", "f2", "i8", "<u2", ">i4", "?"])
+def test_numeric_arrays_read_as_pickle_reads_them(dtype: str, protocol: int, tmp_path: Path) -> None:
+    array = (np.arange(24).reshape(2, 3, 4) % 7).astype(dtype)
+    held = {"c": array, "f": np.asfortranarray(array), "same": array, "none": array[:0], "nested": [(array[0],)]}
+    found = read(pickle.dumps(held, protocol), tmp_path)
+    for name in ("c", "f", "same", "none"):
+        assert found[name].dtype == held[name].dtype  # type: ignore[union-attr]
+        np.testing.assert_array_equal(found[name], held[name])
+    np.testing.assert_array_equal(found["nested"][0][0], array[0])
+    assert found["same"] is found["c"]
+
+
+def test_other_containers_and_numpy_scalars(tmp_path: Path) -> None:
+    counts: Any = collections.defaultdict(int, a=1)
+    ordered = collections.OrderedDict([("b", 2), ("a", 1)])
+    held = [counts, ordered, frozenset({1, 2}), bytearray(b"xy"), np.float32(0.5), np.int64(7), np.bool_(True)]
+    for protocol in range(2, 6):
+        assert read(pickle.dumps(held, protocol), tmp_path) == [{"a": 1}, {"b": 2, "a": 1}, {1, 2}, b"xy", 0.5, 7, True]
+
+
+def test_object_arrays_become_lists(tmp_path: Path) -> None:
+    path = tmp_path / "objects.npy"
+    np.save(path, np.array({"a": np.ones(2, dtype=np.float32)}, dtype=object), allow_pickle=True)
+    assert list(read_pickle(path)) == ["a"]
+    np.save(path, np.array(["a", 1, None], dtype=object), allow_pickle=True)
+    assert read_pickle(path) == ["a", 1, None]
+
+
+class _Runs:
+    """On being unpickled, leaves a file behind."""
+
+    def __init__(self, marker: Path, how: str) -> None:
+        self.marker, self.how = marker, how
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.how == "system":
+            return os.system, (f"touch {self.marker}",)
+        if self.how == "eval":
+            return eval, (f"open({str(self.marker)!r}, 'w')",)
+        return Path.touch, (self.marker,)
+
+
+def _wrapped(payload: Any) -> dict[str, Any]:
+    return {
+        "alone": payload,
+        "in a dictionary": {"UNK": payload},
+        "deep": [({"a": [payload]},)],
+        "in an object array": np.array([payload, 1], dtype=object),
+        "as the one element": np.array(payload, dtype=object),
+        "in a subclass": collections.OrderedDict(a=payload),
+    }
+
+
+@pytest.mark.parametrize("where", sorted(_wrapped(None)))
+@pytest.mark.parametrize("how", ["system", "eval", "method"])
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.filterwarnings("ignore:unclosed file")  # the control below runs the payload, which opens a file
+def test_what_would_run_is_refused_and_does_not_run(where: str, how: str, protocol: int, tmp_path: Path) -> None:
+    marker = tmp_path / "it-ran"
+    content = pickle.dumps(_wrapped(_Runs(marker, how))[where], protocol)
+    said = refused(content, tmp_path)
+    assert not marker.exists()
+    assert {"system": "system", "eval": "eval", "method": "getattr" if protocol < 4 else "Path"}[how] in said
+    pickle.loads(content)
+    assert marker.exists(), "the payload would not have run at all, so that refusing it shows nothing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os system",
+        "posix system",
+        "subprocess Popen",
+        "builtins exec",
+        "__builtin__ getattr",
+        "builtins __import__",
+        "importlib import_module",
+        "operator attrgetter",
+        "functools partial",
+        "pickle loads",
+        "numpy load",
+        "numpy.core.multiarray fromfile",
+        "numpy memmap",
+        "numpy.testing._private.utils runstring",
+        "copyreg add_extension",
+        "gensimx.models KeyedVectors",
+        "torch.storage _load_from_bytes",
+        "class_kit.files write_text",
+        " os",
+        "collections Counter",
+    ],
+)
+def test_names_outside_the_list_are_refused_however_they_are_asked_for(name: str, tmp_path: Path) -> None:
+    module, attribute = name.split(" ")
+    called = f"c{module}\n{attribute}\n".encode()
+    forms = [
+        b"\x80\x02" + called + b"X\x01\x00\x00\x00a\x85R.",
+        b"\x80\x02" + called + b".",
+        b"\x80\x02" + called + b")\x81.",
+        b"\x80\x04" + text(module) + text(attribute) + b"\x93)R.",
+        b"(" + b"X\x01\x00\x00\x00a" + f"i{module}\n{attribute}\n.".encode(),
+        b"(" + called + b"o.",
+        b"\x80\x04" + called + b")}\x92.",
+    ]
+    for form in forms:
+        assert f"{module}.{attribute}" in refused(form, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["models.word2vec.os", "a.b"])
+def test_a_dotted_name_is_refused_even_below_gensim(name: str, tmp_path: Path) -> None:
+    assert "asks for" in refused(b"\x80\x04" + text("gensim.models") + text(name) + b"\x93.", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (b"Pabc\n.", "PERSID"),
+        (b"X\x01\x00\x00\x00aQ.", "BINPERSID"),
+        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"\x80\x02\x83\x01\x00.", "EXT2"),
+        (b"\x80\x02\x84\x01\x00\x00\x00.", "EXT4"),
+        (b"\x80\x05\x97.", "NEXT_BUFFER"),
+        (b"\x80\x05\x98.", "READONLY_BUFFER"),
+        (b"}}b.", "sets the state of a dict"),
+        (b"]}b.", "sets the state of a list"),
+        (b"cgensim.utils\nX\n}b.", "sets the state of a Name"),
+        (b"cnumpy\nndarray\n}b.", "sets the state of a Name"),
+        (b"cnumpy\nndarray\n)\x81.", "makes an instance of numpy.ndarray"),
+        (b"cbuiltins\nobject\n)\x81.", "makes an instance of builtins.object"),
+        (b"cbuiltins\nhash\nK\x01\x85R.", "calls builtins.hash"),
+        (b"cbuiltins\nbytearray\nJ\x00\x00\x00\x7f\x85R.", "calls builtins.bytearray"),
+        (b"cbuiltins\nlist\n" + text("abc") + b"\x85R.", "calls builtins.list"),
+        (b"ccopyreg\n_reconstructor\ncgensim.utils\nX\ncbuiltins\nlist\n]\x87R.", "calls copyreg._reconstructor"),
+        (b"ccopyreg\n_reconstructor\ncbuiltins\nobject\ncbuiltins\nobject\nN\x87R.", "calls copyreg._reconstructor"),
+        (b"c_codecs\nencode\n" + text("a") + text("zip") + b"\x86R.", "calls _codecs.encode"),
+        (b"cgensim.utils\nX\n)\x81K\x01a.", "appends to a Record"),
+        (b"cgensim.utils\nX\n)\x81K\x01K\x02s.", "sets items of a Record"),
+        (b"](K\x01\x90.", "adds members to a list"),
+        (b"K\x01)R.", "calls something that is not a named class"),
+        (b"cgensim.utils\nX\n}R.", "calls something that is not a named class"),
+        (b"].K\x01.", ""),
+        (b"K\x01K\x02.", "leaves 2 values"),
+        (b".", "leaves 0 values"),
+        (b"R.", "takes more values than it made"),
+        (b"(0.", "POP"),
+        (b"(l(.", "leaves 2 values"),
+        (b"t.", "closes a group"),
+        (b"h\x07.", "damaged"),
+        (b"e.", "closes a group"),
+        (b"(e.", "damaged"),
+        (b"((K\x01e.", "appends to a object"),
+    ],
+)
+def test_operations_that_data_does_not_need_are_refused(form: bytes, said: str, tmp_path: Path) -> None:
+    if said:
+        assert said in refused(form, tmp_path)
+    else:
+        assert read(form, tmp_path) == []
+
+
+def array_of(code: str, shape: bytes, raw: bytes, *, order: str = "<") -> bytes:
+    start = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    kind = (
+        b"cnumpy\ndtype\n"
+        + text(code)
+        + b"K\x00K\x01\x87R(K\x03"
+        + text(order)
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
+    return start + b"(K\x01" + shape + kind + b"\x89" + raw + b"tb."
+
+
+def test_the_hand_made_array_is_one(tmp_path: Path) -> None:
+    found = read(array_of("f4", b"K\x02\x85", b"C\x08" + np.array([1, 2], dtype="<f4").tobytes()), tmp_path)
+    assert found.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "shape", "raw", "order", "said"),
+    [
+        ("O8", b"K\x01\x85", b"C\x08abcdefgh", "|", "holds references"),
+        ("V8", b"K\x01\x85", b"C\x08abcdefgh", "|", "of type 'V8'"),
+        ("S8", b"K\x01\x85", b"C\x08abcdefgh", "|", "of type 'S8'"),
+        ("f4,O", b"K\x01\x85", b"C\x08abcdefgh", "|", "of type 'f4,O'"),
+        ("(1000000,1000000)f8", b"K\x01\x85", b"C\x08abcdefgh", "<", "of type"),
+        ("f4", b"K\x03\x85", b"C\x08abcdefgh", "<", "in 8 bytes"),
+        ("f4", b"J\xff\xff\xff\xff\x85", b"C\x08abcdefgh", "<", "whole numbers"),
+        ("f4", b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01\x85", b"C\x08abcdefgh", "<", "whole numbers"),
+        ("f4", b"K\x02K\x02\x86\x85", b"C\x08abcdefgh", "<", "whole numbers"),
+        ("f4", b"(" + b"K\x01" * 70 + b"t", b"C\x04abcd", "<", "whole numbers"),
+        ("f4", b"\x88\x85", b"C\x04abcd", "<", "whole numbers"),
+        ("f4", b"K\x02\x85", b"C\x08abcdefgh", "?", "byte order"),
+        ("O8", b"K\x02\x85", b"]", "|", "object array of shape (2,) with 0 elements"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    code: str, shape: bytes, raw: bytes, order: str, said: str, tmp_path: Path
+) -> None:
+    assert said in refused(array_of(code, shape, raw, order=order), tmp_path)
+
+
+def test_an_array_of_records_is_refused(tmp_path: Path) -> None:
+    held = np.zeros(2, dtype=[("a", "f4"), ("b", "O")])
+    assert "of type 'V12'" in refused(pickle.dumps(held), tmp_path)
+
+
+def test_attributes_that_python_would_act_on_stay_data(tmp_path: Path) -> None:
+    names = ("__setstate__", "__class__", "__reduce__", "__del__", "__dict__", "name", "fields", "get")
+    state = b"}(" + b"".join(text(name) + b"K\x07" for name in names) + b"u"
+    record = read(b"\x80\x02cgensim.utils\nX\n)\x81" + state + b"b}" + text("again") + b"K\x08sb.", tmp_path)
+    assert type(record) is Record
+    assert record.name == "gensim.utils.X"
+    assert record.fields == {**dict.fromkeys(names, 7), "again": 8}
+    assert record.get("name") == 7
+
+
+def test_a_large_index_of_the_memo_reserves_nothing(tmp_path: Path) -> None:
+    assert read(b"\x80\x02K\x05r\xff\xff\xff\x7f0".replace(b"0", b"j\xff\xff\xff\x7f\x86."), tmp_path) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"abc.",
+        b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"abc.",
+        b"\x80\x05\x96" + struct.pack("<Q", 2**62) + b"abc.",
+        b"X\xff\xff\xff\xffabc.",
+        b"\x80\x02\x8b\xff\xff\xff\x7f.",
+        b"\x80\x02\x8b\xff\xff\xff\xff.",
+        b"T\xff\xff\xff\xffabc.",
+        b"I" + b"9" * 5000 + b"\n.",
+        b"",
+        b"<!DOCTYPE html><html><body>Not found</body></html>",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        b"\x93NUMPY\x03\x00",
+    ],
+)
+def test_damaged_files_are_refused(form: bytes, tmp_path: Path) -> None:
+    assert len(refused(form, tmp_path)) < 500
+
+
+def test_keys_that_take_forever_to_hash_are_refused_at_once(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    assert "uses a tuple as a key" in refused(b"})" + b"2\x86".replace(b"2", b"q\x00h\x00") * 64 + b"K\x01s.", tmp_path)
+    assert time.perf_counter() - started < 1.0
+
+
+def test_copying_one_list_again_and_again_is_refused(tmp_path: Path) -> None:
+    many = b"](" + b"K\x01" * 50_000 + b"eq\x00"
+    copies = b"cbuiltins\ntuple\nh\x00\x85R" * 10_000
+    assert "copies far more than it holds" in refused(b"\x80\x02(" + many + copies + b"t.", tmp_path)
+
+
+def test_a_numeric_npy_is_not_a_dictionary_of_vectors(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ones(3))
+    assert "holds an array of float64" in refused(buffer.getvalue(), tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.pkl cannot be read: No such file"):
+        read_pickle(tmp_path / "absent.pkl")
+
+
+HONEST = pickle.dumps({"UNK": np.ones(3, dtype=np.float32), "words": ["a", ("b", 1.5)], "n": {1, 2}}, 2)
+
+
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, len(HONEST) - 1), st.integers(0, 255)), min_size=1, max_size=6))
+def test_any_damage_ends_in_data_or_in_an_input_error(changes: list[tuple[int, int]], tmp_path: Path) -> None:
+    content = bytearray(HONEST)
+    for place, value in changes:
+        content[place] = value
+    try:
+        found = read(bytes(content), tmp_path)
+    except InputError:
+        pass
+    else:
+        kinds = (dict, list, tuple, set, str, bytes, int, float, bool, type(None), np.ndarray, Record)
+        assert isinstance(found, kinds) or type(found).__module__ == "class_kit.pickle_values"
+
+
+def test_nothing_else_in_the_kit_reads_pickles() -> None:
+    banned = {"pickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "pickletools"}
+    for path in sorted(Path(class_kit.__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            used = banned.intersection(name.split(".")[0] for name in names)
+            assert used <= ({"pickletools"} if path.name == "restricted_pickle.py" else set()), path
+            if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
+                assert (node.arg, node.value.value) not in {("allow_pickle", True), ("weights_only", False)}, path
