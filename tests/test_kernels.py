@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -28,8 +30,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_real_kernels(here: Path):
-    """One good notebook, and every way in which a notebook fails, on real kernels."""
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """One run on real kernels: a good notebook, and every way in which a notebook fails."""
+    here = tmp_path_factory.mktemp("ran")
     good = write_notebook(
         here / "01_good.ipynb",
         ['word = "x"  # any text', "share = 0.5  # a share", "seeds = [0]  # seeds"],
@@ -50,16 +54,15 @@ def test_real_kernels(here: Path):
     ends = write_notebook(here / "04_ends.ipynb", [], "import sys\nsys.exit(0)", "print('never')")
     raises = write_notebook(here / "05_raises.ipynb", [], "raise ValueError('bad \\x1b[2J \\u202e value')")
     said: list[str] = []
-    result = runs.run_notebooks(
-        [good, hidden, dies, ends, raises], {"word": NASTY, "share": 1, "seeds": (np.int64(3), 4)}, say=said.append
-    )
+    books, parameters = [good, hidden, dies, ends, raises], {"word": NASTY, "share": 1, "seeds": (np.int64(3), 4)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        result = runs.run_notebooks(books, parameters, say=said.append)
+        yield SimpleNamespace(here=here, result=result, folder=here / result.folder, said="\n".join(said))
 
-    assert result.exit_code == 1
-    assert not result.done
-    assert not (result.folder / "done").exists()
-    assert result.status.pop("01_good") == "finished"
-    assert set(result.status.values()) == {"failed"}
-    metrics = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
+
+def test_notebook_gets_its_parameters_as_data_and_this_interpreter(ran: SimpleNamespace):
+    metrics = json.loads((ran.folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics == {
         "01_good": {
             "word": NASTY,
@@ -67,34 +70,39 @@ def test_real_kernels(here: Path):
             "seeds": [3, 4],
             "pairs": "corpus",
             "python": sys.executable,
-            "folder": str(here),
+            "folder": str(ran.here),
             "hash": "0",
             "bars": "0",
         }
     }
-    assert not (here / "pwned").exists()
-    assert "hidden in a callback" in entry_of(result.folder, "02_hidden")["error"]
-    assert "Kernel died" in entry_of(result.folder, "03_dies")["error"]
-    assert entry_of(result.folder, "03_dies")["error"].startswith("cell 5")
-    assert "SystemExit" in entry_of(result.folder, "04_ends")["error"]
-    assert "cell 4: ValueError: bad \\x1b[2J \\u202e value" in "\n".join(said)
-    assert "\x1b" not in "".join(said)
+    assert not (ran.here / "pwned").exists()
 
-    entry = entry_of(result.folder, "01_good")
+
+def test_every_failure_is_seen_and_the_others_go_on(ran: SimpleNamespace):
+    assert ran.result.exit_code == 1
+    assert not ran.result.done
+    assert not (ran.folder / "done").exists()
+    failed = ("02_hidden", "03_dies", "04_ends", "05_raises")
+    assert ran.result.status == {"01_good": "finished"} | dict.fromkeys(failed, "failed")
+    assert "hidden in a callback" in entry_of(ran.folder, "02_hidden")["error"]
+    assert entry_of(ran.folder, "03_dies")["error"].startswith("cell 5: DeadKernelError")
+    assert "SystemExit" in entry_of(ran.folder, "04_ends")["error"]
+    assert "cell 4: ValueError: bad \\x1b[2J \\u202e value" in ran.said
+    assert "\x1b" not in ran.said
+
+
+def test_executed_notebooks_hold_what_was_reached_and_no_paths_or_times(ran: SimpleNamespace):
+    entry = entry_of(ran.folder, "01_good")
     assert set(entry["files"]) == {"figures/a.png", "notebooks/01_good.ipynb", "results/01_good.json"}
     assert entry["peak_mib"] > 10
-    executed = nbformat.read(result.folder / "notebooks" / "01_good.ipynb", as_version=4)
-    text = (result.folder / "notebooks" / "01_good.ipynb").read_text(encoding="utf-8")
-    assert str(here) not in text.replace(json.dumps(str(here)), "")
+    text = (ran.folder / "notebooks" / "01_good.ipynb").read_text(encoding="utf-8")
+    assert str(ran.here) not in text
     assert "papermill" not in text
-    assert [cell.id for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])] == [
-        "injected-parameters"
-    ]
-    partly = nbformat.read(result.folder / "notebooks" / "03_dies.ipynb", as_version=4)
+    assert text.count('"id": "injected-parameters"') == 1
+    partly = nbformat.read(ran.folder / "notebooks" / "03_dies.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in partly.cells)
-    assert sorted(path.name for path in (result.folder / "notebooks").iterdir()) == [
-        f"{path.stem}.ipynb" for path in (good, hidden, dies, ends, raises)
-    ]
+    kept = sorted(path.name for path in (ran.folder / "notebooks").iterdir())
+    assert kept == [f"{stem}.ipynb" for stem in ran.result.status]
 
 
 def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
