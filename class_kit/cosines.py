@@ -47,7 +47,8 @@ class BlockCosines:
         self.error = 1.02 * (width + 2) * _UNIT_ROUNDOFF + width * 2.0**-125
         share = memory // threads
         self.rows, self.columns = min(len(queries), _ROWS), min(len(candidates), _COLUMNS)
-        while 24 * self.rows * self.columns + 16 * width * (self.rows + self.columns) > share and self.rows > 1:
+        # a block that has to be settled cell by cell in float64 takes about 32 bytes a cell
+        while 32 * self.rows * self.columns + 16 * width * (self.rows + self.columns) > share and self.rows > 1:
             self.rows, self.columns = (self.rows + 1) // 2, max(1, self.columns // 2)
         self._piece = max(1, min(share, 2**22) // (32 * width))
         self._queries, self._query_scale, self._queries32 = _normalised(queries)

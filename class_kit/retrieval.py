@@ -7,9 +7,8 @@ are worth is computed in `class_kit.metrics`, whose names are public here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,18 +17,20 @@ from class_kit.cosines import BlockCosines, as_vectors, block_threads, check_sam
 from class_kit.errors import InputError
 from class_kit.metrics import Ranks, per_query_metrics, retrieval_metrics
 from class_kit.progress import progress_bar
+from class_kit.rank_blocks import Counts, Limits, double_counter, rank_both_ways, rank_rows, row_counter
 
-__all__ = ["Ranks", "per_query_metrics", "ranks_from_scores", "retrieval_metrics", "retrieval_ranks", "search"]
+__all__ = [
+    "Ranks",
+    "per_query_metrics",
+    "ranks_from_scores",
+    "retrieval_metrics",
+    "retrieval_ranks",
+    "retrieval_ranks_both_ways",
+    "search",
+]
 
 TIE_TOLERANCE = 1e-9
 MEMORY = 256 * 2**20
-# where this share of a block is undecided, one float64 product beats gathering the pairs
-_MANY_UNDECIDED = 0.02
-_WORTH_COMPILING = 2**26
-
-Counter = Callable[
-    [NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.int64], NDArray[np.int64]]
-]
 Result = TypeVar("Result")
 
 
@@ -61,7 +62,8 @@ def retrieval_ranks(
         Largest difference of two cosines that counts as a tie, in [0, 1e-3]. Below about 1e-13 the rounding of
         float64 itself decides.
     memory : int
-        Bytes the working blocks may take, beside one float32 copy of queries and candidates; at least 1 MiB.
+        Bytes the working blocks of all threads may take, beside one float32 copy of queries and candidates; 1 MiB
+        at least.
     progress : bool or None
         Show a progress bar; None shows it in a terminal only.
 
@@ -78,21 +80,72 @@ def retrieval_ranks(
     query_rows, pool = as_vectors(queries, "queries"), as_vectors(candidates, "candidates")
     check_same_width(query_rows, pool, ("queries", "candidates"))
     goal = _target_rows(targets, len(query_rows), len(pool))
-    if not 0 <= tie_tolerance <= 1e-3:
-        raise InputError(f"tie_tolerance must lie between 0 and 0.001, got {tie_tolerance!r}")
-    if memory < 2**20:
-        raise InputError(f"memory must be at least {2**20} bytes (1 MiB), got {memory!r}")
-    count = _compiled_count() if len(query_rows) * len(pool) >= _WORTH_COMPILING else _count_with_numpy
+    _check_options(tie_tolerance, memory)
+    count = row_counter(len(query_rows) * len(pool))
     with block_threads() as (executor, workers):
         cosines = BlockCosines(query_rows, pool, memory, workers)
 
-        def rank(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            return _rank_rows(cosines, rows, goal[rows], tie_tolerance, count)
+        def rank(rows: slice) -> Counts:
+            target = cosines.pairs(np.arange(rows.start, rows.stop), goal[rows])
+            return rank_rows(cosines, rows, Limits(target, cosines.error, tie_tolerance), count)
 
         blocks = list(cosines.row_blocks())
         parts = list(_with_bar(executor.map(rank, blocks), blocks, progress, "rank"))
     greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
     return Ranks(greater, equal, len(pool))
+
+
+def retrieval_ranks_both_ways(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    tie_tolerance: float = TIE_TOLERANCE,
+    memory: int = MEMORY,
+    progress: bool | None = None,
+) -> tuple[Ranks, Ranks]:
+    """Rank paired sets in both directions from one product: row i of `first` belongs to row i of `second`.
+
+    The ranks equal those of two calls of `retrieval_ranks`, whose meaning of exact and whose options these are, at
+    little more than the cost of one.
+
+    Parameters
+    ----------
+    first, second : (L, d) real
+        For example the texts and the molecules of a split.
+    tie_tolerance, memory, progress
+        As in `retrieval_ranks`.
+
+    Returns
+    -------
+    first_to_second, second_to_first : Ranks
+        Each with L queries in a pool of L.
+
+    Raises
+    ------
+    InputError
+        For shapes that differ, values that are not finite or an unusable option.
+    """
+    left, right = as_vectors(first, "first"), as_vectors(second, "second")
+    if left.shape != right.shape:
+        raise InputError(f"first has shape {left.shape} and second {right.shape}: expected one row each for every pair")
+    _check_options(tie_tolerance, memory)
+    count, everyone = double_counter(len(left) ** 2), np.arange(len(left))
+    column_greater, column_equal = np.zeros(len(left), np.int64), np.full(len(left), -1, np.int64)
+    parts = []
+    with block_threads() as (executor, workers):
+        cosines = BlockCosines(left, right, memory, workers)
+        limits = Limits(cosines.pairs(everyone, everyone), cosines.error, tie_tolerance)
+
+        def rank(rows: slice) -> tuple[Counts, Counts]:
+            return rank_both_ways(cosines, rows, limits, count)
+
+        blocks = list(cosines.row_blocks())
+        for along_rows, along_columns in _with_bar(executor.map(rank, blocks), blocks, progress, "rank both ways"):
+            parts.append(along_rows)
+            column_greater += along_columns[0]
+            column_equal += along_columns[1]
+    greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
+    return Ranks(greater, equal, len(left)), Ranks(column_greater, column_equal, len(left))
 
 
 def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: float = TIE_TOLERANCE) -> Ranks:
@@ -182,71 +235,6 @@ def search(
     return indices, best
 
 
-def _rank_rows(
-    cosines: BlockCosines, rows: slice, goal: NDArray[np.int64], tolerance: float, count: Counter
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of one block of queries: candidates above the target, and others level with it."""
-    target = cosines.pairs(np.arange(rows.start, rows.stop), goal)
-    slack = cosines.error + tolerance
-    above = np.nextafter((target + slack).astype(np.float32), np.float32(np.inf))
-    below = np.nextafter((target - slack).astype(np.float32), np.float32(-np.inf))
-    greater, equal = np.zeros(len(goal), np.int64), np.full(len(goal), -1, np.int64)
-    for columns in cosines.column_blocks():
-        block = cosines.float32(rows, columns)
-        higher, reached = count(block, above, below)
-        greater += higher
-        undecided = reached - higher
-        if undecided.sum() > _MANY_UNDECIDED * block.size:
-            near = (block >= below[:, None]) & (block <= above[:, None])
-            difference = cosines.float64(rows, columns) - target[:, None]
-            greater += np.count_nonzero((difference > tolerance) & near, axis=1)
-            equal += np.count_nonzero((np.abs(difference) <= tolerance) & near, axis=1)
-        elif undecided.any():
-            some = np.flatnonzero(undecided)
-            which, column = np.nonzero((block[some] >= below[some, None]) & (block[some] <= above[some, None]))
-            row = some[which]
-            difference = cosines.pairs(rows.start + row, columns.start + column) - target[row]
-            greater += np.bincount(row[difference > tolerance], minlength=len(goal))
-            equal += np.bincount(row[np.abs(difference) <= tolerance], minlength=len(goal))
-    return greater, equal
-
-
-def _count_with_numpy(
-    block: NDArray[np.float32], above: NDArray[np.float32], below: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each row, how many entries lie above one limit and how many reach the other."""
-    higher, reached = block > above[:, None], block >= below[:, None]
-    # counting bits of packed rows is several times faster than counting along an axis
-    return _ones(higher), _ones(reached)
-
-
-def _ones(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
-
-
-@cache
-def _compiled_count() -> Counter:
-    """The same counts in one pass; compiling takes most of a second, which only a large product repays."""
-    from numba import njit
-
-    @njit(nogil=True)
-    def count(block: Any, above: Any, below: Any) -> Any:
-        higher = np.zeros(len(block), np.int64)
-        reached = np.zeros(len(block), np.int64)
-        for row in range(block.shape[0]):
-            high, low = above[row], below[row]
-            # narrow counters let the compiler compare sixteen entries at a time
-            more, enough = np.int32(0), np.int32(0)
-            for column in range(block.shape[1]):
-                cosine = block[row, column]
-                more += np.int32(cosine > high)
-                enough += np.int32(cosine >= low)
-            higher[row], reached[row] = more, enough
-        return higher, reached
-
-    return count
-
-
 def _nearest(cosines: BlockCosines, rows: slice, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The k best candidates of one block of queries."""
     indices, best = np.empty((rows.stop - rows.start, k), np.int64), np.empty((rows.stop - rows.start, k))
@@ -276,6 +264,13 @@ def _possible_neighbours(cosines: BlockCosines, rows: slice, k: int) -> list[NDA
                 number, known = number[known >= floor], known[known >= floor]
             kept[query], scores[query] = number, known
     return kept
+
+
+def _check_options(tie_tolerance: float, memory: int) -> None:
+    if not 0 <= tie_tolerance <= 1e-3:
+        raise InputError(f"tie_tolerance must lie between 0 and 0.001, got {tie_tolerance!r}")
+    if memory < 2**20:
+        raise InputError(f"memory must be at least {2**20} bytes (1 MiB), got {memory!r}")
 
 
 def _target_rows(targets: ArrayLike, queries: int, pool: int) -> NDArray[np.int64]:
