@@ -1,54 +1,143 @@
-"""The most similar other pairs of each pair, exactly."""
+"""The most similar other pairs of each pair, exactly.
+
+They give σ by quantile, a tie rule and the neighbour to look at. Large sets go through the tiles of `neighbour_tiles`,
+visited from the nearest on: a pair's k-th best so far is the threshold that the next candidate has to beat.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from class_kit.neighbour_blocks import Part, run_blocks, single_blas, thread_count
+from class_kit.neighbour_index import SLACK, TILE, Merged, build_index, leading_axes, merge_equal
 from class_kit.neighbour_product import float32_error
 from class_kit.neighbour_rows import Rows, exact_similarity, make_rows
-from class_kit.progress import progress_bar
 
-PANEL = 1024
+PANEL_ENTRIES = 2**24
+COLUMNS = 2048
+TILES_FROM = 12_000
+TASK_TILES = 16
 
 
 def top_similarities(
-    t: Any, m: Any = None, k: int = 1, *, weight: float = 0.5, progress: bool | None = None
+    t: Any,
+    m: Any = None,
+    k: int = 1,
+    *,
+    weight: float = 0.5,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    engine: str = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `k` most similar other pairs of each pair, and the similarities.
 
-    Returns index (L, k) int64 and similarity (L, k) float64, most similar first, equal ones by row number; k is cut to
-    L − 1. Raises ValueError for k < 1 and for a single pair, which has no neighbour.
+    Returns index (L, k) int64 and similarity (L, k) float64, most similar first, equal ones by row number as far as
+    rounding shows them equal; k is cut to L − 1. `weight`, `n_jobs` and `progress` as in `neighbour_counts`; `engine`
+    is "auto", "tiles" or "product". Raises ValueError for k < 1 and for a single pair, which has no neighbour.
     """
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k is {k!r}: a whole number of at least 1 expected")
+    if engine not in ("auto", "tiles", "product"):
+        raise ValueError(f"engine is {engine!r}: one of auto, tiles, product expected")
     rows = make_rows(t, m, weight)
     if len(rows) < 2:
         raise ValueError("there is 1 pair: a nearest neighbour needs at least 2")
     k = min(int(k), len(rows) - 1)
-    index = np.empty((len(rows), k), np.int64)
-    similarity = np.empty((len(rows), k))
-    starts = range(0, len(rows), PANEL)
-    hidden = None if progress is None else not progress
-    for start in progress_bar(starts, desc="nearest", unit="block", disable=hidden):
-        part = slice(start, min(start + PANEL, len(rows)))
-        index[part], similarity[part] = top_panel(rows, part, k)
+    tiles = engine == "tiles" or (engine == "auto" and len(rows) >= TILES_FROM)
+    with single_blas():
+        return (_by_tiles if tiles else _by_products)(rows, k, n_jobs, progress)
+
+
+def _by_products(rows: Rows, k: int, n_jobs: int | None, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
+    height = max(1, min(1024, PANEL_ENTRIES // len(rows)))
+    tasks = [(a, min(a + height, len(rows)), k) for a in range(0, len(rows), height)]
+    index, similarity = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
+    loads = [float(b - a) for a, b, _ in tasks]
+    shared = (rows.arrays(),)
+    for part in run_blocks(_panel, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc="nearest"):
+        span = slice(*tasks[part[0]][:2])
+        index[span], similarity[span] = part[2], part[3]
     return index, similarity
 
 
-def top_panel(rows: Rows, part: slice, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The top `k` of rows[part] by a float32 product, with everything near the k-th decided in float64."""
-    panel = rows.unit(part).astype(np.float32)
+def _panel(arrays: tuple[np.ndarray, ...], block: int, start: int, stop: int, k: int) -> Part:
+    """The top `k` of rows start:stop by a float32 product, with everything near the k-th decided in float64."""
+    rows = Rows.of(arrays)
+    panel = rows.unit(slice(start, stop)).astype(np.float32)
     product = np.empty((len(panel), len(rows)), np.float32)
-    for left in range(0, len(rows), 4096):
-        columns = slice(left, left + 4096)
+    for left in range(0, len(rows), COLUMNS):
+        columns = slice(left, left + COLUMNS)
         product[:, columns] = panel @ rows.unit(columns).astype(np.float32).T
-    product[np.arange(len(panel)), np.arange(part.start, part.stop)] = -3.0
+    product[np.arange(stop - start), np.arange(start, stop)] = -3.0
     kth = np.partition(product, len(rows) - k, axis=1)[:, len(rows) - k]
     i, j = np.nonzero(product >= (kth - np.float32(2.1 * float32_error(rows.width)))[:, None])
-    exact = exact_similarity(rows, i + part.start, rows, j)
+    exact = exact_similarity(rows, i + start, rows, j)
     order = np.lexsort((j, -exact, i))
     first = np.searchsorted(i[order], np.arange(len(panel)))
     chosen = order[first[:, None] + np.arange(k)[None, :]]
-    return j[chosen], exact[chosen]
+    return block, start, j[chosen], exact[chosen]
+
+
+def _by_tiles(rows: Rows, k: int, n_jobs: int | None, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
+    threads = thread_count(n_jobs)
+    merged = merge_equal(rows, threads)
+    index = build_index(rows, merged, leading_axes(rows), threads)
+    k_groups = min(k, len(merged.first) - 1)
+    other = np.full((len(merged.first), k_groups), -1, np.int64)
+    best = np.full((len(merged.first), k_groups), -2.0)
+    if k_groups:
+        tiles = len(index.lead)
+        tasks = [(a, min(a + TASK_TILES, tiles), k_groups) for a in range(0, tiles, TASK_TILES)]
+        loads = [float(b - a) for a, b, _ in tasks]
+        shared = (index.arrays(), rows.arrays())
+        for part in run_blocks(_tiles, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc="nearest"):
+            span = slice(part[1], part[1] + len(part[3]))
+            real = index.copies[span] > 0
+            group = merged.group[index.place[span][real]]
+            other[group], best[group] = merged.group[part[2][real]], part[3][real]
+    return _with_copies(rows, merged, other, best, k)
+
+
+def _tiles(
+    index: tuple[np.ndarray, ...], rows: tuple[np.ndarray, ...], block: int, start: int, stop: int, k: int
+) -> Part:
+    from class_kit.neighbour_kernels import nearest_tiles
+
+    best = np.full(((stop - start) * TILE, k), -2.0)
+    place = np.zeros(best.shape, np.int64)
+    nearest_tiles(index, rows, (start, stop), SLACK, best, place)
+    return block, start * TILE, place, best
+
+
+def _with_copies(
+    rows: Rows, merged: Merged, other: np.ndarray, best: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """From the nearest groups of each group to the nearest rows of each row: a group's copies count one by one."""
+    own = np.arange(len(merged.first))
+    itself = exact_similarity(rows, merged.first, rows, merged.first)
+    groups = np.concatenate([own[:, None], other], axis=1)
+    values = np.concatenate([itself[:, None], best], axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    groups, values = np.take_along_axis(groups, order, axis=1), np.take_along_axis(values, order, axis=1)
+    members = np.argsort(merged.group, kind="stable")
+    begins = np.cumsum(merged.copies) - merged.copies
+    index, similarity = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k))
+    filled = np.zeros(len(rows), np.int64)
+    for c, r in _slots(groups.shape[1], min(k + 1, int(merged.copies.max()))):
+        group = groups[merged.group, c]
+        candidate = members[np.minimum(begins[group] + r, len(rows) - 1)]
+        fits = (r < merged.copies[group]) & (candidate != np.arange(len(rows))) & (filled < k)
+        at = np.flatnonzero(fits)
+        index[at, filled[at]] = candidate[at]
+        similarity[at, filled[at]] = values[merged.group[at], c]
+        filled[at] += 1
+    return index, similarity
+
+
+def _slots(groups: int, copies: int) -> Iterator[tuple[int, int]]:
+    for c in range(groups):
+        for r in range(copies):
+            yield c, r

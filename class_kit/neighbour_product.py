@@ -9,57 +9,96 @@ from __future__ import annotations
 
 import numpy as np
 
+from class_kit.neighbour_blocks import Part, pack
 from class_kit.neighbour_rows import Rows, exact_similarity
 
 COLUMNS = 2048
+# a product of this many entries pays for loading the compiled loops
+COMPILED_FROM = 8192**2
 
 
 def float32_error(width: int) -> float:
-    """Bound on |⟨a, b⟩ in float32 − exact| for |a|, |b| ≤ 1, rounding of the inputs included."""
-    return (width + 8) * 2.0**-24 + 1e-12
+    """Bound on |⟨a, b⟩ in float32 − exact| for |a|, |b| ≤ 1, rounding of the inputs and of a threshold included."""
+    return (width + 12) * 2.0**-24 + 1e-12
 
 
-def count_panel(
-    rows: Rows, refs: Rows, sigmas: np.ndarray, start: int, stop: int, symmetric: bool
-) -> tuple[int, np.ndarray]:
+def panel_height(rows: Rows, refs: Rows, n_sigma: int, memory: int, threads: int) -> int:
+    """Rows of one block within the budget: its unit vectors, a strip of columns, their product, its counts."""
+    counts = 8 * n_sigma * max(len(rows), len(refs)) * (threads + 1)
+    strip = 20 * COLUMNS * rows.width
+    each = 20 * rows.width + 16 * COLUMNS
+    height = int((memory - counts) / threads - strip) // each
+    if height < 16:
+        raise ValueError(f"memory is {memory} bytes: at least {counts + threads * (strip + 64 * each)} needed here")
+    # no larger than leaves every thread several blocks
+    return max(16, min(height, 4096, -(-len(rows) // (4 * threads))))
+
+
+def product_block(
+    rows_arrays: tuple[np.ndarray, ...],
+    refs_arrays: tuple[np.ndarray, ...],
+    sigmas: np.ndarray,
+    symmetric: bool,
+    block: int,
+    start: int,
+    stop: int,
+) -> Part:
     """Neighbours of rows[start:stop] among `refs`; where both are one set, of the later rows as well.
 
-    Returns the first row counted for and the counts, (n_sigma, rows) int64: rows start..n when `symmetric` (each pair
-    is looked at once, from the earlier row's panel), rows start..stop otherwise.
+    When `symmetric` each pair is looked at once, from the earlier row's block, and counted for rows start..n.
     """
+    rows, refs = Rows.of(rows_arrays), Rows.of(refs_arrays)
     counts = np.zeros((len(sigmas), (len(rows) if symmetric else stop) - start), np.int64)
     panel = rows.unit(slice(start, stop)).astype(np.float32)
-    first = start if symmetric else 0
-    for left in range(first, len(refs), COLUMNS):
+    for left in range(start if symmetric else 0, len(refs), COLUMNS):
         right = min(left + COLUMNS, len(refs))
         product = panel @ refs.unit(slice(left, right)).astype(np.float32).T
-        if symmetric and left < stop:
-            # the pair itself and pairs already seen from the other side
-            local = np.arange(start, stop)[:, None] >= np.arange(left, right)[None, :]
-            product[local] = -2.0
-        _add_tile(counts, product, rows, refs, sigmas, (start, left, symmetric))
-    return start, counts
+        # the pair itself, and pairs already seen from the other side, come before this column
+        first = (
+            np.clip(np.arange(start, stop) + 1 - left, 0, right - left) if symmetric else np.zeros(stop - start, int)
+        )
+        if len(rows) * len(refs) >= COMPILED_FROM:
+            by_row, by_column = _compiled_tile(product, rows, refs, sigmas, (start, left, first))
+        else:
+            by_row, by_column = _tile(product, rows, refs, sigmas, (start, left, first))
+        counts[:, : stop - start] += by_row
+        if symmetric:
+            counts[:, left - start : right - start] += by_column
+    return pack(block, start, counts)
 
 
-def _add_tile(
-    counts: np.ndarray,
-    product: np.ndarray,
-    rows: Rows,
-    refs: Rows,
-    sigmas: np.ndarray,
-    place: tuple[int, int, bool],
-) -> None:
-    start, left, symmetric = place
+Place = tuple[int, int, np.ndarray]
+
+
+def _tile(
+    product: np.ndarray, rows: Rows, refs: Rows, sigmas: np.ndarray, place: Place
+) -> tuple[np.ndarray, np.ndarray]:
+    start, left, first = place
+    if first.any():
+        product[np.arange(product.shape[1])[None, :] < first[:, None]] = -4.0
     slack = float32_error(rows.width)
+    by_row = np.empty((len(sigmas), product.shape[0]), np.int64)
+    by_column = np.empty((len(sigmas), product.shape[1]), np.int64)
     for k, sigma in enumerate(sigmas):
-        above = product > np.float32(sigma + slack) + np.float32(2.0**-23)
-        doubt = product > np.float32(sigma - slack) - np.float32(2.0**-23)
+        above = product > np.float32(sigma + slack)
+        doubt = product >= np.float32(sigma - slack)
         doubt ^= above
         i, j = np.nonzero(doubt)
         if len(i):
             sure = exact_similarity(rows, i + start, refs, j + left) > sigma
             above[i[sure], j[sure]] = True
-        counts[k, : len(product)] += np.count_nonzero(above, axis=1)
-        if symmetric:
-            span = slice(left - start, left - start + product.shape[1])
-            counts[k, span] += np.count_nonzero(above, axis=0)
+        by_row[k], by_column[k] = np.count_nonzero(above, axis=1), np.count_nonzero(above, axis=0)
+    return by_row, by_column
+
+
+def _compiled_tile(
+    product: np.ndarray, rows: Rows, refs: Rows, sigmas: np.ndarray, place: Place
+) -> tuple[np.ndarray, np.ndarray]:
+    from class_kit.neighbour_kernels import count_product
+
+    start, left, first = place
+    by_row = np.zeros((len(sigmas), product.shape[0]), np.int32)
+    by_column = np.zeros((len(sigmas), product.shape[1]), np.int32)
+    slack = float32_error(rows.width)
+    count_product(product, slack, sigmas, rows.arrays(), start, refs.arrays(), left, first, by_row, by_column)
+    return by_row, by_column

@@ -29,6 +29,7 @@ class Rows:
     m: np.ndarray
     t_scale: np.ndarray
     m_scale: np.ndarray
+    t_share: float
 
     def __len__(self) -> int:
         return len(self.t_scale)
@@ -45,9 +46,23 @@ class Rows:
         m = self.m[index].astype(np.float64) * self.m_scale[index, None]
         return np.concatenate([t, m], axis=1) if self.t.shape[1] else m
 
+    def squared_length(self, index: slice | np.ndarray) -> np.ndarray:
+        """‖u‖²: 1, or less where a modality is a zero vector; (rows,) float64."""
+        return self.t_share * (self.t_scale[index] > 0) + (1.0 - self.t_share) * (self.m_scale[index] > 0)
+
+    @classmethod
+    def of(cls, arrays: tuple[np.ndarray, ...]) -> Rows:
+        """Rows from `arrays()`, as a worker receives them; enough for `unit`, not for `squared_length`."""
+        t, m, t_scale, m_scale = arrays
+        return cls(t, m, t_scale, m_scale, float("nan"))
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What the compiled loops take."""
+        return self.t, self.m, self.t_scale, self.m_scale
+
     def take(self, index: np.ndarray) -> Rows:
         """These rows as a copy, in the order of `index`."""
-        return Rows(self.t[index], self.m[index], self.t_scale[index], self.m_scale[index])
+        return Rows(self.t[index], self.m[index], self.t_scale[index], self.m_scale[index], self.t_share)
 
 
 def exact_similarity(a: Rows, i: np.ndarray, b: Rows, j: np.ndarray) -> np.ndarray:
@@ -78,7 +93,7 @@ def make_rows(t: Any, m: Any, weight: float, name: str = "") -> Rows:
         array, scale = _scaled(x, dtype, f"{name}{label}") if x is not None else _absent(lengths[0], dtype)
         arrays.append(array)
         scales.append(scale * np.sqrt(share))
-    return Rows(arrays[0], arrays[1], scales[0], scales[1])
+    return Rows(arrays[0], arrays[1], scales[0], scales[1], w)
 
 
 def check_weight(weight: float) -> float:

@@ -1,21 +1,29 @@
-"""How many pairs lie near each pair: exact counts above a cosine threshold.
+"""How many pairs lie near each pair: exact counts above a cosine threshold, for a million pairs on two cores.
 
-The paper's difficulty (CLASS, section on the sample difficulty) needs s_ij = (cos(t_i, t_j) + cos(m_i, m_j)) / 2 for
-every two pairs and names that as its limit.
+The paper's difficulty needs s_ij = (cos(t_i, t_j) + cos(m_i, m_j)) / 2 for every two pairs and names that as its limit.
+With u = [t̂ ; m̂]/√2 it is ⟨u_i, u_j⟩, so a count is a fixed-radius count on the unit sphere, radius √(2 − 2σ): small
+at the σ in use. `neighbour_tiles` prunes by that; `neighbour_product` multiplies everything where pruning cannot pay.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_product import count_panel
+from class_kit.neighbour_blocks import Checkpoint, add, content_key, run_blocks, single_blas, thread_count
+from class_kit.neighbour_index import leading_axes
+from class_kit.neighbour_product import COMPILED_FROM, panel_height, product_block
 from class_kit.neighbour_rows import Rows, check_sigma, make_rows
-from class_kit.progress import progress_bar
+from class_kit.neighbour_tiles import count_by_tiles, tiles_pay
 
-PANEL = 4096
+ENGINES = ("auto", "tiles", "product")
+LEAST_MEMORY = 64 * 2**20
+# with the compiled loops already loaded, tiles pay from here on
+LOADED_FROM = 3000**2
 
 
 def neighbour_counts(
@@ -25,17 +33,27 @@ def neighbour_counts(
     *,
     weight: float = 0.5,
     against: tuple[Any, Any] | None = None,
+    memory: int = 2 * 2**30,
+    n_jobs: int | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    engine: str = "auto",
 ) -> np.ndarray:
     """Count, for each pair, the other pairs with a similarity above `sigma`, exactly.
 
     Parameters
     ----------
-    t, m : (L, d_t) and (L, d_m) arrays, float16, float32 or float64, or memory maps; one of them may be None.
-    sigma : threshold σ in (−1, 1], or a list of them.
+    t, m : (L, d_t) and (L, d_m) arrays, float16, float32, float64 or integers, or memory maps; one may be None.
+    sigma : threshold σ in (−1, 1], or a list of them, counted in one pass.
     weight : share w of the text: s_ij = w·cos(t_i, t_j) + (1 − w)·cos(m_i, m_j).
-    against : (t_ref, m_ref): count in this other set instead, for held-out pairs.
+    against : (t_ref, m_ref): count in this other set instead, for held-out pairs; a pair is not left out there.
+    memory : bytes for working arrays beyond the input and the result; at least 64 MiB. Input that is not C-ordered
+        float32 or float64 is copied on top of it. Tiles need about 800 bytes a row; with less, products are used.
+    n_jobs : workers; None takes every core, or what `joblib.parallel_config` selects, a Dask cluster included.
     progress : show a bar with an estimate; None shows it on a terminal.
+    checkpoint : a folder for finished blocks: the same call after an interruption continues from them. They are
+        removed when the count is complete.
+    engine : "auto" judges by a sample whether pruning pays; the other two are for measurements. The counts are equal.
 
     Returns
     -------
@@ -44,27 +62,93 @@ def neighbour_counts(
 
     Raises TypeError or ValueError, naming the value, for what cannot be counted.
     """
-    sigmas, single = check_sigma(sigma)
+    given, single = check_sigma(sigma)
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}: one of {', '.join(ENGINES)} expected")
+    check_memory(memory)
+    threads = thread_count(n_jobs)
     rows = make_rows(t, m, weight)
     refs = rows if against is None else reference_rows(rows, against, weight)
+    # ascending and without repetition; σ = 1 is exceeded by nothing, whatever rounding says
+    sigmas, place = np.unique(given, return_inverse=True)
+    below = sigmas[sigmas < 1]
     counts = np.zeros((len(sigmas), len(rows)), np.int64)
-    starts = range(0, len(rows), PANEL)
-    hidden = None if progress is None else not progress
-    for start in progress_bar(starts, desc="neighbours", unit="block", disable=hidden):
-        first, part = count_panel(rows, refs, sigmas, start, min(start + PANEL, len(rows)), against is None)
-        counts[:, first : first + part.shape[1]] += part
-    counts[sigmas == 1] = 0
-    return counts[0] if single else counts
+    if len(below) and not (refs is rows and len(rows) == 1):
+        store = _checkpoint(checkpoint, rows, refs, below, engine)
+        # the threads multiply blocks of their own; a product split over threads again would make them wait
+        with single_blas():
+            axes = _axes_if_tiles_pay(rows, refs, below, memory, engine)
+            if axes is not None:
+                options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "checkpoint": store}
+                counts[: len(below)] = count_by_tiles(rows, refs, below, axes, **options)
+            else:
+                height = panel_height(rows, refs, len(below), memory, threads)
+                _count_by_products(counts[: len(below)], rows, refs, below, height, n_jobs, progress, store)
+        if store:
+            store.done()
+    return counts[place[0]] if single else counts[place]
+
+
+def check_memory(memory: int) -> int:
+    """A budget in bytes of at least 64 MiB."""
+    if not isinstance(memory, (int, np.integer)) or isinstance(memory, bool):
+        raise TypeError(f"memory is {memory!r}: a whole number of bytes expected")
+    if memory < LEAST_MEMORY:
+        raise ValueError(f"memory is {memory} bytes: at least {LEAST_MEMORY} expected")
+    return int(memory)
 
 
 def reference_rows(rows: Rows, against: tuple[Any, Any], weight: float) -> Rows:
     """Check the set counted in: the same modalities and widths as the rows."""
     if not isinstance(against, (tuple, list)) or len(against) != 2:
-        raise TypeError(f"against is {type(against).__name__}: a tuple (t_ref, m_ref) expected")
+        raise TypeError(f"against is a {type(against).__name__}: a tuple (t_ref, m_ref) expected")
     refs = make_rows(against[0], against[1], weight, name="against ")
     for label, a, b in (("t", rows.t, refs.t), ("m", rows.m, refs.m)):
         if a.shape[1] != b.shape[1]:
-            raise ValueError(
-                f"against {label} has {b.shape[1]} features, {label} has {a.shape[1]}: equal widths expected"
-            )
+            raise ValueError(f"against {label} has {b.shape[1]} features, {label} has {a.shape[1]}: the same expected")
     return refs
+
+
+def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, engine: str) -> np.ndarray | None:
+    pairs = len(rows) * len(refs)
+    loaded = "class_kit.neighbour_kernels" in sys.modules
+    if engine == "product" or (engine == "auto" and pairs < (LOADED_FROM if loaded else COMPILED_FROM)):
+        return None
+    if engine == "tiles" and sigmas[0] < 0.1:
+        raise ValueError(f"sigma contains {sigmas[0]}: engine='tiles' needs at least 0.1")
+    axes = leading_axes(refs)
+    return axes if engine == "tiles" or tiles_pay(rows, refs, axes, float(sigmas[0]), memory) else None
+
+
+def _checkpoint(
+    folder: str | os.PathLike[str] | None, rows: Rows, refs: Rows, sigmas: np.ndarray, engine: str
+) -> Checkpoint | None:
+    if folder is None:
+        return None
+    other = () if refs is rows else refs.arrays()
+    return Checkpoint(folder, content_key(*rows.arrays(), *other, sigmas, engine))
+
+
+def _count_by_products(
+    counts: np.ndarray,
+    rows: Rows,
+    refs: Rows,
+    sigmas: np.ndarray,
+    height: int,
+    n_jobs: int | None,
+    progress: bool | None,
+    store: Checkpoint | None,
+) -> None:
+    symmetric = refs is rows
+    saved = store.load("panels") if store else None
+    height = int(saved["height"]) if saved else height
+    if store and not saved:
+        store.save("panels", height=np.array(height))
+    tasks = [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)]
+    loads = [(b - a) * (len(refs) - (a if symmetric else 0)) / 1e6 + 1 for a, b in tasks]
+    arrays = rows.arrays()
+    shared = (arrays, arrays if symmetric else refs.arrays(), sigmas, symmetric)
+    run = run_blocks(product_block, shared, tasks, loads, n_jobs=n_jobs, progress=progress, checkpoint=store)
+    for part in run:
+        start, stop = tasks[part[0]]
+        add(counts, part, (len(rows) if symmetric else stop) - start)

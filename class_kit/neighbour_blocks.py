@@ -1,0 +1,149 @@
+"""Running the independent blocks of a count: on threads, on a cluster, and on from where an earlier run stopped.
+
+Blocks go through joblib, so `joblib.parallel_config(backend="dask")` round a call sends them to a cluster and nothing
+else changes. A block's result is added once, whoever computed it, so a worker that dies costs time and no counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from class_kit.files import atomic_write
+from class_kit.progress import progress_bar
+
+# changes when the meaning of a saved block does, so that an older one is not taken up
+FORMAT = "neighbour blocks 1"
+
+Part = tuple[int, int, np.ndarray, np.ndarray]
+
+
+def pack(block: int, first: int, counts: np.ndarray) -> Part:
+    """A block's result as (block, first column, flat places, values): mostly zeros, so only the others travel."""
+    places = np.flatnonzero(counts)
+    return block, first, places, counts.ravel()[places]
+
+
+def add(total: np.ndarray, part: Part, width: int) -> None:
+    """Add a packed block of `width` columns into total[:, first : first + width]."""
+    _, first, places, values = part
+    level, column = np.divmod(places, width)
+    total[level, first + column] += values
+
+
+class Checkpoint:
+    """Finished blocks of one count in a folder of their own, named by what is counted.
+
+    Every file is complete or absent. A file that cannot be read is computed again. The folder goes when the count is
+    done.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], key: str) -> None:
+        self.folder = Path(folder) / f"neighbours-{key[:32]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays saved under this name, or None."""
+        try:
+            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
+                return {key: file[key] for key in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
+            return None
+
+    def save(self, name: str, **arrays: np.ndarray) -> None:
+        """Write the arrays under this name at once or not at all."""
+        with atomic_write(self.folder / f"{name}.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def done(self) -> None:
+        """Remove the folder: the count is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def content_key(*parts: Any) -> str:
+    """SHA-256 over arrays (type, shape and bytes) and the text of everything else."""
+    digest = hashlib.sha256(FORMAT.encode())
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            for start in range(0, len(part), 4096):
+                digest.update(np.ascontiguousarray(part[start : start + 4096]).data)
+        else:
+            digest.update(repr(part).encode())
+        digest.update(b"\x00")
+    return digest.hexdigest()
+
+
+def thread_count(n_jobs: int | None) -> int:
+    """How many threads of this process may work; None takes every core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_jobs is None:
+        return cores
+    if not isinstance(n_jobs, (int, np.integer)) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise ValueError(f"n_jobs is {n_jobs!r}: a number of workers expected (-1 for every core)")
+    return int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
+
+
+def run_blocks(
+    work: Callable[..., Part],
+    shared: tuple[Any, ...],
+    tasks: list[tuple[Any, ...]],
+    loads: list[float],
+    *,
+    n_jobs: int | None,
+    progress: bool | None,
+    checkpoint: Checkpoint | None = None,
+    desc: str = "neighbours",
+) -> Iterator[Part]:
+    """Yield work(*shared, block, *tasks[block]) for every block, in any order, saved ones first.
+
+    `loads` are the relative costs of the blocks, for the bar's estimate.
+    """
+    hidden = None if progress is None else not progress
+    with progress_bar(total=round(sum(loads)), desc=desc, unit="work", disable=hidden) as bar:
+        waiting = []
+        for block in range(len(tasks)):
+            saved = checkpoint.load(f"block-{block:05d}") if checkpoint else None
+            if saved is None:
+                waiting.append(block)
+                continue
+            bar.update(round(loads[block]))
+            yield block, int(saved["first"]), saved["places"], saved["values"]
+        for part in _computed(work, shared, tasks, waiting, n_jobs):
+            if checkpoint:
+                checkpoint.save(f"block-{part[0]:05d}", first=np.array(part[1]), places=part[2], values=part[3])
+            bar.update(round(loads[part[0]]))
+            yield part
+
+
+def _computed(
+    work: Callable[..., Part],
+    shared: tuple[Any, ...],
+    tasks: list[tuple[Any, ...]],
+    waiting: list[int],
+    n_jobs: int | None,
+) -> Iterator[Part]:
+    from joblib import Parallel, delayed, parallel
+    from joblib.parallel import ThreadingBackend
+
+    backend, wished = parallel.get_active_backend(prefer="threads")
+    jobs = wished if n_jobs is None else n_jobs
+    if n_jobs is None and wished == 1 and isinstance(backend, ThreadingBackend):
+        jobs = thread_count(None)
+    pool = Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
+    yield from pool(delayed(work)(*shared, block, *tasks[block]) for block in waiting)
+
+
+def single_blas() -> AbstractContextManager[Any]:
+    """One thread for each BLAS call while this lasts."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
