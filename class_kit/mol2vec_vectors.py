@@ -207,7 +207,8 @@ def _convert(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} holds a {type(content).__name__}: expected a dictionary of vectors or a gensim model")
     if not all(isinstance(word, str) for word in words) or vectors.dtype.kind != "f":
         raise InputError(f"{path}: expected words as strings and vectors of floating-point numbers")
-    checked = Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+        checked = Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
     return _as_arrays(list(checked.words), checked.vectors)
 
 

@@ -106,12 +106,15 @@ def _generator(radius: int, bits: int = MORGAN_BITS) -> Any:
 
 
 def check_smiles(smiles: Sequence[str]) -> list[str]:
-    """The molecules as a list; a single string or nothing at all is refused."""
+    """The molecules as a list; a single string, a row that is not a string, and no row at all are refused."""
     if isinstance(smiles, str | bytes):
         raise TypeError(f"smiles is one {type(smiles).__name__}: expected a sequence of strings, such as [smiles]")
     rows = list(smiles)
     if not rows:
         raise InputError("smiles is empty: expected at least one molecule")
+    for number, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise TypeError(f"SMILES of row {number} is {type(row).__name__}: expected a string")
     return rows
 
 

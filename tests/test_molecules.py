@@ -1,0 +1,250 @@
+"""Molecule vectors against mol2vec's own words, RDKit's own fingerprints, and a sum written out word by word."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rdkit import Chem, rdBase
+from rdkit.Chem import AllChem
+
+from class_kit import substructures
+from class_kit.cache import cache_entries
+from class_kit.errors import InputError
+from class_kit.mol2vec_vectors import corpus_smiles
+from class_kit.molecules import (
+    Mol2vecVectors,
+    atom_words,
+    embed_molecules,
+    load_vectors,
+    mol2vec_coverage,
+    mol2vec_sentences,
+    mol2vec_words,
+    morgan_counts,
+    read_molecule,
+)
+
+SMILES = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "C[C@H](N)C(=O)O",
+    "[Na+].[Cl-]",
+    "O",
+    "[2H]OC",
+    "OCC1OC(O)C(O)C(O)C1O",
+    "C*",
+    "[Fe+3]",
+    "c1ccc2ccccc2c1",
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "cache"
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
+    return place
+
+
+@pytest.fixture
+def table() -> Mol2vecVectors:
+    """Vectors for the words of all but the ions, which stay unknown."""
+    words = sorted({word for smiles in SMILES if "+" not in smiles for word in mol2vec_words(smiles)})[::2]
+    vectors = np.random.default_rng(0).normal(size=(len(words) + 1, 6)).astype(np.float32)
+    return Mol2vecVectors(("UNK", *words), vectors, "a test")
+
+
+def same_words_as_mol2vec(smiles: Iterable[str]) -> int:
+    from mol2vec.features import mol2alt_sentence
+
+    compared = 0
+    for one in smiles:
+        molecule = Chem.MolFromSmiles(one)
+        # RDKit says once a call that mol2vec's function is deprecated
+        with rdBase.BlockLogs():
+            expected = mol2alt_sentence(molecule, 1)
+        assert mol2vec_words(one) == expected == mol2vec_words(molecule), one
+        compared += len(expected)
+    return compared
+
+
+def test_words_equal_those_of_mol2vec() -> None:
+    assert same_words_as_mol2vec(SMILES) > 100
+
+
+def test_words_equal_those_of_mol2vec_over_the_corpus() -> None:
+    assert same_words_as_mol2vec(corpus_smiles()[::4]) > 10_000
+
+
+def test_words_equal_those_of_mol2vec_over_chebi20(chebi20_dir: Path) -> None:
+    rows = (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    assert same_words_as_mol2vec(row.split("\t")[1] for row in rows[::16]) > 100_000
+
+
+def test_words_of_an_atom_are_its_own_environments() -> None:
+    words = atom_words("CCO")
+    assert [word for atom in words for word in atom] == mol2vec_words("CCO")
+    assert [len(atom) for atom in words] == [2, 2, 2]
+    # atom for atom the words follow a renumbering, as long as no two environments are the same
+    assert atom_words("OCC") == words[::-1]
+    ring = atom_words("C1CCCCC1")
+    assert set(ring) == {ring[0]}
+    # a bond is one environment, so only one of its two ends has it
+    assert sorted(len(atom) for atom in atom_words("CC")) == [1, 2]
+    assert atom_words("O") == [(mol2vec_words("O")[0],)]
+
+
+def test_words_do_not_know_stereo_or_isotopes() -> None:
+    assert mol2vec_words("C[C@H](N)C(=O)O") == mol2vec_words("C[C@@H](N)C(=O)O")
+    assert mol2vec_words("F/C=C/F") == mol2vec_words("F/C=C\\F")
+    vectors = embed_molecules(["C[C@H](N)C(=O)O", "CC(N)C(=O)O"], "morgan")
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+@pytest.mark.parametrize("unknown", ["unk", "skip"])
+def test_a_molecule_is_the_sum_of_its_words(unknown: str, table: Mol2vecVectors) -> None:
+    expected = np.zeros((len(SMILES), 6))
+    for row, smiles in enumerate(SMILES):
+        known = [word for word in mol2vec_words(smiles) if word in table.words]
+        for word in mol2vec_words(smiles):
+            if word in known:
+                expected[row] += table.vectors[table.words.index(word)]
+            elif unknown == "unk" and known:
+                expected[row] += table.vectors[0]
+    found = embed_molecules(SMILES, vectors=table, unknown=unknown)
+    assert (found.dtype, found.shape) == (np.float32, (len(SMILES), 6))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+    assert np.abs(expected).sum() > 10
+
+
+def test_molecules_without_a_known_word_get_zeros_and_are_named(
+    table: Mol2vecVectors, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):  # computed, then from the cache
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            found = embed_molecules(SMILES, vectors=table)
+        assert [row for row in range(len(SMILES)) if not found[row].any()] == [3, 8]
+        assert "2 of 10 molecules have no word known" in caplog.text
+        assert "3 ([Na+].[Cl-]), 8 ([Fe+3])" in caplog.text
+    assert mol2vec_coverage(SMILES, table).without_known == (3, 8)
+
+
+def test_coverage_counts_every_word(table: Mol2vecVectors) -> None:
+    found = mol2vec_coverage(SMILES, table)
+    sentences = mol2vec_sentences(SMILES)
+    assert found.total.tolist() == [len(sentence) for sentence in sentences]
+    assert found.known.tolist() == [sum(word in table.words for word in sentence) for sentence in sentences]
+    np.testing.assert_allclose(found.share, found.known / found.total)
+    assert found.overall == found.known.sum() / found.total.sum()
+    everything = [word for sentence in sentences for word in sentence if word not in table.words]
+    assert set(found.unknown_words) == set(everything)
+    counts = [everything.count(word) for word in found.unknown_words]
+    assert counts == sorted(counts, reverse=True)
+    assert "10 molecules" in str(found)
+    assert "2 without any known word" in str(found)
+
+
+def test_text2mols_vectors_cover_the_published_share(chebi20_dir: Path, data_dir: Path) -> None:
+    path = data_dir / "mol2vec" / "token_embedding_dict.npy"
+    if not path.is_file():
+        pytest.skip("CLASS_KIT_DATA has no mol2vec/token_embedding_dict.npy")
+    rows = [row.split("\t") for row in (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    held_out = [smiles for _, smiles, split in rows if split in {"val", "test"}]
+    found = mol2vec_coverage(held_out, load_vectors(path))
+    assert len(found.total) == 6_601
+    assert round(found.overall, 3) == 0.997
+
+
+def test_corpus_vectors_know_most_words_of_molecules_they_have_not_seen() -> None:
+    smiles = ["CCCCCCO", "CC(=O)OCC", "Clc1ccccc1Cl", "O=C(O)c1ccccc1"]
+    assert embed_molecules(smiles).shape == (4, 300)
+    assert mol2vec_coverage(smiles).overall > 0.9
+
+
+def test_morgan_counts_equal_rdkits_older_function() -> None:
+    found = embed_molecules(SMILES, "morgan")
+    assert (found.dtype, found.shape) == (np.float32, (len(SMILES), 2048))
+    for row, smiles in enumerate(SMILES):
+        with rdBase.BlockLogs():
+            counts = AllChem.GetHashedMorganFingerprint(Chem.MolFromSmiles(smiles), 2, nBits=2048)
+        expected = np.zeros(2048)
+        for column, count in counts.GetNonzeroElements().items():
+            expected[column] = count
+        np.testing.assert_array_equal(found[row], expected)
+    assert morgan_counts(SMILES, radius=1, bits=64).shape == (len(SMILES), 64)
+
+
+@pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
+def test_rows_are_independent_and_calls_equal(encoder: str, table: Mol2vecVectors) -> None:
+    whole = embed_molecules(SMILES, encoder, vectors=table)
+    assert len(cache_entries(encoder)) == 1
+    again = embed_molecules(SMILES, encoder, vectors=table)
+    assert whole.tobytes() == again.tobytes() == embed_molecules(SMILES, encoder, vectors=table, cache=False).tobytes()
+    for row, smiles in enumerate(SMILES):
+        np.testing.assert_array_equal(embed_molecules([smiles], encoder, vectors=table, cache=False)[0], whole[row])
+
+
+def test_the_cache_tells_vectors_and_options_apart(table: Mol2vecVectors) -> None:
+    other = Mol2vecVectors(table.words, table.vectors * 2, "another")
+    first = embed_molecules(SMILES, vectors=table)
+    np.testing.assert_array_equal(embed_molecules(SMILES, vectors=other), 2 * first)
+    assert (embed_molecules(SMILES, vectors=table, unknown="skip") != first).any()
+    assert len(cache_entries("mol2vec")) == 3
+
+
+def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    smiles = SMILES * 3
+    words, counts = mol2vec_sentences(smiles), morgan_counts(smiles)
+    monkeypatch.setattr(substructures, "_PARALLEL_FROM", 1)
+    monkeypatch.setattr(substructures, "_BLOCK", 7)
+    assert mol2vec_sentences(smiles) == words
+    np.testing.assert_array_equal(morgan_counts(smiles), counts)
+    with pytest.raises(InputError, match=r"SMILES of row 30 .*'C1CC'"):
+        mol2vec_sentences([*smiles, "C1CC"])
+
+
+@pytest.mark.parametrize("bad", ["C1CC", "", "not a molecule", "CC carbon", "C(C)(C)(C)(C)C", "C\u00a0C", "C\nC"])
+@pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
+def test_a_smiles_that_rdkit_refuses_is_named_with_its_row(
+    bad: str, encoder: str, table: Mol2vecVectors, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="SMILES of row 2 ") as caught:
+        embed_molecules(["C", "CC", bad, "C1CC"], encoder, vectors=table)
+    assert repr(bad) in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert read_molecule("CC").GetNumAtoms() == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "said"),
+    [
+        ((["C"], "fingerprint"), {}, "molecule encoder is 'fingerprint': expected one of mol2vec, morgan"),
+        ((["C"],), {"unknown": "drop"}, "unknown is 'drop': expected one of unk, skip"),
+        (([],), {}, "smiles is empty"),
+        ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(
+    arguments: tuple[list[str], str], options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        embed_molecules(*arguments, **options)
+
+
+def test_what_is_not_a_list_of_strings_is_refused(table: Mol2vecVectors) -> None:
+    with pytest.raises(TypeError, match="smiles is one str"):
+        embed_molecules("CCO", vectors=table)
+    with pytest.raises(TypeError, match="SMILES of row 1 is float"):
+        embed_molecules(["C", float("nan")], vectors=table)  # type: ignore[list-item]
+
+
+def test_vectors_without_one_for_rare_words_need_skip(table: Mol2vecVectors) -> None:
+    without = Mol2vecVectors(table.words[1:], table.vectors[1:], "a test")
+    with pytest.raises(InputError, match="expected unknown='skip'"):
+        embed_molecules(SMILES, vectors=without)
+    np.testing.assert_array_equal(
+        embed_molecules(SMILES, vectors=without, unknown="skip"), embed_molecules(SMILES, vectors=table, unknown="skip")
+    )
