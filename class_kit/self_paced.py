@@ -49,7 +49,8 @@ def self_paced_weights(losses: np.ndarray, threshold: float, kind: str = "hard")
     """V_i of self-paced learning for losses l and age λ (`threshold`), (L,) float64 in [0, 1].
 
     "hard" is 1 where l < λ (Kumar, Packer, Koller, NIPS 2010); "linear" is max(0, 1 - l/λ) and "log" is
-    log(l + ζ)/log ζ with ζ = 1 - λ where l < λ (Jiang et al., ACM MM 2014, section 3). An unseen pair (NaN) weighs 1:
+    log(l + ζ)/log ζ with ζ = 1 - λ where l < λ (Jiang et al., ACM MM 2014, section 3). Near λ = 1 the last falls off
+    so steeply that a larger age can lower a weight a little. An unseen pair (NaN) weighs 1:
     it has to be seen before it can be judged.
 
     Raises
