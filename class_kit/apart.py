@@ -183,10 +183,16 @@ def _exchange(head: np.ndarray, labels: np.ndarray, unit: np.ndarray, wrong: np.
     here, there = wrong[first], partner[first]
     mine, theirs = labels[head[here]], labels[head[there]]
     span = int(labels.max()) + 1
-    present = np.unique((unit * span + labels[head])[labels[head] >= 0])
-    free = ~np.isin(unit[there] * span + mine, present) & ((theirs < 0) | ~np.isin(unit[here] * span + theirs, present))
+    at = np.flatnonzero(labels[head] >= 0)
+    present = np.sort(unit[at] * span + labels[head[at]])
+    free = ~_among(unit[there] * span + mine, present)
+    free &= (theirs < 0) | ~_among(unit[here] * span + theirs, present)
     here, there = here[free], there[free]
     head[here], head[there] = head[there], head[here]
+
+
+def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
 
 
 def _deal(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:

@@ -101,7 +101,7 @@ def step_times(model: DualEncoder, blocks: int = 40, block: int = 20) -> tuple[f
     return float(np.median(times["plan"])), float(np.median(ratios))
 
 
-def run_ratio(model: DualEncoder, rows: int = 3200, epochs: int = 20, rounds: int = 2) -> tuple[float, float]:
+def run_ratio(model: DualEncoder, rows: int = 6400, epochs: int = 20, rounds: int = 3) -> tuple[float, float]:
     """Time of a curriculum's whole run over that of the full one, in turns; and the share of samples it uses."""
     schedule = SCHEDULE
     order = np.random.default_rng(0).permutation(rows)
