@@ -194,7 +194,7 @@ def _embed(
 ) -> dict[str, np.ndarray]:
     import torch
 
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = _checked_device(device)
     loaded = load_encoder(found, digest, dtype, chosen)
     _check_fit(loaded.tokenizer, loaded.model.config, found.name, pooling, max_tokens)
     distinct = sorted(set(rows))
@@ -212,12 +212,27 @@ def _embed(
     if not np.isfinite(vectors).all():
         bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise InputError(
-            f"text encoder {found.name!r} gives values that are not numbers, first for {distinct[bad]!r:.80}"
+            f"text encoder {found.name!r} gives values that are not finite, first for {distinct[bad][:60]!r}"
         )
     seconds = time.perf_counter() - started
     logger.info("%d texts, %d tokens in %.1f s (%.0f tokens a second)", len(rows), total, seconds, total / seconds)
     back = np.array([place[text] for text in rows], dtype=np.int64)
     return {"vectors": vectors[back], "tokens": lengths[back]}
+
+
+def _checked_device(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise InputError(
+            f"device is {device!r}: expected a torch device of this machine such as 'cpu': {reason}"
+        ) from None
+    return device
 
 
 def _check_fit(tokenizer: Any, config: Any, name: str, pooling: str, max_tokens: int) -> None:

@@ -30,7 +30,7 @@ POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-# a sentence-transformers folder writes its pooling down as one flag a kind
+# how sentence-transformers wrote its pooling down before it gave it a name
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
 
@@ -81,7 +81,7 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     if encoder == "scibert":
         return TextEncoder("scibert", _find_scibert(), "cls")
     folder = Path(encoder).expanduser()
-    if folder.is_dir():
+    if str(encoder) and folder.is_dir():
         return TextEncoder(str(encoder), _with_weights(folder), _stated_pooling(folder))
     if isinstance(encoder, str) and _HUB_ID.fullmatch(encoder):
         found = _in_hub_cache(encoder, None)
@@ -209,24 +209,27 @@ def _weight_files(folder: Path) -> list[str]:
         return []
     if not first.endswith(".index.json"):
         return [first]
-    shards = set(json.loads((folder / first).read_text(encoding="utf-8"))["weight_map"].values())
-    return sorted(Path(shard).name for shard in shards)
+    shards = sorted(set(json.loads((folder / first).read_text(encoding="utf-8"))["weight_map"].values()))
+    missing = [shard for shard in shards if not (folder / shard).is_file()]
+    if missing:
+        raise InputError(f"{folder} lacks {', '.join(missing)}, which {first} lists as part of the weights")
+    return shards
 
 
 def _with_weights(folder: Path) -> Path:
     if not _weight_files(folder):
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) if folder.is_dir() else "no such folder"
-        raise InputError(
-            f"{folder} holds no weights: expected one of {', '.join(_WEIGHTS)}; it holds {held or 'nothing'}"
-        )
+        raise InputError(f"{folder} has no weights: expected one of {', '.join(_WEIGHTS)}; it has {held or 'nothing'}")
     return folder
 
 
 def _stated_pooling(folder: Path) -> str:
     stated = folder / "1_Pooling" / "config.json"
     if stated.is_file():
-        flags = json.loads(stated.read_text(encoding="utf-8"))
-        chosen = [pooling for flag, pooling in _POOLING_FLAGS.items() if flags.get(flag)]
+        values = json.loads(stated.read_text(encoding="utf-8"))
+        chosen = [pooling for flag, pooling in _POOLING_FLAGS.items() if values.get(flag)]
+        if values.get("pooling_mode") in POOLINGS:
+            chosen = [values["pooling_mode"]]
         if len(chosen) == 1:
             return chosen[0]
     return "cls"
