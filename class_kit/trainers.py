@@ -27,8 +27,8 @@ from class_kit.errors import InputError
 from class_kit.plan import Plan
 
 
-def require(module: str, extra: str) -> Any:
-    """Import an optional library, or say which extra brings it.
+def require(module: str) -> Any:
+    """Import a library of the optional extra `trainers`, or say how to get it.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def require(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} is needed here: pip install 'class-kit[{extra}]' ({error})") from error
+        raise ImportError(f"{module} is needed here: pip install 'class-kit[trainers]' ({error})") from error
 
 
 class WholeRunBatchSampler:
@@ -120,9 +120,9 @@ def accelerate_loader(
     options
         Passed on to `DataLoader` (collate_fn, num_workers …).
     """
-    prepare = require("accelerate.data_loader", "accelerate").prepare_data_loader
+    prepare = require("accelerate.data_loader").prepare_data_loader
     sampler = CurriculumBatchSampler(plan, batch_size, drop_last, accelerator.process_index, accelerator.num_processes)
-    loader = require("torch.utils.data", "torch").DataLoader(dataset, batch_sampler=sampler, **options)
+    loader = require("torch.utils.data").DataLoader(dataset, batch_sampler=sampler, **options)
     return prepare(loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True)
 
 
@@ -146,8 +146,8 @@ def lightning_data(
     options
         Passed on to `DataLoader`.
     """
-    lightning = require("lightning", "lightning")
-    loader_class = require("torch.utils.data", "torch").DataLoader
+    lightning = require("lightning")
+    loader_class = require("torch.utils.data").DataLoader
 
     class CurriculumData(lightning.LightningDataModule):  # type: ignore[misc, name-defined]
         def setup(self, stage: str) -> None:
@@ -229,10 +229,10 @@ class CurriculumTrainerMixin:
     def get_train_dataloader(self) -> Any:
         """The trainer's own loader, with its data set, collation and workers, but the batches of the plan."""
         usual = super().get_train_dataloader()  # type: ignore[misc]
-        prepare = require("accelerate.data_loader", "accelerate").prepare_data_loader
+        prepare = require("accelerate.data_loader").prepare_data_loader
         kept = ("collate_fn", "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "worker_init_fn")
         options = {name: getattr(usual, name) for name in kept}
-        loader = require("torch.utils.data", "torch").DataLoader(usual.dataset, batch_sampler=self._run, **options)
+        loader = require("torch.utils.data").DataLoader(usual.dataset, batch_sampler=self._run, **options)
         loaders = self._own.accelerator._dataloaders
         loaders[:] = [other for other in loaders if other is not usual]
         device = self._own.accelerator.device
@@ -250,7 +250,7 @@ class CurriculumTrainerMixin:
 
 def _epoch_callback(ends: list[int], accumulation: int) -> Any:
     """Evaluate, save and log at the plan's epochs where the arguments ask for it; the trainer does the last itself."""
-    base = require("transformers", "transformers").TrainerCallback
+    base = require("transformers").TrainerCallback
     steps = {-(-end // accumulation) for end in ends}
 
     class PlanEpochs(base):  # type: ignore[misc, valid-type]
