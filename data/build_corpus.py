@@ -22,14 +22,17 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from corpus_chemistry import facts_of
-from corpus_wording import describe, stable_number
+from corpus_wording import describe, stable_number, wordpieces
 from rdkit import Chem, RDLogger
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-N_MOLECULES = 5000
+N_MOLECULES = 4400
 SEED = "class_kit corpus 1"
 SIZES = range(4, 46)
-FAMILY_CAP = 9
+FAMILY_CAP = 8
+DESCRIBED_ALIKE = 50
+MIN_PIECES = 25
+MAX_PIECES = 60
 ELEMENTS = {
     "H",
     "B",
@@ -96,9 +99,14 @@ def entries() -> Iterator[Entry]:
 
 
 def usable(mol: Chem.Mol) -> bool:
-    if mol.GetNumHeavyAtoms() not in SIZES:
-        return False
-    return not any(a.GetNumRadicalElectrons() or a.GetAtomicNum() == 0 for a in mol.GetAtoms())
+    """Sizes that suit a short description, closed shells, known elements, charges where organic chemistry has them."""
+    return mol.GetNumHeavyAtoms() in SIZES and all(
+        a.GetNumRadicalElectrons() == 0 and (a.GetFormalCharge() == 0 or ordinary_charge(a)) for a in mol.GetAtoms()
+    )
+
+
+def ordinary_charge(atom: Chem.Atom) -> bool:
+    return atom.GetSymbol() not in ("C", "P", "S") or (atom.GetSymbol() != "C" and atom.GetFormalCharge() == 1)
 
 
 def flat_smiles(smiles: str) -> str:
@@ -106,13 +114,16 @@ def flat_smiles(smiles: str) -> str:
     return Chem.MolToSmiles(Chem.MolFromSmiles(smiles), isomericSmiles=False)
 
 
-def family(smiles: str, label: str) -> str:
-    """Near relatives share a family: ring scaffold of the largest part, class, and hetero elements without counts of CH2."""
-    part = max(flat_smiles(smiles).split("."), key=len)
-    mol = Chem.MolFromSmiles(part)
-    scaffold = Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(mol)) if mol else part
-    hetero = Counter(a.GetSymbol() for a in mol.GetAtoms() if a.GetAtomicNum() not in (1, 6)) if mol else {}
-    return f"{scaffold}|{sorted(hetero.items())}|{label}"
+def family(smiles: str) -> str:
+    """Near relatives share a family: the largest part's ring scaffold, and its atoms other than carbon and hydrogen.
+
+    Homologues, positional isomers, stereoisomers and salts of one parent come together in it.
+    """
+    mol = Chem.MolFromSmiles(max(smiles.split("."), key=len))
+    Chem.RemoveStereochemistry(mol)
+    scaffold = Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(mol))
+    hetero = Counter(a.GetSymbol() for a in mol.GetAtoms() if a.GetAtomicNum() not in (1, 6))
+    return f"{scaffold} {sorted(hetero.items())}"
 
 
 def gives_name_away(description: str, names: tuple[str, ...]) -> bool:
@@ -120,25 +131,41 @@ def gives_name_away(description: str, names: tuple[str, ...]) -> bool:
     return any(len(n) > 3 and re.search(rf"(?<!\w){re.escape(n.lower())}(?!\w)", text) for n in names)
 
 
-def described() -> Iterator[tuple[Entry, str, str]]:
-    for entry in entries():
-        facts = facts_of(entry.smiles)
-        if facts is None or (facts.main is not None and set(facts.elements) - ELEMENTS):
-            continue
-        told = describe(facts)
-        if told and len(told[1]) >= 60 and not gives_name_away(told[1], entry.names):
-            yield entry, *told
+def description_of(entry: Entry, key: str) -> tuple[str, str] | None:
+    """Class and description; None where the vocabulary does not cover the molecule or the text would name it."""
+    facts = facts_of(entry.smiles)
+    if facts is None or set(facts.elements) - ELEMENTS:
+        return None
+    alike = stable_number(SEED, "alike", entry.smiles) % 100 < DESCRIBED_ALIKE
+    told = describe(facts, key if alike else entry.smiles)
+    return (
+        told
+        if told and MIN_PIECES <= wordpieces(told[1]) <= MAX_PIECES and not gives_name_away(told[1], entry.names)
+        else None
+    )
 
 
-def select(candidates: list[tuple[Entry, str, str]]) -> list[tuple[Entry, str, str]]:
+def share_kept(smiles: str) -> int:
+    """Percentage of families kept by size: small molecules abound in the source, and their texts are much alike."""
+    mol = Chem.MolFromSmiles(smiles)
+    atoms = mol.GetNumHeavyAtoms()
+    if all(a.GetAtomicNum() in (1, 6) for a in mol.GetAtoms()):
+        return 30
+    return 100 if atoms >= 18 else 60 if atoms >= 12 else 20
+
+
+def select() -> list[tuple[Entry, str, str]]:
     """Whole families in seeded order, so that near-duplicates occur as they do in curated data."""
-    families: dict[str, list[tuple[Entry, str, str]]] = defaultdict(list)
-    for candidate in candidates:
-        families[family(candidate[0].smiles, candidate[1])].append(candidate)
+    families: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries():
+        families[family(entry.smiles)].append(entry)
     chosen: list[tuple[Entry, str, str]] = []
     for key in sorted(families, key=lambda k: stable_number(SEED, k)):
-        members = sorted(families[key], key=lambda c: stable_number(SEED, c[0].smiles))
-        chosen += members[:FAMILY_CAP]
+        if stable_number(SEED, "size", key) % 100 >= share_kept(families[key][0].smiles):
+            continue
+        members = sorted(families[key], key=lambda e: stable_number(SEED, e.smiles))
+        told = [(entry, *t) for entry in members[: 2 * FAMILY_CAP] if (t := description_of(entry, key))]
+        chosen += told[:FAMILY_CAP]
         if len(chosen) >= N_MOLECULES:
             break
     return chosen[:N_MOLECULES]
@@ -167,7 +194,7 @@ def as_csv(rows: list[Row]) -> str:
 
 def main(output: Path) -> None:
     RDLogger.DisableLog("rdApp.*")
-    rows = with_splits(select(list(described())))
+    rows = with_splits(select())
     temporary = output.with_name(output.name + ".partial")
     with temporary.open("w", encoding="utf-8", newline="") as handle:
         handle.write(as_csv(rows))

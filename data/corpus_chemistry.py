@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from corpus_substituents import gap_between_rings, simple_phenyls, straight_alkyls
 from corpus_tables import COUNTERPARTS, ESTER_ALKYLS, GROUPS, RING_SYSTEMS, SURROUNDINGS
 from rdkit import Chem
 from rdkit.Chem import rdCIPLabeler
@@ -30,8 +31,7 @@ class RingSystem:
     n_rings: int
     size: int
     hetero: str
-    aromatic: bool
-    saturated: bool
+    degree: str
     oxo: bool
 
 
@@ -52,7 +52,7 @@ class Facts:
     """All that the wording may use. `main` is the organic part; counts are of that part alone."""
 
     smiles: str
-    main: Chem.Mol | None
+    main: Chem.Mol
     copies: int
     others: dict[str, int]
     groups: Counter[str]
@@ -60,13 +60,18 @@ class Facts:
     steroid: bool = False
     alpha_amino_acid: bool = False
     longest_chain: int = 0
-    pattern: tuple[int, ...] | None = None
+    benzene_pattern: tuple[int, ...] | None = None
+    pyridine_pattern: tuple[int, ...] | None = None
     stereo: Stereo = field(default_factory=Stereo)
     charge: int = 0
     total_charge: int = 0
     isotopes: Counter[str] = field(default_factory=Counter)
     elements: Counter[str] = field(default_factory=Counter)
     aromatic_atoms: int = 0
+    substituents: Counter[str] = field(default_factory=Counter)
+    n_phenyls: int = 0
+    told_by_phenyls: Counter[str] = field(default_factory=Counter)
+    gap: int | None = None
 
 
 def ring_systems(mol: Chem.Mol) -> list[set[int]]:
@@ -100,6 +105,13 @@ def _parent_skeletons() -> dict[str, str]:
 RING_NAMES = _parent_skeletons()
 
 
+def degree_of_unsaturation(atoms: list[Chem.Atom], bonds: list[Chem.Bond]) -> str:
+    aromatic = [a.GetIsAromatic() for a in atoms]
+    if any(aromatic):
+        return "aromatic" if all(aromatic) else "partly aromatic"
+    return "saturated" if all(b.GetBondType() == Chem.BondType.SINGLE for b in bonds) else "partly unsaturated"
+
+
 def describe_ring_system(mol: Chem.Mol, atoms: set[int]) -> RingSystem:
     members = [mol.GetAtomWithIdx(i) for i in sorted(atoms)]
     bonds = [b for b in mol.GetBonds() if b.GetBeginAtomIdx() in atoms and b.GetEndAtomIdx() in atoms]
@@ -116,8 +128,7 @@ def describe_ring_system(mol: Chem.Mol, atoms: set[int]) -> RingSystem:
         n_rings=len(bonds) - len(atoms) + 1,
         size=len(atoms),
         hetero="".join(sorted(a.GetSymbol() + " " for a in members if a.GetAtomicNum() != 6)),
-        aromatic=all(a.GetIsAromatic() for a in members),
-        saturated=all(b.GetBondType() == Chem.BondType.SINGLE for b in bonds),
+        degree=degree_of_unsaturation(members, bonds),
         oxo=oxo,
     )
 
@@ -144,17 +155,35 @@ def longest_acyclic_chain(mol: Chem.Mol) -> int:
     return best
 
 
+def substituted_atoms(mol: Chem.Mol, name: str) -> tuple[list[int], tuple[int, ...]] | None:
+    """The ring order and the substituted places of the only ring system of that name; None where there is no such."""
+    systems = [s for s in ring_systems(mol) if RING_NAMES.get(skeleton(mol, s)) == name]
+    if len(systems) != 1:
+        return None
+    ring = next(list(r) for r in mol.GetRingInfo().AtomRings() if set(r) == systems[0])
+    outside = [
+        any(n.GetIdx() not in ring and n.GetAtomicNum() > 1 for n in mol.GetAtomWithIdx(i).GetNeighbors()) for i in ring
+    ]
+    return ring, tuple(k for k, taken in enumerate(outside) if taken)
+
+
 def benzene_pattern(mol: Chem.Mol) -> tuple[int, ...] | None:
-    """Lowest locants of the substituents, where the part has exactly one ring system and that is a benzene ring."""
-    systems = ring_systems(mol)
-    if len(systems) != 1 or RING_NAMES.get(skeleton(mol, systems[0])) != "benzene":
+    """Lowest locants of two to four substituents on the only isolated benzene ring."""
+    found = substituted_atoms(mol, "benzene")
+    if not found or not 2 <= len(found[1]) <= 4:
         return None
-    ring = mol.GetRingInfo().AtomRings()[0]
-    taken = [k for k, i in enumerate(ring) if mol.GetAtomWithIdx(i).GetTotalNumHs(includeNeighbors=True) == 0]
-    if not 2 <= len(taken) <= 4:
+    taken = found[1]
+    return min(tuple(sorted((sign * (k - first)) % 6 + 1 for k in taken)) for first in taken for sign in (1, -1))
+
+
+def pyridine_pattern(mol: Chem.Mol) -> tuple[int, ...] | None:
+    """Lowest locants, nitrogen being 1, of one to four substituents on the only isolated pyridine ring."""
+    found = substituted_atoms(mol, "pyridine")
+    if not found or not 1 <= len(found[1]) <= 4:
         return None
-    numberings = [sorted((sign * (k - first)) % 6 + 1 for k in taken) for first in taken for sign in (1, -1)]
-    return tuple(min(numberings))
+    ring, taken = found
+    first = next(k for k, i in enumerate(ring) if mol.GetAtomWithIdx(i).GetAtomicNum() == 7)
+    return min(tuple(sorted((sign * (k - first)) % 6 + 1 for k in taken)) for sign in (1, -1))
 
 
 def stereo_of(mol: Chem.Mol) -> Stereo:
@@ -183,16 +212,14 @@ def isotopes_of(mol: Chem.Mol) -> Counter[str]:
     return Counter(f"{a.GetSymbol()}{a.GetIsotope()}" for a in mol.GetAtoms() if a.GetIsotope())
 
 
-def split_parts(smiles: str) -> tuple[str | None, int, dict[str, int]] | None:
+def split_parts(smiles: str) -> tuple[str, int, dict[str, int]] | None:
     """The organic part, how often it occurs, and the counter-parts by key; None where that reading does not fit."""
     parts = Counter(smiles.split("."))
     others = {p: n for p, n in parts.items() if p in COUNTERPARTS}
     rest = {p: n for p, n in parts.items() if p not in COUNTERPARTS}
     if not others and len(rest) == 1 and list(rest.values()) == [1]:
         return smiles, 1, {}
-    if not rest:
-        return None, 0, others
-    if len(rest) > 1:
+    if len(rest) != 1:
         return None
     ((main, copies),) = rest.items()
     size = Chem.MolFromSmiles(main).GetNumHeavyAtoms()
@@ -208,9 +235,10 @@ def facts_of(smiles: str) -> Facts | None:
         return None
     main_smiles, copies, others = split
     total = Chem.GetFormalCharge(Chem.MolFromSmiles(smiles))
-    if main_smiles is None:
-        return Facts(smiles, None, 0, others, Counter(), total_charge=total)
     mol = Chem.MolFromSmiles(main_smiles)
+    systems = ring_systems(mol)
+    benzenes = [system for system in systems if RING_NAMES.get(skeleton(mol, system)) == "benzene"]
+    phenyls, told_by_phenyls = simple_phenyls(mol, benzenes)
     groups = Counter({key: len(mol.GetSubstructMatches(p, maxMatches=5000)) for key, p in PATTERNS.items()})
     return Facts(
         smiles,
@@ -218,15 +246,20 @@ def facts_of(smiles: str) -> Facts | None:
         copies,
         others,
         +groups,
-        rings=tuple(describe_ring_system(mol, s) for s in ring_systems(mol)),
+        rings=tuple(describe_ring_system(mol, s) for s in systems),
         steroid=mol.HasSubstructMatch(STEROID),
         alpha_amino_acid=mol.HasSubstructMatch(ALPHA_AMINO_ACID),
         longest_chain=longest_acyclic_chain(mol),
-        pattern=benzene_pattern(mol),
+        benzene_pattern=benzene_pattern(mol),
+        pyridine_pattern=pyridine_pattern(mol),
         stereo=stereo_of(mol),
         charge=Chem.GetFormalCharge(mol),
         total_charge=total,
         isotopes=isotopes_of(mol),
         elements=Counter(a.GetSymbol() for a in mol.GetAtoms()),
         aromatic_atoms=sum(a.GetIsAromatic() for a in mol.GetAtoms()),
+        substituents=phenyls + straight_alkyls(mol),
+        n_phenyls=phenyls.total(),
+        told_by_phenyls=told_by_phenyls,
+        gap=gap_between_rings(mol, systems),
     )

@@ -26,9 +26,57 @@ ORGANOELEMENTS = {
 }
 HALOGENS = {"fluoro": "fluorine", "chloro": "chlorine", "bromo": "bromine", "iodo": "iodine"}
 
+# Group by group, the noun phrase for a molecule whose class is decided by that group; the first one present counts.
+PHOSPHORUS = {
+    "dithiophosphate": "phosphorodithioate derivative",
+    "thiophosphate": "phosphorothioate derivative",
+    "phosphate": "phosphate derivative",
+    "phosphonate": "phosphonic acid derivative",
+    "phosphonium": "phosphonium ion",
+    "phosphine": "phosphine",
+}
+SULFUR = {
+    "sulfonium": "sulfonium ion",
+    "sulfonic": "sulfonic acid",
+    "sulfonate": "sulfonic acid",
+    "sulfonamide": "sulfonamide",
+    "sulfonyl_chloride": "sulfonyl chloride",
+    "sulfonate_ester": "sulfonic ester",
+    "sulfone": "sulfone",
+    "sulfoxide": "sulfoxide",
+    "disulfide": "disulfide",
+    "aryl_thiol": "aromatic thiol",
+    "thiol": "thiol",
+    "sulfide": "thioether",
+    "thiocarbonyl": "thiocarbonyl compound",
+    "isothiocyanate": "isothiocyanate",
+}
+CATIONS = {
+    "quaternary": "quaternary ammonium ion",
+    "ammonium": "protonated amine",
+    "azinium": "quaternised nitrogen heterocycle",
+}
+AMINES = {
+    "amine_1": "primary amine",
+    "aryl_amine_1": "primary aromatic amine",
+    "amine_2": "secondary amine",
+    "amine_3": "tertiary amine",
+}
+NITROGEN = {
+    "aryl_nitro": "nitroarene",
+    "nitro": "nitro compound",
+    "nitrate": "nitrate ester",
+    "carbon_nitrile": "nitrile",
+    "isocyanate": "isocyanate",
+    "azo": "azo compound",
+    "oxime": "oxime",
+}
+# A narrower key tells the same group as the wider one.
+WIDER = {"aryl_thiol": "thiol", "aryl_nitro": "nitro", "carbon_nitrile": "nitrile"}
+
 
 class Kind(NamedTuple):
-    """A class for plots, the noun phrase of the kind, and the groups that the phrase has already told."""
+    """A class for plots, the noun phrase of the kind, and what the phrase has already told."""
 
     label: str
     phrase: str
@@ -36,28 +84,44 @@ class Kind(NamedTuple):
 
 
 def _kind(label: str, phrase: str, *told: str) -> Kind:
-    return Kind(label, " ".join(phrase.split()), frozenset(told))
+    return Kind(label, phrase.strip(), frozenset(told))
+
+
+def _by_group(facts: Facts, label: str, phrases: dict[str, str]) -> Kind | None:
+    """The kind of the first group present; it is told in full only where it occurs once."""
+    for key, phrase in phrases.items():
+        if facts.groups[key]:
+            group = WIDER.get(key, key)
+            return _kind(label, phrase, *([group] if facts.groups[group] == 1 else []))
+    return None
+
+
+def with_article(phrase: str) -> str:
+    vowel = phrase.startswith(("a", "e", "i", "o", "u", "N-", "N,", "N="))
+    return ("an " if vowel and not phrase.startswith(("urea", "urethane")) else "a ") + phrase
 
 
 def acid_phrase(facts: Facts, prefix: str) -> str:
     """The kind of the one acid behind a carboxy, ester or amide group, seen from its acyl carbon."""
-    for surrounding, phrase in (
-        ("aromatic", "aromatic carboxylic acid"),
-        ("unsaturated", "alpha,beta-unsaturated carboxylic acid"),
-        ("acetic", "acetic acid"),
-        ("formic", "formic acid"),
-    ):
-        if facts.groups[f"{prefix}_{surrounding}"]:
-            return phrase
+    if facts.groups[f"{prefix}_aromatic"]:
+        return "aromatic carboxylic acid"
+    if facts.groups[f"{prefix}_unsaturated"]:
+        return "alpha,beta-unsaturated carboxylic acid"
     return "carboxylic acid" if facts.aromatic_atoms else "aliphatic carboxylic acid"
 
 
+def short_acyl(facts: Facts, prefix: str, acetic: str, formic: str) -> str | None:
+    """The word for the two smallest acids, which are told apart from the rest."""
+    if facts.groups[f"{prefix}_acetic"]:
+        return acetic
+    return formic if facts.groups[f"{prefix}_formic"] else None
+
+
 def _carboxylic_acid(facts: Facts) -> Kind:
-    g, label = facts.groups, "carboxylic acid"
-    told = ("carboxy", "carboxylate")
+    g, label, told = facts.groups, "carboxylic acid", ("carboxy", "carboxylate")
     n = g["carboxy"] + g["carboxylate"]
     if n == 1 and facts.alpha_amino_acid:
-        return _kind(label, "alpha-amino acid", *told, "amine_1", "ammonium")
+        return _kind(label, "alpha-amino acid", *told)
     chain = facts.longest_chain
     if n == 1 and chain >= 8 and facts.elements["C"] == chain and facts.elements["O"] == 2 and len(facts.elements) == 2:
         degree = "unsaturated" if g["alkene"] or g["alkyne"] else "saturated"
@@ -71,196 +135,148 @@ def _carboxylic_acid(facts: Facts) -> Kind:
 
 
 def _ester(facts: Facts) -> Kind:
-    g, label = facts.groups, "ester"
-    if not g["ester"]:
-        return _kind(label, "lactone", "lactone")
-    alkyls = {k.removeprefix("ester_alkyl_"): n for k, n in g.items() if k.startswith("ester_alkyl_")}
-    if g["ester"] > 1:
-        multiple = MULTIPLES.get(g["ester"], "poly")
-        same = next((name for name, n in alkyls.items() if n == g["ester"]), None)
-        if same and multiple != "poly":
-            return _kind(label, f"{multiple}ester that holds only {same} ester groups", "ester", f"{same}_ester")
-        return _kind(label, f"{multiple}ester", "ester")
-    acid = acid_phrase(facts, "ester")
-    if alkyls:
-        return _kind(label, f"{next(iter(alkyls))} ester of {with_article(acid)}", "ester")
-    for origin in ("primary", "secondary", "tertiary"):
-        if g[f"ester_of_{origin}"]:
-            return _kind(label, f"ester of {with_article(acid)} with a {origin} alcohol", "ester")
-    if g["ester_of_phenol"]:
-        return _kind(label, f"ester of {with_article(acid)} with a phenol", "ester")
-    return _kind(label, f"ester of {with_article(acid)}", "ester")
+    g, label, n = facts.groups, "ester", facts.groups["ester"]
+    if not n:
+        return _kind(label, "lactone", *(["lactone"] if g["lactone"] == 1 else []))
+    alkyls = {k.removeprefix("ester_alkyl_"): m for k, m in g.items() if k.startswith("ester_alkyl_")}
+    if n > 4:
+        return _kind(label, "polyester")
+    if n > 1:
+        same = next((f" with {name} ester groups only" for name, m in alkyls.items() if m == n), "")
+        return _kind(label, f"{MULTIPLES[n]}ester{same}", "ester")
+    short = short_acyl(facts, "ester", "acetate", "formate")
+    acid = with_article(acid_phrase(facts, "ester"))
+    if alkyls and not short:
+        return _kind(label, f"{next(iter(alkyls))} ester of {acid}", "ester")
+    source = f"{short} ester of" if short else f"ester of {acid} with"
+    for origin in ("primary alcohol", "secondary alcohol", "tertiary alcohol", "phenol"):
+        if g[f"ester_of_{origin.split()[0]}"]:
+            return _kind(label, f"{source} a {origin}", "ester")
+    return _kind(label, f"{short} ester" if short else f"ester of {acid}", "ester")
 
 
 def _amide(facts: Facts) -> Kind | None:
-    g, label = facts.groups, "amide"
-    n = g["amide_1"] + g["amide_2"] + g["amide_3"]
-    if n == 1:
-        acid = with_article(acid_phrase(facts, "amide"))
-        told = ("amide_1", "amide_2", "amide_3")
-        if g["amide_1"]:
-            return _kind(label, f"primary amide of {acid}", *told)
-        if g["amide_3"]:
-            return _kind(label, f"tertiary amide of {acid}", *told)
-        amine = "an aromatic amine" if g["amide_of_aryl"] else "a primary amine"
-        return _kind(label, f"secondary amide of {acid} with {amine}", *told)
+    g, label, told = facts.groups, "amide", ("amide_1", "amide_2", "amide_3")
+    n = sum(g[key] for key in told)
     if n > 1:
-        return _kind(label, f"{MULTIPLES.get(n, 'poly')}amide")
-    for key, phrase in (("imide", "imide"), ("urea", "urea derivative"), ("carbamate", "carbamate ester")):
-        if g[key]:
-            return _kind(label, phrase, key)
-    return _kind(label, "lactam", "lactam") if g["lactam"] else None
+        return _kind(label, "polyamide" if n > 4 else f"{MULTIPLES[n]}amide")
+    if not n:
+        simple = {"imide": "imide", "urea": "urea derivative", "carbamate": "carbamate ester", "lactam": "lactam"}
+        return _by_group(facts, label, simple)
+    acid = with_article(acid_phrase(facts, "amide"))
+    if g["amide_1"]:
+        return _kind(label, f"primary amide of {acid}", *told)
+    amine = "a secondary amine" if g["amide_3"] else "an aromatic amine" if g["amide_of_aryl"] else "a primary amine"
+    short = short_acyl(facts, "amide", "acetyl", "formyl")
+    if short:
+        return _kind(label, f"N-{short} derivative of {amine}", *told)
+    return _kind(label, f"{'tertiary' if g['amide_3'] else 'secondary'} amide of {acid} with {amine}", *told)
 
 
 def _phosphorus(facts: Facts) -> Kind:
-    for key, phrase in (
-        ("dithiophosphate", "phosphorodithioate ester"),
-        ("thiophosphate", "phosphorothioate ester"),
-        ("phosphate", "phosphate derivative"),
-        ("phosphonate", "phosphonic acid derivative"),
-        ("phosphine", "phosphine"),
-    ):
-        if facts.groups[key]:
-            return _kind("organophosphorus", phrase, *([key] if facts.groups[key] == 1 else []))
-    return _kind("organophosphorus", "organophosphorus compound")
+    label = "phosphorus compound"
+    return _by_group(facts, label, PHOSPHORUS) or _kind(label, "phosphorus compound")
 
 
 def _sulfur(facts: Facts) -> Kind | None:
-    g, label = facts.groups, "organosulfur"
-    for key, phrase in (
-        ("sulfonic", "sulfonic acid"),
-        ("sulfonate", "sulfonic acid"),
-        ("sulfonamide", "sulfonamide"),
-        ("sulfonyl_chloride", "sulfonyl chloride"),
-        ("sulfonate_ester", "sulfonic ester"),
-        ("sulfone", "sulfone"),
-        ("sulfoxide", "sulfoxide"),
-        ("disulfide", "disulfide"),
-        ("thiol", "aromatic thiol" if g["aryl_thiol"] else "thiol"),
-        ("sulfide", "thioether"),
-        ("thiocarbonyl", "thiocarbonyl compound"),
-        ("isothiocyanate", "isothiocyanate"),
-    ):
-        if g[key]:
-            return _kind(label, phrase, *([key] if g[key] == 1 else []))
-    if facts.elements["S"] and not g["ring_sulfur"]:
-        return _kind(label, "organosulfur compound")
-    return None
+    kind = _by_group(facts, "sulfur compound", SULFUR)
+    if kind or not facts.elements["S"] or facts.groups["ring_sulfur"]:
+        return kind
+    return _kind("sulfur compound", "organosulfur compound" if facts.groups["bonded_sulfur"] else "sulfur compound")
 
 
 def _carbonyl(facts: Facts) -> Kind | None:
-    g, label = facts.groups, "aldehyde or ketone"
-    if g["acyl_chloride"]:
-        return _kind(label, "acyl chloride", *(["acyl_chloride"] if g["acyl_chloride"] == 1 else []))
-    if g["anhydride"]:
-        return _kind(label, "carboxylic anhydride", "anhydride")
+    g, label, n = facts.groups, "carbonyl compound", facts.groups["ketone"]
     if g["aldehyde"]:
-        return _kind(label, "aromatic aldehyde" if g["aryl_aldehyde"] else "aldehyde", "aldehyde")
-    n = g["ketone"]
-    if not n:
-        return None
+        phrase = "aromatic aldehyde" if g["aryl_aldehyde"] else "aldehyde"
+        return _kind(label, phrase, *(["aldehyde"] if g["aldehyde"] == 1 else []))
     if n > 1:
-        return _kind(label, f"{'cyclic ' if g['ring_ketone'] == n else ''}{MULTIPLES.get(n, 'poly')}ketone", "ketone")
-    return _kind(
-        label, "cyclic ketone" if g["ring_ketone"] else "aryl ketone" if g["aryl_ketone"] else "ketone", "ketone"
-    )
+        cyclic = "cyclic " if g["ring_ketone"] == n else ""
+        return _kind(label, f"{cyclic}{MULTIPLES.get(n, 'poly')}ketone", *(["ketone"] if n in MULTIPLES else []))
+    adjective = "cyclic " if g["ring_ketone"] else "aryl " if g["aryl_ketone"] else ""
+    return _kind(label, f"{adjective}ketone", "ketone") if n else None
 
 
 def _alcohol(facts: Facts) -> Kind | None:
     g, label = facts.groups, "alcohol or phenol"
-    alcohols = [k for k in ("alcohol_1", "alcohol_2", "alcohol_3") if g[k]]
-    n = sum(g[k] for k in alcohols)
-    phenols = g["phenol"] + g["phenolate"]
+    alcohols = {"alcohol_1": "primary", "alcohol_2": "secondary", "alcohol_3": "tertiary"}
+    present = [key for key in alcohols if g[key]]
+    n, phenols = sum(g[key] for key in present), g["phenol"] + g["phenolate"]
     if phenols and not n:
-        return _kind(
-            label, "phenol" if phenols == 1 else f"phenol with {phenols} hydroxy groups", "phenol", "phenolate"
-        )
+        degree = {1: "", 2: "dihydric ", 3: "trihydric "}.get(phenols, "polyhydric ")
+        return _kind(label, f"{degree}phenol", "phenol", "phenolate")
     if n == 1:
-        return _kind(
-            label, {"1": "primary", "2": "secondary", "3": "tertiary"}[alcohols[0][-1]] + " alcohol", *alcohols
-        )
-    if n > 1:
+        return _kind(label, f"{alcohols[present[0]]} alcohol", *present)
+    if n > 1 and n == g["hydroxy"]:
         return _kind(label, {2: "diol", 3: "triol", 4: "tetrol"}.get(n, "polyol"))
-    return None
+    return _kind(label, "polyhydroxy compound") if n > 1 else None
 
 
 def _amine(facts: Facts) -> Kind | None:
-    g, label = facts.groups, "amine"
-    for key, phrase in (
-        ("quaternary", "quaternary ammonium ion"),
-        ("ammonium", "protonated amine"),
-        ("azinium", "quaternised nitrogen heterocycle"),
-    ):
-        if g[key]:
-            return _kind(label, phrase, *([key] if g[key] == 1 else []))
-    keys = [k for k in ("amine_1", "aryl_amine_1", "amine_2", "amine_3") if g[k]]
-    n = sum(g[k] for k in keys)
+    cation = _by_group(facts, "amine", CATIONS)
+    if cation:
+        return cation
+    present = [key for key in AMINES if facts.groups[key]]
+    n = sum(facts.groups[key] for key in present)
     if n > 1:
-        return _kind(label, {2: "diamine", 3: "triamine"}.get(n, "polyamine"))
-    names = {
-        "amine_1": "primary amine",
-        "aryl_amine_1": "primary aromatic amine",
-        "amine_2": "secondary amine",
-        "amine_3": "tertiary amine",
-    }
-    return _kind(label, names[keys[0]], keys[0]) if keys else None
+        return _kind("amine", {2: "diamine", 3: "triamine"}.get(n, "polyamine"))
+    return _kind("amine", AMINES[present[0]], present[0]) if present else None
 
 
 def _other_nitrogen(facts: Facts) -> Kind | None:
     g, label = facts.groups, "other nitrogen compound"
-    for key, phrase in (
-        ("nitro", "nitroarene" if g["aryl_nitro"] else "nitro compound"),
-        ("nitrate", "nitrate ester"),
-        ("nitrile", "nitrile"),
-        ("isocyanate", "isocyanate"),
-        ("azo", "azo compound"),
-        ("oxime", "oxime"),
-    ):
-        if g[key]:
-            return _kind(label, phrase, *([key] if g[key] == 1 else []))
+    kind = _by_group(facts, label, NITROGEN)
+    if kind or not facts.elements["N"]:
+        return kind
+    named = sorted(r.name for r in facts.rings if r.name and "N" in r.hetero)
+    if named:
+        return _kind(label, f"member of the {named[0]}s", named[0])
     if g["ring_nitrogen"]:
         return _kind(label, "nitrogen heterocycle")
-    return _kind(label, "organonitrogen compound") if facts.elements["N"] else None
+    return _kind(label, "organonitrogen compound" if g["bonded_nitrogen"] else "nitrogen compound")
 
 
-def _ether(facts: Facts) -> Kind | None:
+def _oxygen(facts: Facts) -> Kind | None:
     g = facts.groups
+    for key, phrase in (("acyl_chloride", "acyl chloride"), ("anhydride", "carboxylic anhydride")):
+        if g[key]:
+            return _kind("carbonyl compound", phrase, *([key] if g[key] == 1 else []))
     if g["ether"]:
-        phrase = "aromatic ether" if g["aryl_ether"] else "aliphatic ether" if not facts.aromatic_atoms else "ether"
+        phrase = "aromatic ether" if g["aryl_ether"] else "ether" if facts.aromatic_atoms else "aliphatic ether"
         return _kind("ether", phrase, *(["ether"] if g["ether"] == 1 else []))
     return _kind("ether", "oxygen heterocycle") if g["ring_ether"] else None
 
 
 def _halogen(facts: Facts) -> Kind | None:
-    g = facts.groups
-    present = [k for k in HALOGENS if g[k]]
-    if not present:
-        return None
-    if len(present) > 1:
-        return _kind("organohalogen", "organohalogen compound")
-    n = g[present[0]]
-    where = "aromatic " if g["aryl_halogen"] == n else "aliphatic " if not facts.aromatic_atoms else ""
-    return _kind("organohalogen", f"{where}organo{HALOGENS[present[0]]} compound")
+    g, label = facts.groups, "organohalogen"
+    present = [key for key in HALOGENS if g[key]]
+    if len(present) != 1:
+        return _kind(label, "organohalogen compound") if present else None
+    aromatic = g["aryl_halogen"] == g[present[0]]
+    where = "aromatic " if aromatic else "" if facts.aromatic_atoms else "aliphatic "
+    return _kind(label, f"{where}organo{HALOGENS[present[0]]} compound")
 
 
 def _hydrocarbon(facts: Facts) -> Kind | None:
-    g = facts.groups
-    if set(facts.elements) - {"H"} != {"C"}:
-        return _kind("other nitrogen compound", "heterocycle") if g["ring_sulfur"] else None
+    g, label = facts.groups, "hydrocarbon"
+    if set(facts.elements) - {"H"} != {"C"} or facts.charge:
+        return None
     if facts.aromatic_atoms:
-        return _kind("hydrocarbon", "aromatic hydrocarbon")
+        return _kind(label, "aromatic hydrocarbon")
     if g["alkyne"]:
-        return _kind("hydrocarbon", "alkyne", *(["alkyne"] if g["alkyne"] == 1 else []))
+        return _kind(label, "alkyne", *(["alkyne"] if g["alkyne"] == 1 else []))
     unsaturated = {0: "alkane", 1: "alkene", 2: "diene", 3: "triene"}.get(g["alkene"], "polyene")
-    return _kind("hydrocarbon", f"{'cyclic' if facts.rings else 'acyclic'} {unsaturated}", "alkene")
+    told = ["alkene"] if g["alkene"] < 4 else []
+    return _kind(label, f"{'cyclic' if facts.rings else 'acyclic'} {unsaturated}", *told)
 
 
 def kind_of(facts: Facts) -> Kind | None:
     """The kind of the organic part: the first class, in order of precedence, that it belongs to."""
     g = facts.groups
-    elements = [e for e in ORGANOELEMENTS if facts.elements[e]]
-    if elements:
-        return _kind("organoelement", f"{ORGANOELEMENTS[elements[0]]} compound")
+    element = next((e for e in ORGANOELEMENTS if facts.elements[e]), None)
+    if element:
+        told = (element,) if facts.elements[element] == 1 else ()
+        return _kind("organoelement", f"{ORGANOELEMENTS[element]} compound", *told) if g[f"organo_{element}"] else None
     if facts.elements["P"]:
         return _phosphorus(facts)
     if facts.steroid:
@@ -269,12 +285,5 @@ def kind_of(facts: Facts) -> Kind | None:
         return _carboxylic_acid(facts)
     if g["ester"] or g["lactone"]:
         return _ester(facts)
-    for rule in (_amide, _sulfur, _carbonyl, _alcohol, _amine, _other_nitrogen, _ether, _halogen, _hydrocarbon):
-        kind = rule(facts)
-        if kind:
-            return kind
-    return None
-
-
-def with_article(phrase: str) -> str:
-    return ("an " if phrase[0] in "aeiou" and not phrase.startswith("urea") else "a ") + phrase
+    rules = (_amide, _sulfur, _carbonyl, _alcohol, _amine, _other_nitrogen, _oxygen, _halogen, _hydrocarbon)
+    return next((kind for rule in rules if (kind := rule(facts))), None)

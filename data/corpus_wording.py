@@ -1,36 +1,54 @@
-"""Facts into sentences: varied wording, the same words for the same molecule every time.
+"""Facts into sentences: varied wording, yet the same words for the same molecule on every machine.
 
-Which claims are made, in what order and in which words is drawn from a hash of the canonical SMILES, so a rebuilt
-corpus is the same corpus. A description has room for some claims only, as a real one does.
+Which claims are made, in what order and in which words is drawn from a stable hash of the molecule's family (near
+relatives are described alike, as curators do). A description has room for some claims only, as a real one does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from corpus_chemistry import Facts, RingSystem
-from corpus_kinds import HALOGENS, MULTIPLES, ORGANOELEMENTS, Kind, kind_of, with_article
+from corpus_kinds import HALOGENS, MULTIPLES, ORGANOELEMENTS, PHOSPHORUS, Kind, kind_of, with_article
+from corpus_phrases import (
+    BENZENE,
+    BENZENE_PAIR,
+    CHAIN,
+    CYCLES,
+    ELEMENT_NAMES,
+    GAP,
+    HETERO,
+    ISOTOPES,
+    LINKS,
+    LONGER_GAP,
+    MEMBER_SENTENCES,
+    MEMBERS,
+    NUMBERS,
+    ONE_BOND,
+    ONE_CENTRE,
+    OPEN_CENTRES,
+    PYRIDINE,
+    SIZE,
+    STARTS,
+)
 from corpus_tables import COUNTERPARTS, GROUPS
 
 T = TypeVar("T")
 
-NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-CYCLES = {2: "bicyclic", 3: "tricyclic", 4: "tetracyclic", 5: "pentacyclic", 6: "hexacyclic"}
-ELEMENT_NAMES = {"N": "nitrogen", "O": "oxygen", "S": "sulfur", "Si": "silicon", "P": "phosphorus", "B": "boron"}
-ELEMENT_NAMES |= {"Se": "selenium", "Sn": "tin", "Ge": "germanium", "As": "arsenic", "Hg": "mercury", "Pb": "lead"}
-ELEMENT_NAMES |= {"Te": "tellurium", "Sb": "antimony", "Bi": "bismuth"}
-ISOTOPES = {"H2": "deuterium", "H3": "tritium", "C13": "carbon-13", "C14": "carbon-14", "N15": "nitrogen-15"}
-ISOTOPES |= {"O18": "oxygen-18", "S35": "sulfur-35", "I131": "iodine-131", "I125": "iodine-125", "C11": "carbon-11"}
-# Room for the optional sentences, in characters: the budget of 45 wordpieces a description on average.
-ROOM = (110, 135, 160, 185)
+# Room for a whole description, in estimated wordpieces; a text encoder pays by the wordpiece.
+ROOM = (40, 44, 48, 55)
+N_ITEMS = (3, 3, 4, 4, 5)
 
 
 class Item(NamedTuple):
-    """One countable thing of a list: its words and how much it tells (rare things first)."""
+    """One countable thing of a list: what it is, its words, and how much it tells (rare things count more)."""
 
+    key: str
     text: str
     weight: int
 
@@ -41,283 +59,248 @@ def stable_number(*parts: str) -> int:
 
 
 class Choice:
-    """Draws from a molecule's own stream: each question (`topic`) has one fixed answer per molecule."""
+    """Draws from a family's own stream: each question (`topic`) has one fixed answer per family."""
 
-    def __init__(self, smiles: str) -> None:
-        self.smiles = smiles
+    def __init__(self, family: str) -> None:
+        self.family = family
 
     def one(self, topic: str, options: Sequence[T]) -> T:
-        return options[stable_number(self.smiles, topic) % len(options)]
+        return options[stable_number(self.family, topic) % len(options)]
 
-    def shuffled(self, topic: str, options: Sequence[T]) -> list[T]:
-        keyed = [(stable_number(self.smiles, topic, str(k)), option) for k, option in enumerate(options)]
-        return [option for _, option in sorted(keyed, key=lambda pair: pair[0])]
+    def rank(self, topic: str, key: str) -> int:
+        return stable_number(self.family, topic, key)
 
 
 def number(n: int) -> str:
     return NUMBERS[n] if n < len(NUMBERS) else str(n)
 
 
-def counted(n: int, singular: str, plural: str) -> str:
-    return with_article(singular) if n == 1 else f"{number(n)} {plural}"
+def wordpieces(text: str) -> int:
+    """About as many pieces as a BERT vocabulary cuts a text into: short words stay whole, long ones come in fives."""
+    tokens = re.findall(r"[A-Za-z]+|\d+|[^\w\s]", text)
+    return 2 + sum(1 if len(token) <= 6 else math.ceil(len(token) / 5) for token in tokens)
+
+
+def plural(singular: str) -> str:
+    words = re.sub(r"\b(group|end group|linkage|bond|substituent|atom|centre|bridge|unit)\b", r"\1s", singular, count=1)
+    words = (
+        words if words != singular else re.sub(r"\b(ring system|ring|heterocycle|carbocycle)\b", r"\1s", words, count=1)
+    )
+    return re.sub(r" an? (aromatic|non-aromatic|benzene) ring$", r" \1 rings", words)
+
+
+def counted(n: int, singular: str) -> str:
+    return with_article(singular) if n == 1 else f"{number(n)} {plural(singular)}"
 
 
 def listing(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
 
-def ring_words(ring: RingSystem) -> tuple[str, str]:
-    """Singular and plural of a ring system: its common name, or size, saturation and hetero atoms."""
+def verb(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def ring_words(ring: RingSystem) -> str:
+    """A ring system by its common name, or else by size, saturation and hetero atoms."""
     if ring.name:
-        oxo = "oxo-substituted " if ring.oxo else ""
-        return f"{oxo}{ring.name} ring", f"{oxo}{ring.name} rings"
+        return f"{'oxo-substituted ' if ring.oxo else ''}{ring.name} ring"
     atoms = Counter(ring.hetero.split())
-    holding = ""
-    if all(e in ELEMENT_NAMES for e in atoms):
-        held = [f"{number(n)} {ELEMENT_NAMES[e]}" for e, n in sorted(atoms.items())]
-        holding = f" with {listing(held)} atom{'s' if sum(atoms.values()) > 1 else ''}" if held else ""
-    if not atoms:
-        holding = " of carbon"
-    if ring.n_rings == 1:
-        degree = "aromatic" if ring.aromatic else "saturated" if ring.saturated else "partly unsaturated"
-        noun = f"{degree} {ring.size}-membered ring"
-    else:
-        noun = f"{CYCLES.get(ring.n_rings, 'polycyclic')} ring system"
-    return noun + holding, noun.replace("ring system", "ring_systems").replace("ring", "rings", 1).replace(
-        "rings_systems", "ring systems"
-    ) + (f" each{holding}" if holding else "")
+    noun = "heterocycle" if atoms else "carbocycle"
+    size = f"{ring.size}-membered" if ring.n_rings == 1 else CYCLES.get(ring.n_rings, "polycyclic")
+    noun = f"{ring.degree} {size} {noun}"
+    if not atoms or any(e not in ELEMENT_NAMES for e in atoms):
+        return noun
+    held = [f"{number(n)} {ELEMENT_NAMES[e]}" for e, n in sorted(atoms.items())]
+    return f"{noun} holding {listing(held)}"
 
 
-def ring_items(facts: Facts) -> list[Item]:
+def ring_items(facts: Facts, kind: Kind) -> list[Item]:
     if facts.steroid:
         return []
-    words = Counter(ring_words(r) for r in facts.rings)
-    common = {"benzene ring"}
-    return [Item(counted(n, *w), 1 if w[0] in common else 3) for w, n in words.items()]
+    if facts.groups["phenyl"] + facts.n_phenyls == sum(r.name == "benzene" for r in facts.rings):
+        rings = [r for r in facts.rings if r.name != "benzene"]
+    else:
+        rings = list(facts.rings)
+    words = Counter(ring_words(r) for r in rings if r.name not in kind.told or r.oxo)
+    return [Item("ring " + w, counted(n, w), 1 if w == "benzene ring" else 3) for w, n in words.items()]
 
 
-def group_items(facts: Facts, told: frozenset[str]) -> list[Item]:
+def group_items(facts: Facts, kind: Kind, choice: Choice) -> list[Item]:
     """Groups with their counts, less those that the kind has told or that another group implies."""
-    g = facts.groups
-    hidden = set(told)
-    if g["trifluoromethyl"] * 3 == g["fluoro"]:
-        hidden.add("fluoro")
-    if g["methoxy"] and g["ether"] == g["methoxy"]:
-        hidden.add("ether")
-    plain = {"phenyl", "alkene", "aryl_methyl", "ring_methyl", "n_methyl"}
+    g, hidden = facts.groups, set(kind.told)
+    hidden |= {"fluoro"} if g["trifluoromethyl"] * 3 == g["fluoro"] else set()
+    hidden |= {"chloro"} if g["acyl_chloride"] == g["chloro"] else set()
+    hidden |= {"ether"} if g["methoxy"] + g["ethoxy"] == g["ether"] else set()
+    hidden |= {"amine_3"} if g["dimethylamino"] + g["diethylamino"] == g["amine_3"] else set()
+    hidden |= {"n_methyl"} if 2 * g["dimethylamino"] == g["n_methyl"] else set()
+    hidden |= {"alkene"} if g["vinyl"] == g["alkene"] else set()
+    hidden |= {"ketone"} if g["acetyl"] == g["ketone"] else set()
+    hidden |= {"ring_methyl", "alkene"} if facts.steroid and choice.one("steroid", (True, False)) else set()
+    told = {"hydroxy": "phenol", "amino": "aryl_amine_1", "methyl": "aryl_methyl", "cyano": "nitrile"}
+    hidden |= {told.get(k, k) for k, n in facts.told_by_phenyls.items() if g[told.get(k, k)] == n}
+    plain = {"alkene", "aryl_methyl", "ring_methyl", "n_methyl"}
     return [
-        Item(counted(g[k], group.singular, group.plural), 1 if k in plain else 2)
-        for k, group in GROUPS.items()
-        if g[k] and k not in hidden
+        Item(key, counted(g[key], choice.one(key, group.words)), 1 if key in plain else 2)
+        for key, group in GROUPS.items()
+        if g[key] and key not in hidden
     ]
 
 
-def element_items(facts: Facts) -> list[Item]:
-    named = [e for e in (*ORGANOELEMENTS, "P") if facts.elements[e]]
-    return [Item(counted(facts.elements[e], f"{ELEMENT_NAMES[e]} atom", f"{ELEMENT_NAMES[e]} atoms"), 1) for e in named]
+def substituent_items(facts: Facts) -> list[Item]:
+    in_ethoxy = facts.groups["ethoxy"] + 2 * facts.groups["diethylamino"]
+    shown = {name: n for name, n in facts.substituents.items() if name != "ethyl group" or n != in_ethoxy}
+    return [Item(name, counted(n, name), 2 + ("phenyl" in name)) for name, n in shown.items()]
+
+
+def element_items(facts: Facts, kind: Kind) -> list[Item]:
+    found = [e for e in (*ORGANOELEMENTS, "P") if facts.elements[e] and e not in kind.told]
+    in_groups = {"P": sum(facts.groups[k] for k in PHOSPHORUS), "Si": facts.groups["trimethylsilyl"]}
+    found = [e for e in found if facts.elements[e] != in_groups.get(e)]
+    return [Item(e, counted(facts.elements[e], f"{ELEMENT_NAMES[e]} atom"), 1) for e in found]
 
 
 def composition(facts: Facts, phrase: str, choice: Choice) -> str:
     """The opening noun phrase, with what the organic part is combined with."""
-    others = sorted(facts.others.items(), key=lambda item: COUNTERPARTS[item[0]].name)
-    if not others:
-        if facts.charge < 0 and (facts.groups["carboxylate"] or facts.groups["sulfonate"] or facts.groups["phenolate"]):
-            return choice.one(
-                "ion", (f"the conjugate base of {with_article(phrase)}", f"the anion of {with_article(phrase)}")
-            )
-        return with_article(phrase)
-    key, n = others[0]
-    part = COUNTERPARTS[key]
-    if len(others) == 1 and facts.copies == 1 and n <= 4:
-        multiple = {1: "mono" if key == "O" else "", **{k: v for k, v in MULTIPLES.items() if k > 1}}[n]
-        if part.charge or key in ("N", "OCCN(CCO)CCO", "OCCNCCO"):
-            return f"the {multiple}{part.salt} salt of {with_article(phrase)}"
-        return f"the {multiple}{part.salt} of {with_article(phrase)}"
-    held = listing([counted(m, COUNTERPARTS[k].name, COUNTERPARTS[k].name + "s") for k, m in others])
+    kind = with_article(phrase)
+    if not facts.others:
+        acidic = phrase.endswith(("acid", "phenol"))
+        if facts.charge >= 0 or not acidic:
+            return kind
+        return choice.one("ion", (f"the conjugate base of {kind}", f"the anion of {kind}"))
+    others = sorted((COUNTERPARTS[key], n) for key, n in facts.others.items())
+    part, n = others[0]
+    # 'dibromide' reads well; a multiple of a long word does not.
+    largest = 4 if len(part.salt) < 14 else 1
+    if len(others) == 1 and facts.copies == 1 and n <= largest:
+        multiple = "mono" if n == 1 and part.salt == "hydrate" else MULTIPLES[n]
+        return f"the {multiple}{part.salt}{' salt' if part.ionic else ''} of {kind}"
+    held = listing([counted(m, p.name) for p, m in others])
     if facts.copies == 1:
-        return f"{with_article(phrase)} combined with {held}"
-    return f"a combination of {held} with {number(facts.copies)} equivalents of {with_article(phrase)}"
+        return f"{kind} combined with {held}"
+    return f"a combination of {held} with {number(facts.copies)} equivalents of {kind}"
 
 
 def opening(facts: Facts, kind: Kind, items: Sequence[str], choice: Choice) -> str:
-    what = composition(facts, kind.phrase, choice)
-    start = choice.one(
-        "start", ("The molecule is {}", "The molecule is {}", "This compound is {}", "The structure is {}")
-    )
-    if not items:
-        return start.format(what) + "."
-    link = choice.one("link", (" bearing {}", " with {}", " that contains {}", " carrying {}", "; it has {}"))
-    return start.format(what) + link.format(listing(items)) + "."
+    start = choice.one("start", STARTS).format(composition(facts, kind.phrase, choice))
+    start = start[0].upper() + start[1:]
+    return start + (choice.one("link", LINKS).format(listing(items)) if items else "") + "."
 
 
 def pattern_sentence(facts: Facts, choice: Choice) -> str | None:
-    if not facts.pattern:
+    """Where the substituents sit on the only benzene or pyridine ring."""
+    if facts.n_phenyls:
         return None
-    if len(facts.pattern) == 2:
-        word = {2: "ortho", 3: "meta", 4: "para"}[facts.pattern[1]]
-        return choice.one(
-            "pattern",
-            (
-                f"The two substituents of its benzene ring are {word} to each other.",
-                f"Its benzene ring is {word}-disubstituted.",
-                f"The benzene ring is substituted at positions {facts.pattern[0]} and {facts.pattern[1]}.",
-            ),
-        )
-    degree = {3: "tri", 4: "tetra"}[len(facts.pattern)]
-    return choice.one(
-        "pattern",
-        (
-            f"Its benzene ring is {','.join(map(str, facts.pattern))}-{degree}substituted.",
-            f"The benzene ring is substituted at positions {listing([str(k) for k in facts.pattern])}.",
-        ),
-    )
+    if facts.benzene_pattern and (facts.benzene_pattern[0], len(facts.benzene_pattern)) == (1, 2):
+        word = {2: "ortho", 3: "meta", 4: "para"}[facts.benzene_pattern[1]]
+        return choice.one("pattern", BENZENE_PAIR).format(word=word, second=facts.benzene_pattern[1])
+    for pattern, sentences in ((facts.benzene_pattern, BENZENE), (facts.pyridine_pattern, PYRIDINE)):
+        if pattern:
+            locants = [str(k) for k in pattern]
+            return choice.one("pattern", sentences).format(
+                comma=",".join(locants), words=listing(locants), degree={1: "mono", **MULTIPLES}[len(locants)] or "mono"
+            )
+    return None
 
 
 def chain_sentence(facts: Facts, choice: Choice) -> str | None:
-    if facts.longest_chain < 4:
-        return None
-    n = number(facts.longest_chain)
-    return choice.one(
-        "chain",
-        (
-            f"Its longest open carbon chain has {n} atoms.",
-            f"The longest acyclic chain of carbon atoms counts {n}.",
-            f"Outside any ring, up to {n} carbon atoms follow one another.",
-        ),
-    )
+    return choice.one("chain", CHAIN).format(number(facts.longest_chain)) if facts.longest_chain >= 4 else None
 
 
 def centre_sentence(facts: Facts, choice: Choice) -> str | None:
     s = facts.stereo
     n = s.r + s.s
-    if n and s.agreed:
-        if n == 1:
-            code = "R" if s.r else "S"
-            return choice.one(
-                "centre",
-                (
-                    f"The stereocentre has {code} configuration.",
-                    f"Its one defined stereocentre is {code}-configured.",
-                ),
-            )
-        if not s.r or not s.s:
-            return f"All {number(n)} defined stereocentres have {'R' if s.r else 'S'} configuration."
-        return f"Of its {number(n)} defined stereocentres, {number(s.r)} {'is' if s.r == 1 else 'are'} R and {number(s.s)} {'is' if s.s == 1 else 'are'} S."
-    if s.open_centres in (1, 2, 3):
-        plural = "s" if s.open_centres > 1 else ""
-        return choice.one(
-            "open",
-            (
-                f"The configuration of {'its' if plural else 'the'} {number(s.open_centres)} stereocentre{plural} is not specified.",
-                f"It has {number(s.open_centres)} stereocentre{plural} of unspecified configuration.",
-            ),
+    if not n and s.open_centres in (1, 2, 3):
+        return choice.one("open", OPEN_CENTRES).format(
+            number(s.open_centres), "stereocentre" if s.open_centres == 1 else "stereocentres"
         )
-    return None
+    if not n or not s.agreed:
+        return None
+    if n == 1:
+        return choice.one("centre", ONE_CENTRE).format("R" if s.r else "S")
+    if not (s.r and s.s):
+        return f"All {number(n)} defined stereocentres have {'R' if s.r else 'S'} configuration."
+    return f"Of its {number(n)} defined stereocentres, {number(s.r)} {verb(s.r)} R and {number(s.s)} {verb(s.s)} S."
 
 
 def bond_sentence(facts: Facts, choice: Choice) -> str | None:
-    s = facts.stereo
-    if s.e + s.z == 0:
+    e, z = facts.stereo.e, facts.stereo.z
+    if e + z == 0:
         return None
-    if s.e + s.z == 1:
-        code = "E" if s.e else "Z"
-        return choice.one("bond", (f"A double bond has {code} geometry.", f"One double bond is {code}-configured."))
-    if s.e and s.z:
-        return f"Of its defined double bonds, {number(s.e)} {'is' if s.e == 1 else 'are'} E and {number(s.z)} {'is' if s.z == 1 else 'are'} Z."
-    return f"It has {number(s.e + s.z)} double bonds of {'E' if s.e else 'Z'} geometry."
+    if e + z == 1:
+        return choice.one("bond", ONE_BOND).format("E" if e else "Z")
+    if e and z:
+        return f"Of its defined double bonds, {number(e)} {verb(e)} E and {number(z)} {verb(z)} Z."
+    return f"It has {number(e + z)} double bonds of {'E' if e else 'Z'} geometry."
 
 
-def member_sentence(facts: Facts, kind: Kind, choice: Choice) -> str | None:
-    """The classes a molecule also belongs to, as an ontology would list them."""
+def member_sentence(facts: Facts, kind: Kind, told: str, choice: Choice) -> str | None:
+    """The classes a molecule also belongs to, as an ontology would list them, less what the opening has told."""
     g = facts.groups
-    found = [
-        f"the class of {r.name}s"
-        for r in facts.rings
-        if r.name and r.name != "benzene" and not r.name.endswith(("ane", "ene", "ine-"))
-    ]
-    found = [f"the {name}" for name in dict.fromkeys(n.removeprefix("the class of ") for n in found)]
-    found += [f"the organo{HALOGENS[k]} compounds" for k in HALOGENS if g[k] and HALOGENS[k] not in kind.phrase]
-    for key, words in (
-        ("aryl_ether", "the aromatic ethers"),
-        ("aryl_ketone", "the aryl ketones"),
-        ("aryl_nitro", "the nitroarenes"),
-        ("amine_3", "the tertiary amines"),
-        ("alcohol_1", "the primary alcohols"),
-        ("alcohol_2", "the secondary alcohols"),
-        ("alcohol_3", "the tertiary alcohols"),
-        ("phenol", "the phenols"),
-        ("nitrile", "the nitriles"),
-        ("sulfide", "the thioethers"),
-        ("lactam", "the lactams"),
-        ("azo", "the azo compounds"),
-        ("alkyne", "the alkynes"),
-    ):
-        if g[key] and key not in kind.told and words.removeprefix("the ").rstrip("s") not in kind.phrase:
-            found.append(words)
+    found = {f"member of the {r.name}s" for r in facts.rings if r.name and r.hetero and r.name not in told}
+    found |= {f"organo{HALOGENS[k]} compound" for k in HALOGENS if g[k] and f"organo{HALOGENS[k]}" not in told}
+    found |= {noun for key, noun in MEMBERS.items() if g[key] and key not in kind.told and noun not in told}
     if not found:
         return None
-    found = choice.shuffled("members", found)[: choice.one("n_members", (1, 2, 2, 3))]
-    return choice.one("member", ("It belongs to {}.", "It is counted among {}.", "It is also a member of {}.")).format(
-        listing(found)
-    )
+    nouns = sorted(found, key=lambda noun: choice.rank("member", noun))[: choice.one("n_members", (1, 2, 2, 3))]
+    return choice.one("members", MEMBER_SENTENCES).format(listing([with_article(noun) for noun in nouns]))
 
 
 def isotope_sentence(facts: Facts) -> str | None:
-    if not facts.isotopes or any(k not in ISOTOPES for k in facts.isotopes):
+    if not facts.isotopes or any(key not in ISOTOPES for key in facts.isotopes):
         return None
-    held = [counted(n, f"{ISOTOPES[k]} atom", f"{ISOTOPES[k]} atoms") for k, n in sorted(facts.isotopes.items())]
+    held = [counted(n, f"{ISOTOPES[key]} atom") for key, n in sorted(facts.isotopes.items())]
     return f"It is labelled with {listing(held)}."
 
 
 def charge_sentence(facts: Facts) -> str | None:
-    if not facts.total_charge:
-        return None
-    return f"It carries a net charge of {facts.total_charge:+d}."
+    return f"It carries a net charge of {facts.total_charge:+d}." if facts.total_charge else None
 
 
 def size_sentence(facts: Facts, choice: Choice) -> str | None:
-    n = facts.elements["C"]
-    if n < 2:
+    where = "in its organic part" if facts.others else "in all"
+    return choice.one("size", SIZE).format(number(facts.elements["C"]), where) if facts.elements["C"] > 1 else None
+
+
+def hetero_sentence(facts: Facts, choice: Choice) -> str | None:
+    held = sorted((e, n) for e, n in facts.elements.items() if e not in ("C", "H"))
+    if sum(n for _, n in held) < 2 or facts.others or any(e not in ELEMENT_NAMES for e, _ in held):
         return None
-    where = " in its organic part" if facts.others else " in all"
-    return choice.one(
-        "size", (f"There are {number(n)} carbon atoms{where}.", f"It counts {number(n)} carbon atoms{where}.")
-    )
+    return choice.one("hetero", HETERO).format(listing([counted(n, f"{ELEMENT_NAMES[e]} atom") for e, n in held]))
 
 
-def inorganic_description(facts: Facts) -> str:
-    held = listing(
-        [
-            counted(n, COUNTERPARTS[k].name, COUNTERPARTS[k].name + "s")
-            for k, n in sorted(facts.others.items(), key=lambda i: COUNTERPARTS[i[0]].name)
-        ]
-    )
-    return f"The compound is inorganic and is made up of {held}."
+def gap_sentence(facts: Facts, choice: Choice) -> str | None:
+    if facts.gap is None:
+        return None
+    return choice.one("gap", GAP.get(facts.gap, LONGER_GAP)).format(number(facts.gap))
 
 
-def describe(facts: Facts) -> tuple[str, str] | None:
+def describe(facts: Facts, family: str) -> tuple[str, str] | None:
     """Plot class and description of a molecule; None where the vocabulary has no kind for it."""
-    choice = Choice(facts.smiles)
-    if facts.main is None:
-        return None
     kind = kind_of(facts)
     if kind is None:
         return None
-    label = "salt or adduct" if facts.others else kind.label
-    items = ring_items(facts) + group_items(facts, kind.told) + element_items(facts)
-    items = sorted(choice.shuffled("items", items), key=lambda item: -item.weight)[
-        : choice.one("n_items", (2, 3, 3, 4))
-    ]
-    first = opening(facts, kind, [item.text for item in choice.shuffled("order", items)], choice)
+    choice = Choice(family)
+    items = ring_items(facts, kind) + group_items(facts, kind, choice)
+    items += substituent_items(facts) + element_items(facts, kind)
+    items = sorted(items, key=lambda i: (-i.weight, choice.rank("item", i.key)))[: choice.one("n_items", N_ITEMS)]
+    first = opening(facts, kind, [i.text for i in sorted(items, key=lambda i: choice.rank("order", i.key))], choice)
     firm = [
         isotope_sentence(facts),
         charge_sentence(facts),
         centre_sentence(facts, choice),
         bond_sentence(facts, choice),
     ]
-    loose = [pattern_sentence(facts, choice), chain_sentence(facts, choice), member_sentence(facts, kind, choice)]
+    loose = {
+        "pattern": pattern_sentence(facts, choice),
+        "chain": chain_sentence(facts, choice),
+        "member": member_sentence(facts, kind, first, choice),
+        "gap": gap_sentence(facts, choice),
+        "hetero": hetero_sentence(facts, choice),
+    }
+    rest = [*firm, *(loose[key] for key in sorted(loose, key=lambda k: choice.rank("loose", k)))]
     sentences, room = [first], choice.one("room", ROOM)
-    for sentence in [*firm, *choice.shuffled("loose", loose), size_sentence(facts, choice)]:
-        if sentence and len(" ".join(sentences)) + len(sentence) <= room:
+    for sentence in [*rest, size_sentence(facts, choice)]:
+        if sentence and wordpieces(" ".join([*sentences, sentence])) <= room:
             sentences.append(sentence)
-    return label, " ".join(sentences)
+    return "salt or adduct" if facts.others else kind.label, " ".join(sentences)
