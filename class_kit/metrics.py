@@ -106,9 +106,10 @@ def retrieval_metrics(
 
     Hits@k takes the Wilson score interval (Wilson 1927), which stays sensible at 0 and 1 and is conservative where
     ties make a hit a fraction. MRR takes Student's t. Ranks are heavily skewed, so Mean Rank takes the studentised
-    bootstrap over queries (Efron and Tibshirani 1993, section 12.5), seeded: on log-normal ranks it covered 92 % of
-    draws of 500 queries and 95 % of 3,300, Student's t 85 % and 92 %. One query tells nothing of the spread: MRR and
-    Mean Rank then get the whole range they can have.
+    bootstrap over queries (Efron and Tibshirani 1993, section 12.5), seeded: on log-normal ranks of median 3 and mean
+    10 it covered 91 % of draws of 300 queries and 93 % of 3,300; Student's t covered 87 % and 93 %, and 81 % of 50
+    where this covered 91 %. One query tells nothing of the spread: MRR and Mean Rank then get the whole range they
+    can have.
 
     Parameters
     ----------

@@ -1,0 +1,181 @@
+"""How much more than the bare matrix product exact ranking costs, and what others take for the same ranks.
+
+Every measurement alternates with the bare product and is reported as the median of their ratios, so that a busy
+machine slows both: by the clock, and by the processor time of all threads, which others on the machine disturb less.
+The bare product is one float32 `numpy.matmul` a block of 2,048 rows into memory that is written again and again;
+nothing exact can be cheaper.
+
+    python -m tests.bench.bench_retrieval [--rounds N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from class_kit.files import write_json
+from class_kit.retrieval import MEMORY, Ranks, retrieval_ranks, retrieval_ranks_both_ways
+
+POOL, SPLIT, WIDTH = 33_010, 3_300, 256
+# others sort whole rows; a few hundred queries show their rate without an hour of waiting
+OTHERS_QUERIES = 500
+
+
+def vectors(rng: np.random.Generator, width: int = WIDTH) -> tuple[np.ndarray, np.ndarray]:
+    """A pool and one query for each candidate, near enough that about a third are found at once."""
+    pool = rng.standard_normal((POOL, width), dtype=np.float32)
+    return pool + 4 * rng.standard_normal((POOL, width), dtype=np.float32), pool
+
+
+def bare_product(queries: np.ndarray, pool: np.ndarray) -> None:
+    out = np.empty((min(2048, len(queries)), len(pool)), np.float32)
+    for start in range(0, len(queries), len(out)):
+        block = queries[start : start + len(out)]
+        np.matmul(block, pool.T, out=out[: len(block)])
+
+
+def double_argsort(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Ranks from 1 as Text2Mol's evaluation finds them: sort the scores, then sort the order."""
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, pool)]
+    places = np.argsort(np.argsort(-(unit[0] @ unit[1].T), axis=1), axis=1)
+    return places[np.arange(len(queries)), targets] + 1
+
+
+def reciprocal_by_torchmetrics(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> float:
+    """MRR as torchmetrics finds it, one row at a time."""
+    import torch
+    from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
+
+    unit = [torch.nn.functional.normalize(torch.from_numpy(rows)) for rows in (queries, pool)]
+    scores = unit[0] @ unit[1].T
+    relevant = torch.zeros(len(pool), dtype=torch.bool)
+    found = []
+    for row, target in zip(scores, targets, strict=True):
+        relevant[target] = True
+        found.append(float(retrieval_reciprocal_rank(row, relevant)))
+        relevant[target] = False
+    return statistics.fmean(found)
+
+
+def timed(task: Callable[[], Any]) -> tuple[float, float, Any]:
+    clock, processor = time.perf_counter(), time.process_time()
+    result = task()
+    return time.perf_counter() - clock, time.process_time() - processor, result
+
+
+def against_product(task: Callable[[], Any], product: Callable[[], Any], rounds: int) -> dict[str, float]:
+    """Median seconds of both and the median of their ratios, measured in turns after one round that is not counted."""
+    timed(product), timed(task)
+    pairs = [(timed(product)[:2], timed(task)[:2]) for _ in range(rounds)]
+    return {
+        "product_seconds": statistics.median(bare[0] for bare, _ in pairs),
+        "seconds": statistics.median(own[0] for _, own in pairs),
+        "ratio": statistics.median(own[0] / bare[0] for bare, own in pairs),
+        "processor_ratio": statistics.median(own[1] / bare[1] for bare, own in pairs),
+    }
+
+
+def peak_mib(task: Callable[[], Any]) -> float:
+    tracemalloc.start()
+    try:
+        task()
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def check_same(ranks: Ranks, others: np.ndarray) -> int:
+    """Queries whose rank another tool finds, among those without a tie; raises where its float32 cannot explain one."""
+    alone = ranks.equal == 0
+    apart = np.abs(ranks.greater + 1 - others)[alone]
+    # float32 scores a few 1e-8 off can swap neighbours in the order; more than that is a fault
+    if apart.max() > 2 or np.count_nonzero(apart) > 0.02 * len(apart):
+        raise AssertionError(f"ranks differ for {np.count_nonzero(apart)} of {len(apart)} queries, by {apart.max()}")
+    return int(np.count_nonzero(apart == 0))
+
+
+def run(rounds: int = 5) -> dict[str, Any]:
+    """All measurements as plain numbers."""
+    queries, pool = vectors(np.random.default_rng(0))
+    few, targets = queries[:SPLIT], np.arange(POOL)
+    result: dict[str, Any] = {"width": WIDTH, "memory_budget_mib": MEMORY / 2**20, "rounds": rounds}
+    result["split in pool"] = against_product(
+        lambda: retrieval_ranks(few, pool, targets[:SPLIT]), lambda: bare_product(few, pool), rounds
+    )
+    large = max(1, rounds // 2)
+    result["pool in pool"] = against_product(
+        lambda: retrieval_ranks(queries, pool, targets), lambda: bare_product(queries, pool), large
+    )
+    result["pool in pool, both ways"] = against_product(
+        lambda: retrieval_ranks_both_ways(queries, pool), lambda: bare_product(queries, pool), large
+    )
+    result["peak_mib"] = peak_mib(lambda: retrieval_ranks(few, pool, targets[:SPLIT]))
+    result["others"] = measure_others(queries[:OTHERS_QUERIES], pool, targets[:OTHERS_QUERIES])
+    return result
+
+
+def measure_others(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Seconds of each tool for the same queries, and that it finds the same."""
+    own_seconds, _, ranks = timed(lambda: retrieval_ranks(queries, pool, targets))
+    seconds, _, places = timed(lambda: double_argsort(queries, pool, targets))
+    others: dict[str, Any] = {
+        "queries": len(queries),
+        "class_kit_seconds": own_seconds,
+        "double_argsort_seconds": seconds,
+        "double_argsort_same_ranks": check_same(ranks, places),
+    }
+    if importlib.util.find_spec("torchmetrics") is None:
+        others["torchmetrics"] = "not installed"
+        return others
+    seconds, _, reciprocal = timed(lambda: reciprocal_by_torchmetrics(queries, pool, targets))
+    own = float((1 / (ranks.greater + 1)).mean())
+    if not np.isclose(own, reciprocal, atol=1e-3):
+        raise AssertionError(f"MRR is {own}, torchmetrics finds {reciprocal}")
+    return others | {"torchmetrics_seconds": seconds, "mrr": own, "torchmetrics_mrr": reciprocal}
+
+
+def print_table(result: dict[str, Any]) -> None:
+    print(f"{'ranking, ' + str(WIDTH) + '-d':28}{'product':>10}{'ranks':>10}{'ratio':>8}{'processor':>11}")
+    for name, row in result.items():
+        if isinstance(row, dict) and "ratio" in row:
+            print(
+                f"{name:28}{row['product_seconds']:9.2f}s{row['seconds']:9.2f}s{row['ratio']:8.2f}"
+                f"{row['processor_ratio']:11.2f}"
+            )
+    others = result["others"]
+    print(f"peak of NumPy memory, {SPLIT:,} in {POOL:,}: {result['peak_mib']:.0f} MiB")
+    print(f"{others['queries']} queries in {POOL:,}: class_kit {others['class_kit_seconds']:.2f} s")
+    print(
+        f"  double argsort {others['double_argsort_seconds']:.2f} s, {others['double_argsort_same_ranks']} equal ranks"
+    )
+    if "torchmetrics_seconds" in others:
+        print(
+            f"  torchmetrics {others['torchmetrics_seconds']:.2f} s, "
+            f"MRR {others['torchmetrics_mrr']:.6f} against {others['mrr']:.6f}"
+        )
+    else:
+        print("  torchmetrics is not installed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement (default 5)")
+    parser.add_argument("--json", help="also write the numbers to this file")
+    arguments = parser.parse_args()
+    result = run(arguments.rounds)
+    print_table(result)
+    print(json.dumps(result))
+    if arguments.json:
+        write_json(arguments.json, result)
+
+
+if __name__ == "__main__":
+    main()

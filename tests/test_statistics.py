@@ -1,0 +1,235 @@
+"""Coverage and level by simulation at 3, 5 and 10 seeds, and hand-checkable cases.
+
+Bounds are stated in standard errors of a share among the simulated studies: with n studies and a true share p it is
+sqrt(p (1 - p) / n).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from class_kit.errors import InputError
+from class_kit.statistics import holm, mean_with_interval, paired_difference, seed_interval
+
+STUDIES = 1000
+AT_95 = np.sqrt(0.95 * 0.05 / STUDIES)
+QUERIES = 60
+
+
+def studies(n_seeds, seed_share, rest, count=STUDIES, random_seed=0):
+    """Studies of the two-way model with mean 0; `seed_share` is the seeds' part of the variance of the grand mean."""
+    rng = np.random.default_rng([random_seed, n_seeds, int(seed_share * 100), int(rest * 100)])
+    other = (1 + rest / n_seeds) / QUERIES
+    seed_deviation = np.sqrt(n_seeds * other * seed_share / (1 - seed_share))
+    for _ in range(count):
+        yield (
+            seed_deviation * rng.standard_normal((n_seeds, 1))
+            + rng.standard_normal((1, QUERIES))
+            + np.sqrt(rest) * rng.standard_normal((n_seeds, QUERIES))
+        )
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize(("seed_share", "rest"), [(0.0, 0.2), (0.0, 5.0), (0.5, 0.2), (0.75, 5.0), (0.97, 1.0)])
+def test_intervals_over_queries_and_seeds_cover(n_seeds, seed_share, rest):
+    """From three standard errors below 95 % to 98.5 %: the interval may be cautious, never bold."""
+    estimates = [mean_with_interval(scores) for scores in studies(n_seeds, seed_share, rest)]
+    covered = np.mean([estimate.low <= 0 <= estimate.high for estimate in estimates])
+    assert 0.95 - 3 * AT_95 <= covered <= 0.985
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_what_forgets_the_few_seeds_under_covers(n_seeds):
+    """A bootstrap over the seeds' means, and an interval over queries alone, in studies where the seeds matter."""
+    rng = np.random.default_rng(1)
+    bootstrap = queries_alone = ours = 0
+    for scores in studies(n_seeds, 0.8, 1.0, random_seed=1):
+        means = scores.mean(axis=1)
+        low, high = np.quantile(rng.choice(means, (400, n_seeds)).mean(axis=1), [0.025, 0.975])
+        bootstrap += low <= 0 <= high
+        alone = mean_with_interval(scores.mean(axis=0, keepdims=True))
+        queries_alone += alone.low <= 0 <= alone.high
+        both = mean_with_interval(scores)
+        ours += both.low <= 0 <= both.high
+    assert bootstrap / STUDIES < 0.95 - 6 * AT_95
+    assert queries_alone / STUDIES < 0.95 - 6 * AT_95
+    assert ours / STUDIES >= 0.95 - 3 * AT_95
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize("seed_share", [0.0, 0.75])
+def test_the_paired_test_holds_its_level(n_seeds, seed_share):
+    """At most 5 % of studies without an effect fall below p = 0.05, plus three standard errors."""
+    count = 600
+    found = [
+        paired_difference(scores + common, common, resamples=199, seed=number)
+        for number, scores in enumerate(studies(n_seeds, seed_share, 1.0, count, 2))
+        for common in [np.random.default_rng(number).standard_normal(scores.shape)]
+    ]
+    bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / count)
+    assert np.mean([difference.p <= 0.05 for difference in found]) <= bound
+    assert np.mean([difference.p_crossed <= 0.05 for difference in found]) <= bound
+    flips = np.mean([difference.p_permutation <= 0.05 for difference in found])
+    if seed_share:
+        # flipping queries takes the models as given: seeds that favour an arm pass for an effect
+        assert flips > 2 * bound
+    else:
+        assert 0.05 - 3 * np.sqrt(0.05 * 0.95 / count) <= flips <= bound
+        # nor is the larger p so cautious that it never speaks
+        assert np.mean([difference.p <= 0.05 for difference in found]) >= 0.01
+
+
+@pytest.mark.parametrize("seeds", [(3, 3), (5, 3), (10, 5)])
+def test_seeds_without_partners(seeds):
+    """Two arms on the same queries whose seeds have nothing in common, no effect, seeds that matter."""
+    rng, count, covered, rejected = np.random.default_rng(3), 600, 0, 0
+    for number in range(count):
+        query = rng.standard_normal((1, QUERIES))
+        arms = [
+            query
+            + 0.2 * rng.standard_normal((n_seeds, 1))
+            + 0.5 * rng.standard_normal((1, QUERIES))
+            + rng.standard_normal((n_seeds, QUERIES))
+            for n_seeds in seeds
+        ]
+        difference = paired_difference(*arms, shared_seeds=False, resamples=99, seed=number)
+        covered += difference.low <= 0 <= difference.high
+        rejected += difference.p <= 0.05
+    error = np.sqrt(0.95 * 0.05 / count)
+    assert 0.95 - 3 * error <= covered / count <= 0.99
+    assert rejected / count <= 0.05 + 3 * error
+
+
+def test_an_effect_is_found():
+    rng = np.random.default_rng(4)
+    base = rng.standard_normal((5, 1000))
+    difference = paired_difference(base + 0.1 + 0.3 * rng.standard_normal((5, 1000)), base)
+    assert difference.low < 0.1 < difference.high
+    assert difference.low > 0
+    assert difference.p < 0.01
+    assert difference.over == "queries and seeds"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(2, 9), st.floats(0.5, 0.99))
+def test_interval_and_crossed_p_agree(seed, n_seeds, queries, confidence):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((2, n_seeds, queries))
+    difference = paired_difference(a, b, confidence=confidence)
+    excludes = difference.low > 0 or difference.high < 0
+    assert excludes == (difference.p_crossed < 1 - confidence)
+    assert difference.p == max(difference.p_crossed, difference.p_permutation)
+    swapped = paired_difference(b, a, confidence=confidence)
+    assert swapped.effect == pytest.approx(-difference.effect)
+    assert swapped.low == pytest.approx(-difference.high)
+    assert swapped.p == pytest.approx(difference.p)
+
+
+def test_flips_of_few_queries_are_all_enumerated():
+    differences = np.array([0.3, -0.1, 0.4, 0.2, 0.0, 0.5])
+    sums = [abs(np.dot(signs, differences)) for signs in product([1, -1], repeat=6)]
+    expected = np.mean([one >= abs(differences.sum()) - 1e-12 for one in sums])
+    found = paired_difference(differences[None], np.zeros((1, 6)))
+    assert found.p_permutation == expected
+    assert found.over == "queries"
+
+
+def test_random_flips_come_near_all_flips():
+    rng = np.random.default_rng(5)
+    differences = rng.standard_normal(14) + 0.5
+    signs = np.array(list(product([1, -1], repeat=14)))
+    exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
+    found = paired_difference(differences[None], np.zeros((1, 14))).p_permutation
+    assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 9999))
+    assert found == paired_difference(differences[None], np.zeros((1, 14))).p_permutation
+    assert found != paired_difference(differences[None], np.zeros((1, 14)), seed=1).p_permutation
+
+
+def test_the_same_arm_twice_differs_by_nothing():
+    scores = np.random.default_rng(6).random((3, 20))
+    difference = paired_difference(scores, scores)
+    assert (difference.effect, difference.low, difference.high, difference.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_one_seed_is_student_over_queries():
+    scores = np.random.default_rng(7).random((1, 40))
+    estimate = mean_with_interval(scores, 0.9)
+    low, high = stats.t.interval(0.9, 39, scores.mean(), stats.sem(scores[0]))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high))
+    assert (estimate.over, estimate.seeds, estimate.queries) == ("queries", 1, 40)
+    paired = paired_difference(scores, np.zeros((1, 40)))
+    assert paired.p_crossed == pytest.approx(stats.ttest_1samp(scores[0], 0).pvalue)
+
+
+def test_seeds_alone_are_student_over_seeds():
+    """Queries that all behave alike leave the seeds' t interval."""
+    seeds = np.array([0.2, 0.5, 0.9, 0.3])
+    estimate, over_seeds = mean_with_interval(np.tile(seeds[:, None], 7)), seed_interval(seeds)
+    assert (estimate.low, estimate.high) == pytest.approx((over_seeds.low, over_seeds.high))
+    low, high = stats.t.interval(0.95, 3, seeds.mean(), stats.sem(seeds))
+    assert (over_seeds.low, over_seeds.high) == pytest.approx((low, high))
+    assert (over_seeds.over, over_seeds.seeds) == ("seeds", 4)
+
+
+def test_results_are_plain():
+    scores = np.random.default_rng(8).random((3, 9))
+    for result in (seed_interval([1, 2]), mean_with_interval(scores), paired_difference(scores, scores[::-1])):
+        plain = asdict(result)
+        assert json.loads(json.dumps(plain)) == {
+            name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()
+        }
+
+
+def test_holm_by_hand():
+    assert holm([0.04, 0.01, 0.03, 0.5]).tolist() == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert holm([0.02]).tolist() == [0.02]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_none_and_bonferroni(values):
+    adjusted = holm(values)
+    assert (adjusted >= values).all()
+    assert (adjusted <= np.minimum(np.array(values) * len(values), 1) + 1e-15).all()
+    by_size = adjusted[np.argsort(values, kind="stable")]
+    assert (np.diff(by_size) >= 0).all()
+
+
+def test_holm_keeps_the_chance_of_any_false_claim():
+    rng = np.random.default_rng(9)
+    tables = rng.random((2000, 8))
+    plain = np.mean(tables.min(axis=1) <= 0.05)
+    adjusted = np.mean([holm(table).min() <= 0.05 for table in tables])
+    assert plain > 0.3
+    assert adjusted <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: seed_interval([1.0]), "two seeds at least"),
+        (lambda: seed_interval([1.0, np.nan]), "values must be finite; 1 value"),
+        (lambda: seed_interval([[1.0, 2.0]]), "1 dimension"),
+        (lambda: seed_interval(["a", "b"]), "real numbers"),
+        (lambda: seed_interval([1, 2], confidence=95), "confidence must lie between 0 and 1, got 95"),
+        (lambda: mean_with_interval([0.1, 0.2]), "2 dimension"),
+        (lambda: mean_with_interval([[0.1], [0.2]]), "two queries at least"),
+        (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 4))), "a has 3 queries and b 4"),
+        (lambda: paired_difference(np.ones((2, 3)), np.ones((3, 3))), "a has 2 seeds and b 3"),
+        (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 3)), resamples=5), "at least 99, got 5"),
+        (lambda: holm([]), "not empty"),
+        (lambda: holm([0.5, 1.5]), "between 0 and 1"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
