@@ -53,8 +53,9 @@ class Checkpoint:
     def load(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays saved under this name, or None."""
         try:
-            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
+            # opened here, since numpy leaves a file it cannot read open
+            with open(self.folder / f"{name}.npz", "rb") as file, np.load(file, allow_pickle=False) as saved:
+                return {key: saved[key] for key in saved.files}
         except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
             return None
 
@@ -138,6 +139,10 @@ def _computed(
     jobs = wished if n_jobs is None else n_jobs
     if n_jobs is None and wished == 1 and isinstance(backend, ThreadingBackend):
         jobs = thread_count(None)
+    if len(waiting) == 1:
+        # threads take longer to start than a small count takes
+        yield work(*shared, waiting[0], *tasks[waiting[0]])
+        return
     pool = Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
     yield from pool(delayed(work)(*shared, block, *tasks[block]) for block in waiting)
 

@@ -131,22 +131,22 @@ def _rest(length: np.ndarray, y: np.ndarray) -> np.ndarray:
 def build_index(rows: Rows, merged: Merged, axes: np.ndarray, threads: int, order: np.ndarray | None = None) -> Index:
     """Rotate the rows and sort them into tiles; `order` (n,) takes an earlier sorting of the groups instead."""
     full, short = project(rows, axes, threads)
-    if len(merged.first) < len(rows):
-        full, short = full[merged.first], short[merged.first]
     n = len(merged.first)
     if order is None:
-        order = tile_order(full[:, : LEAD - 1], threads)
+        order = tile_order(full[merged.first, : LEAD - 1], threads)
+    chosen = merged.first[order]
     tiles = -(-n // TILE)
     padded = np.zeros((tiles * TILE, FULL), np.float32)
-    np.take(full, order, axis=0, out=padded[:n])
+    np.take(full, chosen, axis=0, out=padded[:n])
     lead = np.zeros((tiles * TILE, LEAD), np.float32)
     lead[:n, : LEAD - 1] = padded[:n, : LEAD - 1]
-    lead[:n, LEAD - 1] = short[order]
+    lead[:n, LEAD - 1] = short[chosen]
+    del full, short
     # filling must not widen the last tile's box
     boxed = lead if n == len(lead) else np.concatenate([lead[:n], np.repeat(lead[n - 1 : n], len(lead) - n, axis=0)])
     boxed = boxed.reshape(tiles, TILE, LEAD)
     place, copies = np.zeros(tiles * TILE, np.int64), np.zeros(tiles * TILE, np.int64)
-    place[:n], copies[:n] = merged.first[order], merged.copies[order]
+    place[:n], copies[:n] = chosen, merged.copies[order]
     low, high = np.ascontiguousarray(boxed.min(axis=1).T), np.ascontiguousarray(boxed.max(axis=1).T)
     by_coordinate = np.ascontiguousarray(lead.reshape(tiles, TILE, LEAD).transpose(0, 2, 1))
     return Index(by_coordinate, padded, low, high, place, copies)

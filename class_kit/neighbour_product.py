@@ -31,7 +31,7 @@ def panel_height(rows: Rows, refs: Rows, n_sigma: int, memory: int, threads: int
     if height < 16:
         raise ValueError(f"memory is {memory} bytes: at least {counts + threads * (strip + 64 * each)} needed here")
     # no larger than leaves every thread several blocks
-    return max(16, min(height, 4096, -(-len(rows) // (4 * threads))))
+    return min(height, max(1024, min(4096, -(-len(rows) // (4 * threads)))))
 
 
 def product_block(

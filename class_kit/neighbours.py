@@ -22,6 +22,8 @@ from class_kit.neighbour_tiles import count_by_tiles, tiles_pay
 
 ENGINES = ("auto", "tiles", "product")
 LEAST_MEMORY = 64 * 2**20
+# a pair exactly at σ, as count vectors have many, stays out whichever way its similarity was rounded
+EDGE = 5e-13
 # with the compiled loops already loaded, tiles pay from here on
 LOADED_FROM = 3000**2
 
@@ -71,7 +73,7 @@ def neighbour_counts(
     refs = rows if against is None else reference_rows(rows, against, weight)
     # ascending and without repetition; σ = 1 is exceeded by nothing, whatever rounding says
     sigmas, place = np.unique(given, return_inverse=True)
-    below = sigmas[sigmas < 1]
+    below = sigmas[sigmas < 1] + EDGE
     counts = np.zeros((len(sigmas), len(rows)), np.int64)
     if len(below) and not (refs is rows and len(rows) == 1):
         store = _checkpoint(checkpoint, rows, refs, below, engine)
