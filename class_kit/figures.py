@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +103,9 @@ def count_histogram(counts: Mapping[str, np.ndarray], ax: Axes | None = None) ->
     counts : label to (L,) int
     """
     ax = _axes(ax, WIDE)
-    top = max(int(values.max()) for values in counts.values())
-    edges = [0, 1] + [2**power for power in range(1, max(1, top).bit_length() + 1)]
-    labels = [_bin_label(low, high) for low, high in itertools.pairwise(edges)]
+    bins = _doubling(max(int(values.max()) for values in counts.values()))
+    edges = [0, *(high for _, high in bins)]
+    labels = [_bin_label(low, high) for low, high in bins]
     width = 0.8 / len(counts)
     for at, (name, values) in enumerate(counts.items()):
         share = np.histogram(values, bins=edges)[0] / len(values)
@@ -218,13 +218,25 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str]
     return ax
 
 
-def rank_by_bin(bins: Sequence[str], ranks: Iterable[np.ndarray], ax: Axes | None = None) -> Axes:
-    """Box plot of retrieval ranks (logarithmic) per bin of difficulty; the number of pairs stands under each bin."""
+def rank_by_count(counts: np.ndarray, ranks: np.ndarray, ax: Axes | None = None, least: int = 8) -> Axes:
+    """Box plot of retrieval ranks (logarithmic) for pairs with 0, 1, 2–3, 4–7, … neighbours.
+
+    Bins with fewer than `least` pairs are left out: a box of five values says nothing. The number of pairs stands under
+    each bin.
+
+    Parameters
+    ----------
+    counts : (Q,) int
+    ranks : (Q,) float, at least 1
+    """
     ax = _axes(ax, NARROW)
-    groups = [np.asarray(values, float) for values in ranks]
-    ax.boxplot(groups, showfliers=False, medianprops={"color": PALETTE[1]})
-    ax.set(yscale="log", ylabel="expected rank", xlabel="neighbours $N_i$ in the training set")
-    ax.set_xticklabels([f"{name}\nn = {len(values)}" for name, values in zip(bins, groups, strict=True)])
+    bins = [(low, high, ranks[(counts >= low) & (counts < high)]) for low, high in _doubling(int(counts.max()))]
+    bins = [entry for entry in bins if len(entry[2]) >= least]
+    if not bins:
+        raise ValueError(f"no bin of {len(counts)} counts holds {least} pairs: expected more pairs or a smaller least")
+    ax.boxplot([values for _, _, values in bins], showfliers=False, medianprops={"color": PALETTE[1]})
+    ax.set(yscale="log", ylabel="expected rank", xlabel="neighbours $N_i$")
+    ax.set_xticklabels([f"{_bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins])
     return ax
 
 
@@ -270,6 +282,12 @@ def molecule_png(smiles: str, size: tuple[int, int] = (360, 300)) -> bytes:
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=size)[1] if ax is None else ax
+
+
+def _doubling(top: int) -> list[tuple[int, int]]:
+    """Half-open bins 0, 1, 2–3, 4–7, … up to the one that holds `top`."""
+    edges = [0, 1] + [2**power for power in range(1, max(1, top).bit_length() + 1)]
+    return list(itertools.pairwise(edges))
 
 
 def _bin_label(low: int, high: int) -> str:

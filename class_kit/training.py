@@ -12,7 +12,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,9 @@ class TrainingConfig:
         own scale and so all but cancels the first.
     seed : int
         Initial weights and dropout.
+    threads : int
+        CPU threads while training. Small heads are no faster with two, and with a fixed number the sums, and so the
+        weights, come out the same on a machine with other cores.
     backbone, backbone_options
         A registered name and its keyword arguments.
     """
@@ -64,11 +68,12 @@ class TrainingConfig:
     optimizer: str = "adamw"
     intensity_on: str = "loss"
     seed: int = 0
+    threads: int = 1
     backbone: str = "dual_encoder"
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
         if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
@@ -152,7 +157,7 @@ def train(
     if checkpoint_every is not None and checkpoint_every < 1:
         raise ValueError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
     # Weights and dropout come from the configuration's seed, without disturbing the caller's generator.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
         loop = _Loop(config, plan, text, molecules, validate, select, folder, checkpoint_every, groups)
         if resume and loop.checkpoint is not None and loop.checkpoint.is_file():
@@ -367,6 +372,16 @@ def _identity(
             digest.update(np.ascontiguousarray(rows, np.int64).tobytes() + b"|")
         digest.update(repr(plan.table(config.batch_size)).encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

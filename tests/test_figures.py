@@ -35,7 +35,7 @@ CALLS = {
     "epoch_contents": lambda ax: figures.epoch_contents(pd.DataFrame({"0": [1, 2], "1": [0, 3]}, index=[1, 2]), ax=ax),
     "interval_plot": lambda ax: figures.interval_plot(ARMS, "x", "Hits@1", ax=ax),
     "training_curves": lambda ax: figures.training_curves(HISTORY, "x", "y", ("x", "y"), ax=ax),
-    "rank_by_bin": lambda ax: figures.rank_by_bin(["0", "1"], [np.array([1, 2]), np.array([3, 9, 4])], ax=ax),
+    "rank_by_count": lambda ax: figures.rank_by_count(np.arange(9) % 3, np.arange(1, 10), ax=ax, least=2),
 }
 
 
@@ -54,6 +54,14 @@ def test_count_histogram_shows_the_shares() -> None:
     heights = [bar.get_height() for bar in ax.containers[0]]
     assert heights == [3 / 8, 1 / 8, 2 / 8, 1 / 8, 1 / 8]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2–3", "4–7", "8–15"]
+
+
+def test_rank_by_count_leaves_small_bins_out() -> None:
+    counts = np.repeat([0, 1, 5], [10, 8, 7])
+    ax = figures.rank_by_count(counts, np.arange(1.0, 26.0))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0\nn = 10", "1\nn = 8"]
+    with pytest.raises(ValueError, match="no bin of 25 counts holds 99 pairs"):
+        figures.rank_by_count(counts, np.arange(25.0), least=99)
 
 
 def test_interval_plot_puts_the_first_arm_on_top() -> None:
