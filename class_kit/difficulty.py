@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from class_kit.nearest import top_similarities
+from class_kit.neighbours import neighbour_counts
 
 TIES = ("shuffle", "stable", "similarity")
 
@@ -76,6 +78,45 @@ def mean_top_similarity(
     With fewer than `k` other pairs, the mean over those there are. Raises ValueError for k < 1 or a single pair.
     """
     return top_similarities(t, m, k, weight=weight, progress=progress)[1].mean(axis=1)
+
+
+def difficulty_table(
+    pairs: Any,
+    t: Any,
+    m: Any,
+    sigmas: Sequence[float],
+    *,
+    ties: str = "shuffle",
+    seed: int = 0,
+    weight: float = 0.5,
+    progress: bool | None = None,
+) -> dict[str, np.ndarray]:
+    """Everything about each pair's difficulty as columns of one table, in the order of `pairs`.
+
+    Returns `id`; for every σ `neighbours@σ` (int64) and `rank@σ` (int64, 1 is the easiest, equal counts by `ties`);
+    `nearest_id` and `nearest_similarity` ("" and NaN where there is one pair only). `pairs` needs
+    `id`, one for each row of `t` and `m`. All thresholds are counted in one pass, and equal counts cost nothing to
+    store, so that 200,000 pairs are no special case. Raises ValueError where the lengths differ.
+    """
+    ids = np.asarray(pairs.id, dtype=object)
+    levels = list(sigmas)
+    counts = neighbour_counts(t, m, levels, weight=weight, progress=progress)
+    if len(ids) != counts.shape[1]:
+        raise ValueError(f"there are {len(ids)} ids for {counts.shape[1]} rows of embeddings: one for each expected")
+    columns: dict[str, np.ndarray] = {"id": ids}
+    similarity = None
+    if ties == "similarity":
+        similarity = mean_top_similarity(t, m, weight=weight, progress=progress) if len(ids) > 1 else np.zeros(1)
+    for sigma, count in zip(levels, counts, strict=True):
+        rank = np.empty(len(ids), np.int64)
+        rank[difficulty_order(count, ties=ties, seed=seed, similarity=similarity)] = np.arange(1, len(ids) + 1)
+        columns[f"neighbours@{sigma:g}"], columns[f"rank@{sigma:g}"] = count, rank
+    if len(ids) > 1:
+        index, nearest = top_similarities(t, m, 1, weight=weight, progress=progress)
+        columns["nearest_id"], columns["nearest_similarity"] = ids[index[:, 0]], nearest[:, 0]
+    else:
+        columns["nearest_id"], columns["nearest_similarity"] = np.array([""], object), np.array([np.nan])
+    return columns
 
 
 def check_vector(values: Any, name: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from class_kit.neighbour_blocks import Part, run_blocks, single_blas, thread_count
 from class_kit.neighbour_index import SLACK, TILE, Merged, build_index, leading_axes, merge_equal
 from class_kit.neighbour_product import float32_error
-from class_kit.neighbour_rows import Rows, exact_similarity, make_rows
+from class_kit.neighbour_rows import Rows, exact_similarity, make_rows, reference_rows
 
 PANEL_ENTRIES = 2**24
 COLUMNS = 2048
@@ -28,6 +28,7 @@ def top_similarities(
     k: int = 1,
     *,
     weight: float = 0.5,
+    against: tuple[Any, Any] | None = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
     engine: str = "auto",
@@ -35,46 +36,65 @@ def top_similarities(
     """The `k` most similar other pairs of each pair, and the similarities.
 
     Returns index (L, k) int64 and similarity (L, k) float64, most similar first, equal ones by row number as far as
-    rounding shows them equal; k is cut to L − 1. `weight`, `n_jobs` and `progress` as in `neighbour_counts`; `engine`
-    is "auto", "tiles" or "product". Raises ValueError for k < 1 and for a single pair, which has no neighbour.
+    rounding shows them equal; k is cut to L − 1. With `against`, the most similar pairs of that set, by their row
+    there, and k is cut to its size; always by products. `weight`, `n_jobs` and `progress` as in `neighbour_counts`;
+    `engine` is "auto", "tiles" or "product".
+
+    Raises ValueError for k < 1 and for a single pair, which has no neighbour.
     """
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k is {k!r}: a whole number of at least 1 expected")
     if engine not in ("auto", "tiles", "product"):
         raise ValueError(f"engine is {engine!r}: one of auto, tiles, product expected")
     rows = make_rows(t, m, weight)
+    if against is not None:
+        refs = reference_rows(rows, against, weight)
+        with single_blas():
+            return _by_products(rows, refs, min(int(k), len(refs)), n_jobs, progress)
     if len(rows) < 2:
         raise ValueError("there is 1 pair: a nearest neighbour needs at least 2")
     k = min(int(k), len(rows) - 1)
     tiles = engine == "tiles" or (engine == "auto" and len(rows) >= TILES_FROM)
     with single_blas():
-        return (_by_tiles if tiles else _by_products)(rows, k, n_jobs, progress)
+        return _by_tiles(rows, k, n_jobs, progress) if tiles else _by_products(rows, rows, k, n_jobs, progress)
 
 
-def _by_products(rows: Rows, k: int, n_jobs: int | None, progress: bool | None) -> tuple[np.ndarray, np.ndarray]:
-    height = max(1, min(1024, PANEL_ENTRIES // len(rows)))
+def _by_products(
+    rows: Rows, refs: Rows, k: int, n_jobs: int | None, progress: bool | None
+) -> tuple[np.ndarray, np.ndarray]:
+    height = max(1, min(1024, PANEL_ENTRIES // len(refs)))
     tasks = [(a, min(a + height, len(rows)), k) for a in range(0, len(rows), height)]
     index, similarity = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
     loads = [float(b - a) for a, b, _ in tasks]
-    shared = (rows.arrays(),)
+    arrays = rows.arrays()
+    shared = (arrays, arrays if refs is rows else refs.arrays(), refs is rows)
     for part in run_blocks(_panel, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc="nearest"):
         span = slice(*tasks[part[0]][:2])
         index[span], similarity[span] = part[2], part[3]
     return index, similarity
 
 
-def _panel(arrays: tuple[np.ndarray, ...], block: int, start: int, stop: int, k: int) -> Part:
+def _panel(
+    rows_arrays: tuple[np.ndarray, ...],
+    refs_arrays: tuple[np.ndarray, ...],
+    symmetric: bool,
+    block: int,
+    start: int,
+    stop: int,
+    k: int,
+) -> Part:
     """The top `k` of rows start:stop by a float32 product, with everything near the k-th decided in float64."""
-    rows = Rows.of(arrays)
+    rows, refs = Rows.of(rows_arrays), Rows.of(refs_arrays)
     panel = rows.unit(slice(start, stop)).astype(np.float32)
-    product = np.empty((len(panel), len(rows)), np.float32)
-    for left in range(0, len(rows), COLUMNS):
+    product = np.empty((len(panel), len(refs)), np.float32)
+    for left in range(0, len(refs), COLUMNS):
         columns = slice(left, left + COLUMNS)
-        product[:, columns] = panel @ rows.unit(columns).astype(np.float32).T
-    product[np.arange(stop - start), np.arange(start, stop)] = -3.0
-    kth = np.partition(product, len(rows) - k, axis=1)[:, len(rows) - k]
+        product[:, columns] = panel @ refs.unit(columns).astype(np.float32).T
+    if symmetric:
+        product[np.arange(stop - start), np.arange(start, stop)] = -3.0
+    kth = np.partition(product, len(refs) - k, axis=1)[:, len(refs) - k]
     i, j = np.nonzero(product >= (kth - np.float32(2.1 * float32_error(rows.width)))[:, None])
-    exact = exact_similarity(rows, i + start, rows, j)
+    exact = exact_similarity(rows, i + start, refs, j)
     order = np.lexsort((j, -exact, i))
     first = np.searchsorted(i[order], np.arange(len(panel)))
     chosen = order[first[:, None] + np.arange(k)[None, :]]

@@ -96,6 +96,17 @@ def make_rows(t: Any, m: Any, weight: float, name: str = "") -> Rows:
     return Rows(arrays[0], arrays[1], scales[0], scales[1], w)
 
 
+def reference_rows(rows: Rows, against: tuple[Any, Any], weight: float) -> Rows:
+    """Check the set counted in: the same modalities and widths as the rows."""
+    if not isinstance(against, (tuple, list)) or len(against) != 2:
+        raise TypeError(f"against is a {type(against).__name__}: a tuple (t_ref, m_ref) expected")
+    refs = make_rows(against[0], against[1], weight, name="against ")
+    for label, a, b in (("t", rows.t, refs.t), ("m", rows.m, refs.m)):
+        if a.shape[1] != b.shape[1]:
+            raise ValueError(f"against {label} has {b.shape[1]} features, {label} has {a.shape[1]}: the same expected")
+    return refs
+
+
 def check_weight(weight: float) -> float:
     """The share of the text modality, in [0, 1]."""
     if not isinstance(weight, (int, float, np.integer, np.floating)) or isinstance(weight, bool):

@@ -17,7 +17,7 @@ import numpy as np
 from class_kit.neighbour_blocks import Checkpoint, add, content_key, run_blocks, single_blas, thread_count
 from class_kit.neighbour_index import leading_axes
 from class_kit.neighbour_product import COMPILED_FROM, panel_height, product_block
-from class_kit.neighbour_rows import Rows, check_sigma, make_rows
+from class_kit.neighbour_rows import Rows, check_sigma, make_rows, reference_rows
 from class_kit.neighbour_tiles import count_by_tiles, tiles_pay
 
 ENGINES = ("auto", "tiles", "product")
@@ -98,17 +98,6 @@ def check_memory(memory: int) -> int:
     if memory < LEAST_MEMORY:
         raise ValueError(f"memory is {memory} bytes: at least {LEAST_MEMORY} expected")
     return int(memory)
-
-
-def reference_rows(rows: Rows, against: tuple[Any, Any], weight: float) -> Rows:
-    """Check the set counted in: the same modalities and widths as the rows."""
-    if not isinstance(against, (tuple, list)) or len(against) != 2:
-        raise TypeError(f"against is a {type(against).__name__}: a tuple (t_ref, m_ref) expected")
-    refs = make_rows(against[0], against[1], weight, name="against ")
-    for label, a, b in (("t", rows.t, refs.t), ("m", rows.m, refs.m)):
-        if a.shape[1] != b.shape[1]:
-            raise ValueError(f"against {label} has {b.shape[1]} features, {label} has {a.shape[1]}: the same expected")
-    return refs
 
 
 def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, engine: str) -> np.ndarray | None:

@@ -1,0 +1,293 @@
+"""Orders, ties, σ by quantile, the other measures and what they predict, each against the plain definition."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from class_kit.difficulty import difficulty_order, difficulty_table, mean_top_similarity, sigma_for_quantile, tie_mass
+from class_kit.measures import MEASURES, available_measures, difficulty, el2n, register_measure
+from class_kit.neighbours import neighbour_counts
+from class_kit.prediction import heldout_counts, measure_vs_rank
+from class_kit.tanimoto import morgan_levels, tanimoto, tanimoto_neighbour_counts
+from tests.bench.generated import resembling
+
+SMILES = ["CCO", "CCCO", "CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1", "c1ccccc1O", "CCO", "[Na+]", "C1CCCCC1", "CC(C)CO"]
+
+
+def cosines(a, b):
+    norm = [np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
+    return (a / norm[0]) @ (b / norm[1]).T
+
+
+def other_than_itself(similarity):
+    np.fill_diagonal(similarity, -9)
+    return similarity
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.sampled_from(["shuffle", "stable", "similarity"]))
+def test_every_order_is_ascending_and_complete(counts, ties):
+    order = difficulty_order(counts, ties=ties, seed=3, similarity=np.arange(len(counts))[::-1])
+    assert order.dtype == np.int64
+    assert sorted(order) == list(range(len(counts)))
+    assert (np.diff(np.array(counts)[order]) >= 0).all()
+
+
+def test_tie_rules():
+    counts = [1, 0, 0, 1, 0]
+    assert difficulty_order(counts, ties="stable").tolist() == [1, 2, 4, 0, 3]
+    by_similarity = difficulty_order(counts, ties="similarity", similarity=[0.5, 0.3, 0.1, 0.4, 0.2])
+    assert by_similarity.tolist() == [2, 4, 1, 3, 0]
+    zeros = np.zeros(100, int)
+    orders = [tuple(difficulty_order(zeros, seed=seed)) for seed in range(5)]
+    assert len(set(orders)) == 5
+    assert orders[2] == tuple(difficulty_order(zeros, seed=2))
+
+
+def test_a_shuffle_gives_tied_pairs_every_place():
+    firsts = [difficulty_order([0, 0, 0, 5], seed=seed)[0] for seed in range(300)]
+    assert (np.bincount(firsts, minlength=4)[:3] > 60).all()
+    assert 3 not in firsts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"counts": []}, "shape"),
+        ({"counts": [[1]]}, "shape"),
+        ({"counts": [1.0, np.nan]}, r"counts\[1\] is nan"),
+        ({"counts": [1], "ties": "fair"}, "ties is 'fair'"),
+        ({"counts": [1], "ties": "similarity"}, "needs similarity="),
+        ({"counts": [1], "ties": "similarity", "similarity": [1, 2]}, "2 values for 1"),
+    ],
+)
+def test_orders_refuse_what_cannot_be_ordered(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        difficulty_order(**arguments)
+
+
+def test_order_refuses_text():
+    with pytest.raises(TypeError, match="counts has dtype"):
+        difficulty_order(["a"])
+
+
+def test_tie_mass_is_the_share_of_the_largest_group():
+    assert tie_mass([0, 0, 0, 1]) == 0.75
+    assert tie_mass([3]) == 1.0
+
+
+@pytest.mark.parametrize("q", [0.01, 0.25, 0.5, 0.9, 1.0])
+def test_sigma_leaves_the_share_without_neighbour(q):
+    t, m = resembling(400, seed=4)
+    sigma = sigma_for_quantile(t, m, q)
+    lonely = (neighbour_counts(t, m, sigma) == 0).sum()
+    assert lonely >= np.ceil(q * 400)
+    nearest = other_than_itself(
+        (cosines(t.astype(float), t.astype(float)) + cosines(m.astype(float), m.astype(float))) / 2
+    )
+    assert lonely == (nearest.max(axis=1) <= sigma).sum()
+    if sigma < 1:
+        assert (neighbour_counts(t, m, sigma - 1e-11) == 0).sum() < np.ceil(q * 400)
+
+
+@pytest.mark.parametrize("q", [0, -0.1, 1.1, "half", True, np.nan])
+def test_sigma_refuses_no_share(q):
+    with pytest.raises(ValueError, match="q is"):
+        sigma_for_quantile(np.eye(3), None, q)
+
+
+def test_mean_top_similarity_is_the_mean_of_the_highest():
+    t, m = (x.astype(float) for x in resembling(150, seed=5))
+    s = other_than_itself(0.3 * cosines(t, t) + 0.7 * cosines(m, m))
+    expected = np.sort(s, axis=1)[:, -10:].mean(axis=1)
+    assert mean_top_similarity(t, m, weight=0.3) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", ["shuffle", "similarity"])
+def test_the_table_says_what_its_parts_say(ties):
+    t, m = resembling(300, seed=6)
+    pairs = SimpleNamespace(id=tuple(f"p{i}" for i in range(300)))
+    table = difficulty_table(pairs, t, m, [0.95, 0.9], ties=ties, seed=2)
+    assert list(table) == [
+        "id",
+        "neighbours@0.95",
+        "rank@0.95",
+        "neighbours@0.9",
+        "rank@0.9",
+        "nearest_id",
+        "nearest_similarity",
+    ]
+    counts = neighbour_counts(t, m, 0.9)
+    assert (table["neighbours@0.9"] == counts).all()
+    order = difficulty_order(counts, ties=ties, seed=2, similarity=mean_top_similarity(t, m))
+    assert (table["rank@0.9"][order] == np.arange(1, 301)).all()
+    s = other_than_itself((cosines(t.astype(float), t.astype(float)) + cosines(m.astype(float), m.astype(float))) / 2)
+    assert [int(name[1:]) for name in table["nearest_id"]] == s.argmax(axis=1).tolist()
+    assert table["nearest_similarity"] == pytest.approx(s.max(axis=1), abs=1e-12)
+
+
+def test_the_table_of_one_pair_and_of_wrong_ids():
+    table = difficulty_table(SimpleNamespace(id=("a",)), np.ones((1, 2)), None, [0.9])
+    assert table["nearest_id"].tolist() == [""]
+    assert np.isnan(table["nearest_similarity"]).all()
+    with pytest.raises(ValueError, match="1 ids for 2 rows"):
+        difficulty_table(SimpleNamespace(id=("a",)), np.ones((2, 2)), None, [0.9])
+
+
+def everything(n=200, seed=7):
+    t, m = resembling(n, seed)
+    rng = np.random.default_rng(seed)
+    words = [" ".join(["w"] * length) for length in rng.integers(1, 30, n)]
+    return {
+        "t": t,
+        "m": m,
+        "smiles": [SMILES[i] for i in rng.integers(0, len(SMILES), n)],
+        "text": words,
+        "loss": rng.random((3, n)),
+        "rank": rng.integers(1, 50, n),
+    }
+
+
+def definition(name, x, ref, sigma, weight, k):
+    """Each measure as a sentence of mathematics."""
+    t = cosines(x["t"].astype(float), ref["t"].astype(float))
+    m = cosines(x["m"].astype(float), ref["m"].astype(float))
+    levels = morgan_levels([*x["smiles"], *ref["smiles"]])
+    tani = tanimoto(levels[: len(x["smiles"])], levels[len(x["smiles"]) :])
+    s = {
+        "neighbours": (t + m) / 2,
+        "neighbours_weighted": weight * t + (1 - weight) * m,
+        "neighbours_text": t,
+        "neighbours_molecule": m,
+        "neighbours_min": np.minimum(t, m),
+        "neighbours_max": np.maximum(t, m),
+        "neighbours_tanimoto": weight * t + (1 - weight) * tani,
+        "kth_distance": weight * t + (1 - weight) * m,
+    }.get(name)
+    if name == "description_length":
+        return np.array([text.count(" ") + 1 for text in x["text"]])
+    if name == "loss":
+        return x["loss"].mean(axis=0)
+    if name == "rank":
+        return x["rank"]
+    if ref is x:
+        other_than_itself(s)
+    if name == "kth_distance":
+        return -np.sqrt(2 - 2 * np.sort(s, axis=1)[:, -k])
+    return (s > sigma + 1e-12).sum(axis=1)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("name", list(MEASURES))
+def test_every_measure_is_its_definition(name, held_out):
+    x, ref = everything(), everything(150, seed=7)
+    reference = {field: ref[field] for field in ("t", "m", "smiles")} if held_out else None
+    value = difficulty(name, **x, reference=reference, sigma=0.8, weight=0.4, k=5)
+    assert value.dtype == np.float64
+    expected = definition(name, x, ref if held_out else x, 0.8, 0.4, 5)
+    assert value == pytest.approx(expected, abs=1e-7)
+    assert len(np.unique(value)) > 1
+
+
+def test_the_interface_refuses_and_can_be_extended():
+    x = everything(20)
+    with pytest.raises(ValueError, match="measure is 'luck'"):
+        difficulty("luck", **x)
+    with pytest.raises(ValueError, match="needs text="):
+        difficulty("description_length", t=x["t"])
+    with pytest.raises(ValueError, match="needs m in reference"):
+        difficulty("neighbours", t=x["t"], m=x["m"], reference={"t": x["t"]})
+    with pytest.raises(ValueError, match="exists already"):
+        register_measure("loss", ("loss",), "again")
+    with pytest.raises(ValueError, match="colour"):
+        register_measure("painted", ("colour",), "by colour")
+    try:
+        register_measure("letters", ("text",), "letters of the description")(
+            lambda x: np.array([len(s) for s in x.text])
+        )
+        assert "letters" in available_measures()
+        assert difficulty("letters", **x).tolist() == [len(s) for s in x["text"]]
+    finally:
+        MEASURES.pop("letters", None)
+
+
+def test_tanimoto_equals_rdkit():
+    from rdkit import Chem, DataStructs
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+    generator = GetMorganGenerator(radius=2)
+    prints = [generator.GetSparseCountFingerprint(Chem.MolFromSmiles(s)) for s in SMILES]
+    levels = morgan_levels(SMILES)
+    expected = [DataStructs.BulkTanimotoSimilarity(p, prints) for p in prints]
+    assert tanimoto(levels, levels) == pytest.approx(np.array(expected), abs=1e-15)
+
+
+def test_tanimoto_counts():
+    counts = tanimoto_neighbour_counts(None, SMILES, 0.99)
+    assert counts.tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0]
+    # exactly at σ stays out
+    at = tanimoto(morgan_levels(SMILES), morgan_levels(SMILES))[0, 1]
+    assert tanimoto_neighbour_counts(None, SMILES[:2], at).tolist() == [0, 0]
+    assert tanimoto_neighbour_counts(None, SMILES[:2], at - 1e-9).tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"smiles\[1\] is 'C1'"):
+        tanimoto_neighbour_counts(None, ["C", "C1"], 0.9)
+    with pytest.raises(ValueError, match="t has 2 rows for 1 smiles"):
+        tanimoto_neighbour_counts(np.ones((2, 2)), ["C"], 0.9)
+
+
+def test_el2n_by_hand():
+    scores = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+    expected = [np.linalg.norm([-0.5, 0.25, 0.25]), np.linalg.norm([0.1, 0.1, -0.2])]
+    assert el2n(scores, [0, 2]) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="targets"):
+        el2n(scores, [0, 3])
+
+
+def test_spearman_equals_scipy_and_its_interval_covers():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, 500)
+    ranks = x + rng.integers(0, 6, 500)
+    related, unrelated, constant = measure_vs_rank(
+        {"count": x, "noise": rng.random(500), "nothing": np.zeros(500)}, ranks, resamples=400
+    )
+    assert related.rho == pytest.approx(spearmanr(x, ranks).statistic, abs=1e-12)
+    assert related.low < related.rho < related.high
+    assert related.low > 0.2
+    assert unrelated.low < 0 < unrelated.high
+    assert (constant.rho, constant.low, constant.distinct) == (None, None, 1)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    truth = 6 / np.pi * np.arcsin(0.5 / 2)
+    held = 0
+    for seed in range(100):
+        x = rng.standard_normal(120)
+        y = 0.5 * x + np.sqrt(0.75) * rng.standard_normal(120)
+        found = measure_vs_rank({"x": x}, y, resamples=200, seed=seed)[0]
+        held += found.low <= truth <= found.high
+    assert 86 <= held <= 100
+
+
+def test_ranks_with_ties_are_taken_in_expectation():
+    ranks = SimpleNamespace(greater=np.array([0, 3, 1, 9]), equal=np.array([2, 0, 0, 4]))
+    x = np.array([1.0, 3.0, 2.5, 8.0])
+    by_hand = measure_vs_rank({"x": x}, [2.0, 4.0, 2.0, 12.0], resamples=5)
+    assert measure_vs_rank({"x": x}, ranks, resamples=5) == by_hand
+
+
+def test_held_out_counts_are_separate_and_leave_the_pair_itself_out():
+    t, m = resembling(500, seed=8)
+    train, query, pool = (t[:300], m[:300]), (t[300:400], m[300:400]), (t[300:], m[300:])
+    counts = heldout_counts(*query, 0.9, train=train, pool=pool)
+    assert (counts["pool"] == neighbour_counts(*pool, 0.9)[:100]).all()
+    assert (counts["train"] == neighbour_counts(t[:400], m[:400], 0.9)[300:] - neighbour_counts(*query, 0.9)).all()
+    with pytest.raises(ValueError, match="not in the pool"):
+        heldout_counts(*query, 0.9999, train=train, pool=train)
