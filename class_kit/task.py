@@ -10,15 +10,11 @@ import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.pairs import PairSet, load_molecules, load_pairs, pool_targets
-
-if TYPE_CHECKING:
-    from class_kit.pairs import MoleculeSet
+from class_kit.pairs import MoleculeSet, PairSet, load_molecules, load_pairs, pool_targets
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,7 @@ class Task:
         rows = self.rows(split)
         if self.molecules is self.pairs:
             return rows
+        assert isinstance(self.molecules, MoleculeSet)
         return pool_targets(self.pairs.take(rows), self.molecules)
 
     @cached_property

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from class_kit import figures
 from class_kit.curriculum import make_schedule
+from class_kit.curriculum.intensity import INTENSITIES, make_intensity
 from class_kit.difficulty import tie_mass
-from class_kit.intensity import INTENSITIES, make_intensity
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -196,7 +196,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
 
 def retrieval_playground(task: Task, backbone: Backbone, example: str = "", show: int = 8) -> widgets.Widget:
     """Type a description; see the molecules that a trained retriever ranks first, with their cosines."""
-    from class_kit.command_train import search_molecules
+    from class_kit.cli.train import search_molecules
 
     query = widgets.Textarea(value=example, description="text", layout=widgets.Layout(width="90%"))
     button = widgets.Button(description="search", button_style="primary")

@@ -76,10 +76,7 @@ def with_results(readme: str, metrics: dict[str, Any]) -> str:
 
 def results_section(metrics: dict[str, Any]) -> str:
     """Sentences and a table about the default run, every number from `metrics`."""
-    notebooks = metrics["notebooks"] if "notebooks" in metrics else metrics
-    embedding, difficulty, retrieval = (
-        notebooks[name] for name in ("01_embedding", "02_difficulty", "05_retrieval")
-    )
+    embedding, difficulty, retrieval = (metrics[name] for name in ("01_embedding", "02_difficulty", "05_retrieval"))
     rows = [row for row in retrieval["summary"] if row["ranking"] == "text_to_molecule/split"]
     shift = {row["arm"]: row for row in retrieval["differences"] if row["ranking"] == "text_to_molecule/split"}
     count = difficulty["counts"][-1]
@@ -101,7 +98,9 @@ def results_section(metrics: dict[str, Any]) -> str:
             else "–"
         )
         hits = f"{100 * row['hits@1']:.1f} ({100 * row['hits@1_low']:.1f}–{100 * row['hits@1_high']:.1f})"
-        lines.append(f"| {row['arm']} | {hits} | {row['mrr']:.3f} | {row['mean_rank']:.1f} | {row['share']:.0%} | {gap} |")
+        lines.append(
+            f"| {row['arm']} | {hits} | {row['mrr']:.3f} | {row['mean_rank']:.1f} | {row['share']:.0%} | {gap} |"
+        )
     lines += ["", verdict(shift)]
     return "\n".join(lines)
 
@@ -118,7 +117,11 @@ def verdict(shift: dict[str, dict[str, float]]) -> str:
             else "cannot be told from CLASS"
         )
         said.append(f"*{arm}* {word}")
-    return "In this run " + ", ".join(said) + ". Descriptions made by a program show how the kit works, not whether the method does."
+    return (
+        "In this run "
+        + ", ".join(said)
+        + ". Descriptions made by a program show how the kit works, not whether the method does."
+    )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 
-from class_kit import cli, kernels
+from class_kit import cli
 from class_kit.errors import InputError
+from class_kit.runs import kernels
 from class_kit.terminal import one_line, visible
 
 HEAVY = ("torch", "transformers", "rdkit", "gensim", "matplotlib", "pandas", "papermill", "nbformat", "yaml", "numpy")
@@ -36,7 +37,7 @@ def test_help_and_version_load_nothing_heavy():
         "codes = [main(['--version']), main(['--help']), main(['run', '--help']), main(['train', '--help'])]\n"
         f"print(codes, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
-    root = str(Path(cli.__file__).resolve().parent.parent)
+    root = str(Path(cli.__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, check=True
     )
@@ -205,7 +206,7 @@ def test_fetch_passes_source_and_folder_on(
 
 
 def test_reader_that_goes_away_is_no_error(tmp_path: Path):
-    root = str(Path(cli.__file__).resolve().parent.parent)
+    root = str(Path(cli.__file__).resolve().parents[2])
     code = (
         "import sys\nfrom class_kit.cli import run_handler\n"
         "sys.exit(run_handler(lambda a: print('x' * 10**6) or 0, None))"

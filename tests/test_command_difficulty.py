@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from class_kit import cli
-from class_kit.command_difficulty import difficulty_columns, write_table
+from class_kit.cli.difficulty import difficulty_columns, write_table
 from class_kit.pairs import PairSet
 
 ROWS = [

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit.controls import ARMS, StepMatchedPlan, make_order, make_plan
 from class_kit.curriculum import (
     CurriculumBatchSampler,
     EpochPlan,
@@ -21,8 +20,9 @@ from class_kit.curriculum import (
     LinearSchedule,
     NeverFullWarning,
 )
+from class_kit.curriculum.controls import ARMS, StepMatchedPlan, make_order, make_plan
+from class_kit.curriculum.plan import batch_bounds, shuffle_rows
 from class_kit.errors import InputError
-from class_kit.plan import batch_bounds, shuffle_rows
 
 
 def plan_of(length: int = 100, epochs: int = 20, seed: int = 5, **options: object) -> EpochPlan:
@@ -303,8 +303,8 @@ def test_the_plot_shows_both_curves() -> None:
 
 def test_the_plan_needs_neither_torch_nor_matplotlib() -> None:
     code = (
-        "import sys, class_kit.curriculum, class_kit.controls, class_kit.self_paced, class_kit.pacing, "
-        "class_kit.trainers; print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
+        "import sys; from class_kit.curriculum import controls, pacing, self_paced, trainers; "
+        "print([m for m in ('torch', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from class_kit.downloads import FetchError, copy_verified, download
-from class_kit.releases import git_blob_id
+from class_kit.fetch.downloads import FetchError, copy_verified, download
+from class_kit.fetch.releases import git_blob_id
 from tests.misbehaving_server import BLOB, CONTENT, running, server
 
 __all__ = ["server"]
@@ -113,7 +113,7 @@ def test_nobody_listens(tmp_path):
 
 def test_waiting_doubles_before_each_further_attempt(server, tmp_path, monkeypatch):
     waited = []
-    monkeypatch.setattr("class_kit.downloads.time.sleep", waited.append)
+    monkeypatch.setattr("class_kit.fetch.downloads.time.sleep", waited.append)
     get(server, "flaky", tmp_path / "train.txt", attempts=4, pause=1.0)
     assert waited == [1.0, 2.0]
     assert (tmp_path / "train.txt").read_bytes() == CONTENT

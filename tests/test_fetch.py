@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from class_kit import fetch as fetch_module
-from class_kit.downloads import FetchError
 from class_kit.errors import InputError
 from class_kit.fetch import fetch
-from class_kit.folders import data_home, find_folder
-from class_kit.releases import PINNED, PinnedFile
+from class_kit.fetch.downloads import FetchError
+from class_kit.fetch.folders import data_home, find_folder
+from class_kit.fetch.releases import PINNED, PinnedFile
 from tests.misbehaving_server import BLOB, CONTENT, server
 
 __all__ = ["server"]
@@ -203,7 +203,7 @@ def test_an_interrupt_leaves_nothing(server, release, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     options = release("good", "good", "good")
-    monkeypatch.setattr("class_kit.downloads._verify", interrupted)
+    monkeypatch.setattr("class_kit.fetch.downloads._verify", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("chebi20", folder=tmp_path / "data", **options)
     assert os.listdir(tmp_path) == []
@@ -214,7 +214,7 @@ def test_a_full_disk_is_reported_as_such(server, release, monkeypatch, tmp_path)
         raise OSError(28, "No space left on device")
 
     options = release("good", "good", "good")
-    monkeypatch.setattr("class_kit.downloads._verify", full)
+    monkeypatch.setattr("class_kit.fetch.downloads._verify", full)
     with pytest.raises(OSError, match="No space left"):
         fetch("chebi20", folder=tmp_path / "data", **options)
     assert os.listdir(tmp_path) == []

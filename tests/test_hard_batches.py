@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit.apart import (
+from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule
+from class_kit.curriculum.apart import (
     check_labels,
     duplicate_labels,
     duplicate_mask,
@@ -18,9 +19,8 @@ from class_kit.apart import (
     repeats,
     unavoidable,
 )
-from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule
+from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.errors import InputError
-from class_kit.hard_batches import neighbour_line
 
 
 def families(count: int = 60, members: int = 8, width: int = 24, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

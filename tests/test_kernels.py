@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_notebook
 
-from class_kit import kernels, runs
+from class_kit import runs
+from class_kit.runs import kernels
 from tests.notebook_tools import entry_of, write_notebook
 
 NASTY = 'it\'s "quoted" """and\nmore\\ {out} \u2028 {{x}} %s $(touch pwned) `id`\x1b[2J'
@@ -142,7 +143,7 @@ def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
 
 
 def start_run(here: Path, *arguments: str) -> subprocess.Popen[str]:
-    root = str(Path(runs.__file__).resolve().parent.parent)
+    root = str(Path(runs.__file__).resolve().parents[2])
     return subprocess.Popen(
         [sys.executable, "-m", "class_kit", "run", *arguments],
         cwd=here,

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from class_kit import mol2vec_vectors
 from class_kit.cache import cache_entries
 from class_kit.errors import InputError
-from class_kit.mol2vec_vectors import Mol2vecVectors, corpus_smiles, load_vectors, train_vectors
-from class_kit.substructures import mol2vec_words
+from class_kit.molecules import vectors as mol2vec_vectors
+from class_kit.molecules.substructures import mol2vec_words
+from class_kit.molecules.vectors import Mol2vecVectors, corpus_smiles, load_vectors, train_vectors
 
 WORDS = ["UNK", "864662311", "2246728737", "3537119515"]
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -225,7 +225,7 @@ def test_text2mols_vectors_are_the_published_ones(data_dir: Path) -> None:
 
 def test_training_is_the_same_whatever_the_hash_seed() -> None:
     program = f"""
-from class_kit.mol2vec_vectors import train_vectors
+from class_kit.molecules.vectors import train_vectors
 print(train_vectors({SMILES!r}, dimensions=20, rare=1).digest)
 """
 

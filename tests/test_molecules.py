@@ -11,10 +11,8 @@ import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 
-from class_kit import substructures
 from class_kit.cache import cache_entries
 from class_kit.errors import InputError
-from class_kit.mol2vec_vectors import corpus_smiles
 from class_kit.molecules import (
     Mol2vecVectors,
     atom_words,
@@ -25,7 +23,9 @@ from class_kit.molecules import (
     mol2vec_words,
     morgan_counts,
     read_molecule,
+    substructures,
 )
+from class_kit.molecules.vectors import corpus_smiles
 
 SMILES = [
     "CC(=O)Oc1ccccc1C(=O)O",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import pairs as pairs_module
+from class_kit import places
 from class_kit.errors import InputError
 from class_kit.pairs import (
     load_pairs,
@@ -281,13 +281,15 @@ def test_every_row_is_kept_or_listed(tmp_path_factory, rows):
 
 
 def test_corpus_is_found_marked_and_missed_clearly(tmp_path, monkeypatch):
-    path = table(tmp_path, ROWS, "corpus.csv")
-    monkeypatch.setattr(pairs_module, "_CORPUS_PLACES", (tmp_path / "absent.csv", path))
+    (tmp_path / "data").mkdir()
+    table(tmp_path / "data", ROWS, "corpus.csv")
+    monkeypatch.setattr(places, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(places, "CHECKOUT", tmp_path)
     pairs = load_pairs("corpus", split="train")
     assert (pairs.source, len(pairs)) == ("corpus", 2)
     assert pairs.notes[0].startswith("generated descriptions")
     assert pairs.extra["class"] == ("alcohol", "acid")
-    monkeypatch.setattr(pairs_module, "_CORPUS_PLACES", (tmp_path / "absent.csv",))
+    monkeypatch.setattr(places, "CHECKOUT", tmp_path / "package")
     with pytest.raises(InputError, match="corpus is missing"):
         load_pairs("corpus")
 

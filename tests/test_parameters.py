@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.parameters import check_value, declared_parameters, nearest, parse_value, plain
+from class_kit.runs.parameters import check_value, declared_parameters, nearest, parse_value, plain
 
 PLAIN = st.recursive(
     st.none()

@@ -61,7 +61,17 @@ def test_torch_is_pinned_to_one_version_everywhere() -> None:
 
 
 def test_design_card_packages_are_direct_dependencies() -> None:
-    card = {"jupyterlab", "torch", "transformers", "rdkit", "mol2vec", "matplotlib", "seaborn", "ipywidgets", "papermill"}
+    card = {
+        "jupyterlab",
+        "torch",
+        "transformers",
+        "rdkit",
+        "mol2vec",
+        "matplotlib",
+        "seaborn",
+        "ipywidgets",
+        "papermill",
+    }
     assert card <= set(requirements(PROJECT["dependencies"]))
 
 
@@ -69,9 +79,9 @@ def test_every_import_of_the_package_is_a_declared_dependency() -> None:
     """Nothing works only because another package happens to bring it."""
     modules = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "mpl_toolkits": "matplotlib"}
     # Parts of jupyterlab, matplotlib and transformers that are imported by their own names.
-    brought = {"nbformat", "nbclient", "ipython", "jupyter-client", "cycler", "huggingface-hub", "pillow", "traitlets",
-               "bleach", "pygments", "ipykernel", "packaging", "distributed", "lightning", "accelerate", "sentence-transformers"}  # fmt: skip
-    declared = set(requirements(PROJECT["dependencies"])) | brought
+    brought = {"nbclient", "ipython", "jupyter-client", "cycler", "huggingface-hub", "traitlets", "ipykernel"}
+    extras = [line for group in ("dask", "trainers") for line in PROJECT["optional-dependencies"][group]]
+    declared = set(requirements([*PROJECT["dependencies"], *extras])) | brought
     for path in sorted((ROOT / "class_kit").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

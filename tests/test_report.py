@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from class_kit.errors import InputError
-from class_kit.markup import Headings, clean, equation, markdown_html, output_html
-from class_kit.report import write_report
+from class_kit.runs.markup import Headings, clean, equation, markdown_html, output_html
+from class_kit.runs.report import write_report
 
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
 ATTACKS = [

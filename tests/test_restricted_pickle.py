@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import class_kit
 from class_kit.errors import InputError
-from class_kit.pickle_values import Record
-from class_kit.restricted_pickle import read_pickle
+from class_kit.molecules.pickle_values import Record
+from class_kit.molecules.restricted_pickle import read_pickle
 
 
 def read(content: bytes, folder: Path) -> Any:
@@ -339,7 +339,7 @@ def test_any_damage_ends_in_data_or_in_an_input_error(changes: list[tuple[int, i
         pass
     else:
         kinds = (dict, list, tuple, set, str, bytes, int, float, bool, type(None), np.ndarray, Record)
-        assert isinstance(found, kinds) or type(found).__module__ == "class_kit.pickle_values"
+        assert isinstance(found, kinds) or type(found).__module__ == "class_kit.molecules.pickle_values"
 
 
 def test_nothing_else_in_the_kit_reads_pickles() -> None:

@@ -16,12 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import cosines as cosines_module
-from class_kit import rank_blocks
 from class_kit.errors import InputError
-from class_kit.metrics import Ranks, per_query_metrics, retrieval_metrics
-from class_kit.retrieval import ranks_from_scores, retrieval_ranks, retrieval_ranks_both_ways, search
-from class_kit.statistics import seed_interval
+from class_kit.retrieval import cosines as cosines_module
+from class_kit.retrieval import rank_blocks, ranks_from_scores, retrieval_ranks, retrieval_ranks_both_ways, search
+from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
+from class_kit.study.statistics import seed_interval
 
 
 def reference_cosines(queries, candidates):

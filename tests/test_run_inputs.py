@@ -13,9 +13,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from class_kit import manifest, notebook_files, runs
+from class_kit import runs
 from class_kit.errors import InputError
-from class_kit.runfolder import default_name, lock, run_folder
+from class_kit.runs import manifest, notebook_files
+from class_kit.runs.folder import default_name, lock, run_folder
 from tests.notebook_tools import write_notebook
 
 
@@ -93,10 +94,10 @@ def test_names_of_runs():
 def test_lock_is_let_go_by_the_system(here: Path):
     folder = here / "run"
     code = (
-        "import os\nfrom pathlib import Path\nfrom class_kit.runfolder import lock\n"
+        "import os\nfrom pathlib import Path\nfrom class_kit.runs.folder import lock\n"
         "lock(Path('run')).__enter__()\nos._exit(9)"
     )
-    root = str(Path(runs.__file__).resolve().parent.parent)
+    root = str(Path(runs.__file__).resolve().parents[2])
     subprocess.run([sys.executable, "-c", code], cwd=here, env=os.environ | {"PYTHONPATH": root}, check=False)
     with lock(folder), pytest.raises(InputError, match=f"process \\(id {os.getpid()}\\)"), lock(folder):
         pass

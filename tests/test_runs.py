@@ -11,8 +11,9 @@ import nbformat
 import numpy as np
 import pytest
 
-from class_kit import kernels, manifest, notebook_files, runs
+from class_kit import runs
 from class_kit.errors import InputError
+from class_kit.runs import kernels, manifest, notebook_files
 from tests.notebook_tools import entry_of, write_notebook
 
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.curriculum import EpochPlan
-from class_kit.errors import InputError
-from class_kit.intensity import (
+from class_kit.curriculum.intensity import (
     INTENSITIES,
     CosineIntensity,
     LinearIntensity,
@@ -22,8 +21,8 @@ from class_kit.intensity import (
     sigmoid_intensity,
     weigh_terms,
 )
-from class_kit.pacing import MetricPacing
-from class_kit.schedules import (
+from class_kit.curriculum.pacing import MetricPacing
+from class_kit.curriculum.schedules import (
     SCHEDULES,
     CompetenceSchedule,
     ExponentialSchedule,
@@ -35,6 +34,7 @@ from class_kit.schedules import (
     StepSchedule,
     make_schedule,
 )
+from class_kit.errors import InputError
 
 SHAPED = sorted(set(SCHEDULES) - {"full"})
 names = st.sampled_from(SHAPED)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, FullSchedule, LinearSchedule
+from class_kit.curriculum.self_paced import KINDS, LossPrunedPlan, SelfPacedPlan, record_losses, self_paced_weights
 from class_kit.errors import InputError
-from class_kit.self_paced import KINDS, LossPrunedPlan, SelfPacedPlan, record_losses, self_paced_weights
 
 LOSSES = np.random.default_rng(0).gamma(2.0, 1.0, size=200)
 
@@ -128,7 +128,7 @@ def test_bad_losses_are_refused(call: object, words: str) -> None:
 
 def test_learnt_weights_find_the_noise_of_each_term() -> None:
     torch = pytest.importorskip("torch")
-    from class_kit.uncertainty import UncertaintyWeights
+    from class_kit.curriculum.uncertainty import UncertaintyWeights
 
     weigher = UncertaintyWeights(["quiet", "noisy"])
     generator = torch.Generator().manual_seed(0)
@@ -154,7 +154,7 @@ def test_learnt_weights_find_the_noise_of_each_term() -> None:
 
 def test_learnt_weights_take_their_terms_and_no_others() -> None:
     torch = pytest.importorskip("torch")
-    from class_kit.uncertainty import UncertaintyWeights
+    from class_kit.curriculum.uncertainty import UncertaintyWeights
 
     weigher = UncertaintyWeights(["a", "b"])
     assert weigher({"b": torch.tensor(3.0), "a": torch.tensor(1.0)}).item() == pytest.approx(2.0)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import structures as structures_module
-from class_kit.splits import group_split, make_splits, overlap_notes, split_name, split_order
-from class_kit.structures import MAX_SMILES, scaffold, structure, structures
+from class_kit.pairs import structures as structures_module
+from class_kit.pairs.splits import group_split, make_splits, overlap_notes, split_name, split_order
+from class_kit.pairs.structures import MAX_SMILES, scaffold, structure, structures
 
 STEREO = ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O"]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from class_kit.errors import InputError
-from class_kit.statistics import holm, mean_with_interval, paired_difference, seed_interval
+from class_kit.study.statistics import holm, mean_with_interval, paired_difference, seed_interval
 
 STUDIES = 1000
 AT_95 = np.sqrt(0.95 * 0.05 / STUDIES)

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import text, text_encoders
+from class_kit import text
 from class_kit.cache import cache_entries
 from class_kit.errors import InputError
 from class_kit.text import describe_text, embed_text
+from class_kit.text import encoders as text_encoders
 
 TEXTS = [
     "The molecule is a monocarboxylic acid.",

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from class_kit import text_encoders
 from class_kit.errors import InputError
 from class_kit.text import embed_text
-from class_kit.text_encoders import find_encoder
+from class_kit.text import encoders as text_encoders
+from class_kit.text.encoders import find_encoder
 
 TEXTS = ["The molecule is an acid.", "Water."]
 

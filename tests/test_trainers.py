@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from class_kit.curriculum import EpochPlan, LinearSchedule
+from class_kit.curriculum.trainers import WholeRunBatchSampler, accelerate_loader, lightning_data, require
 from class_kit.errors import InputError
-from class_kit.trainers import WholeRunBatchSampler, accelerate_loader, lightning_data, require
 
 ROWS, EPOCHS, BATCH = 45, 4, 4
 COMMON = f"""
@@ -115,7 +115,7 @@ def test_data_loader_with_and_without_workers(tmp_path: Path) -> None:
 HUGGING_FACE = """
     import torch, transformers
     from transformers import Trainer, TrainerCallback, TrainingArguments
-    from class_kit.trainers import CurriculumTrainerMixin
+    from class_kit.curriculum.trainers import CurriculumTrainerMixin
     class Tiny(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -211,7 +211,7 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from class_kit.trainers import CurriculumTrainerMixin
+    from class_kit.curriculum.trainers import CurriculumTrainerMixin
     words = {"[UNK]": 0} | {f"w{index}": index + 1 for index in range(45)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -243,7 +243,7 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
 
 LIGHTNING = """
     import lightning, torch
-    from class_kit.trainers import lightning_data
+    from class_kit.curriculum.trainers import lightning_data
     class Tiny(lightning.LightningModule):
         def __init__(self):
             super().__init__()
@@ -295,7 +295,7 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
     script = """
     import torch
     from accelerate import Accelerator
-    from class_kit.trainers import accelerate_loader
+    from class_kit.curriculum.trainers import accelerate_loader
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     torch.manual_seed(0)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from class_kit.checkpoint import load_checkpoint, save_checkpoint
 from class_kit.curriculum import EpochPlan, LinearSchedule
 from class_kit.errors import InputError
 from class_kit.training import TrainingConfig, encode, learning_rate, train
+from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
 
 CONFIG = TrainingConfig(
     epochs=3, batch_size=8, learning_rate=5e-3, backbone_options={"hidden": 16, "dim": 8, "dropout": 0.1}

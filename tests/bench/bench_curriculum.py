@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.controls import make_plan
 from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule
-from class_kit.hard_batches import neighbour_line
+from class_kit.curriculum.controls import make_plan
+from class_kit.curriculum.hard_batches import neighbour_line
 
 ROWS, BATCH, EPOCHS = 1_000_000, 64, 40
 SCHEDULE = LinearSchedule(start=0.40, growth=0.03)

@@ -1,0 +1,220 @@
+"""Near-duplicates are false negatives: find them, keep them in different batches, or mask them out of the loss.
+
+Two descriptions of the same molecule, or of stereoisomers that the encoder cannot tell apart, punish each other in an
+in-batch loss although both are right. A group of duplicates is an integer label a row; negative means alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from class_kit.checks import check_real, check_whole
+from class_kit.curriculum.plan import random_words, shuffle_rows
+from class_kit.errors import InputError
+
+_ROUNDS = 30
+
+
+def duplicate_labels(
+    *keys: Sequence[Hashable], pairs: np.ndarray | None = None, length: int | None = None
+) -> np.ndarray:
+    """One label for all rows that are linked by an equal key or a given pair, (L,) int64; -1 for a row on its own.
+
+    Keys are, for example, the canonical SMILES without stereochemistry and the text; `pairs` come from `pairs_above`.
+    Links are transitive: where a is like b and b like c, all three share a label.
+
+    Parameters
+    ----------
+    keys
+        Sequences of length L; a key None or "" links nothing.
+    pairs
+        (P, 2) integers, rows to be linked.
+    length
+        L, needed only without keys.
+
+    Raises
+    ------
+    InputError
+        Keys of unequal length, or pairs that are no rows.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    lengths = {len(key) for key in keys} | ({check_whole("length", length, low=1)} if length is not None else set())
+    if len(lengths) != 1:
+        raise InputError(f"keys and length give {sorted(lengths)} rows: expected one and the same number")
+    size = lengths.pop()
+    links = [np.empty((0, 2), dtype=np.int64)]
+    for key in keys:
+        first: dict[Hashable, int] = {}
+        linked = [
+            (first.setdefault(value, row), row) for row, value in enumerate(key) if value is not None and value != ""
+        ]
+        links.append(np.array(linked, dtype=np.int64).reshape(-1, 2))
+    if pairs is not None:
+        array = np.asarray(pairs)
+        if array.ndim != 2 or array.shape[1] != 2 or (array.size and array.dtype.kind not in "iu"):
+            raise InputError(f"pairs has shape {array.shape} and type {array.dtype}: expected (P, 2) integers")
+        if array.size and (array.min() < 0 or array.max() >= size):
+            raise InputError(f"pairs names the rows {array.min()} to {array.max()}: expected 0 to {size - 1}")
+        links.append(array.astype(np.int64))
+    edges = np.concatenate(links)
+    graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1].astype(np.int64)
+    labels[np.bincount(labels)[labels] == 1] = -1
+    return labels
+
+
+def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndarray:
+    """All pairs i < j whose mean cosine over the spaces exceeds `bound`, (P, 2) int64.
+
+    Exact up to float32 rounding, by blocks: time grows with L², memory with `block`². Meant for tens of thousands of
+    rows; a larger corpus is better served by equal keys.
+
+    Raises
+    ------
+    InputError
+        No space, shapes that do not fit, or a bound outside [-1, 1].
+    """
+    bound = check_real("bound", bound, low=-1.0, high=1.0)
+    check_whole("block", block, low=1)
+    if not spaces or any(np.ndim(space) != 2 or len(space) != len(spaces[0]) for space in spaces):
+        raise InputError(f"spaces have the shapes {[np.shape(s) for s in spaces]}: expected one or more of (L, d)")
+    units = []
+    for space in spaces:
+        norms = np.linalg.norm(space, axis=1, keepdims=True)
+        units.append((space / np.where(norms > 0, norms, 1) / np.sqrt(len(spaces))).astype(np.float32))
+    joint = np.concatenate(units, axis=1)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for top in range(0, len(joint), block):
+        for left in range(top, len(joint), block):
+            i, j = np.nonzero(joint[top : top + block] @ joint[left : left + block].T > bound)
+            pairs = np.stack((i + top, j + left), axis=1).astype(np.int64)
+            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
+    return np.concatenate(found)
+
+
+def duplicate_mask(labels: Any) -> Any:
+    """True where two different rows of a batch are duplicates, (B, B), for an array or a tensor of labels (B,).
+
+    Use it on the logits: `logits.masked_fill(duplicate_mask(labels), float("-inf"))` takes the false negatives out of
+    the loss and leaves the diagonal.
+    """
+    if getattr(labels, "ndim", None) != 1:
+        raise InputError(f"labels has shape {np.shape(labels)}: expected (B,) integers")
+    mask = (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0)
+    if isinstance(mask, np.ndarray):
+        np.fill_diagonal(mask, False)
+    else:
+        mask.fill_diagonal_(False)
+    return mask
+
+
+def check_labels(labels: np.ndarray | Iterable[int], size: int) -> np.ndarray:
+    """`labels` as (size,) int64, dense from 0, with -1 for every row alone."""
+    array = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
+    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) < size:
+        raise InputError(
+            f"apart has shape {array.shape} and type {array.dtype}: expected integers ({size},), one a row"
+        )
+    array = np.where(array < 0, -1, array).astype(np.int64)
+    _, dense, counts = np.unique(array, return_inverse=True, return_counts=True)
+    alone = (array < 0) | (counts[dense] == 1)
+    return np.where(alone, -1, dense)
+
+
+def repeats(labels: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Positions of rows whose label came before in the same batch, (c,) int64; labels and batch number by position."""
+    at = np.flatnonzero(labels >= 0)
+    keys = unit[at] * (int(labels.max(initial=0)) + 1) + labels[at]
+    order = np.argsort(keys, kind="stable")
+    again = np.concatenate(([False], np.diff(keys[order]) == 0)) if len(at) else np.zeros(0, dtype=bool)
+    return np.sort(at[order[again]])
+
+
+def unavoidable(labels: np.ndarray, batches: int) -> int:
+    """Repeats that no arrangement avoids: every member of a group beyond the number of batches."""
+    counts = np.bincount(labels[labels >= 0])
+    return int(np.maximum(counts - batches, 0).sum())
+
+
+def keep_apart(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
+    """Rearrange an epoch's rows so that no batch holds two rows of one label, wherever that is possible, (n,) int64.
+
+    Rows that repeat a label of their batch change places with random rows of other batches; most batches stay as they
+    were. Should that not settle everything, the rows are dealt anew, each group to the batches with most room, which
+    finds an arrangement without repeats whenever there is one (Gale and Ryser); what is left is unavoidable.
+
+    Parameters
+    ----------
+    rows
+        (n,) row ids; those beyond `bounds[-1]` are not used and stay.
+    bounds
+        (batches + 1,) where the batches are cut.
+    labels
+        Label by row id, as `check_labels` gives.
+    path
+        Integers that decide the exchanges.
+    """
+    used, batches = int(bounds[-1]), len(bounds) - 1
+    unit = np.repeat(np.arange(batches), np.diff(bounds))
+    result = rows.copy()
+    head = result[:used]
+    least = unavoidable(labels[head], batches)
+    for turn in range(_ROUNDS):
+        wrong = repeats(labels[head], unit)
+        if len(wrong) <= least:
+            return result
+        _exchange(head, labels, unit, wrong, (*path, turn))
+    if len(repeats(labels[head], unit)) > least:
+        result[:used] = _deal(rows[:used], bounds, labels, path)
+    return result
+
+
+def _exchange(head: np.ndarray, labels: np.ndarray, unit: np.ndarray, wrong: np.ndarray, path: tuple[int, ...]) -> None:
+    """One round of exchanges in place: each wrong row with a random one, where neither then repeats a label."""
+    partner = (random_words(len(wrong), *path) % np.uint64(len(head))).astype(np.int64)
+    first = np.unique(partner, return_index=True)[1]
+    first = first[~np.isin(partner[first], wrong)]
+    here, there = wrong[first], partner[first]
+    mine, theirs = labels[head[here]], labels[head[there]]
+    span = int(labels.max()) + 1
+    at = np.flatnonzero(labels[head] >= 0)
+    present = np.sort(unit[at] * span + labels[head[at]])
+    free = ~_among(unit[there] * span + mine, present)
+    free &= (theirs < 0) | ~_among(unit[here] * span + theirs, present)
+    here, there = here[free], there[free]
+    head[here], head[there] = head[there], head[here]
+
+
+def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+
+
+def _deal(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
+    room = np.diff(bounds).tolist()
+    luck = random_words(len(room), *path, _ROUNDS).tolist()
+    heap = [(-space, luck[unit], unit) for unit, space in enumerate(room)]
+    heapq.heapify(heap)
+    grouped = rows[labels[rows] >= 0]
+    order = np.argsort(labels[grouped], kind="stable")
+    members = np.split(grouped[order], np.flatnonzero(np.diff(labels[grouped][order])) + 1)
+    batches: list[list[int]] = [[] for _ in room]
+    spare = rows[labels[rows] < 0].tolist()
+    for group in sorted(members, key=len, reverse=True):
+        places = [heapq.heappop(heap) for _ in range(min(len(group), len(heap)))]
+        for row, (space, chance, unit) in zip(group.tolist(), places, strict=False):
+            batches[unit].append(row)
+            if space < -1:
+                heapq.heappush(heap, (space + 1, chance, unit))
+        spare.extend(group.tolist()[len(places) :])
+    shuffled = np.array(spare, dtype=np.int64)
+    shuffled = shuffled[shuffle_rows(np.arange(len(spare)), max(1, len(spare)), *path, _ROUNDS + 1)].tolist()
+    for unit, space in enumerate(room):
+        missing = space - len(batches[unit])
+        batches[unit] += [shuffled.pop() for _ in range(missing)]
+    return np.array([row for batch in batches for row in batch], dtype=np.int64)

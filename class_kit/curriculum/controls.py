@@ -1,0 +1,144 @@
+"""What a curriculum must be compared with: other orders with the same schedule, and the same budget without one.
+
+A gain over a plain run that sees more samples, or a loss to it, says nothing about easy-to-hard. `make_plan` builds
+the curriculum and every control from the same arguments, so that a comparison cannot differ by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from class_kit.checks import check_whole
+from class_kit.curriculum import EpochPlan
+from class_kit.curriculum.intensity import IntensitySpec
+from class_kit.curriculum.plan import ORDER, PASS, Plan, check_order, shuffle_rows
+from class_kit.curriculum.schedules import FullSchedule
+from class_kit.errors import InputError
+
+ORDERS = ("curriculum", "anti-curriculum", "random", "standard")
+ARMS = (*ORDERS, "step-matched")
+
+
+def make_order(kind: str, order: np.ndarray | Iterable[int], seed: int = 0) -> np.ndarray:
+    """The rows of `order` (easiest first) rearranged for one kind of run, (L,) int64.
+
+    "curriculum" keeps them, "anti-curriculum" starts with the hardest, "random" is one seeded shuffle for the whole
+    run (so its subsets grow as the curriculum's do), "standard" sorts by row id, for use with all rows in all epochs.
+    These are the orders of Wu, Dyer, Neyshabur (ICLR 2021).
+    """
+    rows = check_order(order)
+    if kind == "curriculum":
+        return rows
+    if kind == "anti-curriculum":
+        return rows[::-1].copy()
+    if kind == "random":
+        return shuffle_rows(rows, int(rows.max()) + 1, check_whole("seed", seed, low=0), ORDER)
+    if kind == "standard":
+        return np.sort(rows)
+    raise InputError(f"order kind={kind!r} is unknown, expected one of {', '.join(ORDERS)}")
+
+
+def make_plan(
+    arm: str,
+    order: np.ndarray | Iterable[int],
+    schedule: Callable[[int], float],
+    intensity: IntensitySpec = "inverse",
+    seed: int = 0,
+    epochs: int | None = None,
+    *,
+    batch_size: int | None = None,
+    world_size: int = 1,
+) -> Plan:
+    """One arm of a comparison: the curriculum itself or a control of it, all from the arguments of the curriculum.
+
+    "standard" has all rows in every epoch and γ = 1; "step-matched" is the standard run cut to the curriculum's number
+    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only.
+    """
+    if arm == "standard":
+        return EpochPlan(make_order("standard", order), FullSchedule(), "constant", seed, epochs)
+    if arm == "step-matched":
+        if batch_size is None:
+            raise InputError("arm='step-matched' needs batch_size, got None")
+        return EpochPlan(order, schedule, intensity, seed, epochs).step_matched(batch_size, world_size)
+    if arm not in ORDERS:
+        raise InputError(f"arm={arm!r} is unknown, expected one of {', '.join(ARMS)}")
+    return EpochPlan(make_order(arm, order, seed), schedule, intensity, seed, epochs)
+
+
+class StepMatchedPlan(Plan):
+    """The standard run with the curriculum's budget: as many steps and rows in every epoch, drawn from all data.
+
+    **An epoch here is not a pass over the data.** The run is one stream: all rows in random order, then all rows in a
+    new order, and so on; "epoch" k is the next piece of it, as long as the curriculum's epoch k. Every pair is so
+    seen equally often (to within one), as in a standard run stopped early, which it is. Validation after every epoch
+    then happens after the same number of steps in both arms.
+
+    A piece may span the end of one pass and the start of the next. No row comes twice within one global batch there,
+    provided that the data has at least three global batches.
+
+    Parameters
+    ----------
+    curriculum
+        The plan to be matched.
+    batch_size, world_size
+        Those of the training; `batches` and `steps` must be asked with the same.
+    intensity
+        γ of the control, 1 by default.
+    """
+
+    def __init__(
+        self, curriculum: Plan, batch_size: int, world_size: int = 1, intensity: IntensitySpec = "constant"
+    ) -> None:
+        self.curriculum = curriculum
+        self.batch_size = check_whole("batch_size", batch_size, low=1)
+        self.world_size = check_whole("world_size", world_size, low=1)
+        self._configure(intensity, curriculum.seed, curriculum.epochs)
+        self._global_batch = self.batch_size * self.world_size
+        self._all = np.sort(getattr(curriculum, "order", np.arange(curriculum.length, dtype=np.int64)))
+
+    def __repr__(self) -> str:
+        return f"StepMatchedPlan({self.curriculum!r}, batch_size={self.batch_size}, world_size={self.world_size})"
+
+    @property
+    def length(self) -> int:
+        return self.curriculum.length
+
+    def _size(self) -> int:
+        return int(self._all[-1]) + 1
+
+    def fraction(self, epoch: int) -> float:
+        """Length of the epoch's piece as a share of one pass: the curriculum's λ."""
+        return self.curriculum.fraction(epoch)
+
+    def count(self, epoch: int, at_least: int = 1) -> int:
+        check_whole("at_least", at_least, low=1)
+        if at_least not in (1, self._global_batch):
+            raise InputError(
+                f"batch_size x world_size = {at_least}, but this control was built for "
+                f"{self.batch_size} x {self.world_size}: call step_matched with the sizes of the training"
+            )
+        return self.curriculum.count(epoch, self._global_batch)
+
+    def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        count = self.count(epoch, at_least)
+        begin = sum(self.count(k) for k in range(1, epoch))
+        first, offset = divmod(begin, self.length)
+        parts, have, number = [], 0, first + 1
+        while have < offset + count:
+            parts.append(self._pass(number))
+            have += self.length
+            number += 1
+        return np.concatenate(parts)[offset : offset + count]
+
+    def _pass(self, number: int) -> np.ndarray:
+        """All rows in the order of the given pass (from 1); its head holds no row of the previous pass's tail."""
+        rows = shuffle_rows(self._all, self._size(), self.seed, number, PASS)
+        guard = min(self._global_batch, self.length // 3)
+        if number == 1 or guard == 0:
+            return rows
+        tail = shuffle_rows(self._all, self._size(), self.seed, number - 1, PASS)[-guard:]
+        late = np.isin(rows[: 2 * guard], tail)
+        rows[: 2 * guard] = rows[: 2 * guard][np.argsort(late, kind="stable")]
+        return rows

@@ -1,0 +1,246 @@
+"""What every plan of epochs has in common: rows in a reproducible order, cut into batches for every rank.
+
+A plan answers from (seed, epoch) alone. Randomness is a function of numbered purposes and never of earlier draws, so
+any epoch can be asked for first, twice, or on another machine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from class_kit.checks import check_epoch, check_whole
+from class_kit.curriculum.intensity import (
+    Curve,
+    IntensitySpec,
+    constant_intensity,
+    intensity_at,
+    make_intensity,
+    match_terms,
+    term_curves,
+)
+from class_kit.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Each use of randomness draws from a stream of its own, so that adding one never changes another.
+SHUFFLE, ORDER, PASS, GROUP, APART, PRUNE = 1, 2, 3, 4, 5, 6
+# Row ids up to 2^24 leave 40 random bits in a sort key: a pair of rows of an epoch of a million is tied with p = 0.4
+_PACKED_ROWS = 1 << 24
+
+
+def random_words(count: int, *path: int) -> np.ndarray:
+    """`count` random 64-bit words, shape (count,), a pure function of the path of non-negative integers.
+
+    Raw generator output rather than `Generator.permutation`, whose stream NumPy may change between versions (NEP 19).
+    """
+    return np.random.PCG64(np.random.SeedSequence(path)).random_raw(count)
+
+
+def shuffle_rows(rows: np.ndarray, size: int, *path: int) -> np.ndarray:
+    """The row ids in a random order that depends on the set of rows and the path alone, not on their given order.
+
+    Every id below `size` owns one random word and the rows are sorted by it. So a plan with λ = 1 runs the very same
+    batches whatever its order, and two plans that share rows keep those rows in the same relative order.
+    """
+    words = random_words(size, *path)
+    if size > _PACKED_ROWS:
+        return rows[np.lexsort((rows, words[rows]))]
+    # the id in the low bits makes every key unique, so any sorting algorithm gives the same result
+    mask = np.uint64((1 << max(1, (size - 1).bit_length())) - 1)
+    ids = rows.astype(np.uint64)
+    keys = (words[rows] & ~mask) | ids
+    keys.sort()
+    return (keys & mask).astype(np.int64)
+
+
+def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> np.ndarray:
+    """Where `count` rows are cut, shape (steps · world_size + 1,): piece s · world_size + r is rank r's at step s.
+
+    Every rank gets the same number of steps, and every row goes to one rank. The rows left for the last step are
+    shared evenly; where they are fewer than the ranks, the step before gives up what is needed for one row each.
+    """
+    whole, rest = divmod(count, batch_size * world_size)
+    steps = [batch_size * world_size] * whole
+    if rest and not drop_last:
+        if rest < world_size and whole and batch_size > 1:
+            steps[-1] -= world_size - rest
+            rest = world_size
+        steps.append(rest)
+    if not steps or steps[-1] < world_size:
+        raise InputError(
+            f"{count} rows cannot be cut into batches of {batch_size} for {world_size} ranks, drop_last={drop_last}: "
+            "expected at least one row for each rank in every step, so change batch_size, world_size or drop_last"
+        )
+    totals = np.asarray(steps, dtype=np.int64)[:, None]
+    rank = np.arange(world_size, dtype=np.int64)[None, :]
+    sizes = totals // world_size + (rank < totals % world_size)
+    return np.concatenate(([0], np.cumsum(sizes.ravel())))
+
+
+class Plan(ABC):
+    """What every plan offers, the curriculum and its controls alike: rows, batches, intensity, steps and a table.
+
+    A subclass says how many rows an epoch has (`count`) and which, in which order (`rows`).
+    """
+
+    seed: int
+    epochs: int | None
+    _intensity: Curve | dict[str, Curve]
+
+    def _configure(self, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
+        self.seed = check_whole("seed", seed, low=0)
+        self.epochs = None if epochs is None else check_whole("epochs", epochs, low=1)
+        if isinstance(intensity, Mapping):
+            self._intensity = term_curves(intensity, self.epochs)
+        else:
+            self._intensity = make_intensity(intensity, self.epochs)
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """L, the number of pairs the plan draws from."""
+
+    @abstractmethod
+    def fraction(self, epoch: int) -> float:
+        """λ of the epoch, in (0, 1]."""
+
+    @abstractmethod
+    def count(self, epoch: int, at_least: int = 1) -> int:
+        """Number of rows of the epoch, raised to `at_least` where the data has as many."""
+
+    @abstractmethod
+    def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        """The row ids of the epoch in the order of training, (n,) int64."""
+
+    def intensity(self, epoch: int, term: str | None = None) -> float:
+        """γ of the epoch; where the plan names loss terms, of one `term`.
+
+        Raises
+        ------
+        InputError
+            A term is asked of a plan with one curve, or none (or an unknown one) of a plan with a curve a term.
+        """
+        epoch = check_epoch(epoch)
+        if not isinstance(self._intensity, dict):
+            if term is not None:
+                raise InputError(f"term={term!r} was asked, but this plan has one intensity for all terms")
+            return intensity_at(self._intensity, epoch)
+        if term not in self._intensity and not (term is not None and "*" in self._intensity):
+            raise InputError(f"term={term!r} has no intensity, expected one of {sorted(self._intensity)}")
+        return intensity_at(self._intensity.get(cast(str, term), self._intensity.get("*", constant_intensity)), epoch)
+
+    def intensities(self, epoch: int, terms: Iterable[str]) -> dict[str, float]:
+        """γ of every named loss term, from one curve for all or one a term (`intensity={"name": curve}`)."""
+        epoch = check_epoch(epoch)
+        if isinstance(self._intensity, dict):
+            return match_terms(self._intensity, terms, epoch)
+        return {name: intensity_at(self._intensity, epoch) for name in terms}
+
+    def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        """V_i, the weight of every row's loss in the epoch, by row id, float64: 1 where scheduled and 0 elsewhere."""
+        weights = np.zeros(self._size())
+        weights[self.rows(epoch, at_least)] = 1.0
+        return weights
+
+    def batches(
+        self, epoch: int, batch_size: int, rank: int = 0, world_size: int = 1, drop_last: bool = False
+    ) -> list[np.ndarray]:
+        """The batches of one rank, each (n,) int64 with n ≤ batch_size; the ranks together see every row once.
+
+        Raises
+        ------
+        InputError
+            A number out of range, or so few rows that a step would leave a rank without any.
+        """
+        check_whole("batch_size", batch_size, low=1)
+        check_whole("world_size", world_size, low=1)
+        check_whole("rank", rank, low=0, high=world_size - 1)
+        count = self.count(epoch, batch_size * world_size)
+        bounds = batch_bounds(count, batch_size, world_size, drop_last)
+        rows = self._arrange(epoch, batch_size, world_size, bounds)
+        starts, ends = bounds[:-1][rank::world_size].tolist(), bounds[1:][rank::world_size].tolist()
+        return [rows[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def _arrange(self, epoch: int, batch_size: int, world_size: int, bounds: np.ndarray) -> np.ndarray:
+        """The epoch's rows in the order in which `bounds` cuts them; plans that compose batches override this."""
+        return self.rows(epoch, batch_size * world_size)
+
+    def _size(self) -> int:
+        return self.length
+
+    def steps(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
+        """Optimiser steps of one epoch: the number of batches of every rank."""
+        check_whole("batch_size", batch_size, low=1)
+        check_whole("world_size", world_size, low=1)
+        count = self.count(epoch, batch_size * world_size)
+        return (len(batch_bounds(count, batch_size, world_size, drop_last)) - 1) // world_size
+
+    def steps_total(self, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
+        """Optimiser steps of all planned epochs, the number that a learning-rate schedule must be told."""
+        return sum(self.steps(k, batch_size, world_size, drop_last) for k in range(1, self._planned() + 1))
+
+    def samples_total(self) -> int:
+        """Pairs seen in all planned epochs, each as often as it is seen."""
+        return sum(self.count(k) for k in range(1, self._planned() + 1))
+
+    def _planned(self) -> int:
+        if self.epochs is None:
+            raise InputError("epochs=None: totals need the number of planned epochs, give EpochPlan(..., epochs=E)")
+        return self.epochs
+
+    def table(self, batch_size: int = 64, world_size: int = 1, drop_last: bool = False) -> list[dict[str, Any]]:
+        """One dict an epoch: epoch, fraction, rows, steps, intensity (or `intensity_<term>` for every named term)."""
+        table = []
+        for epoch in range(1, self._planned() + 1):
+            row: dict[str, Any] = {
+                "epoch": epoch,
+                "fraction": self.fraction(epoch),
+                "rows": self.count(epoch, batch_size * world_size),
+                "steps": self.steps(epoch, batch_size, world_size, drop_last),
+            }
+            if isinstance(self._intensity, dict):
+                row |= {f"intensity_{name}": intensity_at(curve, epoch) for name, curve in self._intensity.items()}
+            else:
+                row["intensity"] = self.intensity(epoch)
+            table.append(row)
+        return table
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw λ(k) and γ(k) over the planned epochs on `ax` (a new one if None) and return it."""
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots()[1]
+        epochs = range(1, self._planned() + 1)
+        ax.step(epochs, [self.fraction(k) for k in epochs], where="mid", label="λ, share of the pairs")
+        curves = self._intensity if isinstance(self._intensity, dict) else {"": self._intensity}
+        for name, curve in curves.items():
+            label = f"γ of {name}" if name else "γ, intensity"
+            ax.plot(epochs, [intensity_at(curve, k) for k in epochs], marker=".", label=label)
+        ax.set(xlabel="epoch k", ylabel="value", ylim=(0.0, 1.05))
+        ax.legend()
+        return ax
+
+
+def check_order(order: np.ndarray | Iterable[int]) -> np.ndarray:
+    """`order` as a read-only (L,) int64 array of distinct non-negative row ids, or an InputError saying what is not."""
+    array = np.asarray(order if isinstance(order, np.ndarray) else list(order))
+    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
+        raise InputError(
+            f"order has shape {array.shape} and type {array.dtype}: expected (L,) integers with at least one row"
+        )
+    array = array.astype(np.int64)
+    if array.min() < 0:
+        raise InputError(f"order contains the row {array.min()}: expected row ids from 0")
+    if array.max() >= 100 * len(array) + 1_000_000:
+        raise InputError(f"order contains the row {array.max()} among {len(array)}: expected ids of one data set")
+    counts = np.bincount(array)
+    if counts.max() > 1:
+        raise InputError(f"order contains the row {int(counts.argmax())} {counts.max()} times: expected each once")
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,212 @@
+"""Molecule vectors: Mol2vec sums of substructure vectors, and Morgan count fingerprints.
+
+A Mol2vec *word* is the identifier of an atom's environment of radius 0 or 1; the words of a molecule, atom by atom,
+are its sentence, and the sum of their vectors is its vector (Jaeger, Fulle & Turk 2018). Words know neither stereo
+nor isotopes, so molecules that differ in those alone get equal vectors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from class_kit.cache import cache_key, cached
+from class_kit.errors import InputError
+from class_kit.molecules.substructures import (
+    MORGAN_BITS,
+    MORGAN_RADIUS,
+    atom_words,
+    check_smiles,
+    mol2vec_sentences,
+    mol2vec_words,
+    morgan_counts,
+    read_molecule,
+)
+from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
+
+logger = logging.getLogger(__name__)
+
+__all__ = [
+    "Coverage",
+    "Mol2vecVectors",
+    "atom_words",
+    "embed_molecules",
+    "load_vectors",
+    "mol2vec_coverage",
+    "mol2vec_sentences",
+    "mol2vec_words",
+    "morgan_counts",
+    "read_molecule",
+]
+
+ENCODERS = ("mol2vec", "morgan")
+UNKNOWN = ("unk", "skip")
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """How much of each molecule the word vectors know.
+
+    Attributes
+    ----------
+    known, total
+        (L,) int64: words of each molecule that have a vector, and all of its words.
+    unknown_words
+        Distinct words without a vector, the most frequent first.
+    """
+
+    known: np.ndarray
+    total: np.ndarray
+    unknown_words: tuple[str, ...]
+
+    @property
+    def share(self) -> np.ndarray:
+        """(L,) float64: known words over all words of each molecule, in [0, 1]."""
+        return np.asarray(self.known / self.total)
+
+    @property
+    def overall(self) -> float:
+        """Known words over all words of the set, in [0, 1]."""
+        return float(self.known.sum() / self.total.sum())
+
+    @property
+    def without_known(self) -> tuple[int, ...]:
+        """Rows, from 0, of molecules that have no known word and so get a zero vector."""
+        return tuple(int(row) for row in np.flatnonzero(self.known == 0))
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.total):,} molecules: {self.overall:.2%} of {int(self.total.sum()):,} words known, "
+            f"{len(self.unknown_words):,} distinct words unknown, {int((self.known == self.total).sum()):,} molecules "
+            f"known in full, {len(self.without_known):,} without any known word"
+        )
+
+
+def mol2vec_coverage(
+    smiles: Sequence[str],
+    vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
+    *,
+    progress: bool | None = None,
+) -> Coverage:
+    """Which share of each molecule's words has a vector, which words have none, and which molecules have none.
+
+    A vector made of few known words says little of its molecule; look here before trusting cosines.
+
+    Raises
+    ------
+    InputError
+        Vectors that cannot be found or read, no molecule, or a SMILES that RDKit refuses (row and string are named).
+    """
+    rows = check_smiles(smiles)
+    table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
+    return _coverage(mol2vec_sentences(rows, progress=progress), table)
+
+
+def embed_molecules(
+    smiles: Sequence[str],
+    encoder: str = "mol2vec",
+    *,
+    vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
+    unknown: str = "unk",
+    cache: bool = True,
+    progress: bool | None = None,
+) -> np.ndarray:
+    """Embed each molecule as one vector.
+
+    Parameters
+    ----------
+    smiles
+        L SMILES strings.
+    encoder
+        `"mol2vec"`: the sum of the vectors of the molecule's words, added up in float64. `"morgan"`: counts of
+        Morgan environments up to radius 2, folded to 2,048 columns (`morgan_counts`).
+    vectors
+        Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always at hand), `"text2mol"` (the
+        3,138 that Text2Mol published) and `"mol2vec"` (Mol2vec's own model), both from `class-kit fetch mol2vec`, a
+        file, or loaded ones. See `load_vectors`.
+    unknown
+        What a word without a vector adds: `"unk"`, the vector of the rare words, as Text2Mol does; `"skip"`, nothing.
+        A molecule without a single known word gets a zero vector either way, because a multiple of one vector
+        would make all such molecules duplicates of each other; the log names them.
+    cache
+        Keep and reuse results on disk (`class_kit.cache`).
+    progress
+        Show the bar; by default only where a person is looking.
+
+    Returns
+    -------
+    numpy.ndarray
+        (L, d_m) float32, not of unit length: d_m is 300 for the vectors named above, 2,048 for `"morgan"`.
+
+    Raises
+    ------
+    InputError
+        A SMILES that RDKit refuses (row and string are named), an unknown option, vectors that cannot be found or
+        read, or `unknown="unk"` with vectors that have none for rare words.
+    """
+    if encoder not in ENCODERS:
+        raise InputError(f"molecule encoder is {encoder!r}: expected one of {', '.join(ENCODERS)}")
+    if unknown not in UNKNOWN:
+        raise InputError(f"unknown is {unknown!r}: expected one of {', '.join(UNKNOWN)}")
+    rows = check_smiles(smiles)
+    rdkit = version("rdkit")
+    if encoder == "morgan":
+        key = cache_key(smiles=rows, encoder=encoder, radius=MORGAN_RADIUS, bits=MORGAN_BITS, rdkit=rdkit)
+        return cached("morgan", key, lambda: {"vectors": morgan_counts(rows, progress=progress)}, use=cache)["vectors"]
+    table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
+    if unknown == "unk" and table.unknown is None:
+        raise InputError(f"the vectors of {table.source} have none for rare words (UNK): expected unknown='skip'")
+    key = cache_key(smiles=rows, encoder=encoder, vectors=table.digest, unknown=unknown, rdkit=rdkit)
+    arrays = cached(
+        "mol2vec", key, lambda: _embed_words(mol2vec_sentences(rows, progress=progress), table, unknown), use=cache
+    )
+    _tell_zero_rows(arrays["known"], rows, table)
+    return arrays["vectors"]
+
+
+def _matched(sentences: list[list[str]], table: Mol2vecVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and vector index (-1: unknown) of every word, and the number of words of each row."""
+    index = table.index
+    total = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
+    rows = np.repeat(np.arange(len(sentences)), total)
+    words = np.array([index.get(word, -1) for sentence in sentences for word in sentence], dtype=np.int64)
+    return rows, words, total
+
+
+def _coverage(sentences: list[list[str]], table: Mol2vecVectors) -> Coverage:
+    rows, words, total = _matched(sentences, table)
+    known = np.bincount(rows[words >= 0], minlength=len(total))
+    counts: dict[str, int] = {}
+    for word, found in zip((word for sentence in sentences for word in sentence), words, strict=True):
+        if found < 0:
+            counts[word] = counts.get(word, 0) + 1
+    return Coverage(known, total, tuple(sorted(counts, key=lambda word: (-counts[word], word))))
+
+
+def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str) -> dict[str, np.ndarray]:
+    from scipy.sparse import csr_matrix
+
+    rows, words, total = _matched(sentences, table)
+    known = np.bincount(rows[words >= 0], minlength=len(total))
+    if unknown == "unk" and table.unknown is not None:
+        words = np.where((words < 0) & (known[rows] > 0), table.unknown, words)
+    used = words >= 0
+    occurrences = csr_matrix(
+        (np.ones(int(used.sum())), (rows[used], words[used])), shape=(len(total), len(table.words))
+    )
+    return {"vectors": (occurrences @ table.vectors.astype(np.float64)).astype(np.float32), "known": known}
+
+
+def _tell_zero_rows(known: np.ndarray, smiles: list[str], table: Mol2vecVectors) -> None:
+    empty = np.flatnonzero(known == 0)
+    if len(empty):
+        some = ", ".join(f"{row} ({smiles[row]})" for row in empty[:10])
+        logger.warning(
+            "%d of %d molecules have no word known to the vectors of %s and get a zero vector: rows %s%s",
+            len(empty), len(smiles), table.source, some, ", …" if len(empty) > 10 else "",
+        )  # fmt: skip

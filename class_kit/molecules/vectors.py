@@ -1,0 +1,243 @@
+"""Word vectors for Mol2vec: trained on the bundled corpus, or read from what others have published.
+
+Published vectors come as pickles. Each is read once by the module `restricted_pickle`, which builds data and
+nothing else, and is kept from then on as safetensors.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from class_kit.cache import cache_key, cached
+from class_kit.checks import check_whole
+from class_kit.errors import InputError
+from class_kit.fetch.folders import find_folder
+from class_kit.files import sha256_file
+from class_kit.molecules.pickle_values import Record
+from class_kit.molecules.restricted_pickle import read_pickle
+from class_kit.molecules.substructures import mol2vec_sentences
+from class_kit.places import corpus_file
+
+RARE_WORD = "UNK"
+DIMENSIONS = 300
+# the published files, where `class-kit fetch mol2vec` puts them
+_PUBLISHED = {"text2mol": "token_embedding_dict.npy", "mol2vec": "model_300dim.pkl"}
+
+
+@dataclass(frozen=True, eq=False)
+class Mol2vecVectors:
+    """Vectors of Mol2vec words.
+
+    Attributes
+    ----------
+    words
+        n distinct words: Morgan identifiers as decimal strings, and perhaps `UNK`, which stands for rare ones.
+    vectors
+        (n, d) float32.
+    source
+        Where they come from, for people.
+    """
+
+    words: tuple[str, ...]
+    vectors: np.ndarray
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self.words) or not len(self.words):
+            raise InputError(
+                f"{self.source}: vectors of shape {self.vectors.shape} for {len(self.words)} words; expected a row each"
+            )
+        if len(set(self.words)) != len(self.words):
+            raise InputError(f"{self.source}: a word occurs twice")
+        if not np.isfinite(self.vectors).all():
+            raise InputError(f"{self.source}: a vector holds values that are not finite")
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Row of each word."""
+        return {word: row for row, word in enumerate(self.words)}
+
+    @property
+    def unknown(self) -> int | None:
+        """Row of the vector of rare words, or None."""
+        return self.index.get(RARE_WORD)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of words and vectors, 64 hexadecimal characters."""
+        return cache_key(words=self.words, vectors=self.vectors)
+
+
+def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
+    """Load word vectors.
+
+    Parameters
+    ----------
+    source
+        `"corpus"`: trained on the training split of the bundled corpus (`train_vectors` with its defaults).
+        `"text2mol"`: the 3,138 vectors that Text2Mol published; `"mol2vec"`: Mol2vec's own model of 300 dimensions;
+        both are looked for where `class-kit fetch mol2vec` puts them. Or a file: `.npy` or `.pkl` with a dictionary
+        from words to vectors, or a saved gensim model.
+
+        Of gensim's files the layouts of gensim 3 and 4 are known, tested on files made in those layouts; Mol2vec's
+        published `model_300dim.pkl` itself could not be had for the tests.
+
+    Raises
+    ------
+    InputError
+        The file is missing or is not word vectors; the message says what to do.
+    """
+    if source == "corpus":
+        return train_vectors(corpus_smiles(), source="the bundled corpus")
+    path = _path_of(source)
+    if not path.is_file():
+        raise InputError(
+            f"Mol2vec vectors {str(source)!r}: expected 'corpus', 'text2mol', 'mol2vec', or a file that exists"
+        )
+    # gensim puts large arrays into files of their own beside the model
+    parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.npy"))
+    key = cache_key(files=[part.name.removeprefix(path.name) + sha256_file(part) for part in [path, *parts]], reader=1)
+    return _from_arrays(cached("vectors", key, lambda: _convert(path)), str(source))
+
+
+def train_vectors(
+    smiles: Sequence[str],
+    *,
+    dimensions: int = DIMENSIONS,
+    window: int = 10,
+    epochs: int = 5,
+    rare: int = 3,
+    seed: int = 0,
+    source: str = "own molecules",
+    progress: bool | None = None,
+) -> Mol2vecVectors:
+    """Train Mol2vec word vectors with gensim's Word2Vec: skip-gram, five negative samples, one worker.
+
+    The settings of Mol2vec: 300 dimensions, window 10, five passes. Words
+    that occur at most `rare` times become `UNK`, so that an unseen word has a vector: it was rare too. The result
+    depends on the molecules, the options and the versions of gensim, NumPy and RDKit alone; it is kept in the cache.
+
+    Parameters
+    ----------
+    smiles
+        Molecules, each one sentence of words.
+    dimensions, window, epochs, rare, seed
+        Width of the vectors, words of context on either side, passes, largest count of a rare word, and the seed.
+
+    Raises
+    ------
+    InputError
+        No molecule, a SMILES that RDKit refuses, or an option out of range.
+    """
+    check_whole("dimensions", dimensions, low=1)
+    check_whole("window", window, low=1)
+    check_whole("epochs", epochs, low=1)
+    check_whole("rare", rare, low=0)
+    check_whole("seed", seed, low=0, high=2**32 - 1)
+    options = {"vector_size": dimensions, "window": window, "epochs": epochs, "seed": seed}
+    versions = [version(name) for name in ("gensim", "numpy", "rdkit")]
+    key = cache_key(smiles=list(smiles), versions=versions, rare=rare, **options)
+
+    def compute() -> dict[str, np.ndarray]:
+        return _train(_with_rare_words(mol2vec_sentences(smiles, progress=progress), rare), options)
+
+    return _from_arrays(cached("vectors", key, compute), source)
+
+
+def corpus_smiles() -> list[str]:
+    """SMILES of the bundled corpus's training split: held-out molecules take no part in the default vectors."""
+    with open(corpus_file(), encoding="utf-8", newline="") as file:
+        return [row["smiles"] for row in csv.DictReader(file) if row["split"] == "train"]
+
+
+def _path_of(source: str | os.PathLike[str]) -> Path:
+    if source in _PUBLISHED:
+        file = _PUBLISHED[str(source)]
+        return find_folder("mol2vec", [file]) / file
+    return Path(source).expanduser()
+
+
+def _with_rare_words(sentences: list[list[str]], rare: int) -> list[list[str]]:
+    counts = Counter(word for sentence in sentences for word in sentence)
+    return [[word if counts[word] > rare else RARE_WORD for word in sentence] for sentence in sentences]
+
+
+def _train(sentences: list[list[str]], options: dict[str, int]) -> dict[str, np.ndarray]:
+    from gensim.models import Word2Vec
+
+    model = Word2Vec(sentences, sg=1, negative=5, min_count=1, workers=1, **options)
+    return _as_arrays(list(model.wv.index_to_key), model.wv.vectors)
+
+
+def _as_arrays(words: list[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
+    text = json.dumps(words, ensure_ascii=False).encode("utf-8")
+    return {"vectors": np.ascontiguousarray(vectors, dtype=np.float32), "words": np.frombuffer(text, dtype=np.uint8)}
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], source: str) -> Mol2vecVectors:
+    return Mol2vecVectors(tuple(json.loads(arrays["words"].tobytes())), arrays["vectors"], source)
+
+
+def _convert(path: Path) -> dict[str, np.ndarray]:
+    content = read_pickle(path)
+    if isinstance(content, dict):
+        words, rows = list(content), list(content.values())
+        if not rows or not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
+            raise InputError(f"{path}: expected a dictionary from words to vectors of one length")
+        vectors = np.stack(rows)
+    elif isinstance(content, Record):
+        words, vectors = _from_gensim(content, path)
+    else:
+        raise InputError(f"{path} holds a {type(content).__name__}: expected a dictionary of vectors or a gensim model")
+    if not all(isinstance(word, str) for word in words) or vectors.dtype.kind != "f":
+        raise InputError(f"{path}: expected words as strings and vectors of floating-point numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+        checked = Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
+    return _as_arrays(list(checked.words), checked.vectors)
+
+
+def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
+    """Words and vectors of a saved gensim model: `Word2Vec` or `KeyedVectors`, of gensim 4, 3 or older.
+
+    Up to gensim 0.x the model itself has the vectors, later its `wv`; they are called `syn0`, later `vectors`.
+    """
+    inner = model.get("wv")
+    holder, prefix = (inner, ".wv") if isinstance(inner, Record) else (model, "")
+    vectors = holder.get("vectors", "syn0")
+    beside = holder.get("__numpys")
+    for name in ("vectors", "syn0"):
+        if vectors is None and isinstance(beside, list) and name in beside:
+            vectors = _array_beside(path.with_name(f"{path.name}{prefix}.{name}.npy"))
+    words = holder.get("index_to_key", "index2word") or _by_index(holder.get("key_to_index", "vocab"))
+    if not isinstance(vectors, np.ndarray) or not isinstance(words, list):
+        raise InputError(f"{path} holds {model.name} without words and vectors: expected a Word2Vec model")
+    return words, vectors
+
+
+def _array_beside(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: this part of a gensim model is missing or damaged: {error}") from error
+
+
+def _by_index(vocabulary: Any) -> list[Any] | None:
+    """Words in the order of their rows, from gensim 4's `{word: row}` or gensim 3's `{word: Vocab(index=row)}`."""
+    if not isinstance(vocabulary, dict):
+        return None
+    rows = {word: entry.get("index") if isinstance(entry, Record) else entry for word, entry in vocabulary.items()}
+    if sorted(rows.values(), key=str) != sorted(range(len(rows)), key=str):
+        return None
+    return sorted(rows, key=lambda word: rows[word])

@@ -1,0 +1,172 @@
+"""Load pairs: the bundled corpus, ChEBI-20, or a file of one's own, each row checked and every split accounted for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from class_kit.errors import InputError
+from class_kit.pairs import chebi20
+from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
+from class_kit.pairs.readers import header_of, read_table, text_kind
+from class_kit.pairs.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
+from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
+from class_kit.places import corpus_file
+
+__all__ = [
+    "MoleculeSet",
+    "PairSet",
+    "Rejected",
+    "content_digest",
+    "load_molecules",
+    "load_pairs",
+    "pool_targets",
+    "write_rejected",
+]
+
+
+def load_pairs(
+    source: str | os.PathLike[str],
+    split: str | None = None,
+    *,
+    text: str | None = None,
+    smiles: str | None = None,
+    id: str | None = None,
+    split_column: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    extra: str | os.PathLike[str] | None = None,
+    swap: bool = False,
+    make_split: str | None = None,
+    seed: int = 0,
+    max_rejected: float = 0.2,
+    rejected_to: str | os.PathLike[str] | None = None,
+) -> PairSet:
+    """Load text–molecule pairs and check every row, so that what is trained on is what the record says.
+
+    Parameters
+    ----------
+    source : str or path
+        "corpus" (bundled, generated descriptions), "chebi20", or a CSV, TSV, TXT (each also .gz) or Parquet file.
+    split : str, optional
+        Return only this split; "val", "valid" and "dev" mean "validation".
+    text, smiles, id, split_column : str, optional
+        Column names of a file. Without them: text, description or caption; smiles or canonical_smiles; id or cid;
+        split — in any letter case. Without an id column the row number is the id.
+    data : path, optional
+        Folder with ChEBI-20 files; else $CLASS_KIT_DATA and the kit's data folder are searched.
+    extra : path, optional
+        "chebi20" only: tab-separated file with SMILES and description. Makes the split that needs no train.txt:
+        train on validation.txt and the extra pairs, 500 of these rows held out as "validation", test on test.txt.
+    swap : bool
+        With `extra`: train on test.txt and the extra pairs, test on validation.txt.
+    make_split : {"random", "scaffold"}, optional
+        Make a seeded 80/10/10 split of a file, by molecule or by Bemis–Murcko scaffold, even if it has a split column.
+        By default a file's split column is followed, and a file without one is split at random.
+    seed : int
+        Seed of the splits made here.
+    max_rejected : float
+        Largest share of rows, 0 to 1, that may be unusable.
+    rejected_to : path, optional
+        CSV file to which rejected rows are written, before anything is raised.
+
+    Returns
+    -------
+    PairSet
+        Its `notes` state how the split came about and what its parts share, `rejected` the rows left out.
+
+    Raises
+    ------
+    InputError
+        If the file, a column, the split or an option cannot be used, or too many rows cannot.
+    """
+    if not 0 <= max_rejected <= 1:
+        raise InputError(f"max_rejected={max_rejected}: expected a share from 0 to 1")
+    if make_split is not None and make_split not in KINDS:
+        raise InputError(f"make_split={make_split!r}: expected {' or '.join(KINDS)}")
+    if source == "chebi20":
+        own = {"text": text, "smiles": smiles, "id": id, "split_column": split_column, "make_split": make_split}
+        _refuse_options(own, "are for files; the published rows of chebi20 are never moved")
+        checked, name, notes = _load_chebi20(data, extra, swap, seed)
+    else:
+        _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
+        path = corpus_file() if source == "corpus" else Path(source).expanduser()
+        columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
+        checked, notes = _load_file(path, columns, make_split, seed)
+        name = "corpus" if source == "corpus" else path.name
+        if source == "corpus":
+            notes.insert(0, "generated descriptions: written by a program from each structure, not by chemists")
+    refuse_too_many(checked, name, max_rejected, rejected_to)
+    if checked.rejected:
+        notes.append(f"{len(checked.rejected):,} rows were rejected")
+    pairs = PairSet(**checked.columns, source=name, rejected=checked.rejected, notes=tuple(notes), extra=checked.extra)
+    return pairs if split is None else pairs.where(split_name(split))
+
+
+def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None = None) -> MoleculeSet:
+    """Load the full candidate pool of ChEBI-20: 33,010 molecules, ids are PubChem CIDs.
+
+    Text2Mol ranks against all of them, other work only inside the test split; the two are not comparable, so the pool
+    is an object of its own. Without molecules.tsv the pool is the union of the split files there, and its notes say so.
+
+    Raises
+    ------
+    InputError
+        If `source` is not "chebi20", no folder has its files, or they repeat a molecule.
+    """
+    if source != "chebi20":
+        raise InputError(f"source={source!r}: the only molecule pool is 'chebi20'; rank other pairs within themselves")
+    return chebi20.load_pool(chebi20.chebi20_folder(data))
+
+
+def _load_chebi20(
+    data: str | os.PathLike[str] | None, extra: str | os.PathLike[str] | None, swap: bool, seed: int
+) -> tuple[Checked, str, list[str]]:
+    folder = chebi20.chebi20_folder(data)
+    if extra is None:
+        if swap:
+            raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
+        rows, notes = chebi20.published_split(folder)
+        checked = check_rows(rows, need_split=True)
+        return checked, "chebi20", [*notes, *chebi20.origin_notes(checked)]
+    rows, notes = chebi20.studied_split(folder, Path(extra).expanduser(), swap)
+    checked, held = chebi20.hold_out(check_rows(rows, need_split=True), seed)
+    shared = overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])
+    name = f"chebi20 with extra pairs{', swapped' if swap else ''}"
+    return checked, name, [*notes, *held, *shared, *chebi20.origin_notes(checked)]
+
+
+def _load_file(
+    path: Path, wanted: dict[str, str | None], make_split: str | None, seed: int
+) -> tuple[Checked, list[str]]:
+    published = bool(text_kind(path)) and header_of(path) == chebi20.HEADER
+    table = read_table(path, quoting=not published)
+    columns = {
+        role: find_column(table, role, given, option="split_column" if role == "split" else role)
+        for role, given in wanted.items()
+    }
+    rows = rows_of(table, columns)
+    notes = [f"column {name!r} holds {kind} and was left out" for name, kind in table.skipped.items()]
+    if published:
+        rows.smiles = chebi20.single_backslashes(rows.smiles)
+        notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
+    if columns["id"] is None:
+        notes.append("no id column: the ids are row numbers")
+    follow = columns["split"] is not None and make_split is None
+    checked = check_rows(rows, need_split=follow)
+    if follow:
+        renamed = sorted({f"{str(was).strip()!r}" for was in rows.split if split_name(str(was)) != str(was).strip()})
+        notes += [f"splits given by column {columns['split']!r}: {', '.join(split_order(checked.columns['split']))}"]
+        notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
+        return checked, [*notes, *overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])]
+    names, made = make_splits(checked.keys, make_split or "random", seed=seed)
+    if columns["split"] is not None:
+        notes.append(f"column {columns['split']!r} was not followed: make_split={make_split!r}")
+    columns_made = {**checked.columns, "split": names}
+    return Checked(columns_made, checked.keys, checked.extra, checked.rejected), [*notes, *made]
+
+
+def _refuse_options(options: Mapping[str, object], why: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"{', '.join(given)}: these options {why}")

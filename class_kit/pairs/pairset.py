@@ -1,0 +1,201 @@
+"""The pairs themselves: what every station of the kit is given, and a digest that says when they are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from class_kit.errors import InputError
+from class_kit.files import atomic_write
+from class_kit.pairs.splits import split_order
+
+if TYPE_CHECKING:
+    import pandas
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that was left out: its file, 1-based data row, line in the file where it has lines, reason and content."""
+
+    file: str
+    row: int
+    line: int | None
+    reason: str
+    id: str
+    smiles: str
+    text: str
+
+    def __str__(self) -> str:
+        place = f"row {self.row}" if self.line is None else f"row {self.row} (line {self.line})"
+        return f"{self.file} {place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Text–molecule pairs, one position a pair in every tuple of length L.
+
+    `digest` is the SHA-256 over (id, text, smiles, split) of all pairs in order; it does not depend on where the pairs
+    came from, so that equal content shares cached embeddings and recorded runs. `splits_found` names the splits of the
+    whole source even where one was selected. `extra` holds the file's other columns. `notes` are facts a table made
+    from the pairs has to state.
+    """
+
+    text: tuple[str, ...]
+    smiles: tuple[str, ...]
+    id: tuple[str, ...]
+    split: tuple[str, ...]
+    source: str
+    rejected: tuple[Rejected, ...] = ()
+    notes: tuple[str, ...] = ()
+    splits_found: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = {"text": self.text, "smiles": self.smiles, "split": self.split, **self.extra}
+        for name, column in columns.items():
+            if len(column) != len(self.id):
+                raise ValueError(f"{name} has {len(column)} values where id has {len(self.id)}")
+        object.__setattr__(self, "digest", content_digest(self.id, self.text, self.smiles, self.split))
+        object.__setattr__(self, "splits_found", self.splits_found or split_order(self.split))
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.split.count(name)} {name}" for name in split_order(self.split))
+        return f"<PairSet {self.source}: {len(self)} pairs ({counts}), {len(self.rejected)} rejected>"
+
+    def where(self, split: str) -> PairSet:
+        """Return the pairs of one split; an unknown name raises an InputError naming those there are."""
+        if split not in self.split:
+            raise InputError(f"split={split!r}: {self.source} has {', '.join(split_order(self.split)) or 'no pairs'}")
+        return self.take([row for row, name in enumerate(self.split) if name == split])
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> PairSet:
+        """Return the pairs at `indices` `(n,)`, in that order; each from 0 to L − 1, or a boolean mask `(L,)`.
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range, or a mask has another length.
+        TypeError
+            If the indices are not integers.
+        """
+        rows = _checked_rows(indices, len(self))
+        picked: dict[str, Any] = {
+            name: tuple(getattr(self, name)[row] for row in rows) for name in ("text", "smiles", "id", "split")
+        }
+        extra = {name: tuple(column[row] for row in rows) for name, column in self.extra.items()}
+        return replace(self, **picked, extra=extra)
+
+    def frame(self) -> pandas.DataFrame:
+        """Return the pairs as a table with columns id, text, smiles, split, then the file's other columns."""
+        import pandas
+
+        columns: dict[str, tuple[str, ...]] = {name: getattr(self, name) for name in ("id", "text", "smiles", "split")}
+        for name, column in self.extra.items():
+            columns[f"{name} (file)" if name in columns else name] = column
+        return pandas.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class MoleculeSet:
+    """Candidate molecules to rank against, one position a molecule; `id` locates a pair's own molecule among them."""
+
+    id: tuple[str, ...]
+    smiles: tuple[str, ...]
+    split: tuple[str, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not len(self.id) == len(self.smiles) == len(self.split):
+            raise ValueError(f"id, smiles, split: {len(self.id)}, {len(self.smiles)} and {len(self.split)} values")
+        object.__setattr__(self, "digest", content_digest(self.id, self.smiles, self.split))
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __repr__(self) -> str:
+        return f"<MoleculeSet {self.source}: {len(self)} molecules>"
+
+
+def content_digest(*columns: Sequence[str]) -> str:
+    """Return the SHA-256 (hex) of equally long columns of text.
+
+    Each value is preceded by its length in bytes: no two different tables give the same byte stream, as they would
+    with a separator that may occur in the data.
+    """
+    digest = hashlib.sha256(f"{len(columns)} columns, {len(columns[0])} rows\n".encode())
+    for row in zip(*columns, strict=True):
+        for value in row:
+            encoded = value.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "big"))
+            digest.update(encoded)
+    return digest.hexdigest()
+
+
+def pool_targets(pairs: PairSet, molecules: MoleculeSet) -> np.ndarray:
+    """Return where each pair's own molecule stands in the pool, `(Q,)` int64: the targets of a ranking.
+
+    Raises
+    ------
+    InputError
+        If the pool repeats an id or lacks one; the message names the first of them.
+    """
+    position = {name: row for row, name in enumerate(molecules.id)}
+    if len(position) != len(molecules):
+        raise InputError(f"{molecules.source}: {len(molecules) - len(position)} ids occur more than once in the pool")
+    missing = [name for name in pairs.id if name not in position]
+    if missing:
+        named = ", ".join(repr(name) for name in missing[:5])
+        raise InputError(
+            f"{len(missing)} of {len(pairs)} pairs of {pairs.source} are not in the pool {molecules.source}: {named}"
+            f"{' …' if len(missing) > 5 else ''}"
+        )
+    return np.array([position[name] for name in pairs.id], dtype=np.int64)
+
+
+def write_rejected(pairs: PairSet | Iterable[Rejected], path: str | os.PathLike[str]) -> None:
+    """Write the rejected rows as CSV with a header, also where there are none, so that no older list stays behind.
+
+    A cell that a spreadsheet would take for a formula gets a leading apostrophe: the rows come from strangers.
+    """
+    import csv
+
+    rejected = pairs.rejected if isinstance(pairs, PairSet) else tuple(pairs)
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        names = [each.name for each in fields(Rejected)]
+        writer.writerow(names)
+        for row in rejected:
+            writer.writerow([_inert_cell(getattr(row, name)) for name in names])
+
+
+def _inert_cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _checked_rows(indices: Sequence[int] | np.ndarray, count: int) -> list[int]:
+    rows = np.asarray(indices)
+    if rows.ndim != 1:
+        raise ValueError(f"indices: expected one dimension, got shape {rows.shape}")
+    if rows.dtype == np.bool_:
+        if len(rows) != count:
+            raise ValueError(f"indices: a mask of {len(rows)} values for {count} pairs")
+        rows = np.flatnonzero(rows)
+    if rows.size and not np.issubdtype(rows.dtype, np.integer):
+        raise TypeError(f"indices: expected integers, got {rows.dtype}")
+    if rows.size and not 0 <= rows.min() <= rows.max() < count:
+        raise ValueError(f"indices: from {rows.min()} to {rows.max()}, expected 0 to {count - 1}")
+    return [int(row) for row in rows]

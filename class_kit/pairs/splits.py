@@ -1,0 +1,155 @@
+"""Splits in which no molecule is on two sides, and a count of what published splits share.
+
+A molecule is a stereo-free canonical SMILES (`structures.structure`). scikit-learn's group splitters draw a share of
+the *groups*; here the shares are of rows, so that 80/10/10 is what its name says whatever the group sizes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from class_kit.pairs.structures import scaffold
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+KINDS = ("random", "scaffold")
+_SYNONYMS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "dev": VALIDATION, "testing": TEST}
+
+
+def split_name(name: str) -> str:
+    """Return the kit's word for a split: `val`, `valid` and `dev` are "validation"; unknown names stay as they are."""
+    plain = name.strip()
+    lower = plain.lower()
+    return _SYNONYMS.get(lower, lower if lower in (TRAIN, VALIDATION, TEST) else plain)
+
+
+def split_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names with train, validation and test first, the others sorted behind them."""
+    found = set(names)
+    usual = [name for name in (TRAIN, VALIDATION, TEST) if name in found]
+    return (*usual, *sorted(found.difference(usual)))
+
+
+def group_split(
+    groups: Sequence[Hashable], sizes: Mapping[str, int], *, rest: str = TRAIN, seed: int = 0
+) -> tuple[str, ...]:
+    """Assign every row to a split so that rows of one group stay together.
+
+    Groups are drawn in seeded random order and fill the named splits in turn; a group too large for what a split still
+    lacks is passed on, at last to `rest`. A split is therefore never larger than asked, and smaller only where no
+    remaining group fits: one giant group (all molecules without rings share an empty scaffold) ends up in `rest`
+    instead of deciding the test set.
+
+    Parameters
+    ----------
+    groups : (L,) sequence
+        Group of each row.
+    sizes : mapping
+        Rows wanted in each split but `rest`.
+    rest : str
+        Where all other rows go.
+    seed : int
+        Seed of the order in which groups are drawn.
+
+    Returns
+    -------
+    tuple of str, (L,)
+
+    Raises
+    ------
+    ValueError
+        If a size is negative, or the sizes exceed the number of rows.
+    """
+    if any(size < 0 for size in sizes.values()) or sum(sizes.values()) > len(groups):
+        raise ValueError(f"sizes={dict(sizes)}: expected counts from 0 that together fit in {len(groups)} rows")
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    lists = list(members.values())
+    left = dict(sizes)
+    assigned = [rest] * len(groups)
+    for number in np.random.default_rng(seed).permutation(len(lists)):
+        rows = lists[number]
+        name = next((name for name, room in left.items() if len(rows) <= room), None)
+        if name is not None:
+            left[name] -= len(rows)
+            for row in rows:
+                assigned[row] = name
+    return tuple(assigned)
+
+
+def make_splits(keys: Sequence[str], kind: str = "random", *, seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split rows 80/10/10 by molecule ("random") or by Bemis–Murcko scaffold, which keeps molecules together too.
+
+    Parameters
+    ----------
+    keys : (L,) sequence of str
+        Stereo-free canonical SMILES of each row.
+    kind : {"random", "scaffold"}
+    seed : int
+
+    Returns
+    -------
+    split names (L,), and notes that say what was grouped
+
+    Raises
+    ------
+    ValueError
+        If `kind` is neither of the two.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"make_split={kind!r}: expected one of {', '.join(KINDS)}")
+    scaffolds = {key: _scaffold_or_itself(key) for key in set(keys)} if kind == "scaffold" else {}
+    groups = [scaffolds[key] for key in keys] if kind == "scaffold" else list(keys)
+    held_out = len(keys) // 10
+    names = group_split(groups, {TEST: held_out, VALIDATION: held_out}, seed=seed)
+    counts = Counter(names)
+    sizes = ", ".join(f"{counts[name]:,} {name}" for name in (TRAIN, VALIDATION, TEST))
+    what = "Bemis–Murcko scaffold" if kind == "scaffold" else "random molecules"
+    notes = [f"split made by {what}, 80/10/10, seed {seed}: {sizes}", grouping_note(keys)]
+    if kind == "scaffold":
+        notes.append(f"{len(set(groups)):,} scaffolds; {groups.count(''):,} rows have no ring and share the empty one")
+    return names, tuple(notes)
+
+
+def _scaffold_or_itself(key: str) -> str:
+    # RDKit does not read back every structure that it has written; such a molecule is a group of its own
+    try:
+        return scaffold(key)
+    except ValueError:
+        return key
+
+
+def grouping_note(keys: Sequence[str]) -> str:
+    """Say how many rows were kept together because they share a stereo-free structure."""
+    shared = [count for count in Counter(keys).values() if count > 1]
+    return (
+        f"{sum(shared):,} rows share a stereo-free structure with another and were kept in one split "
+        f"({len(shared):,} structures)"
+    )
+
+
+def overlap_notes(splits: Sequence[str], keys: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
+    """Count what each two splits have in common: stereo-free structures, and equal texts. Nothing is moved.
+
+    Returns one sentence for each pair of splits, `(L,)` inputs alike; also where nothing is shared, so that a reader
+    knows that it was looked at.
+    """
+    by_split: dict[str, tuple[Counter[str], Counter[str]]] = {}
+    for name, key, text in zip(splits, keys, texts, strict=True):
+        structures, words = by_split.setdefault(name, (Counter(), Counter()))
+        structures[key] += 1
+        words[text] += 1
+    notes = []
+    for one, other in combinations(split_order(by_split), 2):
+        keys_both = by_split[one][0].keys() & by_split[other][0].keys()
+        texts_both = by_split[one][1].keys() & by_split[other][1].keys()
+        rows = [sum(by_split[name][0][key] for key in keys_both) for name in (one, other)]
+        notes.append(
+            f"{one}/{other} share {len(keys_both):,} stereo-free structures "
+            f"({rows[0]:,} and {rows[1]:,} rows) and {len(texts_both):,} texts; no row was moved"
+        )
+    return tuple(notes)
