@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Part, run_blocks, single_blas, thread_count
+from class_kit.neighbour_blocks import Part, Shared, run_blocks, single_blas, thread_count
 from class_kit.neighbour_index import SLACK, TILE, Merged, build_index, leading_axes, merge_equal
 from class_kit.neighbour_product import float32_error
 from class_kit.neighbour_rows import Rows, exact_similarity, make_rows, reference_rows
@@ -67,23 +67,16 @@ def _by_products(
     index, similarity = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
     loads = [float(b - a) for a, b, _ in tasks]
     arrays = rows.arrays()
-    shared = (arrays, arrays if refs is rows else refs.arrays(), refs is rows)
+    shared = Shared(arrays, arrays if refs is rows else refs.arrays(), refs is rows)
     for part in run_blocks(_panel, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc="nearest"):
         span = slice(*tasks[part[0]][:2])
         index[span], similarity[span] = part[2], part[3]
     return index, similarity
 
 
-def _panel(
-    rows_arrays: tuple[np.ndarray, ...],
-    refs_arrays: tuple[np.ndarray, ...],
-    symmetric: bool,
-    block: int,
-    start: int,
-    stop: int,
-    k: int,
-) -> Part:
+def _panel(shared: Shared, block: int, start: int, stop: int, k: int) -> Part:
     """The top `k` of rows start:stop by a float32 product, with everything near the k-th decided in float64."""
+    rows_arrays, refs_arrays, symmetric = shared.values
     rows, refs = Rows.of(rows_arrays), Rows.of(refs_arrays)
     panel = rows.unit(slice(start, stop)).astype(np.float32)
     product = np.empty((len(panel), len(refs)), np.float32)
@@ -112,7 +105,7 @@ def _by_tiles(rows: Rows, k: int, n_jobs: int | None, progress: bool | None) -> 
         tiles = len(index.lead)
         tasks = [(a, min(a + TASK_TILES, tiles), k_groups) for a in range(0, tiles, TASK_TILES)]
         loads = [float(b - a) for a, b, _ in tasks]
-        shared = (index.arrays(), rows.arrays())
+        shared = Shared(index.arrays(), rows.arrays())
         for part in run_blocks(_tiles, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc="nearest"):
             span = slice(part[1], part[1] + len(part[3]))
             real = index.copies[span] > 0
@@ -121,14 +114,12 @@ def _by_tiles(rows: Rows, k: int, n_jobs: int | None, progress: bool | None) -> 
     return _with_copies(rows, merged, other, best, k)
 
 
-def _tiles(
-    index: tuple[np.ndarray, ...], rows: tuple[np.ndarray, ...], block: int, start: int, stop: int, k: int
-) -> Part:
+def _tiles(shared: Shared, block: int, start: int, stop: int, k: int) -> Part:
     from class_kit.neighbour_kernels import nearest_tiles
 
     best = np.full(((stop - start) * TILE, k), -2.0)
     place = np.zeros(best.shape, np.int64)
-    nearest_tiles(index, rows, (start, stop), SLACK, best, place)
+    nearest_tiles(*shared.values, (start, stop), SLACK, best, place)
     return block, start * TILE, place, best
 
 

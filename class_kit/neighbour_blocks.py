@@ -11,7 +11,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,17 @@ from class_kit.progress import progress_bar
 FORMAT = "neighbour blocks 1"
 
 Part = tuple[int, int, np.ndarray, np.ndarray]
+
+
+class Shared:
+    """What every block reads, sent to a worker once and not with every block."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def __sizeof__(self) -> int:
+        arrays = [x for value in self.values for x in (value if isinstance(value, tuple) else (value,))]
+        return 64 + sum(x.nbytes for x in arrays if isinstance(x, np.ndarray))
 
 
 def pack(block: int, first: int, counts: np.ndarray) -> Part:
@@ -95,7 +106,7 @@ def thread_count(n_jobs: int | None) -> int:
 
 def run_blocks(
     work: Callable[..., Part],
-    shared: tuple[Any, ...],
+    shared: Shared,
     tasks: list[tuple[Any, ...]],
     loads: list[float],
     *,
@@ -104,7 +115,7 @@ def run_blocks(
     checkpoint: Checkpoint | None = None,
     desc: str = "neighbours",
 ) -> Iterator[Part]:
-    """Yield work(*shared, block, *tasks[block]) for every block, in any order, saved ones first.
+    """Yield work(shared, block, *tasks[block]) for every block, in any order, saved ones first.
 
     `loads` are the relative costs of the blocks, for the bar's estimate.
     """
@@ -127,7 +138,7 @@ def run_blocks(
 
 def _computed(
     work: Callable[..., Part],
-    shared: tuple[Any, ...],
+    shared: Shared,
     tasks: list[tuple[Any, ...]],
     waiting: list[int],
     n_jobs: int | None,
@@ -141,10 +152,25 @@ def _computed(
         jobs = thread_count(None)
     if len(waiting) == 1:
         # threads take longer to start than a small count takes
-        yield work(*shared, waiting[0], *tasks[waiting[0]])
+        yield work(shared, waiting[0], *tasks[waiting[0]])
         return
     pool = Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
-    yield from pool(delayed(work)(*shared, block, *tasks[block]) for block in waiting)
+    with _on_cluster(backend, shared):
+        yield from pool(delayed(work)(shared, block, *tasks[block]) for block in waiting)
+
+
+@contextmanager
+def _on_cluster(backend: Any, shared: Shared) -> Iterator[None]:
+    """Give every Dask worker its copy first: a copy that only one held would be lost with it."""
+    client = getattr(backend, "client", None)
+    if client is None or not hasattr(backend, "data_futures"):
+        yield
+        return
+    backend.data_futures[id(shared)] = client.scatter(shared, broadcast=True, hash=False)
+    try:
+        yield
+    finally:
+        del backend.data_futures[id(shared)]
 
 
 def single_blas() -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Part, pack
+from class_kit.neighbour_blocks import Part, Shared, pack
 from class_kit.neighbour_rows import Rows, exact_similarity
 
 COLUMNS = 2048
@@ -34,19 +34,12 @@ def panel_height(rows: Rows, refs: Rows, n_sigma: int, memory: int, threads: int
     return min(height, max(1024, min(4096, -(-len(rows) // (4 * threads)))))
 
 
-def product_block(
-    rows_arrays: tuple[np.ndarray, ...],
-    refs_arrays: tuple[np.ndarray, ...],
-    sigmas: np.ndarray,
-    symmetric: bool,
-    block: int,
-    start: int,
-    stop: int,
-) -> Part:
+def product_block(shared: Shared, block: int, start: int, stop: int) -> Part:
     """Neighbours of rows[start:stop] among `refs`; where both are one set, of the later rows as well.
 
     When `symmetric` each pair is looked at once, from the earlier row's block, and counted for rows start..n.
     """
+    rows_arrays, refs_arrays, sigmas, symmetric = shared.values
     rows, refs = Rows.of(rows_arrays), Rows.of(refs_arrays)
     counts = np.zeros((len(sigmas), (len(rows) if symmetric else stop) - start), np.int64)
     panel = rows.unit(slice(start, stop)).astype(np.float32)

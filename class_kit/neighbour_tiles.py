@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Checkpoint, Part, add, pack, run_blocks, thread_count
+from class_kit.neighbour_blocks import Checkpoint, Part, Shared, add, pack, run_blocks, thread_count
 from class_kit.neighbour_index import (
     BYTES_PER_ROW,
     LEAD,
@@ -67,8 +67,9 @@ def count_by_tiles(
     threads = thread_count(n_jobs)
     merged, index = _prepared(rows, axes, threads, checkpoint, "rows")
     other = index if symmetric else _prepared(refs, axes, threads, checkpoint, "refs")[1]
-    shared = (index.arrays(), rows.arrays(), other.arrays(), refs.arrays(), sigmas, symmetric)
-    shared = (shared[0], shared[1], shared[0], shared[1], *shared[4:]) if symmetric else shared
+    own, others = index.arrays(), other.arrays()
+    reading = (own, rows.arrays()) if symmetric else (others, refs.arrays())
+    shared = Shared(own, rows.arrays(), *reading, sigmas, symmetric)
     tasks, loads = _tasks(len(index.lead), len(other.lead), symmetric)
     levels = np.zeros((len(sigmas), len(index.place)), np.int64)
     run = run_blocks(tile_block, shared, tasks, loads, n_jobs=n_jobs, progress=progress, checkpoint=checkpoint)
@@ -85,20 +86,11 @@ def count_by_tiles(
     return by_group[:, merged.group]
 
 
-def tile_block(
-    index_a: tuple[np.ndarray, ...],
-    rows_a: tuple[np.ndarray, ...],
-    index_b: tuple[np.ndarray, ...],
-    rows_b: tuple[np.ndarray, ...],
-    sigmas: np.ndarray,
-    symmetric: bool,
-    block: int,
-    start: int,
-    stop: int,
-) -> Part:
+def tile_block(shared: Shared, block: int, start: int, stop: int) -> Part:
     """One block, by positions in the sorted order: those of tiles start:stop, and all later ones when `symmetric`."""
     from class_kit.neighbour_kernels import count_tiles
 
+    index_a, rows_a, index_b, rows_b, sigmas, symmetric = shared.values
     limits = (2 - 2 * sigmas[0] + 4 * SLACK, sigmas[0] - SLACK)
     hist = np.zeros((len(sigmas), ((len(index_a[0]) if symmetric else stop) - start) * TILE), np.int64)
     count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, (start, stop), symmetric, hist)

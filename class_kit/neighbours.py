@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Checkpoint, add, content_key, run_blocks, single_blas, thread_count
+from class_kit.neighbour_blocks import Checkpoint, Shared, add, content_key, run_blocks, single_blas, thread_count
 from class_kit.neighbour_index import leading_axes
 from class_kit.neighbour_product import COMPILED_FROM, panel_height, product_block
 from class_kit.neighbour_rows import Rows, check_sigma, make_rows, reference_rows
@@ -138,7 +138,7 @@ def _count_by_products(
     tasks = [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)]
     loads = [(b - a) * (len(refs) - (a if symmetric else 0)) / 1e6 + 1 for a, b in tasks]
     arrays = rows.arrays()
-    shared = (arrays, arrays if symmetric else refs.arrays(), sigmas, symmetric)
+    shared = Shared(arrays, arrays if symmetric else refs.arrays(), sigmas, symmetric)
     run = run_blocks(product_block, shared, tasks, loads, n_jobs=n_jobs, progress=progress, checkpoint=store)
     for part in run:
         start, stop = tasks[part[0]]
