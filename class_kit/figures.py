@@ -22,6 +22,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def save(fig: Figure, out: str | os.PathLike[str], name: str, parameters: Mappin
         If `name` is not a plain file name.
     """
     if not name or Path(name).name != name or name.startswith("."):
-        raise ValueError(f"name={name!r}: expected a plain file name without folders")
+        raise InputError(f"name={name!r}: expected a plain file name without folders")
     folder = Path(out) / "figures"
     dateless: dict[str, dict[str, Any]] = {
         "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
@@ -125,7 +126,7 @@ def flat_map(unit_vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     if len(unit_vectors) < 4:
-        raise ValueError(f"{len(unit_vectors)} vectors: expected at least 4 for a map")
+        raise InputError(f"{len(unit_vectors)} vectors: expected at least 4 for a map")
     perplexity = min(30.0, (len(unit_vectors) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500).fit_transform(unit_vectors)
 
@@ -219,23 +220,27 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str]
 
 
 def rank_by_count(counts: np.ndarray, ranks: np.ndarray, ax: Axes | None = None, least: int = 8) -> Axes:
-    """Box plot of retrieval ranks (logarithmic) for pairs with 0, 1, 2–3, 4–7, … neighbours.
+    """Mean reciprocal rank of pairs with 0, 1, 2–3, 4–7, … neighbours, with 95 % t intervals.
 
-    Bins with fewer than `least` pairs are left out: a box of five values says nothing. The number of pairs stands under
-    each bin.
+    Bins with fewer than `least` pairs are left out: an interval from five values says nothing. The number of pairs
+    stands under each bin.
 
     Parameters
     ----------
     counts : (Q,) int
     ranks : (Q,) float, at least 1
+        Expected ranks; their reciprocal is what is averaged.
     """
-    ax = _axes(ax, NARROW)
-    bins = [(low, high, ranks[(counts >= low) & (counts < high)]) for low, high in _doubling(int(counts.max()))]
-    bins = [entry for entry in bins if len(entry[2]) >= least]
+    from scipy.stats import t
+
+    bins = [(low, high, 1 / ranks[(counts >= low) & (counts < high)]) for low, high in _doubling(int(counts.max()))]
+    bins = [entry for entry in bins if len(entry[2]) >= max(2, least)]
     if not bins:
-        raise ValueError(f"no bin of {len(counts)} counts holds {least} pairs: expected more pairs or a smaller least")
-    ax.boxplot([values for _, _, values in bins], showfliers=False, medianprops={"color": PALETTE[1]})
-    ax.set(yscale="log", ylabel="expected rank", xlabel="neighbours $N_i$")
+        raise InputError(f"no bin of {len(counts)} counts holds {least} pairs: expected more pairs or a smaller least")
+    ax = _axes(ax, NARROW)
+    half = [t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) for _, _, values in bins]
+    ax.errorbar(range(len(bins)), [values.mean() for _, _, values in bins], half, fmt="o", capsize=3, color=PALETTE[0])
+    ax.set(ylabel="mean reciprocal rank", xlabel="neighbours $N_i$", xticks=range(len(bins)))
     ax.set_xticklabels([f"{_bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins])
     return ax
 
@@ -250,7 +255,7 @@ def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, 
     """
     captions = [""] * len(smiles) if captions is None else captions
     if not len(smiles) or len(captions) != len(smiles):
-        raise ValueError(f"{len(smiles)} molecules and {len(captions)} captions: expected as many, at least one")
+        raise InputError(f"{len(smiles)} molecules and {len(captions)} captions: expected as many, at least one")
     columns = min(per_row, len(smiles))
     rows = -(-len(smiles) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 1.7 * rows), squeeze=False)

@@ -22,6 +22,7 @@ from class_kit import figures
 from class_kit.curriculum import make_schedule
 from class_kit.curriculum.intensity import INTENSITIES, make_intensity
 from class_kit.difficulty import tie_mass
+from class_kit.errors import InputError
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -50,7 +51,7 @@ def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5
     m : (L, d_m) float
     """
     if not len(pairs) == len(t) == len(m):
-        raise ValueError(f"{len(pairs)} pairs, t {t.shape}, m {m.shape}: expected as many rows")
+        raise InputError(f"{len(pairs)} pairs, t {t.shape}, m {m.shape}: expected as many rows")
     unit = {name: _unit(vectors) for name, vectors in (("text", t), ("molecule", m))}
     spaces: dict[str, list[str]] = {"both": ["text", "molecule"], "text": ["text"], "molecule": ["molecule"]}
     row = widgets.IntSlider(value=0, min=0, max=len(pairs) - 1, description="pair")
@@ -81,7 +82,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
     """
     counts = np.atleast_2d(counts)
     if counts.shape != (len(sigmas), len(pairs)):
-        raise ValueError(f"counts {counts.shape}: expected ({len(sigmas)}, {len(pairs)}) for these σ and pairs")
+        raise InputError(f"counts {counts.shape}: expected ({len(sigmas)}, {len(pairs)}) for these σ and pairs")
     sigma = widgets.SelectionSlider(
         options=[(f"{value:.3f}", at) for at, value in enumerate(sigmas)], value=len(sigmas) - 1, description="σ"
     )
@@ -174,7 +175,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
     counts : (L,) int
     """
     if not plan.epochs:
-        raise ValueError("plan.epochs is None: expected a plan made with epochs=…")
+        raise InputError("plan.epochs is None: expected a plan made with epochs=…")
     epoch = widgets.IntSlider(value=1, min=1, max=plan.epochs, description="epoch")
     words, drawn = widgets.HTML(), widgets.HTML()
 

@@ -60,8 +60,10 @@ def test_rank_by_count_leaves_small_bins_out() -> None:
     counts = np.repeat([0, 1, 5], [10, 8, 7])
     ax = figures.rank_by_count(counts, np.arange(1.0, 26.0))
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0\nn = 10", "1\nn = 8"]
+    first = ax.lines[0].get_ydata()
+    assert first[0] == pytest.approx(np.mean(1 / np.arange(1.0, 11.0)))
     with pytest.raises(ValueError, match="no bin of 25 counts holds 99 pairs"):
-        figures.rank_by_count(counts, np.arange(25.0), least=99)
+        figures.rank_by_count(counts, np.arange(1.0, 26.0), least=99)
 
 
 def test_interval_plot_puts_the_first_arm_on_top() -> None:

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from class_kit.errors import InputError
+
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
 
@@ -32,7 +34,7 @@ def register_backbone(name: str) -> Callable[[AnyBackbone], AnyBackbone]:
     def register(cls: AnyBackbone) -> AnyBackbone:
         taken = _REGISTERED.get(name)
         if taken is not None and taken.__qualname__ != cls.__qualname__:
-            raise ValueError(f"a backbone named {name!r} is registered already ({taken.__module__}.{taken.__name__})")
+            raise InputError(f"a backbone named {name!r} is registered already ({taken.__module__}.{taken.__name__})")
         _REGISTERED[name] = cls
         return cls
 
@@ -55,8 +57,8 @@ def create_backbone(name: str, text_dim: int, molecule_dim: int, **options: Any)
     if name not in _REGISTERED and name in _MODULES:
         importlib.import_module(_MODULES[name])
     if name not in _REGISTERED:
-        raise ValueError(f"backbone {name!r} is unknown; available: {', '.join(available_backbones())}")
+        raise InputError(f"backbone {name!r} is unknown; available: {', '.join(available_backbones())}")
     try:
         return _REGISTERED[name](text_dim, molecule_dim, **options)
     except TypeError as error:
-        raise ValueError(f"backbone {name!r} does not take the options {sorted(options)}: {error}") from error
+        raise InputError(f"backbone {name!r} does not take the options {sorted(options)}: {error}") from error

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone
+from class_kit.errors import InputError
 
 # Above e^4.6 = 100 the softmax saturates and gradients vanish; Radford et al. (2021) clip there too.
 LARGEST_LOG_SCALE = math.log(100.0)
@@ -77,11 +78,11 @@ class DualEncoder(Backbone):
         sizes = {"text_dim": text_dim, "molecule_dim": molecule_dim, "hidden": hidden, "dim": dim}
         for name, size in sizes.items():
             if size < 1:
-                raise ValueError(f"{name}={size}: expected a positive width")
+                raise InputError(f"{name}={size}: expected a positive width")
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout}: expected a value in [0, 1)")
+            raise InputError(f"dropout={dropout}: expected a value in [0, 1)")
         if temperature <= 0:
-            raise ValueError(f"temperature={temperature}: expected a positive value")
+            raise InputError(f"temperature={temperature}: expected a positive value")
         self.text_head = _Head(text_dim, hidden, dim, dropout)
         self.molecule_head = _Head(molecule_dim, hidden, dim, dropout)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))

@@ -57,6 +57,7 @@ def _add_train(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def handle_train(arguments: argparse.Namespace) -> int:
     """Train, or continue; write the record and print the table."""
+    from class_kit.backbones import available_backbones
     from class_kit.errors import InputError
     from class_kit.files import write_json, write_text
     from class_kit.runs.folder import lock
@@ -65,6 +66,8 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.terminal import visible
     from class_kit.training import TrainingConfig
 
+    if arguments.backbone not in available_backbones():
+        raise InputError(f"--backbone {arguments.backbone!r}: expected one of {', '.join(available_backbones())}")
     growth = arguments.growth
     if growth is None:
         growth = (1 - arguments.start) / max(1, round(2 * arguments.epochs / 3))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.errors import InputError
 from class_kit.files import sha256_file
 from class_kit.places import PACKAGE
 from class_kit.progress import progress_bar
@@ -89,9 +90,9 @@ def run_arms(
     seeds = list(seeds)
     names = [arm.name for arm in arms]
     if len(set(names)) != len(names) or len(set(seeds)) != len(seeds):
-        raise ValueError(f"arms {names} and seeds {seeds}: expected names and seeds that differ")
+        raise InputError(f"arms {names} and seeds {seeds}: expected names and seeds that differ")
     if not seeds or not arms:
-        raise ValueError(f"{len(arms)} arms and {len(seeds)} seeds: expected at least one of each")
+        raise InputError(f"{len(arms)} arms and {len(seeds)} seeds: expected at least one of each")
     todo = [(arm, replace(config, seed=seed)) for seed in seeds for arm in arms]
     stored = [_stored(task, arm, chosen) for arm, chosen in todo]
     new = [work for work, found in zip(todo, stored, strict=True) if found is None]
@@ -206,9 +207,9 @@ def differences(
 
     arms = _by_arm(records)
     if metric not in METRICS:
-        raise ValueError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
+        raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
     if reference not in arms or len(arms) < 2:
-        raise ValueError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
+        raise InputError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
     base = arms.pop(reference)
     rows = []
     for arm, found in arms.items():
@@ -261,7 +262,7 @@ def rank_correlation(
 
     x, y = np.asarray(difficulty, float), np.asarray(ranks, float)
     if x.shape != y.shape or x.ndim != 1 or len(x) < 3:
-        raise ValueError(f"difficulty {x.shape} and ranks {y.shape}: expected one value per pair, at least 3 pairs")
+        raise InputError(f"difficulty {x.shape} and ranks {y.shape}: expected one value per pair, at least 3 pairs")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return {"spearman": 0.0, "low": 0.0, "high": 0.0, "pairs": len(x)}
     rng = np.random.default_rng(seed)
@@ -277,7 +278,7 @@ def rank_correlation(
 
 def _by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
     if not records:
-        raise ValueError("no records: expected at least one training")
+        raise InputError("no records: expected at least one training")
     arms: dict[str, list[Record]] = {}
     for record in records:
         arms.setdefault(record.arm.name, []).append(record)
@@ -287,7 +288,7 @@ def _by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
 def _scores(records: Sequence[Record], ranking: str, metric: str) -> np.ndarray:
     """Metric of each query under each seed, `(S, Q)`."""
     if ranking not in records[0].ranks:
-        raise ValueError(f"ranking={ranking!r}: expected one of {', '.join(records[0].ranks)}")
+        raise InputError(f"ranking={ranking!r}: expected one of {', '.join(records[0].ranks)}")
     return np.stack([per_query_metrics(record.ranks[ranking])[metric] for record in records])
 
 

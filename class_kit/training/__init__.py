@@ -25,6 +25,7 @@ from torch import Tensor
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.curriculum.intensity import weigh_terms
+from class_kit.errors import InputError
 from class_kit.progress import progress_bar
 from class_kit.training.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 
@@ -75,17 +76,17 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "threads"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
+                raise InputError(f"{name}={getattr(self, name)}: expected at least 1")
         if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
-            raise ValueError(f"learning_rate={self.learning_rate}: expected a positive number")
+            raise InputError(f"learning_rate={self.learning_rate}: expected a positive number")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup}: expected a share in [0, 1)")
+            raise InputError(f"warmup={self.warmup}: expected a share in [0, 1)")
         if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay}: expected 0 or more")
+            raise InputError(f"weight_decay={self.weight_decay}: expected 0 or more")
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer={self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
+            raise InputError(f"optimizer={self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
         if self.intensity_on not in INTENSITY_TARGETS:
-            raise ValueError(f"intensity_on={self.intensity_on!r}: expected one of {', '.join(INTENSITY_TARGETS)}")
+            raise InputError(f"intensity_on={self.intensity_on!r}: expected one of {', '.join(INTENSITY_TARGETS)}")
 
 
 @dataclass
@@ -149,13 +150,13 @@ def train(
     """
     text, molecules = np.asarray(text, np.float32), np.asarray(molecules, np.float32)
     if text.ndim != 2 or molecules.ndim != 2 or len(text) != len(molecules) or not len(text):
-        raise ValueError(
+        raise InputError(
             f"text {text.shape} and molecules {molecules.shape}: expected two non-empty matrices of as many rows"
         )
     if plan.epochs != config.epochs:
-        raise ValueError(f"the plan is for {plan.epochs} epochs, the configuration for {config.epochs}: expected equal")
+        raise InputError(f"the plan is for {plan.epochs} epochs, the configuration for {config.epochs}: expected equal")
     if checkpoint_every is not None and checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
+        raise InputError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
     # Weights and dropout come from the configuration's seed, without disturbing the caller's generator.
     with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
@@ -340,7 +341,7 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
 def encode(backbone: Backbone, side: str, inputs: np.ndarray, block: int = 4096) -> np.ndarray:
     """Vectors `(n, d)` float32 of texts (`side="text"`) or molecules (`side="molecules"`), in evaluation mode."""
     if side not in {"text", "molecules"}:
-        raise ValueError(f"side={side!r}: expected 'text' or 'molecules'")
+        raise InputError(f"side={side!r}: expected 'text' or 'molecules'")
     encoder = backbone.encode_text if side == "text" else backbone.encode_molecules
     device = next(backbone.parameters()).device
     backbone.eval()

@@ -1,0 +1,132 @@
+"""`train`, `evaluate` and `search` as a user types them, on a file of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from class_kit.cli import main
+from class_kit.cli.train import newest_training
+from class_kit.errors import InputError
+from class_kit.places import corpus_file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 240 rows of the corpus, saved as a file with column names of its own and one bad row."""
+    place = tmp_path_factory.mktemp("train")
+    lines = corpus_file().read_text(encoding="utf-8").splitlines()[1:]
+    step = len(lines) // 240
+    own = ["key,structure,words,split,class", *lines[: 240 * step : step], "bad,C1CC,broken ring,train,none"]
+    (place / "own.csv").write_text("\n".join(own) + "\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("CLASS_KIT_CACHE", str(place / "cache"))
+        columns = ["--text", "words", "--smiles", "structure"]
+        assert main(["train", "own.csv", *columns, "--epochs", "6", "--batch-size", "32", "--out", "run"]) == 0
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(folder / "cache"))
+
+
+def test_a_training_leaves_its_record(folder: Path) -> None:
+    run = folder / "run"
+    names = {path.name for path in run.iterdir()}
+    assert {"done", "task.json", "metrics.json", "record.json", "model.safetensors", "rejected.csv"} <= names
+    assert "C1CC" in (run / "rejected.csv").read_text(encoding="utf-8")
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    assert [entry["epoch"] for entry in record["history"]] == [1, 2, 3, 4, 5, 6]
+    rows = [entry["rows"] for entry in record["history"]]
+    assert rows == sorted(rows)
+    assert rows[0] < rows[-1]
+
+
+def test_evaluate_prints_what_training_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "run"]) == 0
+    shown = capsys.readouterr().out
+    metrics = json.loads((folder / "run" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    for name, values in metrics.items():
+        (line,) = [line for line in shown.splitlines() if line.startswith(name)]
+        assert f"{values['mrr']:.3f}" in line
+        assert f"{int(values['pool'])}" in line
+    assert main(["evaluate", "run", "--pool", "all", "--split", "validation"]) == 0
+    assert "molecule_to_text" not in capsys.readouterr().out
+
+
+def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "The molecule is a carboxylic acid."
+    assert main(["search", text, "--run", "run", "--top", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3", "4", "5"]
+    scores = [float(line.split()[1]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert np.all(np.abs(scores) <= 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "  ", "--run", "run"], "is empty"),
+        (["search", "acid", "--run", "run", "--top", "0"], "--top 0"),
+        (["search", "acid", "--run", "nowhere"], "no finished training here"),
+        (["search", "acid"], "no finished training in runs/"),
+        (["evaluate", "run", "--split", "dev"], "split 'dev'"),
+        (["train", "own.csv", "--text", "words", "--smiles", "structure", "--out", "run"], "holds a finished training"),
+        (["train", "own.csv", "--out", "other"], "text"),
+        (["train", "own.csv", "--text", "words", "--smiles", "structure", "--epochs", "0", "--out", "x"], "epochs=0"),
+        (
+            ["train", "own.csv", "--text", "words", "--smiles", "structure", "--backbone", "b", "--out", "x"],
+            "dual_encoder",
+        ),
+    ],
+)
+def test_bad_requests_are_one_line_and_exit_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert len(shown.strip().splitlines()) == 1
+
+
+def test_changed_pairs_are_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = folder / "own.csv"
+    before = own.read_text(encoding="utf-8")
+    try:
+        own.write_text(before.replace("The molecule", "This molecule"), encoding="utf-8")
+        assert main(["evaluate", "run"]) == 2
+        assert "have changed since the training" in capsys.readouterr().err
+    finally:
+        own.write_text(before, encoding="utf-8")
+
+
+def test_resume_continues_to_the_same_weights(folder: Path) -> None:
+    """A training that lost its end (record and `done`) continues from its checkpoint to the same bytes."""
+    run = folder / "run"
+    before = (run / "model.safetensors").read_bytes()
+    for name in ("done", "record.json", "model.safetensors"):
+        (run / name).unlink()
+    columns = ["--text", "words", "--smiles", "structure", "--epochs", "6", "--batch-size", "32"]
+    assert main(["train", "own.csv", *columns, "--out", "run", "--resume"]) == 0
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_the_newest_finished_training_is_taken(tmp_path: Path) -> None:
+    for age, name in enumerate(("old", "new", "unfinished")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text("{}")
+        if name != "unfinished":
+            (tmp_path / name / "done").write_text("")
+            os.utime(tmp_path / name / "done", (time.time() + age, time.time() + age))
+    assert newest_training(tmp_path).name == "new"
+    with pytest.raises(InputError, match="run class-kit train first"):
+        newest_training(tmp_path / "old")
