@@ -1,0 +1,66 @@
+"""What is committed of the default run agrees with itself: README, reference figures and metrics."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def publish() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "figures" / "publish.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_says_what_the_metrics_say(publish: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert publish.with_results(readme, publish.load_metrics()) == readme
+
+
+def test_a_changed_metric_would_change_the_readme(publish: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    metrics = publish.load_metrics()
+    for row in metrics["05_retrieval"]["summary"]:
+        row["mrr"] = 0.123
+    assert publish.with_results(readme, metrics) != readme
+
+
+def test_pictures_and_files_that_the_readme_shows_exist() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", readme):
+        assert (ROOT / target).is_file(), target
+
+
+def test_each_reference_figure_is_vector_and_bitmap_beside_its_parameters() -> None:
+    figures = ROOT / "figures" / "default"
+    for png in figures.glob("*.png"):
+        assert png.with_suffix(".pdf").is_file()
+        record = json.loads(png.with_suffix(".json").read_text(encoding="utf-8"))
+        assert record["figure"] == png.stem
+        assert record["parameters"]["pairs"] == "corpus"
+    assert len(list(figures.glob("*.png"))) >= 15
+
+
+def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example as printed, on a few pairs; its comments about values hold."""
+    import class_kit as ck
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    few = ck.load_pairs("corpus", split="train").take(range(100))
+    monkeypatch.setattr(ck, "load_pairs", lambda *args, **options: few, raising=False)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["t"].shape == (100, 384)
+    assert names["m"].shape == (100, 300)
+    assert names["loss_factor"] == 0.5
+    assert names["steps"] == sum(-(-len(names["plan"].rows(epoch)) // 64) for epoch in range(1, 41))
