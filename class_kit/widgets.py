@@ -87,7 +87,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         options=[(f"{value:.3f}", at) for at, value in enumerate(sigmas)], value=len(sigmas) - 1, description="σ"
     )
     chosen = widgets.Dropdown(description="neighbours")
-    image, words, drawn = widgets.Image(format="png"), widgets.HTML(), widgets.HTML()
+    image, words, drawn = _image(figures.WIDE), widgets.HTML(), widgets.HTML()
 
     def on_bin(_: Any) -> None:
         if chosen.value is None:
@@ -98,7 +98,9 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
 
     def on_sigma(_: Any) -> None:
         values = counts[sigma.value]
-        image.value = picture(lambda ax: figures.count_histogram({f"σ = {sigmas[sigma.value]:.3f}": values}, ax))
+        image.value = picture(
+            lambda ax: figures.count_histogram({f"σ = {sigmas[sigma.value]:.3f}": values}, ax), figures.WIDE
+        )
         words.value = (
             f"{np.mean(values == 0):.1%} of {len(values):,} pairs have no neighbour; the tie rule alone decides "
             f"{tie_mass(values):.1%} of the order."
@@ -120,7 +122,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> widgets
     growth = widgets.FloatSlider(value=0.03, min=0.0, max=0.2, step=0.005, description="growth β", readout_format=".3f")
     shape = widgets.Dropdown(options=["linear", "root", "quadratic", "exponential", "logarithmic", "full"])
     shape.description = "shape"
-    image, words, code = widgets.Image(format="png"), widgets.HTML(), widgets.HTML()
+    image, words, code = _image(figures.NARROW), widgets.HTML(), widgets.HTML()
 
     def update(_: Any) -> None:
         options = {} if shape.value == "full" else {"start": start.value, "growth": growth.value}
@@ -149,7 +151,7 @@ def intensity_comparer(epochs: int) -> widgets.Widget:
     """Choose intensities; see γ_k, and how much of the full weight the epochs get on average."""
     named = widgets.SelectMultiple(options=INTENSITIES, value=("sigmoid", "inverse"), description="γ", rows=5)
     length = widgets.IntSlider(value=epochs, min=2, max=max(100, epochs), description="epochs")
-    image, words = widgets.Image(format="png"), widgets.HTML()
+    image, words = _image(figures.NARROW), widgets.HTML()
 
     def update(_: Any) -> None:
         curves = {}
@@ -214,6 +216,11 @@ def retrieval_playground(task: Task, backbone: Backbone, example: str = "", show
     button.on_click(update)
     update(None)
     return widgets.VBox([query, button, drawn])
+
+
+def _image(size: tuple[float, float]) -> widgets.Image:
+    """An empty picture of a figure's size at 100 pixels an inch; without a width it would fill the page."""
+    return widgets.Image(format="png", layout=widgets.Layout(width=f"{100 * size[0]:.0f}px", max_width="100%"))
 
 
 def _cards(smiles: Sequence[str], rows: Sequence[int] | np.ndarray, captions: Sequence[str]) -> str:
