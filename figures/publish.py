@@ -3,7 +3,7 @@
     python figures/publish.py runs/default
 
 copies the figures and `metrics.json` of a finished default run to `figures/default/`, the outputs of its notebooks into
-`notebooks/`, and rewrites the part of the README between its two marks. Nothing there is typed; the test suite checks
+`notebooks/`, and rewrites the README's generated parts, that on the speed of the counts included. Nothing there is typed; the test suite checks
 that README and metrics agree.
 """
 
@@ -19,7 +19,10 @@ from typing import Any
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-START, END = "<!-- from the default run: begin -->", "<!-- from the default run: end -->"
+MARKS = {
+    "run": ("<!-- from the default run: begin -->", "<!-- from the default run: end -->"),
+    "times": ("<!-- from the measurement of neighbours: begin -->", "<!-- from the measurement of neighbours: end -->"),
+}
 
 
 def publish(run: Path) -> None:
@@ -33,7 +36,7 @@ def publish(run: Path) -> None:
     for executed in sorted((run / "notebooks").glob("*.ipynb")):
         copy_outputs(executed, ROOT / "notebooks" / executed.name)
     readme = ROOT / "README.md"
-    readme.write_text(with_results(readme.read_text(encoding="utf-8"), load_metrics()), encoding="utf-8")
+    readme.write_text(with_results(readme.read_text(encoding="utf-8"), load_metrics(), load_times()), encoding="utf-8")
 
 
 def copy_outputs(executed: Path, source: Path) -> None:
@@ -66,12 +69,49 @@ def load_metrics() -> dict[str, Any]:
     return json.loads((ROOT / "figures" / "default" / "metrics.json").read_text(encoding="utf-8"))
 
 
-def with_results(readme: str, metrics: dict[str, Any]) -> str:
-    """The README with its generated part made from `metrics`."""
-    if readme.count(START) != 1 or readme.count(END) != 1:
-        raise SystemExit(f"README.md: expected each of {START!r} and {END!r} once")
-    pattern = re.compile(re.escape(START) + ".*?" + re.escape(END), re.DOTALL)
-    return pattern.sub(lambda _: f"{START}\n{results_section(metrics)}\n{END}", readme)
+def load_times() -> dict[str, Any]:
+    """The committed measurement that `tests/bench/bench_neighbours.py` wrote."""
+    return json.loads((ROOT / "figures" / "neighbours" / "time.json").read_text(encoding="utf-8"))
+
+
+def with_results(readme: str, metrics: dict[str, Any], times: dict[str, Any]) -> str:
+    """The README with its generated parts made from the run's metrics and the measured times."""
+    for name, words in (("run", results_section(metrics)), ("times", times_section(times))):
+        start, end = MARKS[name]
+        if readme.count(start) != 1 or readme.count(end) != 1:
+            raise SystemExit(f"README.md: expected each of {start!r} and {end!r} once")
+        pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+        readme = pattern.sub(lambda _, new=f"{start}\n{words}\n{end}": new, readme)
+    return readme
+
+
+def times_section(times: dict[str, Any]) -> str:
+    """A table of seconds by method and number of pairs; foreseen ones are marked."""
+    rows = times["rows"]
+    sizes = sorted({row["size"] for row in rows})
+    lines = [
+        f"Seconds on {times['threads']} cores at σ = {times['sigma']:g}; ≈ marks times foreseen by L² from the last "
+        "measured size. The first column is real ChEBI-20, the others are generated to resemble it.",
+        "",
+        "| method | " + " | ".join(f"{size:,}" for size in sizes) + " |",
+        "|---|" + "---:|" * len(sizes),
+    ]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = {row["size"]: row for row in rows if row["method"] == method}
+        cells = [
+            f"{'' if own[size]['measured'] else '≈ '}{own[size]['seconds']:,.{2 if own[size]['seconds'] < 10 else 0}f}"
+            if size in own
+            else "–"
+            for size in sizes
+        ]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    peak = max(row.get("peak_gib", 0.0) for row in rows)
+    lines += [
+        "",
+        f"From 50,000 pairs on the kit's time grows like L^{times['exponent']:.2f}; the largest size took "
+        f"{peak:.1f} GiB, input included.",
+    ]
+    return "\n".join(lines)
 
 
 def results_section(metrics: dict[str, Any]) -> str:
