@@ -2,9 +2,9 @@
 
     python figures/publish.py runs/default
 
-copies the figures and `metrics.json` of a finished default run to `figures/default/`, the outputs of its notebooks into
-`notebooks/`, and rewrites the README's generated parts, that on the speed of the counts included. Nothing there is typed; the test suite checks
-that README and metrics agree.
+copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its notebooks
+into `notebooks/`, and rewrites the README's generated parts, that on the speed of the counts included. Nothing there
+is typed; the test suite checks that README and metrics agree.
 """
 
 from __future__ import annotations
