@@ -218,7 +218,7 @@ def draw(rows: list[dict[str, Any]], slope: float | None, path: Path) -> None:
         (line,) = axes.plot([row["size"] for row in own], [row["seconds"] for row in own], lw=1, label=label)
         for row in own:
             fill = line.get_color() if row["measured"] else "white"
-            axes.plot(row["size"], row["seconds"], "o", ms=5, mec=line.get_color(), mfc=fill)
+            axes.plot(row["size"], row["seconds"], "o", ms=5, color=line.get_color(), mfc=fill)
     axes.set(
         xscale="log", yscale="log", xlabel="pairs L", ylabel="seconds, 2 cores", title=f"Neighbours at σ = {SIGMA}"
     )
