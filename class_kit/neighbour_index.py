@@ -20,11 +20,11 @@ from class_kit.neighbour_rows import Rows
 
 TILE = 128
 LEAD = 16
-FULL = 64
+FULL = 128
 SAMPLE = 4096
 STRIP = 512
 # float32 rounding of sums over FULL products, ρ rounded up, and the float64 rotation: bounds stay bounds
-SLACK = 1e-5
+SLACK = 2e-5
 BYTES_PER_ROW = 2 * 4 * FULL + 2 * 4 * LEAD + 8 * 8
 
 
@@ -44,7 +44,7 @@ class Merged:
 class Index:
     """Tiles of TILE rows each, the last filled up with rows of zeros that nothing is near to.
 
-    lead (tiles, LEAD, TILE): 15 coordinates and ρ; full (tiles·TILE, FULL): 63 and ρ; low, high (LEAD, tiles): boxes;
+    lead (tiles, LEAD, TILE): 15 coordinates and ρ; full (tiles·TILE, FULL): 127 and ρ; low, high (LEAD, tiles): boxes;
     place (tiles·TILE,): row in the input, 0 for filling; copies (tiles·TILE,): 0 for filling.
     """
 
@@ -105,7 +105,10 @@ def leading_axes(rows: Rows, seed: int = 0) -> np.ndarray:
 
 
 def project(rows: Rows, axes: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """[y, ρ] with FULL terms, (L, FULL) float32, and the ρ that belongs to the LEAD − 1 first, (L,)."""
+    """[y, ρ], (L, FULL) float32, and the ρ that belongs to the LEAD − 1 first coordinates, (L,).
+
+    With fewer axes than FULL − 1 there are zeros between y and ρ.
+    """
     full = np.zeros((len(rows), FULL), np.float32)
     short = np.empty(len(rows), np.float32)
     count, lead = axes.shape[1], min(LEAD - 1, axes.shape[1])
@@ -116,7 +119,7 @@ def project(rows: Rows, axes: np.ndarray, threads: int) -> tuple[np.ndarray, np.
         y += (rows.m[part].astype(np.float64) @ axes[split:]) * rows.m_scale[part, None]
         length = rows.squared_length(part)
         full[part, :count] = y
-        full[part, FULL - 1] = _rest(length, y)
+        full[part, -1] = _rest(length, y)
         short[part] = _rest(length, y[:, :lead])
 
     each_strip(fill, len(rows), threads)
@@ -136,7 +139,7 @@ def build_index(rows: Rows, merged: Merged, axes: np.ndarray, threads: int, orde
         order = tile_order(full[merged.first, : LEAD - 1], threads)
     chosen = merged.first[order]
     tiles = -(-n // TILE)
-    padded = np.zeros((tiles * TILE, FULL), np.float32)
+    padded = np.zeros((tiles * TILE, full.shape[1]), np.float32)
     np.take(full, chosen, axis=0, out=padded[:n])
     lead = np.zeros((tiles * TILE, LEAD), np.float32)
     lead[:n, : LEAD - 1] = padded[:n, : LEAD - 1]

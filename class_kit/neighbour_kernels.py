@@ -1,7 +1,7 @@
 """Compiled loops of the tile engine; imported only when a set is large enough to pay for them.
 
 All run without the interpreter's lock, so that blocks share the cores as plain threads. Sums are reordered to fill the
-vector registers: over 64 float32 terms of at most 1 that is off by less than 1e-5, over float64 by less than 1e-12.
+vector registers: over FULL float32 terms of at most 1 that is off by less than 1e-5, over float64 by less than 1e-12.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -66,7 +66,7 @@ def row_gaps(lead, low, high, b, gap):
 
 @compiled
 def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
-    """Rows of one tile that may exceed `floor` beside one row, by 16 and then by 64 terms; into `chosen`.
+    """Rows of one tile that may exceed `floor` beside one row, by LEAD and then by FULL terms; into `chosen`.
 
     The list is filled without a branch: the processor cannot foresee which of the rows will pass.
     """
@@ -87,6 +87,7 @@ def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
     for n in range(found):
         j = chosen[n]
         s = np.float32(0.0)
+        # a length known when compiling: nearly twice as fast
         for k in range(FULL):
             s += full_row[k] * full[base + j, k]
         chosen[kept] = j

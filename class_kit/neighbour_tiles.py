@@ -1,7 +1,7 @@
 """Counting by tiles: groups of similar rows that lie too far apart are skipped whole, what is left is looked at closer.
 
 Four looks, each cheaper per pair than the next and each a rigorous bound: box against box, row against box, 16 terms,
-64 terms. What passes is computed in float64 and counted; nothing is listed, so memory does not depend on the counts.
+128 terms. What passes is computed in float64 and counted; nothing is listed, so memory does not depend on the counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from class_kit.neighbour_rows import Rows, exact_similarity
 # below this no bound prunes, and the filling of the last tile (similarity 0) could be counted
 LOWEST_SIGMA = 0.1
 TASK_TILE_PAIRS = 500_000
-# measured: nanoseconds for each pair that survives the boxes, the 16 terms, the 64 terms; and for 1000 product terms
+# measured: nanoseconds for each pair that survives the boxes, the 16 terms, the 128 terms; and for 1000 product terms
 COSTS = (0.4, 8.0, 120.0)
 PRODUCT_COST = 14.0
 

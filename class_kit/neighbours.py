@@ -50,7 +50,7 @@ def neighbour_counts(
     weight : share w of the text: s_ij = w·cos(t_i, t_j) + (1 − w)·cos(m_i, m_j).
     against : (t_ref, m_ref): count in this other set instead, for held-out pairs; a pair is not left out there.
     memory : bytes for working arrays beyond the input and the result; at least 64 MiB. Input that is not C-ordered
-        float32 or float64 is copied on top of it. Tiles need about 800 bytes a row; with less, products are used.
+        float32 or float64 is copied on top of it. Tiles need about 1,200 bytes a row; with less, products are used.
     n_jobs : workers; None takes every core, or what `joblib.parallel_config` selects, a Dask cluster included.
     progress : show a bar with an estimate; None shows it on a terminal.
     checkpoint : a folder for finished blocks: the same call after an interruption continues from them. They are
