@@ -82,7 +82,12 @@ def wordpieces(text: str) -> int:
 
 
 def plural(singular: str) -> str:
-    words = re.sub(r"\b(group|end group|linkage|bond|substituent|atom|centre|bridge|unit)\b", r"\1s", singular, count=1)
+    words = re.sub(
+        r"\b(group|end group|cation|anion|molecule|linkage|bond|substituent|atom|centre|bridge|unit)\b",
+        r"\1s",
+        singular,
+        count=1,
+    )
     words = (
         words if words != singular else re.sub(r"\b(ring system|ring|heterocycle|carbocycle)\b", r"\1s", words, count=1)
     )
@@ -219,7 +224,8 @@ def centre_sentence(facts: Facts, choice: Choice) -> str | None:
     if n == 1:
         return choice.one("centre", ONE_CENTRE).format("R" if s.r else "S")
     if not (s.r and s.s):
-        return f"All {number(n)} defined stereocentres have {'R' if s.r else 'S'} configuration."
+        which = "Both" if n == 2 else f"All {number(n)}"
+        return f"{which} defined stereocentres have {'R' if s.r else 'S'} configuration."
     return f"Of its {number(n)} defined stereocentres, {number(s.r)} {verb(s.r)} R and {number(s.s)} {verb(s.s)} S."
 
 
