@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from class_kit import cli
-from class_kit.cli.difficulty import difficulty_columns, write_table
+from class_kit.cli.difficulty import write_table
+from class_kit.difficulty import difficulty_table
 from class_kit.pairs import PairSet
 
 ROWS = [
@@ -51,7 +52,7 @@ def test_columns_equal_a_naive_count():
     t[3], m[3] = t[2], m[2]
     column = tuple("abcdefghijkl")
     pairs = PairSet(text=column, smiles=column, id=column, split=("train",) * 12, source="test")
-    columns = difficulty_columns(pairs, t, m, [0.9, 0.1], ties="stable")
+    columns = difficulty_table(pairs, t, m, [0.9, 0.1], ties="stable")
 
     def cosine(x: np.ndarray) -> np.ndarray:
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -61,11 +62,11 @@ def test_columns_equal_a_naive_count():
     np.fill_diagonal(similarity, -2)
     for sigma in (0.9, 0.1):
         counts = (similarity > sigma).sum(axis=1)
-        assert columns[f"neighbours@{sigma}"] == counts.tolist()
+        assert columns[f"neighbours@{sigma}"].tolist() == counts.tolist()
         easiest_first = sorted(range(12), key=lambda row: (counts[row], row))
         assert [columns[f"rank@{sigma}"][row] for row in easiest_first] == list(range(1, 13))
-    ten = np.sort(similarity, axis=1)[:, -10:].mean(axis=1)
-    np.testing.assert_allclose(columns["mean_top_similarity"], ten, atol=1e-6)
+    assert columns["nearest_id"].tolist() == [column[row] for row in similarity.argmax(axis=1)]
+    np.testing.assert_allclose(columns["nearest_similarity"], similarity.max(axis=1), atol=1e-12)
 
 
 def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -82,6 +83,7 @@ def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [row["id"] for row in table] == ["'=1+1", "b", "c", "d", "e"]
     assert sorted(int(row["rank@0.5"]) for row in table) == [1, 2, 3, 4, 5]
     assert [row["neighbours@0.99"] for row in table] == ["0"] * 5
+    assert {row["nearest_id"] for row in table} <= {"=1+1", "'=1+1", "b", "c", "d", "e"}
     assert "not a smiles" in (tmp_path / "d.rejected.csv").read_text(encoding="utf-8")
     first = (tmp_path / "d.csv").read_bytes()
     assert cli.main([*command, "--ties", "similarity", "--out", "e.csv"]) == 0

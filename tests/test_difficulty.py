@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.difficulty import difficulty_order, difficulty_table, mean_top_similarity, sigma_for_quantile, tie_mass
-from class_kit.measures import MEASURES, available_measures, difficulty, el2n, register_measure
+from class_kit.difficulty.measures import MEASURES, available_measures, difficulty, el2n, register_measure
+from class_kit.difficulty.prediction import heldout_counts, measure_vs_rank
+from class_kit.difficulty.tanimoto import morgan_levels, tanimoto, tanimoto_neighbour_counts
 from class_kit.neighbours import neighbour_counts
-from class_kit.prediction import heldout_counts, measure_vs_rank
-from class_kit.tanimoto import morgan_levels, tanimoto, tanimoto_neighbour_counts
 from tests.bench.generated import resembling
 
 SMILES = ["CCO", "CCCO", "CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1", "c1ccccc1O", "CCO", "[Na+]", "C1CCCCC1", "CC(C)CO"]

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import neighbour_blocks, neighbours
-from class_kit.nearest import top_similarities
-from class_kit.neighbour_index import TILE, leading_axes, merge_equal, project
-from class_kit.neighbour_rows import make_rows
+from class_kit import neighbours
+from class_kit.neighbours import blocks as neighbour_blocks
 from class_kit.neighbours import neighbour_counts
+from class_kit.neighbours.index import TILE, leading_axes, merge_equal, project
+from class_kit.neighbours.nearest import top_similarities
+from class_kit.neighbours.rows import make_rows
 from tests.bench.generated import resembling
 
 SIGMAS = [0.3, 0.8, 0.9, 0.95, 0.99]
@@ -366,7 +367,7 @@ def test_an_interrupted_count_continues_from_its_blocks(engine, tmp_path, monkey
     files[0].write_bytes(files[0].read_bytes()[:40])
     computed = []
     name = "product_block" if engine == "product" else "tile_block"
-    module = neighbours if engine == "product" else sys.modules["class_kit.neighbour_tiles"]
+    module = neighbours if engine == "product" else sys.modules["class_kit.neighbours.tiles"]
     real = getattr(module, name)
 
     def noted(*arguments):

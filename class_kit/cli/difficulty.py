@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy import ndarray
-
-    from class_kit.pairs import PairSet
+    pass
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,6 +43,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def handle_difficulty(arguments: argparse.Namespace) -> int:
     """Embed, count, write the table and say what came out."""
+    from class_kit.difficulty import difficulty_table
     from class_kit.molecules import embed_molecules
     from class_kit.pairs import load_pairs
     from class_kit.terminal import visible
@@ -61,7 +60,8 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
         print(visible(note))
     t = embed_text(pairs.text, encoder=arguments.encoder)
     m = embed_molecules(pairs.smiles, encoder=arguments.molecule_encoder, vectors=arguments.vectors)
-    columns = difficulty_columns(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)
+    table = difficulty_table(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)
+    columns = {name: values.tolist() for name, values in table.items()}
     write_table(columns, out)
     for line in _summary(columns, arguments.sigma):
         print(line)
@@ -82,46 +82,6 @@ def _check(arguments: argparse.Namespace, out: Path) -> None:
         raise InputError(f"--out {str(out)!r}: expected the name of a file")
 
 
-def difficulty_columns(
-    pairs: PairSet, t: ndarray, m: ndarray, sigmas: Sequence[float], *, ties: str = "shuffle", seed: int = 0
-) -> dict[str, list[Any]]:
-    """Counts and ranks of every pair at every threshold, in the order of the file.
-
-    Parameters
-    ----------
-    pairs : PairSet
-        L pairs.
-    t, m : ndarray
-        (L, d_t) and (L, d_m) embeddings.
-    sigmas : sequence of float
-        Thresholds in (-1, 1].
-    ties, seed
-        As in `difficulty_order`.
-
-    Returns
-    -------
-    dict of str to list
-        `id`, `split`, `mean_top_similarity` (of the ten nearest; empty for a single pair), and for each σ
-        `neighbours@σ` and `rank@σ`, where rank 1 is the easiest.
-    """
-    import numpy as np
-
-    from class_kit.difficulty import difficulty_order, mean_top_similarity
-    from class_kit.neighbours import neighbour_counts
-
-    similarity = mean_top_similarity(t, m) if len(pairs) > 1 else None
-    columns: dict[str, list[Any]] = {"id": list(pairs.id), "split": list(pairs.split)}
-    columns["mean_top_similarity"] = [""] if similarity is None else [round(value, 6) for value in similarity.tolist()]
-    for sigma, counts in zip(sigmas, neighbour_counts(t, m, list(sigmas)), strict=True):
-        own = similarity if similarity is not None else np.zeros(1)
-        order = difficulty_order(counts, ties=ties, seed=seed, similarity=own)
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(1, len(order) + 1)
-        columns[f"neighbours@{sigma}"] = counts.tolist()
-        columns[f"rank@{sigma}"] = rank.tolist()
-    return columns
-
-
 def _summary(columns: Mapping[str, Sequence[Any]], sigmas: Sequence[float]) -> list[str]:
     import numpy as np
 
@@ -129,7 +89,7 @@ def _summary(columns: Mapping[str, Sequence[Any]], sigmas: Sequence[float]) -> l
 
     lines = []
     for sigma in sigmas:
-        counts = np.asarray(columns[f"neighbours@{sigma}"])
+        counts = np.asarray(columns[f"neighbours@{sigma:g}"])
         lines.append(
             f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
             f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_rows import check_sigma, check_weight, make_rows, reference_rows
+from class_kit.neighbours.rows import check_sigma, check_weight, make_rows, reference_rows
 
 PANEL = 512
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Part, Shared, pack
-from class_kit.neighbour_rows import Rows, exact_similarity
+from class_kit.neighbours.blocks import Part, Shared, pack
+from class_kit.neighbours.rows import Rows, exact_similarity
 
 COLUMNS = 2048
 # a product of this many entries pays for loading the compiled loops
@@ -87,7 +87,7 @@ def _tile(
 def _compiled_tile(
     product: np.ndarray, rows: Rows, refs: Rows, sigmas: np.ndarray, place: Place
 ) -> tuple[np.ndarray, np.ndarray]:
-    from class_kit.neighbour_kernels import count_product
+    from class_kit.neighbours.kernels import count_product
 
     start, left, first = place
     by_row = np.zeros((len(sigmas), product.shape[0]), np.int32)

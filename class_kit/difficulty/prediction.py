@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.difficulty import check_vector
-from class_kit.neighbour_rows import make_rows
+from class_kit.difficulty.order import check_vector
 from class_kit.neighbours import neighbour_counts
+from class_kit.neighbours.rows import make_rows
 
 AT_ONCE = 200_000
 

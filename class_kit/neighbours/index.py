@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_rows import Rows
+from class_kit.neighbours.rows import Rows
 
 TILE = 128
 LEAD = 16

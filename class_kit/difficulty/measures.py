@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.difficulty import check_vector
-from class_kit.nearest import top_similarities
-from class_kit.neighbour_rows import check_sigma, make_rows, reference_rows
+from class_kit.difficulty.order import check_vector
 from class_kit.neighbours import neighbour_counts
+from class_kit.neighbours.nearest import top_similarities
+from class_kit.neighbours.rows import check_sigma, make_rows, reference_rows
 
 PANEL = 1024
 
@@ -133,7 +133,7 @@ def _greatest(x: Inputs) -> np.ndarray:
 
 @register_measure("neighbours_tanimoto", ("t", "smiles"), "neighbours above σ, molecules by Tanimoto of Morgan counts")
 def _tanimoto(x: Inputs) -> np.ndarray:
-    from class_kit.tanimoto import tanimoto_neighbour_counts
+    from class_kit.difficulty.tanimoto import tanimoto_neighbour_counts
 
     assert x.smiles is not None
     against = x.against("t", "smiles")

@@ -2,7 +2,7 @@
 
 The paper's difficulty needs s_ij = (cos(t_i, t_j) + cos(m_i, m_j)) / 2 for every two pairs and names that as its limit.
 With u = [t̂ ; m̂]/√2 it is ⟨u_i, u_j⟩, so a count is a fixed-radius count on the unit sphere, radius √(2 − 2σ): small
-at the σ in use. `neighbour_tiles` prunes by that; `neighbour_product` multiplies everything where pruning cannot pay.
+at the σ in use. `tiles` prunes by that; `product` multiplies everything where pruning cannot pay.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Checkpoint, Shared, add, content_key, run_blocks, single_blas, thread_count
-from class_kit.neighbour_index import leading_axes
-from class_kit.neighbour_product import COMPILED_FROM, panel_height, product_block
-from class_kit.neighbour_rows import Rows, check_sigma, make_rows, reference_rows
-from class_kit.neighbour_tiles import count_by_tiles, tiles_pay
+from class_kit.neighbours.blocks import Checkpoint, Shared, add, content_key, run_blocks, single_blas, thread_count
+from class_kit.neighbours.index import leading_axes
+from class_kit.neighbours.nearest import top_similarities
+from class_kit.neighbours.product import COMPILED_FROM, panel_height, product_block
+from class_kit.neighbours.rows import Rows, check_sigma, make_rows, reference_rows
+from class_kit.neighbours.tiles import count_by_tiles, tiles_pay
+
+__all__ = ["neighbour_counts", "top_similarities"]
 
 ENGINES = ("auto", "tiles", "product")
 LEAST_MEMORY = 64 * 2**20
@@ -102,7 +105,7 @@ def check_memory(memory: int) -> int:
 
 def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, engine: str) -> np.ndarray | None:
     pairs = len(rows) * len(refs)
-    loaded = "class_kit.neighbour_kernels" in sys.modules
+    loaded = "class_kit.neighbours.kernels" in sys.modules
     if engine == "product" or (engine == "auto" and pairs < (LOADED_FROM if loaded else COMPILED_FROM)):
         return None
     if engine == "tiles" and sigmas[0] < 0.1:

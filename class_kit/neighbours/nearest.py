@@ -1,6 +1,6 @@
 """The most similar other pairs of each pair, exactly.
 
-They give σ by quantile, a tie rule and the neighbour to look at. Large sets go through the tiles of `neighbour_tiles`,
+They give σ by quantile, a tie rule and the neighbour to look at. Large sets go through the tiles of `tiles`,
 visited from the nearest on: a pair's k-th best so far is the threshold that the next candidate has to beat.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Part, Shared, run_blocks, single_blas, thread_count
-from class_kit.neighbour_index import SLACK, TILE, Merged, build_index, leading_axes, merge_equal
-from class_kit.neighbour_product import float32_error
-from class_kit.neighbour_rows import Rows, exact_similarity, make_rows, reference_rows
+from class_kit.neighbours.blocks import Part, Shared, run_blocks, single_blas, thread_count
+from class_kit.neighbours.index import SLACK, TILE, Merged, build_index, leading_axes, merge_equal
+from class_kit.neighbours.product import float32_error
+from class_kit.neighbours.rows import Rows, exact_similarity, make_rows, reference_rows
 
 PANEL_ENTRIES = 2**24
 COLUMNS = 2048
@@ -37,7 +37,7 @@ def top_similarities(
 
     Returns index (L, k) int64 and similarity (L, k) float64, most similar first, equal ones by row number as far as
     rounding shows them equal; k is cut to L − 1. With `against`, the most similar pairs of that set, by their row
-    there, and k is cut to its size; always by products. `weight`, `n_jobs` and `progress` as in `neighbour_counts`;
+    there, and k is cut to its size; always by products. `weight`, `n_jobs` and `progress` as in `counts`;
     `engine` is "auto", "tiles" or "product".
 
     Raises ValueError for k < 1 and for a single pair, which has no neighbour.
@@ -115,7 +115,7 @@ def _by_tiles(rows: Rows, k: int, n_jobs: int | None, progress: bool | None) -> 
 
 
 def _tiles(shared: Shared, block: int, start: int, stop: int, k: int) -> Part:
-    from class_kit.neighbour_kernels import nearest_tiles
+    from class_kit.neighbours.kernels import nearest_tiles
 
     best = np.full(((stop - start) * TILE, k), -2.0)
     place = np.zeros(best.shape, np.int64)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.nearest import top_similarities
 from class_kit.neighbours import neighbour_counts
+from class_kit.neighbours.nearest import top_similarities
 
 TIES = ("shuffle", "stable", "similarity")
 

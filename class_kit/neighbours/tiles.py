@@ -10,8 +10,8 @@ import itertools
 
 import numpy as np
 
-from class_kit.neighbour_blocks import Checkpoint, Part, Shared, add, pack, run_blocks, thread_count
-from class_kit.neighbour_index import (
+from class_kit.neighbours.blocks import Checkpoint, Part, Shared, add, pack, run_blocks, thread_count
+from class_kit.neighbours.index import (
     BYTES_PER_ROW,
     LEAD,
     SLACK,
@@ -21,7 +21,7 @@ from class_kit.neighbour_index import (
     build_index,
     merge_equal,
 )
-from class_kit.neighbour_rows import Rows, exact_similarity
+from class_kit.neighbours.rows import Rows, exact_similarity
 
 # below this no bound prunes, and the filling of the last tile (similarity 0) could be counted
 LOWEST_SIGMA = 0.1
@@ -88,7 +88,7 @@ def count_by_tiles(
 
 def tile_block(shared: Shared, block: int, start: int, stop: int) -> Part:
     """One block, by positions in the sorted order: those of tiles start:stop, and all later ones when `symmetric`."""
-    from class_kit.neighbour_kernels import count_tiles
+    from class_kit.neighbours.kernels import count_tiles
 
     index_a, rows_a, index_b, rows_b, sigmas, symmetric = shared.values
     limits = (2 - 2 * sigmas[0] + 4 * SLACK, sigmas[0] - SLACK)
