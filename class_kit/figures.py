@@ -41,7 +41,7 @@ _STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "figure.dpi": 110,
+    "figure.dpi": 85,
     "figure.constrained_layout.use": True,
     # Type 42 embeds the fonts whole, which publishers ask for and Type 3 does not satisfy.
     "pdf.fonttype": 42,

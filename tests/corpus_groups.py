@@ -22,6 +22,7 @@ from tests.corpus_graph import (
     saturated,
     terminal,
 )
+from tests.corpus_vocabulary import SYNONYMS
 
 
 def esters(g: Graph, ring: bool) -> list[tuple[Atom, Atom, Atom]]:
@@ -399,47 +400,5 @@ COUNTERS: dict[str, Callable[[Graph], int]] = {
     "tert-butyl group": lambda g: branched(g, 3),
     "isopropyl group": lambda g: branched(g, 2),
     "phenyl group": phenyls,
-}
-SYNONYMS = {
-    "free carboxylic acid group": "carboxy group",
-    "carboxylic ester linkage": "ester group",
-    "cyclic ester group": "lactone group",
-    "N-monosubstituted amide group": "secondary amide group",
-    "N,N-disubstituted amide group": "tertiary amide group",
-    "cyclic amide group": "lactam group",
-    "carbamide unit": "urea group",
-    "urethane group": "carbamate group",
-    "formyl group on carbon": "aldehyde group",
-    "ketonic carbonyl group": "ketone group",
-    "primary alcohol group": "primary hydroxy group",
-    "secondary alcohol group": "secondary hydroxy group",
-    "tertiary alcohol group": "tertiary hydroxy group",
-    "hydroxy group on a benzene ring": "phenolic hydroxy group",
-    "acyclic ether bond": "ether linkage outside rings",
-    "primary amine group": "primary amino group",
-    "amino group on an aromatic ring": "aromatic amino group",
-    "secondary amine group": "secondary amino group",
-    "tertiary amine group": "tertiary amino group",
-    "nitro substituent": "nitro group",
-    "nitrooxy group": "nitrate ester group",
-    "C≡N group": "cyano group",
-    "N=N bridge": "azo linkage",
-    "thiol group": "sulfanyl group",
-    "sulfide bridge": "thioether linkage",
-    "sulfonyl bridge": "sulfone group",
-    "sulfonic amide group": "sulfonamide group",
-    "fluorine atom on carbon": "fluoro substituent",
-    "chlorine atom on carbon": "chloro substituent",
-    "bromine atom on carbon": "bromo substituent",
-    "iodine atom on carbon": "iodo substituent",
-    "CF3 group": "trifluoromethyl group",
-    "carbon-carbon double bond": "C=C double bond",
-    "CH2=CH end group": "terminal vinyl group",
-    "carbon-carbon triple bond": "C≡C triple bond",
-    "aromatic methyl group": "methyl group on an aromatic ring",
-    "methyl group on nitrogen": "N-methyl group",
-    "tertiary butyl group": "tert-butyl group",
-    "propan-2-yl group": "isopropyl group",
-    "monosubstituted benzene ring": "phenyl group",
 }
 COUNTERS |= {phrase: COUNTERS[base] for phrase, base in SYNONYMS.items()}

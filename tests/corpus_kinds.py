@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import permutations, product
 
 from rdkit import Chem
 
@@ -305,19 +306,26 @@ for _cyclic in (True, False):
 
 
 def steroid(g: Graph) -> bool:
-    """Three six-membered rings and a five-membered one, fused in the angular order, all of carbon."""
+    """Three six-membered rings and a five-membered one, all of carbon, fused as in cyclopenta[a]phenanthrene.
+
+    Rings B and C are each fused at an angle, and the two angles point to opposite sides: the bond that B and C share
+    then has one end next to ring A and the other end next to ring D.
+    """
     rings = [set(r) for r in Chem.GetSymmSSSR(g.mol) if all(g.mol.GetAtomWithIdx(i).GetSymbol() == "C" for i in r)]
-    edges = {(i, j) for i in range(len(rings)) for j in range(len(rings)) if len(rings[i] & rings[j]) == 2}
-    return any(
-        [len(rings[k]) for k in (a, b, c, d)] == [6, 6, 6, 5]
-        and len({a, b, c, d}) == 4
-        and not ((a, c) in edges or (b, d) in edges)
-        for a, b in edges
-        for b2, c in edges
-        if b2 == b
-        for c2, d in edges
-        if c2 == c
-    )
+    fused = {(i, j) for i, j in permutations(range(len(rings)), 2) if len(rings[i] & rings[j]) == 2}
+
+    def next_to(bond: set[int], other: set[int]) -> set[int]:
+        return {i for i in bond for j in other if g.mol.GetBondBetweenAtoms(i, j)}
+
+    for (a, b), (c, d) in product(fused, fused):
+        shapes = [len(rings[k]) for k in (a, b, c, d)] == [6, 6, 6, 5] and len({a, b, c, d}) == 4
+        if shapes and (b, c) in fused and not {(a, c), (b, d), (a, d)} & fused:
+            shared = rings[b] & rings[c]
+            near_a = next_to(shared, rings[a] & rings[b])
+            near_d = next_to(shared, rings[c] & rings[d])
+            if len(near_a) == len(near_d) == 1 and near_a != near_d:
+                return True
+    return False
 
 
 KINDS["steroid"] = steroid

@@ -16,6 +16,7 @@ import pytest
 from chemicals.identifiers import pubchem_db
 from rdkit import Chem
 
+from tests.corpus_classes import class_of
 from tests.corpus_reader import Unreadable, Untrue, check_description
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,11 @@ def test_every_claim_is_true(rows: list[dict[str, str]]) -> None:
     for row in rows:
         sentences += check_description(row["smiles"], row["description"])
     assert sentences > 1.5 * len(rows)
+
+
+def test_every_class_is_the_one_the_structure_has(rows: list[dict[str, str]]) -> None:
+    wrong = [(row["id"], row["class"], own) for row in rows if (own := class_of(row["smiles"])) != row["class"]]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

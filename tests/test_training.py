@@ -272,3 +272,11 @@ def test_a_full_disk_loses_nothing_already_saved(tmp_path: Path, monkeypatch: py
     assert tensors["x"].tolist() == [0, 1, 2]
     assert state == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_read_only_arrays_are_as_good_as_others() -> None:
+    text, molecules = pairs()
+    for array in (text, molecules):
+        array.flags.writeable = False
+    result = train(CONFIG, plan_of(), text, molecules)
+    assert encode(result.backbone, "text", text).shape == (40, 8)

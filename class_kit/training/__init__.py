@@ -183,7 +183,8 @@ class _Loop:
     ) -> None:
         self.config, self.plan, self.validate, self.select = config, plan, validate, select
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.text, self.molecules = torch.from_numpy(text).to(device), torch.from_numpy(molecules).to(device)
+        # Copied: cached and shared arrays are read-only, which tensors cannot be.
+        self.text, self.molecules = torch.tensor(text, device=device), torch.tensor(molecules, device=device)
         self.groups = None if groups is None else torch.from_numpy(np.asarray(groups, np.int64)).to(device)
         self.backbone = create_backbone(
             config.backbone, text.shape[1], molecules.shape[1], **config.backbone_options
@@ -347,7 +348,7 @@ def encode(backbone: Backbone, side: str, inputs: np.ndarray, block: int = 4096)
     backbone.eval()
     with torch.no_grad():
         parts = [
-            encoder(torch.from_numpy(np.asarray(inputs[at : at + block], np.float32)).to(device)).cpu().numpy()
+            encoder(torch.tensor(inputs[at : at + block], dtype=torch.float32, device=device)).cpu().numpy()
             for at in range(0, len(inputs), block)
         ]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
