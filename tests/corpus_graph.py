@@ -108,3 +108,14 @@ def bridging(g: Graph, atom: Atom) -> list[Atom]:
     """The two partners of a divalent atom without hydrogen."""
     partners = g.near(atom)
     return partners if len(partners) == 2 and hydrogens(atom) == 0 and atom.GetFormalCharge() == 0 else []
+
+
+def esters(g: Graph, ring: bool) -> list[tuple[Atom, Atom, Atom]]:
+    """(acyl carbon, oxygen, carbon beyond it)."""
+    found = []
+    for o in g.of("O"):
+        ends = bridging(g, o)
+        for one, other in zip(ends, ends[::-1], strict=True):
+            if acyl(g, one) and plain_carbon(g, other) and g.ring_bond(one, o) == ring:
+                found.append((one, o, other))
+    return found

@@ -13,6 +13,7 @@ from tests.corpus_graph import (
     Graph,
     acyl,
     bridging,
+    esters,
     hydrogens,
     hydroxyls,
     methyl,
@@ -23,17 +24,6 @@ from tests.corpus_graph import (
     terminal,
 )
 from tests.corpus_vocabulary import SYNONYMS
-
-
-def esters(g: Graph, ring: bool) -> list[tuple[Atom, Atom, Atom]]:
-    """(acyl carbon, oxygen, carbon beyond it)."""
-    found = []
-    for o in g.of("O"):
-        ends = bridging(g, o)
-        for one, other in zip(ends, ends[::-1], strict=True):
-            if acyl(g, one) and plain_carbon(g, other) and g.ring_bond(one, o) == ring:
-                found.append((one, o, other))
-    return found
 
 
 def amides(g: Graph) -> Iterator[tuple[Atom, Atom, list[Atom]]]:

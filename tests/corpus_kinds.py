@@ -8,8 +8,8 @@ from itertools import permutations, product
 
 from rdkit import Chem
 
-from tests.corpus_graph import Atom, Graph, acyl, hydrogens, hydroxyls, oxides, oxo, plain_carbon, saturated
-from tests.corpus_groups import COUNTERS, alcohols, double_carbons, esters, open_amides
+from tests.corpus_graph import Atom, Graph, acyl, esters, hydrogens, hydroxyls, oxides, oxo, plain_carbon, saturated
+from tests.corpus_groups import COUNTERS, alcohols, double_carbons, open_amides
 
 MULTIPLES = {"di": 2, "tri": 3, "tetra": 4, "penta": 5, "hexa": 6}
 HALOGENS = {"fluorine": "F", "chlorine": "Cl", "bromine": "Br", "iodine": "I"}
