@@ -66,7 +66,7 @@ def merge_equal(rows: Rows, threads: int) -> Merged:
     Sums with random weights find the candidates, a comparison decides. A missed merge costs time, nothing else.
     """
     rng = np.random.default_rng(0)
-    weights = [rng.uniform(1, 2, x.shape[1]).astype(x.dtype) for x in (rows.t, rows.m)]
+    weights = [rng.uniform(1, 2, int(x.shape[1])).astype(x.dtype) for x in (rows.t, rows.m)]
     key = np.zeros(len(rows))
 
     def add(part: slice) -> None:
