@@ -17,8 +17,10 @@ from rdkit.Chem import rdCIPLabeler
 SMARTS = {key: group.smarts for key, group in GROUPS.items()}
 SMARTS |= SURROUNDINGS | {f"ester_alkyl_{name}": smarts for name, smarts in ESTER_ALKYLS.items()}
 PATTERNS = {key: Chem.MolFromSmarts(smarts) for key, smarts in SMARTS.items()}
+# Cyclopenta[a]phenanthrene of any saturation, but with a saturated C-13 as steroids have it: the polycyclic aromatic
+# hydrocarbons of that skeleton are no steroids.
 STEROID = Chem.MolFromSmarts(
-    "[#6]1~[#6]~[#6]~[#6]2~[#6](~[#6]1)~[#6]~[#6]~[#6]1~[#6]3~[#6]~[#6]~[#6]~[#6]3~[#6]~[#6]~[#6]~2~1"
+    "[#6]1~[#6]~[#6]~[#6]2~[#6](~[#6]~1)~[#6]~[#6]~[#6]1~[#6]3~[#6]~[#6]~[#6]~[CX4]~3~[#6]~[#6]~[#6]~2~1"
 )
 ALPHA_AMINO_ACID = Chem.MolFromSmarts("[$([NX3;H2,H1]),$([NX4;+;!H0])][CX4][CX3](=O)[$([OX2;H1]),$([OX1;-])]")
 

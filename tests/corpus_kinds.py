@@ -309,7 +309,7 @@ def steroid(g: Graph) -> bool:
     """Three six-membered rings and a five-membered one, all of carbon, fused as in cyclopenta[a]phenanthrene.
 
     Rings B and C are each fused at an angle, and the two angles point to opposite sides: the bond that B and C share
-    then has one end next to ring A and the other end next to ring D.
+    then has one end next to ring A and the other end next to ring D. C-13, shared by C and D, is saturated.
     """
     rings = [set(r) for r in Chem.GetSymmSSSR(g.mol) if all(g.mol.GetAtomWithIdx(i).GetSymbol() == "C" for i in r)]
     fused = {(i, j) for i, j in permutations(range(len(rings)), 2) if len(rings[i] & rings[j]) == 2}
@@ -323,8 +323,9 @@ def steroid(g: Graph) -> bool:
             shared = rings[b] & rings[c]
             near_a = next_to(shared, rings[a] & rings[b])
             near_d = next_to(shared, rings[c] & rings[d])
+            away = (rings[c] & rings[d]) - next_to(rings[c] & rings[d], shared)
             if len(near_a) == len(near_d) == 1 and near_a != near_d:
-                return True
+                return all(saturated(g, g.mol.GetAtomWithIdx(i)) for i in away)
     return False
 
 
