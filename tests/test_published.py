@@ -62,7 +62,7 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Mon
     import class_kit as ck
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     few = ck.load_pairs("corpus", split="train").take(range(100))
     monkeypatch.setattr(ck, "load_pairs", lambda *args, **options: few, raising=False)
     names: dict = {}
