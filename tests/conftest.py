@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A job started in the background ignores Ctrl-C and so would its children, whose interruption some tests are about.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("CLASS_KIT_PROGRESS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
