@@ -7,18 +7,19 @@ space and into losses by name. The training loop decides which pairs it sees and
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
-    from class_kit.backbones.base import Backbone
+    from class_kit.backbones.base import Backbone, Needs
 
     AnyBackbone = TypeVar("AnyBackbone", bound=type[Backbone])
 
 # name -> module, so that asking for the names imports neither torch nor a model
-_MODULES = {"dual_encoder": "class_kit.backbones.dual_encoder"}
+_MODULES = {name: f"class_kit.backbones.{name}" for name in ("dual_encoder",)}
 _REGISTERED: dict[str, type[Backbone]] = {}
 
 
@@ -54,11 +55,41 @@ def create_backbone(name: str, text_dim: int, molecule_dim: int, **options: Any)
     ValueError
         If no backbone has the name, or it does not take one of the options.
     """
+    found = find_backbone(name)
+    _check_options(name, found, options)
+    return found(text_dim, molecule_dim, **options)
+
+
+def backbone_needs(name: str, **options: Any) -> Needs:
+    """Which inputs (vectors, tokens, graphs) the backbone reads with these options.
+
+    Raises
+    ------
+    ValueError
+        As `create_backbone`.
+    """
+    found = find_backbone(name)
+    _check_options(name, found, options)
+    return found.needs(**options)
+
+
+def find_backbone(name: str) -> type[Backbone]:
+    """The class of a registered name.
+
+    Raises
+    ------
+    ValueError
+        If no backbone has the name; the message lists those there are.
+    """
     if name not in _REGISTERED and name in _MODULES:
         importlib.import_module(_MODULES[name])
     if name not in _REGISTERED:
         raise InputError(f"backbone {name!r} is unknown; available: {', '.join(available_backbones())}")
+    return _REGISTERED[name]
+
+
+def _check_options(name: str, found: type[Backbone], options: Mapping[str, Any]) -> None:
     try:
-        return _REGISTERED[name](text_dim, molecule_dim, **options)
+        inspect.signature(found).bind(1, 1, **options)
     except TypeError as error:
         raise InputError(f"backbone {name!r} does not take the options {sorted(options)}: {error}") from error

@@ -3,43 +3,176 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class TokenBatch:
+    """Texts as their encoder reads them: a sentence vector and a vector for every token.
+
+    Attributes
+    ----------
+    sentence : (B, d_t)
+        What `embed_text` gives.
+    tokens : (B, T, d_t)
+        Last hidden states, the special tokens left out; zero where `mask` is False.
+    mask : (B, T) bool
+        True for tokens, False for padding. A text has at least one token.
+    """
+
+    sentence: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sentence)
+
+
+@dataclass(frozen=True, eq=False)
+class GraphBatch:
+    """Molecules as graphs of atoms, bonds and motifs, in one disconnected graph.
+
+    Attributes
+    ----------
+    atoms : (A, d_a)
+        Sum of the Mol2vec vectors of each atom's words (radius 0 and 1), so that the atoms of a molecule add up to
+        its Mol2vec vector.
+    atom_molecule : (A,) int64
+        The molecule of each atom, ascending, 0 … B - 1. A molecule has at least one atom.
+    bonds : (2, E) int64
+        Each bond in both directions, source above target; E may be 0.
+    bond_features : (E, d_b)
+        See `class_kit.molecules.graphs.BOND_FEATURES`.
+    motif_atoms : (2, K) int64
+        Membership: atom above motif. Every atom is in at least one motif; ring-fusion atoms are in several.
+    motif_molecule : (M,) int64
+        The molecule of each motif, ascending.
+    size : int
+        B, the number of molecules.
+    """
+
+    atoms: Tensor
+    atom_molecule: Tensor
+    bonds: Tensor
+    bond_features: Tensor
+    motif_atoms: Tensor
+    motif_molecule: Tensor
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a backbone reads of each side.
+
+    Attributes
+    ----------
+    text : "sentence" or "tokens"
+        (B, d_t) vectors, or a `TokenBatch`.
+    molecules : "vector" or "graph"
+        (B, d_m) vectors, or a `GraphBatch`.
+    """
+
+    text: str = "sentence"
+    molecules: str = "vector"
+
+
+TextBatch = Tensor | TokenBatch
+MoleculeBatch = Tensor | GraphBatch
 
 
 class Backbone(nn.Module, ABC):
     """Two encoders into one space, scored by cosine, and the losses that train them.
 
     Subclasses take `(text_dim, molecule_dim, **options)`; all options have defaults and are plain literals, so that
-    a configuration file can name them.
+    a configuration file can name them. `text_dim` is the width of sentence and token vectors; `molecule_dim` that of
+    molecule vectors, or of atoms where the backbone needs graphs.
+
+    A backbone with an adversary lists the adversary's parameters in `critic_parameters`: they get an optimiser of
+    their own, which takes `critic_steps` steps on `critic_losses` before each step of the rest. A backbone whose full
+    score needs a text and a molecule together sets `reranks`: `encode_*` rank the whole pool and `pair_scores` the
+    best of it again.
     """
 
-    def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
-        """See the training inputs once before training, to record scales; nothing by default.
+    critic_steps: int = 1
+    reranks: ClassVar[bool] = False
+
+    @classmethod
+    def needs(cls, **options: Any) -> Needs:
+        """Which inputs a backbone with these options reads; vectors of both sides by default."""
+        return Needs()
+
+    def fit_inputs(self, text: Any, molecules: Any) -> None:
+        """See training inputs once before training, to record scales or fit what is not trained; nothing by default.
 
         Parameters
         ----------
-        text : (L, d_t)
-        molecules : (L, d_m)
+        text, molecules
+            Batches of the kinds that `needs` names, row for row: all training pairs where both are vectors, a seeded
+            sample of at most 2,048 otherwise.
         """
 
     @abstractmethod
-    def encode_text(self, text: Tensor) -> Tensor:
-        """Vectors `(B, d)` for text inputs `(B, d_t)`; compared by cosine."""
+    def encode_text(self, text: Any) -> Tensor:
+        """Vectors `(B, d)` of texts, compared by cosine."""
 
     @abstractmethod
-    def encode_molecules(self, molecules: Tensor) -> Tensor:
-        """Vectors `(B, d)` for molecule inputs `(B, d_m)`; compared by cosine."""
+    def encode_molecules(self, molecules: Any) -> Tensor:
+        """Vectors `(B, d)` of molecules, compared by cosine."""
 
     @abstractmethod
-    def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """Named scalar losses of a batch whose i-th text describes its i-th molecule.
+    def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+        """Named losses of a batch whose i-th text describes its i-th molecule.
+
+        A term that is a mean over pairs comes as one loss a pair, `(B,)`, so that a plan can weigh pairs and record
+        what each cost; any other term is a scalar.
 
         Parameters
         ----------
-        text : (B, d_t)
-        molecules : (B, d_m)
+        text, molecules
+            Batches of B pairs.
         not_negative : (B, B) bool, optional
             Pairs that must not be pushed apart although they do not belong together (near-duplicates). The diagonal
             is ignored.
         """
+
+    def critic_parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters that `critic_losses` trains and `losses` must not; none by default."""
+        return ()
+
+    def critic_losses(self, text: Any, molecules: Any) -> dict[str, Tensor]:
+        """Named scalar losses of the adversary; none by default."""
+        return {}
+
+    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
+        """Full scores `(B,)` of aligned pairs, larger is closer; asked only where `reranks` is True."""
+        raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
+
+
+def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Both directions of the in-batch cross-entropy, one loss a pair each: rows of `logits`, then columns.
+
+    Parameters
+    ----------
+    logits : (B, B)
+        Row i, column j: text i against molecule j, the scale included.
+    not_negative : (B, B) bool, optional
+        Entries left out of the denominators; the diagonal stays.
+
+    Returns
+    -------
+    tuple of (B,), (B,)
+    """
+    if not_negative is not None:
+        eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        logits = logits.masked_fill(not_negative & ~eye, -torch.inf)
+    labels = torch.arange(len(logits), device=logits.device)
+    rows = nn.functional.cross_entropy(logits, labels, reduction="none")
+    return rows, nn.functional.cross_entropy(logits.T, labels, reduction="none")

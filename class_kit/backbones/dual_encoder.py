@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone
+from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.errors import InputError
 
 # Above e^4.6 = 100 the softmax saturates and gradients vanish; Radford et al. (2021) clip there too.
@@ -101,14 +101,8 @@ class DualEncoder(Backbone):
         return self.molecule_head(molecules)
 
     def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`."""
+        """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each."""
         scale = self.log_scale.clamp(max=LARGEST_LOG_SCALE).exp()
         logits = scale * self.encode_text(text) @ self.encode_molecules(molecules).T
-        if not_negative is not None:
-            eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-            logits = logits.masked_fill(not_negative & ~eye, -torch.inf)
-        labels = torch.arange(len(logits), device=logits.device)
-        return {
-            "text_to_molecule": F.cross_entropy(logits, labels),
-            "molecule_to_text": F.cross_entropy(logits.T, labels),
-        }
+        forward, backward = in_batch_cross_entropy(logits, not_negative)
+        return {"text_to_molecule": forward, "molecule_to_text": backward}

@@ -235,6 +235,7 @@ class _Loop:
             label = self.groups[index]
             near = label[:, None] == label[None, :]
         terms = self.backbone.losses(self.text[index], self.molecules[index], not_negative=near)
+        terms = {name: term.mean() for name, term in terms.items()}
         on_loss = self.config.intensity_on == "loss"
         loss = weigh_terms(terms, self.plan.intensities(self.epoch, terms) if on_loss else 1.0)
         rate = learning_rate(self.config, self.step, self.total)
