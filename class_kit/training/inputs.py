@@ -1,0 +1,240 @@
+"""What a training reads, batch by batch: vectors, tokens or graphs behind one small interface.
+
+The loop and the evaluation ask for rows and get what the backbone takes, on its device. Vectors lie there once and for
+all; tokens and graphs, too large for that, are put together anew for every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from class_kit.backbones.base import GraphBatch, MoleculeBatch, TextBatch, TokenBatch
+from class_kit.cache import cache_key
+from class_kit.checks import check_whole
+from class_kit.errors import InputError
+
+# enough to know means, deviations and principal axes by; a backbone is fitted on it in one batch
+FIT_ROWS = 2_048
+
+
+@runtime_checkable
+class Inputs(Protocol):
+    """One side of L pairs, or a pool of candidates, ready to be taken in batches.
+
+    Attributes
+    ----------
+    kind : "vector", "tokens" or "graph"
+    width : int
+        Of the vectors, of the tokens, or of the atoms: what a backbone takes as `text_dim` or `molecule_dim`.
+    digest : str
+        64 hexadecimal characters, other for other content.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray, device: torch.device | str) -> TextBatch | MoleculeBatch:
+        """The batch of these rows, in their order, on a device."""
+
+    def subset(self, rows: np.ndarray) -> Inputs:
+        """These rows as inputs of their own."""
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        """Ascending rows for `Backbone.fit_inputs`: all of them for vectors, at most `most` by the seed otherwise."""
+
+
+class _Source(Protocol):
+    """What `TextTokens` and `MoleculeGraphs` have in common."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Mapping[str, np.ndarray]: ...
+
+    def subset(self, rows: np.ndarray) -> Any: ...
+
+
+class VectorInputs:
+    """Vectors `(L, d)`, copied to the device when a batch is first taken there.
+
+    Parameters
+    ----------
+    vectors : (L, d) real numbers
+        L and d at least 1. Values are not looked at: what is not finite shows in the losses.
+
+    Raises
+    ------
+    InputError
+        The array is not such a matrix.
+    """
+
+    kind: ClassVar[str] = "vector"
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        found = np.asarray(vectors)
+        if found.ndim != 2 or not found.size or found.dtype.kind not in "fiub":
+            raise InputError(
+                f"vectors of shape {found.shape} and type {found.dtype}: expected a non-empty matrix of real numbers"
+            )
+        self._vectors = np.asarray(found, np.float32)
+        self._moved: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        return int(self._vectors.shape[1])
+
+    @cached_property
+    def digest(self) -> str:
+        return cache_key(vectors=self._vectors)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def take(self, rows: np.ndarray, device: torch.device | str) -> Tensor:
+        """Vectors `(B, d)` float32."""
+        chosen = torch.from_numpy(_checked_rows(rows, len(self))).to(device)
+        if self._moved is None or self._moved.device != chosen.device:
+            # Copied: cached and shared arrays are read-only, which tensors cannot be.
+            self._moved = torch.tensor(self._vectors, device=device)
+        return self._moved[chosen]
+
+    def subset(self, rows: np.ndarray) -> VectorInputs:
+        """These rows as inputs of their own."""
+        return VectorInputs(self._vectors[_checked_rows(rows, len(self))])
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        """All rows: a mean over vectors that lie in memory costs nothing."""
+        return np.arange(len(self))
+
+
+class TokenInputs:
+    """Texts as tokens, from `class_kit.text.tokens.text_tokens`."""
+
+    kind: ClassVar[str] = "tokens"
+
+    def __init__(self, tokens: _Source) -> None:
+        self._source = tokens
+
+    @property
+    def width(self) -> int:
+        return self._source.width
+
+    @property
+    def digest(self) -> str:
+        return self._source.digest
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def take(self, rows: np.ndarray, device: torch.device | str) -> TokenBatch:
+        """Sentence vectors, tokens and mask."""
+        arrays = self._source.take(_checked_rows(rows, len(self)))
+        return TokenBatch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
+
+    def subset(self, rows: np.ndarray) -> TokenInputs:
+        """These rows as inputs of their own; the tokens themselves are shared."""
+        return TokenInputs(self._source.subset(_checked_rows(rows, len(self))))
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        """At most `most` rows, ascending, drawn by the seed."""
+        return _sampled(len(self), most, seed)
+
+
+class GraphInputs:
+    """Molecules as graphs, from `class_kit.molecules.graphs.molecule_graphs`."""
+
+    kind: ClassVar[str] = "graph"
+
+    def __init__(self, graphs: _Source) -> None:
+        self._source = graphs
+
+    @property
+    def width(self) -> int:
+        return self._source.width
+
+    @property
+    def digest(self) -> str:
+        return self._source.digest
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def take(self, rows: np.ndarray, device: torch.device | str) -> GraphBatch:
+        """One disconnected graph of atoms, bonds and motifs."""
+        arrays = dict(self._source.take(_checked_rows(rows, len(self))))
+        size = int(arrays.pop("size"))
+        return GraphBatch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()}, size=size)
+
+    def subset(self, rows: np.ndarray) -> GraphInputs:
+        """These rows as inputs of their own; the graphs themselves are shared."""
+        return GraphInputs(self._source.subset(_checked_rows(rows, len(self))))
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        """At most `most` rows, ascending, drawn by the seed."""
+        return _sampled(len(self), most, seed)
+
+
+def as_inputs(values: Any) -> Inputs:
+    """Inputs of any kind: what is one already stays, an array becomes `VectorInputs`.
+
+    Raises
+    ------
+    InputError
+        `values` is nothing that can be taken in batches.
+    """
+    if isinstance(values, VectorInputs | TokenInputs | GraphInputs):
+        return values
+    if isinstance(values, np.ndarray | list | tuple):
+        return VectorInputs(np.asarray(values))
+    if isinstance(values, Inputs):
+        return values
+    raise InputError(f"inputs are {type(values).__name__}: expected a matrix, text tokens or molecule graphs")
+
+
+def fit_rows(text: Inputs, molecules: Inputs, seed: int = 0) -> np.ndarray:
+    """Rows of both sides for `Backbone.fit_inputs`: all where both are vectors, at most 2,048 by the seed otherwise.
+
+    Raises
+    ------
+    InputError
+        The sides differ in length.
+    """
+    if len(text) != len(molecules):
+        raise InputError(f"{len(text)} texts and {len(molecules)} molecules: expected as many of both")
+    return min(text.sample(seed=seed), molecules.sample(seed=seed), key=len)
+
+
+def _checked_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    found = np.asarray(rows)
+    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu":
+        raise InputError(f"rows of shape {found.shape} and type {found.dtype}: expected some whole numbers in a line")
+    if found.min() < 0 or found.max() >= count:
+        wrong = found[(found < 0) | (found >= count)][0]
+        raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")
+    return found.astype(np.int64)
+
+
+def _sampled(count: int, most: int, seed: int) -> np.ndarray:
+    check_whole("most", most, low=1)
+    check_whole("seed", seed, low=0)
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
