@@ -21,7 +21,8 @@ from class_kit.curriculum import (
     NeverFullWarning,
 )
 from class_kit.curriculum.controls import ARMS, StepMatchedPlan, make_order, make_plan
-from class_kit.curriculum.plan import batch_bounds, shuffle_rows
+from class_kit.curriculum.plan import batch_bounds
+from class_kit.curriculum.randomness import shuffle_rows
 from class_kit.errors import InputError
 
 

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.apart import check_labels, keep_apart, repeats, unavoidable
-from class_kit.curriculum.hard_batches import check_line, gather_groups
+from class_kit.checks import check_whole
 from class_kit.curriculum.intensity import (
     CosineIntensity,
     IntensitySpec,
@@ -31,7 +29,8 @@ from class_kit.curriculum.intensity import (
     sigmoid_intensity,
     weigh_terms,
 )
-from class_kit.curriculum.plan import APART, GROUP, SHUFFLE, Plan, check_order, shuffle_rows
+from class_kit.curriculum.plan import Plan, check_order
+from class_kit.curriculum.randomness import SHUFFLE, shuffle_rows
 from class_kit.curriculum.schedules import (
     SCHEDULES,
     CompetenceSchedule,
@@ -98,16 +97,8 @@ class EpochPlan(Plan):
         Non-negative; decides every shuffle.
     epochs
         E, the planned number of epochs; needed for totals, `table` and `plot`.
-    hardness
-        h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
-        neighbours. None is the paper's random batches.
-    line
-        What `neighbour_line` returns for the space in which rows are to be near; needed with `hardness`.
-    group_size
-        Rows of a group of near neighbours.
-    apart
-        (L,) integers by row id, as `duplicate_labels` returns: rows of one label (not negative) never share a batch
-        where that is possible; `repeats` says how often it was not.
+    hardness, line, group_size, apart
+        How batches are composed, see `Plan.compose`; the paper's batches are random.
 
     Warns
     -----
@@ -134,12 +125,7 @@ class EpochPlan(Plan):
         self.schedule = schedule
         self.intensity_spec = intensity
         self._configure(intensity, seed, epochs)
-        if hardness is not None and (not callable(hardness) or line is None):
-            raise InputError(f"hardness={hardness!r}: expected a function of the epoch, and line= beside it")
-        self.hardness = hardness
-        self.group_size = check_whole("group_size", group_size, low=1)
-        self.line = None if line is None else check_line(line, self.order)
-        self.apart = None if apart is None else check_labels(apart, self._size())
+        self.compose(hardness=hardness, line=line, group_size=group_size, apart=apart)
         if self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
             unseen = self.length - self.count(self.epochs)
             warnings.warn(
@@ -162,6 +148,9 @@ class EpochPlan(Plan):
     def _size(self) -> int:
         return int(self.order.max()) + 1
 
+    def _all_rows(self) -> np.ndarray:
+        return self.order
+
     def fraction(self, epoch: int) -> float:
         return fraction_of(self.schedule, epoch)
 
@@ -177,30 +166,6 @@ class EpochPlan(Plan):
 
     def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
         return shuffle_rows(self.scheduled(epoch, at_least), self._size(), self.seed, epoch, SHUFFLE)
-
-    def _arrange(self, epoch: int, batch_size: int, world_size: int, bounds: np.ndarray) -> np.ndarray:
-        rows = self.rows(epoch, batch_size * world_size)
-        if self.hardness is not None and self.line is not None:
-            share = check_real(f"hardness at epoch {epoch}", self.hardness(epoch), low=0.0, high=1.0)
-            path = (self.seed, epoch, GROUP)
-            rows = gather_groups(rows, bounds, share, self.line, min(self.group_size, batch_size), path, self.apart)
-        if self.apart is not None:
-            rows = keep_apart(rows, bounds, self.apart, (self.seed, epoch, APART))
-        return rows
-
-    def repeats(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> dict[str, int]:
-        """How often near-duplicates share a batch in the epoch: `repeats`, and how many of these are `unavoidable`.
-
-        A repeat is a row whose batch already holds a row of its label. A group with more members than the epoch has
-        batches cannot be kept apart; its surplus is the unavoidable part.
-        """
-        if self.apart is None:
-            raise InputError("apart=None: this plan was not told which rows are duplicates of each other")
-        parts = [self.batches(epoch, batch_size, r, world_size, drop_last) for r in range(world_size)]
-        flat = [batch for part in parts for batch in part]
-        labels = self.apart[np.concatenate(flat)]
-        unit = np.repeat(np.arange(len(flat)), [len(batch) for batch in flat])
-        return {"repeats": len(repeats(labels, unit)), "unavoidable": unavoidable(labels, len(flat))}
 
     def step_matched(
         self, batch_size: int, world_size: int = 1, intensity: IntensitySpec = "constant"

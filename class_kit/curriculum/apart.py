@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.plan import random_words, shuffle_rows
+from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
 
 _ROUNDS = 30

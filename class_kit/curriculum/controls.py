@@ -7,13 +7,15 @@ the curriculum and every control from the same arguments, so that a comparison c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from class_kit.checks import check_whole
 from class_kit.curriculum import EpochPlan
 from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import ORDER, PASS, Plan, check_order, shuffle_rows
+from class_kit.curriculum.plan import Plan, check_order
+from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
 from class_kit.curriculum.schedules import FullSchedule
 from class_kit.errors import InputError
 
@@ -50,21 +52,23 @@ def make_plan(
     *,
     batch_size: int | None = None,
     world_size: int = 1,
+    **composition: Any,
 ) -> Plan:
     """One arm of a comparison: the curriculum itself or a control of it, all from the arguments of the curriculum.
 
     "standard" has all rows in every epoch and γ = 1; "step-matched" is the standard run cut to the curriculum's number
-    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only.
+    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `composition` is
+    what `Plan.compose` takes, and holds for every arm alike.
     """
     if arm == "standard":
-        return EpochPlan(make_order("standard", order), FullSchedule(), "constant", seed, epochs)
+        return EpochPlan(make_order("standard", order), FullSchedule(), "constant", seed, epochs, **composition)
     if arm == "step-matched":
         if batch_size is None:
             raise InputError("arm='step-matched' needs batch_size, got None")
-        return EpochPlan(order, schedule, intensity, seed, epochs).step_matched(batch_size, world_size)
+        return EpochPlan(order, schedule, intensity, seed, epochs, **composition).step_matched(batch_size, world_size)
     if arm not in ORDERS:
         raise InputError(f"arm={arm!r} is unknown, expected one of {', '.join(ARMS)}")
-    return EpochPlan(make_order(arm, order, seed), schedule, intensity, seed, epochs)
+    return EpochPlan(make_order(arm, order, seed), schedule, intensity, seed, epochs, **composition)
 
 
 class StepMatchedPlan(Plan):
@@ -74,6 +78,8 @@ class StepMatchedPlan(Plan):
     new order, and so on; "epoch" k is the next piece of it, as long as the curriculum's epoch k. Every pair is so
     seen equally often (to within one), as in a standard run stopped early, which it is. Validation after every epoch
     then happens after the same number of steps in both arms.
+
+    Batches are composed by the curriculum's own rules of hardness and duplicates.
 
     A piece may span the end of one pass and the start of the next. No row comes twice within one global batch there,
     provided that the data has at least three global batches.
@@ -96,7 +102,13 @@ class StepMatchedPlan(Plan):
         self.world_size = check_whole("world_size", world_size, low=1)
         self._configure(intensity, curriculum.seed, curriculum.epochs)
         self._global_batch = self.batch_size * self.world_size
-        self._all = np.sort(getattr(curriculum, "order", np.arange(curriculum.length, dtype=np.int64)))
+        self._all = np.sort(curriculum._all_rows())
+        self.compose(
+            hardness=curriculum.hardness,
+            line=curriculum.line,
+            group_size=curriculum.group_size,
+            apart=curriculum.apart,
+        )
 
     def __repr__(self) -> str:
         return f"StepMatchedPlan({self.curriculum!r}, batch_size={self.batch_size}, world_size={self.world_size})"
@@ -107,6 +119,9 @@ class StepMatchedPlan(Plan):
 
     def _size(self) -> int:
         return int(self._all[-1]) + 1
+
+    def _all_rows(self) -> np.ndarray:
+        return self._all
 
     def fraction(self, epoch: int) -> float:
         """Length of the epoch's piece as a share of one pass: the curriculum's λ."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.plan import random_words, shuffle_rows
+from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
 
 _BLOCK = 65536

@@ -6,10 +6,17 @@ Wu et al. (ICLR 2021) fix the pace in advance; Bengio et al. (ICML 2009) move on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
 
 from class_kit.checks import check_epoch, check_real, check_whole
+from class_kit.curriculum import EpochPlan
+from class_kit.curriculum.intensity import IntensitySpec
+from class_kit.curriculum.plan import Plan
 from class_kit.errors import InputError
 
 
@@ -67,14 +74,18 @@ class MetricPacing:
         fraction = state.fraction + self.growth
         return PacingState(1.0 if fraction > 1.0 - 1e-9 else fraction, state.best, 0)
 
+    def _states(self, history: Iterable[float]) -> list[PacingState]:
+        states = [self.initial()]
+        for metric in history:
+            states.append(self.update(states[-1], metric))
+        return states
+
     def schedule(self, history: Iterable[float]) -> Callable[[int], float]:
         """λ(k) for all epochs decided by the metrics so far: k up to one more than their number.
 
         Serves as the `schedule` of an `EpochPlan`, and as an intensity as well: γ then grows with the same evidence.
         """
-        states = [self.initial()]
-        for metric in history:
-            states.append(self.update(states[-1], metric))
+        states = self._states(history)
 
         def fraction(epoch: int) -> float:
             if check_epoch(epoch) > len(states):
@@ -85,3 +96,65 @@ class MetricPacing:
             return states[epoch - 1].fraction
 
         return fraction
+
+    def fastest(self, history: Iterable[float]) -> Callable[[int], float]:
+        """λ(k) as decided so far, and beyond that as if no epoch improved any more: the most that λ can become.
+
+        Totals of steps computed from it only shrink while a training goes on, so a learning rate that decays over them
+        never rises again.
+        """
+        states = self._states(history)
+        last = states[-1]
+
+        def fraction(epoch: int) -> float:
+            if check_epoch(epoch) <= len(states):
+                return states[epoch - 1].fraction
+            # the first metric ever is an improvement on nothing, so it never counts as waiting
+            waited = last.waited + epoch - len(states) - (last.best is None)
+            value = last.fraction + self.growth * (waited // self.patience)
+            return 1.0 if value > 1.0 - 1e-9 else value
+
+        return fraction
+
+
+class PacedPlan(EpochPlan):
+    """The curriculum at the pace of `MetricPacing`: λ of an epoch is decided by the validation metrics before it.
+
+    Parameters
+    ----------
+    order
+        (L,) integers, easiest first.
+    pacing
+        When λ grows.
+    metrics
+        Validation metric after each epoch so far; `informed` gives the plan with more of them.
+    intensity, seed, epochs, composition
+        As of `EpochPlan`.
+    """
+
+    follows = ("metrics",)
+
+    def __init__(
+        self,
+        order: np.ndarray | Iterable[int],
+        pacing: MetricPacing,
+        intensity: IntensitySpec = "inverse",
+        seed: int = 0,
+        epochs: int | None = None,
+        *,
+        metrics: Sequence[float] = (),
+        **composition: Any,
+    ) -> None:
+        if not isinstance(pacing, MetricPacing):
+            raise InputError(f"pacing={pacing!r}: expected a MetricPacing")
+        self.pacing = pacing
+        super().__init__(order, pacing.fastest(metrics), intensity, seed, epochs, **composition)
+
+    def with_metrics(self, metrics: Sequence[float]) -> Self:
+        """The same plan after these metrics; the original stays as it is."""
+        result = copy.copy(self)
+        result.schedule = self.pacing.fastest(metrics)
+        return result
+
+    def informed(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
+        return self.with_metrics(metrics)

@@ -1,18 +1,20 @@
 """What every plan of epochs has in common: rows in a reproducible order, cut into batches for every rank.
 
-A plan answers from (seed, epoch) alone. Randomness is a function of numbered purposes and never of earlier draws, so
-any epoch can be asked for first, twice, or on another machine.
+A plan answers from (seed, epoch) alone, so any epoch can be asked for first, twice, or on another machine. A plan that
+follows the training (`follows`) answers from what it was told of it as well, and from nothing else.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
-from class_kit.checks import check_epoch, check_whole
+from class_kit.checks import check_epoch, check_real, check_whole
+from class_kit.curriculum.apart import check_labels, keep_apart, repeats, unavoidable
+from class_kit.curriculum.hard_batches import check_line, gather_groups
 from class_kit.curriculum.intensity import (
     Curve,
     IntensitySpec,
@@ -22,40 +24,11 @@ from class_kit.curriculum.intensity import (
     match_terms,
     term_curves,
 )
+from class_kit.curriculum.randomness import APART, GROUP
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Each use of randomness draws from a stream of its own, so that adding one never changes another.
-SHUFFLE, ORDER, PASS, GROUP, APART, PRUNE = 1, 2, 3, 4, 5, 6
-# Row ids up to 2^24 leave 40 random bits in a sort key: a pair of rows of an epoch of a million is tied with p = 0.4
-_PACKED_ROWS = 1 << 24
-
-
-def random_words(count: int, *path: int) -> np.ndarray:
-    """`count` random 64-bit words, shape (count,), a pure function of the path of non-negative integers.
-
-    Raw generator output rather than `Generator.permutation`, whose stream NumPy may change between versions (NEP 19).
-    """
-    return np.random.PCG64(np.random.SeedSequence(path)).random_raw(count)
-
-
-def shuffle_rows(rows: np.ndarray, size: int, *path: int) -> np.ndarray:
-    """The row ids in a random order that depends on the set of rows and the path alone, not on their given order.
-
-    Every id below `size` owns one random word and the rows are sorted by it. So a plan with λ = 1 runs the very same
-    batches whatever its order, and two plans that share rows keep those rows in the same relative order.
-    """
-    words = random_words(size, *path)
-    if size > _PACKED_ROWS:
-        return rows[np.lexsort((rows, words[rows]))]
-    # the id in the low bits makes every key unique, so any sorting algorithm gives the same result
-    mask = np.uint64((1 << max(1, (size - 1).bit_length())) - 1)
-    ids = rows.astype(np.uint64)
-    keys = (words[rows] & ~mask) | ids
-    keys.sort()
-    return (keys & mask).astype(np.int64)
 
 
 def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> np.ndarray:
@@ -86,10 +59,26 @@ class Plan(ABC):
     """What every plan offers, the curriculum and its controls alike: rows, batches, intensity, steps and a table.
 
     A subclass says how many rows an epoch has (`count`) and which, in which order (`rows`).
+
+    Attributes
+    ----------
+    follows
+        What of the training the plan follows: nothing, "losses" (every pair's last loss) or "metrics" (the validation
+        metric after every epoch). Such a plan is told by `informed` before each epoch.
+    weighted
+        Whether `weights` may differ from 1 on the rows of an epoch.
+    hardness, line, group_size, apart
+        How batches are composed, see `compose`.
     """
 
+    follows: ClassVar[tuple[str, ...]] = ()
+    weighted: ClassVar[bool] = False
     seed: int
     epochs: int | None
+    hardness: Callable[[int], float] | None = None
+    line: np.ndarray | None = None
+    group_size: int = 32
+    apart: np.ndarray | None = None
     _intensity: Curve | dict[str, Curve]
 
     def _configure(self, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
@@ -99,6 +88,44 @@ class Plan(ABC):
             self._intensity = term_curves(intensity, self.epochs)
         else:
             self._intensity = make_intensity(intensity, self.epochs)
+
+    def compose(
+        self,
+        *,
+        hardness: Callable[[int], float] | None = None,
+        line: np.ndarray | None = None,
+        group_size: int = 32,
+        apart: np.ndarray | None = None,
+    ) -> Self:
+        """Say how batches are composed, beyond being random; returns the plan itself. Which rows it has stays as it is.
+
+        Parameters
+        ----------
+        hardness
+            h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
+            neighbours. None is the paper's random batches.
+        line
+            What `neighbour_line` returns for the space in which rows are to be near; needed with `hardness`.
+        group_size
+            Rows of a group of near neighbours.
+        apart
+            (L,) integers by row id, as `duplicate_labels` returns: rows of one label (not negative) never share a
+            batch where that is possible; `repeats` says how often it was not.
+        """
+        if hardness is not None and (not callable(hardness) or line is None):
+            raise InputError(f"hardness={hardness!r}: expected a function of the epoch, and line= beside it")
+        self.hardness = hardness
+        self.group_size = check_whole("group_size", group_size, low=1)
+        self.line = None if line is None else check_line(line, self._all_rows())
+        self.apart = None if apart is None else check_labels(apart, self._size())
+        return self
+
+    def informed(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
+        """The plan of the next epoch, told every pair's last loss (L,) and the metrics after the epochs so far.
+
+        A plan that follows neither returns itself.
+        """
+        return self
 
     @property
     @abstractmethod
@@ -167,11 +194,36 @@ class Plan(ABC):
         return [rows[start:end] for start, end in zip(starts, ends, strict=True)]
 
     def _arrange(self, epoch: int, batch_size: int, world_size: int, bounds: np.ndarray) -> np.ndarray:
-        """The epoch's rows in the order in which `bounds` cuts them; plans that compose batches override this."""
-        return self.rows(epoch, batch_size * world_size)
+        """The epoch's rows in the order in which `bounds` cuts them."""
+        rows = self.rows(epoch, batch_size * world_size)
+        if self.hardness is not None and self.line is not None:
+            share = check_real(f"hardness at epoch {epoch}", self.hardness(epoch), low=0.0, high=1.0)
+            path = (self.seed, epoch, GROUP)
+            rows = gather_groups(rows, bounds, share, self.line, min(self.group_size, batch_size), path, self.apart)
+        if self.apart is not None:
+            rows = keep_apart(rows, bounds, self.apart, (self.seed, epoch, APART))
+        return rows
+
+    def repeats(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> dict[str, int]:
+        """How often near-duplicates share a batch in the epoch: `repeats`, and how many of these are `unavoidable`.
+
+        A repeat is a row whose batch already holds a row of its label. A group with more members than the epoch has
+        batches cannot be kept apart; its surplus is the unavoidable part.
+        """
+        if self.apart is None:
+            raise InputError("apart=None: this plan was not told which rows are duplicates of each other")
+        parts = [self.batches(epoch, batch_size, r, world_size, drop_last) for r in range(world_size)]
+        flat = [batch for part in parts for batch in part]
+        labels = self.apart[np.concatenate(flat)]
+        unit = np.repeat(np.arange(len(flat)), [len(batch) for batch in flat])
+        return {"repeats": len(repeats(labels, unit)), "unavoidable": unavoidable(labels, len(flat))}
 
     def _size(self) -> int:
         return self.length
+
+    def _all_rows(self) -> np.ndarray:
+        """Every row id the plan may draw, (L,) int64."""
+        return np.arange(self.length, dtype=np.int64)
 
     def steps(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
         """Optimiser steps of one epoch: the number of batches of every rank."""

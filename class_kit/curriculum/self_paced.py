@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import PRUNE, SHUFFLE, Plan, random_words, shuffle_rows
+from class_kit.curriculum.plan import Plan
+from class_kit.curriculum.randomness import PRUNE, SHUFFLE, random_words, shuffle_rows
 from class_kit.curriculum.schedules import fraction_of
 from class_kit.errors import InputError
 
@@ -78,6 +79,8 @@ def self_paced_weights(losses: np.ndarray, threshold: float, kind: str = "hard")
 
 
 class _LossPlan(Plan):
+    follows = ("losses",)
+    weighted = True
     losses: np.ndarray
 
     @property
@@ -92,6 +95,11 @@ class _LossPlan(Plan):
         result = copy.copy(self)
         result.losses = losses
         return result
+
+    def informed(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
+        if losses is None:
+            raise InputError("losses=None: this plan follows every pair's last loss, expected (L,)")
+        return self.with_losses(losses)
 
 
 class SelfPacedPlan(_LossPlan):
