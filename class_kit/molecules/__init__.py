@@ -151,22 +151,24 @@ def embed_molecules(
     """
     if encoder not in ENCODERS:
         raise InputError(f"molecule encoder is {encoder!r}: expected one of {', '.join(ENCODERS)}")
-    if unknown not in UNKNOWN:
-        raise InputError(f"unknown is {unknown!r}: expected one of {', '.join(UNKNOWN)}")
+    _check_unknown(unknown)
     rows = check_smiles(smiles)
     rdkit = version("rdkit")
     if encoder == "morgan":
         key = cache_key(smiles=rows, encoder=encoder, radius=MORGAN_RADIUS, bits=MORGAN_BITS, rdkit=rdkit)
         return cached("morgan", key, lambda: {"vectors": morgan_counts(rows, progress=progress)}, use=cache)["vectors"]
-    table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
-    if unknown == "unk" and table.unknown is None:
-        raise InputError(f"the vectors of {table.source} have none for rare words (UNK): expected unknown='skip'")
+    table = known_vectors(vectors, unknown)
     key = cache_key(smiles=rows, encoder=encoder, vectors=table.digest, unknown=unknown, rdkit=rdkit)
     arrays = cached(
         "mol2vec", key, lambda: _embed_words(mol2vec_sentences(rows, progress=progress), table, unknown), use=cache
     )
-    _tell_zero_rows(arrays["known"], rows, table)
+    tell_zero_rows(arrays["known"], rows, table)
     return arrays["vectors"]
+
+
+def _check_unknown(unknown: str) -> None:
+    if unknown not in UNKNOWN:
+        raise InputError(f"unknown is {unknown!r}: expected one of {', '.join(UNKNOWN)}")
 
 
 def _matched(sentences: list[list[str]], table: Mol2vecVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -202,7 +204,23 @@ def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str
     return {"vectors": (occurrences @ table.vectors.astype(np.float64)).astype(np.float32), "known": known}
 
 
-def _tell_zero_rows(known: np.ndarray, smiles: list[str], table: Mol2vecVectors) -> None:
+def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str) -> Mol2vecVectors:
+    """Word vectors that can give what `unknown` asks for, loaded where they are not yet.
+
+    Raises
+    ------
+    InputError
+        Vectors that cannot be found or read, an unknown option, or `"unk"` with vectors that have none for rare words.
+    """
+    _check_unknown(unknown)
+    table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
+    if unknown == "unk" and table.unknown is None:
+        raise InputError(f"the vectors of {table.source} have none for rare words (UNK): expected unknown='skip'")
+    return table
+
+
+def tell_zero_rows(known: np.ndarray, smiles: list[str], table: Mol2vecVectors) -> None:
+    """Name in the log the molecules of which no word is known, given the number of known words of each."""
     empty = np.flatnonzero(known == 0)
     if len(empty):
         some = ", ".join(f"{row} ({smiles[row]})" for row in empty[:10])

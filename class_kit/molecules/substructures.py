@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.pairs.structures import MAX_SMILES, structure
+from class_kit.pairs.structures import parsed, structure
 from class_kit.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -32,17 +32,11 @@ def read_molecule(smiles: str, row: int | None = None) -> Mol:
     TypeError
         It is not a string.
     """
-    from rdkit import Chem, rdBase
-
     where = "SMILES" if row is None else f"SMILES of row {row}"
     if not isinstance(smiles, str):
         raise TypeError(f"{where} is {type(smiles).__name__}: expected a string")
-    # RDKit would skip what stands behind a space, so such a string is refused as it is in a file of pairs
-    molecule = None
-    if len(smiles) <= MAX_SMILES and smiles.isascii() and smiles.isprintable() and " " not in smiles:
-        with rdBase.BlockLogs():
-            molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None or molecule.GetNumAtoms() == 0:
+    molecule = parsed(smiles)
+    if molecule is None:
         raise InputError(f"{where} cannot be used: {smiles[:200]!r} ({structure(smiles).reason})")
     return molecule
 
@@ -94,7 +88,7 @@ def morgan_counts(
         (L, bits) float32, whole numbers.
     """
     rows = check_smiles(smiles)
-    blocks = _by_blocks(rows, partial(_fingerprints, radius=radius, bits=bits), "fingerprints", progress)
+    blocks = by_blocks(rows, partial(_fingerprints, radius=radius, bits=bits), "fingerprints", progress)
     return np.concatenate(blocks)
 
 
@@ -126,7 +120,7 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
     InputError
         No molecule, or a SMILES that RDKit refuses (row and string are named).
     """
-    blocks = _by_blocks(check_smiles(smiles), _sentences_of_block, "molecule words", progress)
+    blocks = by_blocks(check_smiles(smiles), _sentences_of_block, "molecule words", progress)
     return [sentence for block in blocks for sentence in block]
 
 
@@ -142,21 +136,27 @@ def _fingerprints(block: list[str], first: int, radius: int, bits: int) -> np.nd
     return result
 
 
-def _by_blocks(rows: list[str], work: Callable[[list[str], int], Any], what: str, progress: bool | None) -> list[Any]:
-    """Apply `work(block, first_row)` to consecutive blocks, in several processes where there are many rows."""
-    starts = range(0, len(rows), _BLOCK)
-    tasks = [(rows[start : start + _BLOCK], start) for start in starts]
+def by_blocks(
+    rows: list[str], work: Callable[[list[str], int], Any], what: str, progress: bool | None, *, cost: int = 1
+) -> list[Any]:
+    """Apply `work(block, first_row)` to consecutive blocks, in several processes where there are many rows.
+
+    `cost` tells how many times the work of a row is that of finding its Mol2vec words; dearer rows make smaller blocks
+    and go to several processes sooner.
+    """
+    size = max(1, _BLOCK // cost)
+    tasks = [(rows[start : start + size], start) for start in range(0, len(rows), size)]
     disable = None if progress is None else not progress
     with progress_bar(total=len(rows), desc=what, unit="molecule", disable=disable) as bar:
         results = []
-        for result, (block, _) in zip(_run(tasks, work, len(rows)), tasks, strict=True):
+        for result, (block, _) in zip(_run(tasks, work, len(rows) * cost), tasks, strict=True):
             results.append(result)
             bar.update(len(block))
     return results
 
 
-def _run(tasks: list[tuple[list[str], int]], work: Callable[[list[str], int], Any], count: int) -> Any:
-    if count < _PARALLEL_FROM:
+def _run(tasks: list[tuple[list[str], int]], work: Callable[[list[str], int], Any], effort: int) -> Any:
+    if effort < _PARALLEL_FROM:
         return (work(block, first) for block, first in tasks)
     from joblib import Parallel, delayed
 

@@ -1,0 +1,270 @@
+"""Molecules as graphs of atoms, bonds and motifs, read once, kept in the cache, taken in batches.
+
+An atom's vector is the sum of the vectors of its Mol2vec words, so the atoms of a molecule add up to what
+`embed_molecules` gives: an encoder of graphs starts from the same knowledge as one of vectors. Only a number is kept
+for each atom, that of its kind: atoms with the same words share one vector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from class_kit.cache import cache_key, cached
+from class_kit.molecules import known_vectors, tell_zero_rows
+from class_kit.molecules.motifs import brics_cuts, motifs
+from class_kit.molecules.substructures import atom_words, by_blocks, check_smiles, read_molecule
+from class_kit.molecules.vectors import Mol2vecVectors
+from class_kit.ragged import Ragged, check_rows, offsets_of
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+BOND_FEATURES = (
+    "single",
+    "double",
+    "triple",
+    "aromatic",
+    "other",
+    "conjugated",
+    "ring",
+    "stereo_none",
+    "stereo_any",
+    "stereo_cis",
+    "stereo_trans",
+    "cut",
+)
+"""Columns of `GraphBatch.bond_features`, each 0 or 1.
+
+The first five tell the order; `other` is for dative and quadruple bonds and for those of queries. `conjugated` and
+`ring` are RDKit's. The next four tell a double bond's stereo: none stated, stated as unknown, Z or cis, E or trans.
+`cut` marks bonds that BRICS cuts, so a network can tell a bond between motifs from one within.
+"""
+
+_ORDERS = {"SINGLE": 0, "DOUBLE": 1, "TRIPLE": 2, "AROMATIC": 3}
+_OTHER = 4
+_STEREO = {"STEREOANY": 8, "STEREOZ": 9, "STEREOCIS": 9, "STEREOE": 10, "STEREOTRANS": 10}
+_NO_STEREO = 7
+# raised whenever the arrays of a molecule change, so that graphs kept by an older version are not taken for new ones
+_LAYOUT = 1
+# BRICS tries some fifty patterns on each molecule
+_COST = 10
+
+
+@dataclass(frozen=True, eq=False)
+class MoleculeGraphs:
+    """L molecules as graphs, over stored ones that subsets share.
+
+    Attributes
+    ----------
+    kinds : (n_kinds, d_a) float32
+        Vectors of the kinds of atoms; a kind is what all atoms with the same words are.
+    atoms : Ragged of int32
+        Kind of each atom of each stored molecule.
+    bonds : Ragged of (…, 2) int32
+        Both directions of each bond, as numbers of atoms within the molecule.
+    bond_features : Ragged of (…, 12) uint8
+        See `BOND_FEATURES`.
+    members : Ragged of (…, 2) int32
+        An atom and a motif that it is in, as numbers within the molecule.
+    motif_counts : (n,) int64
+        Motifs of each stored molecule.
+    rows : (L,) int64
+        The stored molecule of each row.
+    key : str
+        Digest of what the stored molecules were made from.
+    """
+
+    kinds: np.ndarray
+    atoms: Ragged
+    bonds: Ragged
+    bond_features: Ragged
+    members: Ragged
+    motif_counts: np.ndarray
+    rows: np.ndarray
+    key: str
+
+    @property
+    def width(self) -> int:
+        """d_a, the width of an atom's vector."""
+        return int(self.kinds.shape[1])
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal characters, other for other molecules, rows, word vectors or versions of RDKit."""
+        return cache_key(graphs=self.key, rows=self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        atoms, bonds = int(self.atoms.lengths(self.rows).sum()), int(self.bonds.lengths(self.rows).sum()) // 2
+        motif_total = int(self.motif_counts[self.rows].sum())
+        return f"{len(self):,} molecules: {atoms:,} atoms, {bonds:,} bonds, {motif_total:,} motifs"
+
+    __repr__ = __str__
+
+    def subset(self, rows: np.ndarray) -> MoleculeGraphs:
+        """These rows as graphs of their own; nothing but row numbers is copied.
+
+        Raises
+        ------
+        InputError
+            No row, or one out of range.
+        """
+        return replace(self, rows=self.rows[check_rows(rows, len(self))])
+
+    def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The molecules of these rows as one disconnected graph: the fields of `GraphBatch`, `size` of shape `()`.
+
+        Raises
+        ------
+        InputError
+            No row, or one out of range.
+        """
+        arrays = self.layout(rows)
+        return {"atoms": np.take(self.kinds, arrays.pop("atom_kind"), axis=0), **arrays}
+
+    def layout(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """As `take`, but with `atom_kind` `(A,)` int64, rows of `kinds`, in the place of `atoms`.
+
+        For a device that holds `kinds` itself: a batch is then a hundred times smaller on its way there.
+        """
+        stored = self.rows[check_rows(rows, len(self))]
+        batch = np.arange(len(stored))
+        atom_counts, motif_counts = self.atoms.lengths(stored), self.motif_counts[stored]
+        first_atom, first_motif = offsets_of(atom_counts)[:-1], offsets_of(motif_counts)[:-1]
+        # features are stored in step with the bonds, so one set of places serves both
+        at_bonds, at_members = self.bonds.places(stored), self.members.places(stored)
+        bond_shift = np.repeat(first_atom, self.bonds.lengths(stored))
+        member_counts = self.members.lengths(stored)
+        members = self.members.values[at_members]
+        return {
+            "atom_kind": self.atoms.values[self.atoms.places(stored)].astype(np.int64),
+            "atom_molecule": np.repeat(batch, atom_counts),
+            "bonds": self.bonds.values[at_bonds].T + bond_shift,
+            "bond_features": self.bond_features.values[at_bonds].astype(np.float32),
+            "motif_atoms": np.stack(
+                [
+                    members[:, 0] + np.repeat(first_atom, member_counts),
+                    members[:, 1] + np.repeat(first_motif, member_counts),
+                ]
+            ),
+            "motif_molecule": np.repeat(batch, motif_counts),
+            "size": np.array(len(stored)),
+        }
+
+
+def molecule_graphs(
+    smiles: Sequence[str],
+    *,
+    vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
+    unknown: str = "unk",
+    cache: bool = True,
+    progress: bool | None = None,
+) -> MoleculeGraphs:
+    """Read molecules as graphs of atoms, bonds and motifs.
+
+    Hydrogens are those that RDKit keeps as atoms; parts of a molecule without a bond between them stay one molecule.
+
+    Parameters
+    ----------
+    smiles
+        L SMILES strings.
+    vectors, unknown
+        Word vectors and what a word without one adds, as `embed_molecules` takes them.
+    cache
+        Keep and reuse graphs on disk (`class_kit.cache`). They hold words, not vectors, so all word vectors share
+        them.
+    progress
+        Show the bar; by default only where a person is looking.
+
+    Raises
+    ------
+    InputError
+        As `embed_molecules`.
+    """
+    rows = check_smiles(smiles)
+    table = known_vectors(vectors, unknown)
+    key = cache_key(smiles=rows, rdkit=version("rdkit"), layout=_LAYOUT)
+    arrays = cached("graphs", key, lambda: _read_all(rows, progress), use=cache)
+    ends = {name: offsets_of(arrays[f"{name}_counts"]) for name in ("atom", "bond", "member")}
+    kinds, kind_of_atom = _kinds(arrays["words"], ends["atom"], rows, table, unknown)
+    return MoleculeGraphs(
+        kinds,
+        Ragged(kind_of_atom, ends["atom"]),
+        Ragged(arrays["bonds"], ends["bond"]),
+        Ragged(arrays["bond_features"], ends["bond"]),
+        Ragged(arrays["members"], ends["member"]),
+        arrays["motif_counts"],
+        np.arange(len(rows)),
+        cache_key(graphs=key, vectors=table.digest, unknown=unknown),
+    )
+
+
+def _kinds(
+    words: np.ndarray, ends: np.ndarray, rows: list[str], table: Mol2vecVectors, unknown: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of the kinds of atoms, and the kind of each atom, from its words `(A, 2)`, 0 where it has none."""
+    distinct, place = np.unique(words, return_inverse=True)
+    found = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
+    molecule = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+    known = np.bincount(molecule, (found >= 0).sum(axis=1), minlength=len(ends) - 1).astype(np.int64)
+    tell_zero_rows(known, rows, table)
+    if unknown == "unk" and table.unknown is not None:
+        found = np.where((found < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, found)
+    # one more row, of zeros, for words that add nothing
+    padded = np.vstack([table.vectors, np.zeros((1, table.vectors.shape[1]), np.float32)])
+    found = np.where(found < 0, len(table.words), found)
+    pairs, kind = np.unique(found[:, 0] * len(padded) + found[:, 1], return_inverse=True)
+    return padded[pairs // len(padded)] + padded[pairs % len(padded)], kind.astype(np.int32)
+
+
+def _read_all(rows: list[str], progress: bool | None) -> dict[str, np.ndarray]:
+    blocks = by_blocks(rows, _graphs_of_block, "molecule graphs", progress, cost=_COST)
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _graphs_of_block(block: list[str], first: int) -> dict[str, np.ndarray]:
+    graphs = [_graph(read_molecule(smiles, first + offset)) for offset, smiles in enumerate(block)]
+    counts = {
+        "atom_counts": [len(graph["words"]) for graph in graphs],
+        "bond_counts": [len(graph["bonds"]) for graph in graphs],
+        "member_counts": [len(graph["members"]) for graph in graphs],
+        "motif_counts": [int(graph["members"][-1, 1]) + 1 for graph in graphs],
+    }
+    return {
+        **{name: np.concatenate([graph[name] for graph in graphs]) for name in graphs[0]},
+        **{name: np.array(values, np.int64) for name, values in counts.items()},
+    }
+
+
+def _graph(molecule: Mol) -> dict[str, np.ndarray]:
+    """Words (A, 2), bonds (E, 2) with features (E, 12), and memberships (K, 2) of one molecule."""
+    words = np.zeros((molecule.GetNumAtoms(), 2), np.uint32)
+    for atom, found in enumerate(atom_words(molecule)):
+        words[atom, : len(found)] = [int(word) for word in found]
+    cuts = brics_cuts(molecule)
+    bonds, features = [], []
+    for bond in molecule.GetBonds():
+        ends = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
+        row = np.zeros(len(BOND_FEATURES), np.uint8)
+        row[_ORDERS.get(bond.GetBondType().name, _OTHER)] = 1
+        row[_STEREO.get(bond.GetStereo().name, _NO_STEREO)] = 1
+        row[5:7] = bond.GetIsConjugated(), bond.IsInRing()
+        row[11] = (min(ends), max(ends)) in cuts
+        bonds += [ends, ends[::-1]]
+        features += [row, row]
+    members = [(atom, motif) for motif, atoms in enumerate(motifs(molecule, cuts)) for atom in atoms]
+    return {
+        "words": words,
+        "bonds": np.array(bonds, np.int32).reshape(-1, 2),
+        "bond_features": np.array(features, np.uint8).reshape(-1, len(BOND_FEATURES)),
+        "members": np.array(members, np.int32),
+    }

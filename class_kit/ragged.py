@@ -1,0 +1,69 @@
+"""Rows of different lengths, end to end in one array: atoms of molecules, tokens of texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from class_kit.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """n rows of different lengths.
+
+    Attributes
+    ----------
+    values : (total, …)
+        The items of row 0, then those of row 1, and so on. May be a memory map.
+    offsets : (n + 1,) int64
+        Row i is `values[offsets[i] : offsets[i + 1]]`; the first is 0, the last is `total`.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        ends = self.offsets
+        if ends.ndim != 1 or not len(ends) or ends[0] != 0 or ends[-1] != len(self.values) or (np.diff(ends) < 0).any():
+            raise InputError(
+                f"offsets of shape {ends.shape} for {len(self.values)} values: expected them to ascend from 0 to "
+                f"{len(self.values)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Number of items of each of these rows, `(B,)` int64."""
+        return np.asarray(self.offsets[rows + 1] - self.offsets[rows])
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where the items of these rows stand in `values`, one row after the other, int64."""
+        lengths = self.lengths(rows)
+        return np.repeat(self.offsets[rows] - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where rows of these lengths begin, and where the last one ends: `(n + 1,)` int64."""
+    ends = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    return ends
+
+
+def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    """`rows` as int64: one or more row numbers in [0, count), in any order, repeated or not.
+
+    Raises
+    ------
+    InputError
+        They are anything else; the first number out of range is named.
+    """
+    found = np.asarray(rows)
+    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu":
+        raise InputError(f"rows of shape {found.shape} and type {found.dtype}: expected some whole numbers in a line")
+    if found.min() < 0 or found.max() >= count:
+        wrong = found[(found < 0) | (found >= count)][0]
+        raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")
+    return found.astype(np.int64)

@@ -1,0 +1,394 @@
+"""Molecule graphs against RDKit's own bonds, cuts and rings, batches against loops, atoms against molecule vectors."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdkit import Chem
+from rdkit.Chem import BRICS
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from class_kit.backbones.base import GraphBatch
+from class_kit.cache import cache_entries
+from class_kit.errors import InputError
+from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol2vec_sentences, substructures
+from class_kit.molecules.graphs import BOND_FEATURES, MoleculeGraphs, molecule_graphs
+from class_kit.molecules.motifs import brics_cuts, motifs
+from class_kit.molecules.vectors import corpus_smiles
+from class_kit.ragged import Ragged, offsets_of
+
+SMILES = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "C[C@]12CC[C@H]3[C@H]([C@@H]1CC[C@@H]2O)CCC4=CC(=O)CC[C@]34C",
+    "[Na+].[Cl-]",
+    "O",
+    "C*",
+    "*",
+    "[Fe+3]",
+    "[2H]OC",
+    "F/C=C/F",
+    "F/C=C\\F",
+    "C#N",
+    "N->[Pt](Cl)(Cl)<-N",
+    "C1CC12CCC2",
+    "C12C3C4C1C5C2C3C45",
+    "c1ccc(cc1)-c1ccccc1.CCO.[K+]",
+    "CCOC(=O)c1ccc2cc3ccccc3cc2c1",
+    "*C(=O)OC1CC2CCC1C2",
+    "[H][H]",
+]
+WIDTH = 5
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "cache"
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
+    return place
+
+
+def some_vectors(smiles: list[str], share: float, seed: int = 0) -> Mol2vecVectors:
+    """Random vectors for UNK and for a share of the words that occur, so that many molecules lack some."""
+    generator = np.random.default_rng(seed)
+    words = sorted({word for sentence in mol2vec_sentences(smiles) for word in sentence})
+    kept = [word for word in words if generator.random() < share]
+    vectors = generator.normal(size=(len(kept) + 1, WIDTH)).astype(np.float32)
+    return Mol2vecVectors((*kept[:3], "UNK", *kept[3:]), vectors, "a test")
+
+
+@pytest.fixture(scope="module")
+def table() -> Mol2vecVectors:
+    return some_vectors([one for one in SMILES if "Fe" not in one], 0.6)
+
+
+@pytest.fixture(scope="module")
+def graphs(table: Mol2vecVectors) -> MoleculeGraphs:
+    return molecule_graphs(SMILES, vectors=table, cache=False)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> tuple[list[str], Mol2vecVectors, MoleculeGraphs]:
+    smiles = corpus_smiles()
+    vectors = some_vectors(smiles, 0.7)
+    return smiles, vectors, molecule_graphs(smiles, vectors=vectors, cache=False)
+
+
+def one_graph(smiles: str, table: Mol2vecVectors, unknown: str = "unk") -> dict[str, np.ndarray]:
+    """The fields of a batch of one molecule, atom by atom and bond by bond."""
+    molecule = Chem.MolFromSmiles(smiles)
+    words = atom_words(molecule)
+    none_known = not any(word in table.words for pair in words for word in pair)
+    atoms = np.zeros((len(words), WIDTH), np.float32)
+    for atom, pair in enumerate(words):
+        for word in pair:
+            if word in table.words:
+                atoms[atom] += table.vectors[table.words.index(word)]
+            elif unknown == "unk" and not none_known:
+                atoms[atom] += table.vectors[table.words.index("UNK")]
+    cuts = {frozenset(ends) for ends, _ in BRICS.FindBRICSBonds(molecule)}
+    bonds, features = [], []
+    for bond in molecule.GetBonds():
+        kind, stereo = bond.GetBondType(), bond.GetStereo()
+        orders = [Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE, Chem.BondType.AROMATIC]
+        z = stereo in {Chem.BondStereo.STEREOZ, Chem.BondStereo.STEREOCIS}
+        e = stereo in {Chem.BondStereo.STEREOE, Chem.BondStereo.STEREOTRANS}
+        unsure = stereo == Chem.BondStereo.STEREOANY
+        row = [kind == order for order in orders] + [kind not in orders]
+        row += [bond.GetIsConjugated(), bond.IsInRing(), not (z or e or unsure), unsure, z, e]
+        row += [frozenset((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) in cuts]
+        bonds += [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), (bond.GetEndAtomIdx(), bond.GetBeginAtomIdx())]
+        features += [row, row]
+    groups = motifs(molecule, brics_cuts(molecule))
+    return {
+        "atoms": atoms,
+        "atom_molecule": np.zeros(len(atoms), np.int64),
+        "bonds": np.array(bonds, np.int64).reshape(-1, 2).T,
+        "bond_features": np.array(features, np.float32).reshape(-1, len(BOND_FEATURES)),
+        "motif_atoms": np.array([(atom, at) for at, group in enumerate(groups) for atom in group], np.int64).T,
+        "motif_molecule": np.zeros(len(groups), np.int64),
+    }
+
+
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Batches of one molecule end to end, each part's numbers shifted by what came before."""
+    atoms = motif_total = 0
+    shifted: list[dict[str, np.ndarray]] = []
+    for at, part in enumerate(parts):
+        shifted.append(
+            {
+                **part,
+                "atom_molecule": part["atom_molecule"] + at,
+                "bonds": part["bonds"] + atoms,
+                "motif_atoms": part["motif_atoms"] + np.array([[atoms], [motif_total]]),
+                "motif_molecule": part["motif_molecule"] + at,
+            }
+        )
+        atoms, motif_total = atoms + len(part["atoms"]), motif_total + len(part["motif_molecule"])
+    wide = {"bonds", "motif_atoms"}
+    return {name: np.concatenate([part[name] for part in shifted], axis=int(name in wide)) for name in parts[0]}
+
+
+def same_batch(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], size: int) -> None:
+    assert set(found) == {field.name for field in fields(GraphBatch)} == {*expected, "size"}
+    assert found["size"].shape == ()
+    assert found["size"] == size
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("unknown", ["unk", "skip"])
+def test_a_batch_is_what_rdkit_says_of_each_atom_and_bond(unknown: str, table: Mol2vecVectors) -> None:
+    found = molecule_graphs(SMILES, vectors=table, unknown=unknown, cache=False)
+    rows = np.random.default_rng(0).integers(0, len(SMILES), 40)
+    expected = [one_graph(SMILES[row], table, unknown) for row in rows]
+    same_batch(found.take(rows), joined(expected), 40)
+    assert not expected[list(rows).index(SMILES.index("[Fe+3]"))]["atoms"].any()
+
+
+def test_every_feature_of_bonds_occurs_and_tells_what_its_name_says(graphs: MoleculeGraphs) -> None:
+    names = np.array(BOND_FEATURES)
+
+    def features(smiles: str, first: int, second: int) -> set[str]:
+        batch = graphs.take(np.array([SMILES.index(smiles)]))
+        (column,) = np.flatnonzero((batch["bonds"] == [[first], [second]]).all(axis=0))
+        return set(names[batch["bond_features"][column] > 0])
+
+    assert len(BOND_FEATURES) == 12
+    assert features("C#N", 0, 1) == {"triple", "stereo_none"}
+    assert features("F/C=C/F", 2, 1) == {"double", "stereo_trans"}
+    assert features("F/C=C\\F", 1, 2) == {"double", "stereo_cis"}
+    assert features("N->[Pt](Cl)(Cl)<-N", 0, 1) == {"other", "stereo_none"}
+    assert features("CC(=O)Oc1ccccc1C(=O)O", 4, 5) == {"aromatic", "conjugated", "ring", "stereo_none"}
+    assert features("CC(=O)Oc1ccccc1C(=O)O", 3, 4) == {"single", "conjugated", "stereo_none", "cut"}
+    assert features("[H][H]", 0, 1) == {"single", "stereo_none"}
+    unsure = Chem.MolFromSmiles("FC=CF")
+    unsure.GetBondWithIdx(1).SetStereo(Chem.BondStereo.STEREOANY)
+    from class_kit.molecules.graphs import _graph
+
+    assert set(names[_graph(unsure)["bond_features"][2] > 0]) == {"double", "stereo_any"}
+
+
+def motif_laws(molecule: Chem.Mol) -> list[set[int]]:
+    """Check what holds of every molecule's motifs, and give them."""
+    cuts = brics_cuts(molecule)
+    found = [set(motif) for motif in motifs(molecule, cuts)]
+    assert set().union(*found) == set(range(molecule.GetNumAtoms()))
+    assert len({frozenset(motif) for motif in found}) == len(found)
+    near = Chem.GetAdjacencyMatrix(molecule)
+    for first, second in cuts:
+        near[first, second] = near[second, first] = 0
+    pieces, piece = connected_components(csr_matrix(near), directed=False)
+    for motif in found:
+        assert connected_components(csr_matrix(near[np.ix_(list(motif), list(motif))]), directed=False)[0] == 1
+    rings = [set(ring) for ring in Chem.GetSymmSSSR(molecule)]
+    in_ring = set().union(*rings)
+    for number in range(pieces):
+        whole = set(np.flatnonzero(piece == number))
+        inside, own = [ring for ring in rings if ring <= whole], [motif for motif in found if motif <= whole]
+        assert len(own) == max(1, len(inside))
+        if len(inside) <= 1:
+            assert own == [whole]
+        for ring in inside:
+            (motif,) = (motif for motif in own if motif & in_ring == ring)
+            assert motif - ring <= whole - in_ring
+    assert all(any(motif <= set(np.flatnonzero(piece == number)) for number in range(pieces)) for motif in found)
+    return found
+
+
+@pytest.mark.parametrize("smiles", SMILES)
+def test_motifs_are_pieces_of_brics_with_a_ring_at_most(smiles: str) -> None:
+    motif_laws(Chem.MolFromSmiles(smiles))
+
+
+def test_pieces_without_fused_rings_are_those_that_rdkit_breaks_off() -> None:
+    molecule = Chem.MolFromSmiles("CCOC(=O)c1ccc(cc1)NC(=O)CCOc1ccccn1")
+    broken = BRICS.BreakBRICSBonds(molecule)
+    pieces = [
+        {atom for atom in piece if atom < molecule.GetNumAtoms()} for piece in Chem.GetMolFrags(broken)
+    ]  # the atoms that breaking adds come last
+    assert len(pieces) == 8
+    assert sorted(map(sorted, pieces)) == motifs(molecule, brics_cuts(molecule))
+
+
+@pytest.mark.parametrize(
+    ("smiles", "expected"),
+    [
+        ("c1ccc2ccccc2c1", [[0, 1, 2, 3, 8, 9], [3, 4, 5, 6, 7, 8]]),
+        ("Cc1ccccc1", [[0, 1, 2, 3, 4, 5, 6]]),
+        # a chain stays with the ring it hangs on, and with both where it hangs on an atom of both
+        ("CC1CCC2(C)CCCCC2C1", [[0, 1, 2, 3, 4, 5, 10, 11], [4, 5, 6, 7, 8, 9, 10]]),
+        ("C1CC12CCC2", [[0, 1, 2], [2, 3, 4, 5]]),
+        ("[Na+].[Cl-]", [[0], [1]]),
+    ],
+)
+def test_motifs_of_molecules_small_enough_to_see(smiles: str, expected: list[list[int]]) -> None:
+    molecule = Chem.MolFromSmiles(smiles)
+    assert motifs(molecule, brics_cuts(molecule)) == expected
+
+
+def test_motifs_do_not_depend_on_the_order_of_the_atoms() -> None:
+    generator = np.random.default_rng(1)
+    for smiles in SMILES:
+        molecule = Chem.MolFromSmiles(smiles)
+        turn = generator.permutation(molecule.GetNumAtoms())
+        turned = Chem.RenumberAtoms(molecule, turn.tolist())
+        renamed = [sorted(int(turn[atom]) for atom in motif) for motif in motifs(turned, brics_cuts(turned))]
+        assert sorted(renamed) == motifs(molecule, brics_cuts(molecule)), smiles
+
+
+@pytest.mark.parametrize("unknown", ["unk", "skip"])
+def test_atoms_add_up_to_the_vectors_of_the_molecules(
+    unknown: str, corpus: tuple[list[str], Mol2vecVectors, MoleculeGraphs]
+) -> None:
+    smiles, vectors, graphs = corpus
+    if unknown == "skip":
+        smiles, graphs = smiles[:500], molecule_graphs(smiles[:500], vectors=vectors, unknown="skip")
+    batch = graphs.take(np.arange(len(smiles)))
+    sums = np.zeros((len(smiles), WIDTH))
+    np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
+    expected = embed_molecules(smiles, vectors=vectors, unknown=unknown)
+    # rounding of one addition an atom, of vectors shorter than 10
+    atoms = np.bincount(batch["atom_molecule"])[:, None]
+    assert (np.abs(sums - expected) <= atoms * 10 * np.finfo(np.float32).eps).all()
+    assert np.abs(expected).max() > 10
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_a_batch_of_corpus_molecules_is_its_molecules_end_to_end(
+    corpus: tuple[list[str], Mol2vecVectors, MoleculeGraphs], data: st.DataObject
+) -> None:
+    smiles, vectors, graphs = corpus
+    rows = np.array(data.draw(st.lists(st.integers(0, len(smiles) - 1), min_size=1, max_size=12)))
+    found = graphs.take(rows)
+    singles = [graphs.take(rows[at : at + 1]) for at in range(len(rows))]
+    same_batch(found, joined([{k: v for k, v in one.items() if k != "size"} for one in singles]), len(rows))
+    same_batch(singles[0], one_graph(smiles[rows[0]], vectors), 1)
+    motif_laws(Chem.MolFromSmiles(smiles[rows[0]]))
+    some = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=5))
+    again = graphs.subset(rows).take(np.array(some))
+    same_batch(again, {k: v for k, v in graphs.take(rows[some]).items() if k != "size"}, len(some))
+
+
+def test_layout_is_a_batch_before_its_vectors_are_looked_up(graphs: MoleculeGraphs) -> None:
+    rows = np.array([3, 0, 3])
+    layout, batch = graphs.layout(rows), graphs.take(rows)
+    kind = layout.pop("atom_kind")
+    assert kind.dtype == np.int64
+    np.testing.assert_array_equal(graphs.kinds[kind], batch.pop("atoms"))
+    assert {name: array.tolist() for name, array in layout.items()} == {name: a.tolist() for name, a in batch.items()}
+
+
+def test_graphs_know_their_size_and_a_subset_its_own(graphs: MoleculeGraphs) -> None:
+    assert (len(graphs), graphs.width) == (len(SMILES), WIDTH)
+    part = graphs.subset(np.array([SMILES.index("C#N"), SMILES.index("[Na+].[Cl-]")]))
+    assert str(part) == repr(part) == "2 molecules: 4 atoms, 1 bonds, 3 motifs"
+    assert part.atoms is graphs.atoms
+    assert len({graphs.digest, part.digest, part.subset(np.array([1, 0])).digest}) == 3
+    assert graphs.subset(np.arange(len(graphs))).digest == graphs.digest
+
+
+def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = molecule_graphs(SMILES, vectors=table)
+    monkeypatch.setattr("class_kit.molecules.graphs.brics_cuts", None)
+    again = molecule_graphs(SMILES, vectors=table)
+    same_batch(again.take(np.arange(3)), {k: v for k, v in first.take(np.arange(3)).items() if k != "size"}, 3)
+    assert again.digest == first.digest
+    others = [
+        molecule_graphs(SMILES, vectors=table, unknown="skip"),
+        molecule_graphs(SMILES, vectors=Mol2vecVectors(table.words, 2 * table.vectors, "another")),
+    ]
+    np.testing.assert_array_equal(others[1].take(np.array([0]))["atoms"], 2 * first.take(np.array([0]))["atoms"])
+    assert len(cache_entries("graphs")) == 1
+    monkeypatch.undo()
+    other = molecule_graphs(SMILES[::-1], vectors=table, cache=False)
+    assert len({first.digest, other.digest, *(one.digest for one in others)}) == 4
+
+
+def test_molecules_without_a_known_word_are_named(table: Mol2vecVectors, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        molecule_graphs(["CCO", "[Fe+3]"], vectors=table)
+    assert "1 of 2 molecules have no word known" in caplog.text
+    assert "rows 1 ([Fe+3])" in caplog.text
+
+
+def test_several_processes_give_the_same(
+    graphs: MoleculeGraphs, table: Mol2vecVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(substructures, "_PARALLEL_FROM", 1)
+    monkeypatch.setattr(substructures, "_BLOCK", 70)
+    found, rows = molecule_graphs(SMILES, vectors=table, cache=False), np.arange(len(SMILES))
+    same_batch(found.take(rows), {k: v for k, v in graphs.take(rows).items() if k != "size"}, len(rows))
+    with pytest.raises(InputError, match=r"SMILES of row 19 .*'C1CC'"):
+        molecule_graphs([*SMILES, "C1CC"], vectors=table)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "rows of shape"),
+        ([0.5], "expected some whole numbers"),
+        ([[0]], r"rows of shape \(1, 1\)"),
+        ([0, 19, 20], "row 19 is out of range: expected 0 to 18"),
+        ([-1], "row -1 is out of range"),
+    ],
+)
+def test_rows_that_do_not_exist_are_refused(rows: list, said: str, graphs: MoleculeGraphs) -> None:
+    for method in (graphs.take, graphs.layout, graphs.subset):
+        with pytest.raises(InputError, match=said):
+            method(np.array(rows))
+
+
+def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:
+    with pytest.raises(InputError, match="unknown is 'drop': expected one of unk, skip"):
+        molecule_graphs(SMILES, vectors=table, unknown="drop")
+    without = Mol2vecVectors(("1",), np.ones((1, 2), np.float32), "a test")
+    with pytest.raises(InputError, match="expected unknown='skip'"):
+        molecule_graphs(SMILES, vectors=without)
+    with pytest.raises(InputError, match="smiles is empty"):
+        molecule_graphs([])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.data())
+def test_ragged_places_are_the_slices_one_after_the_other(lengths: list[int], data: st.DataObject) -> None:
+    ragged = Ragged(np.arange(sum(lengths)) * 10, offsets_of(np.array(lengths)))
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8))
+    expected = [ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist() for row in rows]
+    chosen = np.array(rows, np.int64)
+    assert ragged.values[ragged.places(chosen)].tolist() == [value for row in expected for value in row]
+    assert ragged.lengths(chosen).tolist() == list(map(len, expected))
+    assert len(ragged) == len(lengths)
+
+
+@pytest.mark.parametrize("offsets", [[], [0, 2], [1, 3], [0, 4, 3]])
+def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
+    with pytest.raises(InputError, match="offsets of shape"):
+        Ragged(np.zeros(3), np.array(offsets, np.int64))
+
+
+def test_graphs_of_published_molecules(chebi20_dir: Path) -> None:
+    rows = (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    smiles = [row.split("\t")[1] for row in rows[::80]]
+    vectors = some_vectors(smiles, 0.9)
+    found = molecule_graphs(smiles, vectors=vectors)
+    batch = found.take(np.arange(len(smiles)))
+    sums = np.zeros((len(smiles), WIDTH))
+    np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
+    np.testing.assert_allclose(sums, embed_molecules(smiles, vectors=vectors), rtol=0, atol=2e-4)
+    assert len(smiles) == 413
+    for row, one in enumerate(smiles):
+        molecule = Chem.MolFromSmiles(one)
+        assert len(motif_laws(molecule)) == (batch["motif_molecule"] == row).sum()
+        assert molecule.GetNumAtoms() == (batch["atom_molecule"] == row).sum()
+        if row % 5 == 0:
+            same_batch(found.take(np.array([row])), one_graph(one, vectors), 1)
