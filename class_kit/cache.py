@@ -2,7 +2,8 @@
 
 A key is a digest of everything the result depends on (texts, weights, options), so an entry is never stale: another
 input has another key. Files are safetensors, written atomically, and carry a digest of their content, so that a
-damaged one is noticed, removed and made again instead of quietly spoiling a study.
+damaged one is noticed, removed and made again instead of quietly spoiling a study. Arrays too large for memory are
+filled and read in place by `class_kit.cache_maps`; their files are entries like any other.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 Part = None | bool | int | float | str | bytes | Sequence[str] | np.ndarray
 
-_NOTE = "class-kit"
+NOTE = "class-kit"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _KEY = re.compile(r"[0-9a-f]{64}")
-# a writer needs far less than this; an older temporary file belongs to a process that died
-_ABANDONED_SECONDS = 3600.0
+# a file that grows while an encoder runs can take hours; an older temporary file belongs to a process that died
+_ABANDONED_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,11 @@ def store_entry(kind: str, key: str, arrays: Mapping[str, np.ndarray]) -> Path:
     """
     from safetensors.numpy import save
 
-    path = _entry_path(kind, key)
+    path = entry_path(kind, key)
     if not arrays:
         raise ValueError(f"nothing to store under {kind}/{key[:12]}: expected at least one array")
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    # one string for all, because safetensors writes several in no fixed order
-    note = json.dumps({"digest": _content_digest(whole), "first": next(iter(whole)), "kind": kind}, sort_keys=True)
-    content = save(whole, metadata={_NOTE: note})
+    content = save(whole, metadata=entry_note(kind, next(iter(whole)), content_digest(whole)))
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
@@ -124,16 +123,16 @@ def load_entry(kind: str, key: str) -> Arrays | None:
     A file whose content does not give the digest it was written with is removed, with a warning in the log, and
     counts as absent.
     """
-    path = _entry_path(kind, key)
+    path = entry_path(kind, key)
     if not path.is_file():
         return None
     try:
         digest, arrays = _read(path)
     except Exception as error:  # a damaged header can surface as almost any error of the reader
-        _discard(path, f"it cannot be read: {error}")
+        discard_entry(path, f"it cannot be read: {error}")
         return None
-    if digest != _content_digest(arrays):
-        _discard(path, "its content does not have the digest it was written with")
+    if digest != content_digest(arrays):
+        discard_entry(path, "its content does not have the digest it was written with")
         return None
     return arrays
 
@@ -179,7 +178,8 @@ def _check_kind(kind: str) -> None:
         raise InputError(f"cache kind {kind!r}: expected lower-case letters, digits, '-' and '_'")
 
 
-def _entry_path(kind: str, key: str) -> Path:
+def entry_path(kind: str, key: str) -> Path:
+    """Where an entry lies or would lie; an InputError where `kind` or `key` is not a plain name."""
     _check_kind(kind)
     if not _KEY.fullmatch(key):
         raise InputError(f"cache key {key!r}: expected 64 hexadecimal characters, as cache_key gives them")
@@ -190,7 +190,7 @@ def _read(path: Path) -> tuple[str, Arrays]:
     from safetensors import safe_open
 
     with safe_open(str(path), framework="np") as file:
-        return json.loads(file.metadata()[_NOTE])["digest"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return json.loads(file.metadata()[NOTE])["digest"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
 def _header_shape(path: Path) -> tuple[int, ...]:
@@ -198,14 +198,20 @@ def _header_shape(path: Path) -> tuple[int, ...]:
 
     try:
         with safe_open(str(path), framework="np") as file:
-            return tuple(file.get_slice(json.loads(file.metadata()[_NOTE])["first"]).get_shape())
+            return tuple(file.get_slice(json.loads(file.metadata()[NOTE])["first"]).get_shape())
     except FileNotFoundError:
         raise
     except Exception:  # a damaged header can surface as almost any error of the reader
         return ()
 
 
-def _discard(path: Path, reason: str) -> None:
+def entry_note(kind: str, first: str, digest: str) -> dict[str, str]:
+    """What an entry's header says of it: one string for all, because safetensors writes several in no fixed order."""
+    return {NOTE: json.dumps({"digest": digest, "first": first, "kind": kind}, sort_keys=True)}
+
+
+def discard_entry(path: Path, reason: str) -> None:
+    """Remove a damaged entry and say so in the log."""
     logger.warning("cache file %s was removed and will be made again: %s", path, reason)
     _remove(path)
 
@@ -221,7 +227,8 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def _content_digest(arrays: Mapping[str, np.ndarray]) -> str:
+def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and values, whatever the order of the arrays."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         _feed(digest, b"name", name.encode())

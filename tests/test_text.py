@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from class_kit import text
 from class_kit.cache import cache_entries
 from class_kit.errors import InputError
-from class_kit.text import describe_text, embed_text
+from class_kit.text import describe_text, embed_text, forward
 from class_kit.text import encoders as text_encoders
 
 TEXTS = [
@@ -143,7 +143,7 @@ def test_the_order_and_company_of_texts_change_nothing(tiny: Path) -> None:
 @given(st.lists(st.integers(1, 60), max_size=50), st.integers(1, 9), st.integers(1, 200))
 def test_batches_hold_every_row_once_within_the_limits(lengths: list[int], batch_size: int, budget: int) -> None:
     tokens = [[0] * length for length in lengths]
-    batches = list(text._batches(tokens, batch_size, budget))
+    batches = list(forward.batches(tokens, batch_size, budget))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     widths = [max(lengths[row] for row in batch) for batch in batches]
     assert widths == sorted(widths, reverse=True)

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from class_kit.cache import cache_key, cached
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.progress import progress_bar
 from class_kit.text.encoders import POOLINGS, TextEncoder, find_encoder, load_encoder, load_tokenizer
+from class_kit.text.forward import check_fit, checked_device, hidden_states, not_finite, tokenise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16")
-# padded tokens in one batch: what a processor's cache holds, and what keeps a graphics card busy
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +110,8 @@ def embed_text(
     TypeError
         `texts` is a single string, or a text is not a string.
     """
-    rows = _check_texts(texts)
-    _check_options(max_tokens, batch_size, dtype, pooling)
+    rows = check_texts(texts)
+    check_options(max_tokens, batch_size, dtype, pooling)
     found = find_encoder(encoder)
     chosen, digest = pooling or found.pooling, found.digest
     key = cache_key(
@@ -142,14 +142,15 @@ def describe_text(
     InputError, TypeError
         As `embed_text`.
     """
-    rows = _check_texts(texts)
-    _check_options(max_tokens, 1, "float32", None)
+    rows = check_texts(texts)
+    check_options(max_tokens, 1, "float32", None)
     found = find_encoder(encoder)
-    tokens = _tokenise(load_tokenizer(found, found.digest), rows)
+    tokens = tokenise(load_tokenizer(found, found.digest), rows)
     return TextReport(found.name, max_tokens, np.array([len(row) for row in tokens], dtype=np.int64))
 
 
-def _check_texts(texts: Sequence[str]) -> list[str]:
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """The texts as a list; a single string, an empty text, what is no string, and no text at all are refused."""
     if isinstance(texts, str | bytes):
         raise TypeError(f"texts is one {type(texts).__name__}: expected a sequence of strings, such as [text]")
     rows = list(texts)
@@ -163,7 +164,8 @@ def _check_texts(texts: Sequence[str]) -> list[str]:
     return rows
 
 
-def _check_options(max_tokens: int, batch_size: int, dtype: str, pooling: str | None) -> None:
+def check_options(max_tokens: int, batch_size: int, dtype: str, pooling: str | None) -> None:
+    """Refuse options out of range by name."""
     check_whole("max_tokens", max_tokens, low=3)
     check_whole("batch_size", batch_size, low=1)
     if dtype not in DTYPES:
@@ -172,13 +174,6 @@ def _check_options(max_tokens: int, batch_size: int, dtype: str, pooling: str | 
         raise InputError(
             f"pooling is {pooling!r}: expected one of {', '.join(POOLINGS)}, or None for the encoder's own"
         )
-
-
-def _tokenise(tokenizer: Any, rows: list[str], max_tokens: int | None = None) -> list[list[int]]:
-    if max_tokens is None:
-        # verbose=False: the tokenizer would otherwise warn of the very rows that are counted here
-        return list(tokenizer(rows, truncation=False, verbose=False)["input_ids"])
-    return list(tokenizer(rows, truncation=True, max_length=max_tokens)["input_ids"])
 
 
 def _embed(
@@ -192,88 +187,25 @@ def _embed(
     device: str | None,
     progress: bool | None,
 ) -> dict[str, np.ndarray]:
-    import torch
-
-    chosen = _checked_device(device)
-    loaded = load_encoder(found, digest, dtype, chosen)
-    _check_fit(loaded.tokenizer, loaded.model.config, found.name, pooling, max_tokens)
+    loaded = load_encoder(found, digest, dtype, checked_device(device))
+    check_fit(loaded, found.name, max_tokens)
+    if pooling == "cls" and loaded.tokenizer("a")["input_ids"][0] != loaded.tokenizer.cls_token_id:
+        raise InputError(f"text encoder {found.name!r} does not begin a text with [CLS]: expected pooling='mean'")
     distinct = sorted(set(rows))
     place = {text: number for number, text in enumerate(distinct)}
-    lengths = np.array([len(ids) for ids in _tokenise(loaded.tokenizer, distinct)], dtype=np.int64)
-    tokens = _tokenise(loaded.tokenizer, distinct, max_tokens)
+    lengths = np.array([len(ids) for ids in tokenise(loaded.tokenizer, distinct)], dtype=np.int64)
+    tokens = tokenise(loaded.tokenizer, distinct, max_tokens)
     vectors = np.empty((len(distinct), int(loaded.model.config.hidden_size)), dtype=np.float32)
-    started, total = time.perf_counter(), sum(map(len, tokens))
-    disable = None if progress is None else not progress
-    with progress_bar(total=total, desc=f"text ({found.name})", unit="token", disable=disable) as bar:
-        budget = _BATCH_TOKENS.get(torch.device(chosen).type, _BATCH_TOKENS["cpu"])
-        for batch in _batches(tokens, batch_size, budget):
-            vectors[batch] = _forward(loaded, [tokens[row] for row in batch], pooling)
-            bar.update(sum(len(tokens[row]) for row in batch))
+    for batch, states, real in hidden_states(loaded, found.name, tokens, batch_size, progress):
+        vectors[batch] = _pooled(states, real, pooling).cpu().numpy()
     if not np.isfinite(vectors).all():
-        bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise InputError(
-            f"text encoder {found.name!r} gives values that are not finite, first for {distinct[bad][:60]!r}"
-        )
-    seconds = time.perf_counter() - started
-    logger.info("%d texts, %d tokens in %.1f s (%.0f tokens a second)", len(rows), total, seconds, total / seconds)
+        raise not_finite(found.name, distinct[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])])
     back = np.array([place[text] for text in rows], dtype=np.int64)
     return {"vectors": vectors[back], "tokens": lengths[back]}
 
 
-def _checked_device(device: str | None) -> str:
-    import torch
-
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise InputError(
-            f"device is {device!r}: expected a torch device of this machine such as 'cpu': {reason}"
-        ) from None
-    return device
-
-
-def _check_fit(tokenizer: Any, config: Any, name: str, pooling: str, max_tokens: int) -> None:
-    if tokenizer.pad_token_id is None:
-        raise InputError(f"text encoder {name!r} has no padding token, so texts cannot be batched")
-    if pooling == "cls" and tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
-        raise InputError(f"text encoder {name!r} does not begin a text with [CLS]: expected pooling='mean'")
-    most = getattr(config, "max_position_embeddings", None)
-    if most is not None and max_tokens > most:
-        raise InputError(f"max_tokens is {max_tokens}: text encoder {name!r} reads at most {most}")
-
-
-def _batches(tokens: list[list[int]], batch_size: int, budget: int) -> Iterator[list[int]]:
-    """Rows of like length together, longest first, so that little is padding and memory peaks at once, not late."""
-    batch: list[int] = []
-    for row in sorted(range(len(tokens)), key=lambda row: -len(tokens[row])):
-        if batch and (len(batch) == batch_size or (len(batch) + 1) * len(tokens[batch[0]]) > budget):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def _forward(loaded: Any, batch: list[list[int]], pooling: str) -> np.ndarray:
-    import torch
-
-    width = max(map(len, batch))
-    ids = np.full((len(batch), width), loaded.tokenizer.pad_token_id, dtype=np.int64)
-    mask = np.zeros((len(batch), width), dtype=np.int64)
-    for number, row in enumerate(batch):
-        ids[number, : len(row)] = row
-        mask[number, : len(row)] = 1
-    with torch.inference_mode():
-        real = torch.from_numpy(mask).to(loaded.device)
-        states = loaded.model(
-            input_ids=torch.from_numpy(ids).to(loaded.device), attention_mask=real
-        ).last_hidden_state.float()
-        if pooling == "cls":
-            pooled = states[:, 0]
-        else:
-            weights = real.unsqueeze(-1).float()
-            pooled = (states * weights).sum(1) / weights.sum(1)
-        return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
+def _pooled(states: Tensor, real: Tensor, pooling: str) -> Tensor:
+    if pooling == "cls":
+        return states[:, 0]
+    weights = real.unsqueeze(-1).float()
+    return (states * weights).sum(1) / weights.sum(1)
