@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from class_kit.errors import InputError
@@ -9,6 +10,14 @@ from class_kit.errors import InputError
 PACKAGE = Path(__file__).resolve().parent
 # A checkout keeps the corpus and the notebooks at its top level; a wheel carries them inside the package.
 CHECKOUT = PACKAGE.parent
+
+
+def home_path(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` or `~user` resolved; an InputError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{os.fspath(path)}: {error}") from None
 
 
 def shipped(name: str) -> Path:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from class_kit import cli
-from class_kit.cli.difficulty import write_table
 from class_kit.difficulty import difficulty_table
 from class_kit.pairs import PairSet
+from class_kit.spreadsheet import write_csv
 
 ROWS = [
     ("ethanol-like alcohol with two carbons", "CCO", "=1+1"),
@@ -37,11 +37,11 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_table_for_a_spreadsheet_holds_no_formula(tmp_path: Path):
     path = tmp_path / "t.csv"
     ids = ["=1+1", "+1", "-1", "@a", "\t=1", 'a"b', "two\nlines", "plain"]
-    write_table({"id": ids, "count": [-1, 2, 3, 4, 5, 6, 7, 8]}, path)
+    write_csv(path, ["id", "count"], zip(ids, [-1, 2, 3, 4, 5, 6, 7, 8], strict=True))
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["id", "count"]
-    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@a", "'\t=1", 'a"b', "two\nlines", "plain"]
+    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@a", "'\t'=1", 'a"b', "two\nlines", "plain"]
     assert rows[1][1] == "-1"
     assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
 

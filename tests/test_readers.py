@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.pairs.readers import MAX_CELL, MAX_COLUMNS, read_table
+from class_kit.pairs.readers import read_table
+from class_kit.pairs.tables import MAX_CELL, MAX_COLUMNS
 
 PLAIN = b"text,smiles\nan alcohol,CCO\n"
 

@@ -6,12 +6,9 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from class_kit.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,6 +43,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     from class_kit.difficulty import difficulty_table
     from class_kit.molecules import embed_molecules
     from class_kit.pairs import load_pairs
+    from class_kit.spreadsheet import write_csv
     from class_kit.terminal import visible
     from class_kit.text import embed_text
 
@@ -62,7 +60,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     m = embed_molecules(pairs.smiles, encoder=arguments.molecule_encoder, vectors=arguments.vectors)
     table = difficulty_table(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)
     columns = {name: values.tolist() for name, values in table.items()}
-    write_table(columns, out)
+    write_csv(out, columns, zip(*columns.values(), strict=True))
     for line in _summary(columns, arguments.sigma):
         print(line)
     print(f"{len(pairs):,} pairs: {visible(out)}" + (f"; rejected rows: {visible(rejected)}" if pairs.rejected else ""))
@@ -95,23 +93,3 @@ def _summary(columns: Mapping[str, Sequence[Any]], sigmas: Sequence[float]) -> l
             f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"
         )
     return lines
-
-
-# what a spreadsheet takes for a formula when it opens a CSV file
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-
-
-def write_table(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
-    """Write columns as CSV, atomically; text that a spreadsheet would run as a formula gets a leading apostrophe."""
-    import csv
-
-    from class_kit.files import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(map(_inert, columns))
-        writer.writerows(map(_inert, row) for row in zip(*columns.values(), strict=True))
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value

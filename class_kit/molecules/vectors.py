@@ -28,7 +28,7 @@ from class_kit.files import sha256_file
 from class_kit.molecules.pickle_values import Record
 from class_kit.molecules.restricted_pickle import read_pickle
 from class_kit.molecules.substructures import mol2vec_sentences
-from class_kit.places import corpus_file
+from class_kit.places import corpus_file, home_path
 
 RARE_WORD = "UNK"
 DIMENSIONS = 300
@@ -166,7 +166,7 @@ def _path_of(source: str | os.PathLike[str]) -> Path:
     if source in _PUBLISHED:
         file = _PUBLISHED[str(source)]
         return find_folder("mol2vec", [file]) / file
-    return Path(source).expanduser()
+    return home_path(source)
 
 
 def _with_rare_words(sentences: list[list[str]], rare: int) -> list[list[str]]:

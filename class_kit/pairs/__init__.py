@@ -12,7 +12,8 @@ from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_dige
 from class_kit.pairs.readers import header_of, read_table, text_kind
 from class_kit.pairs.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
 from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
-from class_kit.places import corpus_file
+from class_kit.places import corpus_file, home_path
+from class_kit.terminal import one_line
 
 __all__ = [
     "MoleculeSet",
@@ -24,6 +25,9 @@ __all__ = [
     "pool_targets",
     "write_rejected",
 ]
+
+# every two splits are compared, so their number counts twice
+MAX_SPLITS = 50
 
 
 def load_pairs(
@@ -90,7 +94,7 @@ def load_pairs(
         checked, name, notes = _load_chebi20(data, extra, swap, seed)
     else:
         _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
-        path = corpus_file() if source == "corpus" else Path(source).expanduser()
+        path = corpus_file() if source == "corpus" else home_path(source)
         columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
         checked, notes = _load_file(path, columns, make_split, seed)
         name = "corpus" if source == "corpus" else path.name
@@ -99,7 +103,9 @@ def load_pairs(
     refuse_too_many(checked, name, max_rejected, rejected_to)
     if checked.rejected:
         notes.append(f"{len(checked.rejected):,} rows were rejected")
-    pairs = PairSet(**checked.columns, source=name, rejected=checked.rejected, notes=tuple(notes), extra=checked.extra)
+    # notes are printed wherever pairs are used, and quote names from the file
+    said = tuple(one_line(note) for note in notes)
+    pairs = PairSet(**checked.columns, source=name, rejected=checked.rejected, notes=said, extra=checked.extra)
     return pairs if split is None else pairs.where(split_name(split))
 
 
@@ -129,7 +135,7 @@ def _load_chebi20(
         rows, notes = chebi20.published_split(folder)
         checked = check_rows(rows, need_split=True)
         return checked, "chebi20", [*notes, *chebi20.origin_notes(checked)]
-    rows, notes = chebi20.studied_split(folder, Path(extra).expanduser(), swap)
+    rows, notes = chebi20.studied_split(folder, home_path(extra), swap)
     checked, held = chebi20.hold_out(check_rows(rows, need_split=True), seed)
     shared = overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])
     name = f"chebi20 with extra pairs{', swapped' if swap else ''}"
@@ -146,7 +152,7 @@ def _load_file(
         for role, given in wanted.items()
     }
     rows = rows_of(table, columns)
-    notes = [f"column {name!r} holds {kind} and was left out" for name, kind in table.skipped.items()]
+    notes = _skipped_notes(table.skipped)
     if published:
         rows.smiles = chebi20.single_backslashes(rows.smiles)
         notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
@@ -155,6 +161,7 @@ def _load_file(
     follow = columns["split"] is not None and make_split is None
     checked = check_rows(rows, need_split=follow)
     if follow:
+        _refuse_many_splits(path, str(columns["split"]), checked.columns["split"])
         renamed = sorted({f"{str(was).strip()!r}" for was in rows.split if split_name(str(was)) != str(was).strip()})
         notes += [f"splits given by column {columns['split']!r}: {', '.join(split_order(checked.columns['split']))}"]
         notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
@@ -164,6 +171,20 @@ def _load_file(
         notes.append(f"column {columns['split']!r} was not followed: make_split={make_split!r}")
     columns_made = {**checked.columns, "split": names}
     return Checked(columns_made, checked.keys, checked.extra, checked.rejected), [*notes, *made]
+
+
+def _skipped_notes(skipped: Mapping[str, str], most: int = 10) -> list[str]:
+    notes = [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in list(skipped.items())[:most]]
+    return notes + ([f"{len(skipped) - most:,} more such columns were left out"] if len(skipped) > most else [])
+
+
+def _refuse_many_splits(path: Path, column: str, names: tuple[str, ...]) -> None:
+    found = set(names)
+    if len(found) > MAX_SPLITS:
+        raise InputError(
+            f"{path}: column {column!r} names {len(found):,} splits; at most {MAX_SPLITS} are followed, "
+            "make_split='random' makes others"
+        )
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write
 from class_kit.pairs.splits import split_order
+from class_kit.spreadsheet import write_csv
+from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class PairSet:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.split.count(name)} {name}" for name in split_order(self.split))
-        return f"<PairSet {self.source}: {len(self)} pairs ({counts}), {len(self.rejected)} rejected>"
+        return one_line(f"<PairSet {self.source}: {len(self)} pairs ({counts}), {len(self.rejected)} rejected>")
 
     def where(self, split: str) -> PairSet:
         """Return the pairs of one split; an unknown name raises an InputError naming those there are."""
@@ -168,22 +167,11 @@ def pool_targets(pairs: PairSet, molecules: MoleculeSet) -> np.ndarray:
 def write_rejected(pairs: PairSet | Iterable[Rejected], path: str | os.PathLike[str]) -> None:
     """Write the rejected rows as CSV with a header, also where there are none, so that no older list stays behind.
 
-    A cell that a spreadsheet would take for a formula gets a leading apostrophe: the rows come from strangers.
+    The rows come from strangers, so text that a spreadsheet would run gets an apostrophe (`class_kit.spreadsheet`).
     """
-    import csv
-
     rejected = pairs.rejected if isinstance(pairs, PairSet) else tuple(pairs)
-    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        names = [each.name for each in fields(Rejected)]
-        writer.writerow(names)
-        for row in rejected:
-            writer.writerow([_inert_cell(getattr(row, name)) for name in names])
-
-
-def _inert_cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    names = [each.name for each in fields(Rejected)]
+    write_csv(path, names, ([getattr(row, name) for name in names] for row in rejected))
 
 
 def _checked_rows(indices: Sequence[int] | np.ndarray, count: int) -> list[int]:

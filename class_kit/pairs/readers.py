@@ -6,56 +6,39 @@ set aside with its line number, not padded.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
+import itertools
 import stat
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
+from class_kit.pairs.parquet import read_parquet
+from class_kit.pairs.tables import (
+    MAX_BYTES,
+    MAX_CELL,
+    MAX_CELLS,
+    MAX_ROW,
+    MAX_ROWS,
+    BadRow,
+    Table,
+    column_names,
+    too_large,
+)
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SUFFIXES = "CSV, TSV, TXT (each also .gz) or Parquet"
 
-# Bounds on what is held in memory: far above any real set of descriptions, far below what a decompression bomb makes.
-MAX_BYTES = 1 << 30
-MAX_CELL = 16 << 20
-MAX_COLUMNS = 4_096
-
 _ARCHIVES = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "gzip data", b"PAR1": "a Parquet file"}
 _csv_limit = threading.Lock()
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that could not be laid out in columns: 1-based data row, line in the file, and why."""
-
-    row: int
-    line: int | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns of one file, in file order; every column is as long as `rows`.
-
-    `rows` holds each kept row's 1-based position among the data rows, `lines` the file line on which it starts
-    (None where a format has no lines). `skipped` names columns whose values are no plain scalars.
-    """
-
-    path: Path
-    columns: dict[str, list[Any]]
-    rows: list[int]
-    lines: list[int | None]
-    bad: list[BadRow]
-    skipped: dict[str, str]
 
 
 def read_table(path: Path, *, quoting: bool = True, max_bytes: int = MAX_BYTES) -> Table:
@@ -65,11 +48,12 @@ def read_table(path: Path, *, quoting: bool = True, max_bytes: int = MAX_BYTES) 
     ------
     InputError
         If the file is missing, not a regular file, of an unknown kind, empty, not UTF-8, holds NUL characters, has no
-        data row, repeats a column name, leaves a quote open, or is larger than `max_bytes` once decompressed.
+        data row, repeats a column name, leaves a quote open, or is larger than `max_bytes` once decompressed or than
+        the limits of `class_kit.pairs.tables`.
     """
     _require_regular(path)
     if path.suffix.lower() in PARQUET_SUFFIXES:
-        return _read_parquet(path, max_bytes)
+        return read_parquet(path, max_bytes)
     kind = text_kind(path)
     if not kind:
         raise InputError(f"{path}: files of this kind are not read; expected {SUFFIXES}")
@@ -121,12 +105,11 @@ class _Bounded(io.RawIOBase):
             block = self._stream.read(len(buffer))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(f"{self._path}: the gzip data is damaged ({error})") from None
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read: {error.strerror or error}") from None
         self._left -= len(block)
         if self._left < 0:
-            raise InputError(
-                f"{self._path} holds more than {self._limit:,} bytes, the most that are read (once decompressed); "
-                "split the file, or keep only the columns needed as Parquet"
-            )
+            raise too_large(self._path, self._limit)
         if b"\0" in block:
             raise InputError(f"{self._path} holds NUL bytes: not a UTF-8 text file (UTF-16, or binary?)")
         buffer[: len(block)] = block
@@ -157,14 +140,16 @@ def _decoded(path: Path, max_bytes: int) -> Iterator[io.TextIOWrapper]:
 
 
 def _first_undecodable_line(path: Path, zipped: bool) -> int:
+    # by blocks: the line itself may be as long as a bomb
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    number = 1
     with gzip.open(path) if zipped else open(path, "rb") as file:
-        number = 1
-        for line in file:
+        while block := file.read(1 << 20):
             try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                break
-            number += 1
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return number + error.object[: error.start].count(b"\n")
+            number += block.count(b"\n")
     return number
 
 
@@ -181,84 +166,71 @@ def _csv_cell_limit() -> Iterator[None]:
 
 def _read_text(path: Path, kind: str, quoting: bool, max_bytes: int) -> Table:
     with _decoded(path, max_bytes) as stream, _csv_cell_limit():
-        first = stream.readline()
+        lines = _Lines(path, stream)
+        first = next(lines, "")
         if not first:
             raise InputError(f"{path} is empty; expected a header line and data rows")
         tabs = kind == ".tsv" or (kind == ".txt" and "\t" in first)
         reader = csv.reader(
-            _first_then(first, stream),
+            itertools.chain([first], lines),
             delimiter="\t" if tabs else ",",
             quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
             strict=True,
         )
-        table = _collect(path, reader)
+        table = _collect(path, reader, lines)
     if not table.rows and not table.bad:
         raise InputError(f"{path} has a header and no data row")
     return table
 
 
-def _first_then(first: str, stream: io.TextIOWrapper) -> Iterator[str]:
-    yield first
-    yield from stream
+class _Lines:
+    """The lines of a stream for a csv reader, which would hold any number of them as one row."""
+
+    def __init__(self, path: Path, stream: io.TextIOWrapper) -> None:
+        self.path, self.stream = path, stream
+        self.start_row(1)
+
+    def start_row(self, line: int) -> None:
+        """Count anew: a row begins on this line."""
+        self.line, self.left = line, MAX_ROW
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        text = self.stream.readline(self.left + 1)
+        self.left -= len(text)
+        if self.left < 0:
+            raise InputError(
+                f"{self.path}: the row that starts on line {self.line} is longer than {MAX_ROW:,} characters"
+            )
+        if not text:
+            raise StopIteration
+        return text
 
 
-def _collect(path: Path, reader: Any) -> Table:
-    start = 1
+def _collect(path: Path, reader: Any, source: _Lines) -> Table:
     values: list[list[str]] = []
     rows: list[int] = []
     lines: list[int | None] = []
     bad: list[BadRow] = []
+    row = 0
     try:
-        names = _column_names(path, next(reader))
-        start, row = reader.line_num + 1, 0
-        for cells in reader:
+        names = column_names(path, next(reader))
+        source.start_row(reader.line_num + 1)
+        for number, cells in enumerate(reader, start=1):
+            if number > MAX_ROWS or len(rows) * len(names) > MAX_CELLS:
+                raise InputError(f"{path}: at most {MAX_ROWS:,} rows and {MAX_CELLS:,} values are read; split the file")
             if cells:
                 row += 1
                 if len(cells) == len(names):
                     values.append(cells)
                     rows.append(row)
-                    lines.append(start)
+                    lines.append(source.line)
                 else:
-                    bad.append(BadRow(row, start, f"{len(cells)} fields where the header has {len(names)}"))
-            start = reader.line_num + 1
+                    bad.append(BadRow(row, source.line, f"{len(cells)} fields where the header has {len(names)}"))
+            source.start_row(reader.line_num + 1)
     except csv.Error as error:
-        raise InputError(f"{path}: the row that starts on line {start} cannot be read: {error}") from None
+        raise InputError(f"{path}: the row that starts on line {source.line} cannot be read: {error}") from None
     columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in names]
     return Table(path, dict(zip(names, columns, strict=True)), rows, lines, bad, {})
-
-
-def _column_names(path: Path, header: list[str]) -> list[str]:
-    if len(header) > MAX_COLUMNS:
-        raise InputError(f"{path} has {len(header):,} columns; at most {MAX_COLUMNS:,} are read")
-    names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{path}: column {twice[0]!r} occurs more than once; each name must be unique")
-    return names
-
-
-def _read_parquet(path: Path, max_bytes: int) -> Table:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            metadata = file.metadata
-            size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-            if size > max_bytes:
-                raise InputError(f"{path} holds {size:,} bytes once decompressed; at most {max_bytes:,} are read")
-            schema = file.schema_arrow
-            names = _column_names(path, schema.names)
-            skipped = {
-                name: str(kind)
-                for name, kind in zip(names, schema.types, strict=True)
-                if pyarrow.types.is_nested(kind) or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
-            }
-            table = file.read().rename_columns(names)
-            columns = {name: table.column(name).to_pylist() for name in names if name not in skipped}
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:300]}") from None
-    if not table.num_rows:
-        raise InputError(f"{path} has columns and no data row")
-    count = table.num_rows
-    return Table(path, columns, list(range(1, count + 1)), [None] * count, [], skipped)

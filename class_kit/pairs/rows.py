@@ -9,9 +9,9 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.pairs.pairset import Rejected, write_rejected
-from class_kit.pairs.readers import Table
 from class_kit.pairs.splits import split_name
 from class_kit.pairs.structures import structures
+from class_kit.pairs.tables import Table
 
 COMMON_NAMES = {
     "text": ("text", "description", "caption"),
@@ -146,9 +146,10 @@ def refuse_too_many(
     if checked.keys and bad <= max_rejected * total:
         return
     first = "; ".join(str(row) for row in checked.rejected[:_FIRST_REASONS])
+    listed = "" if rejected_to is None else f"; all of them are listed in {os.fspath(rejected_to)}"
     raise InputError(
         f"{what}: {bad:,} of {total:,} rows cannot be used, more than the {max_rejected:.0%} allowed: {first}"
-        f"{' …' if bad > _FIRST_REASONS else ''}"
+        f"{' …' if bad > _FIRST_REASONS else ''}{listed}"
     )
 
 

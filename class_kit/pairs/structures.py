@@ -7,10 +7,14 @@ kit that does not look at stereochemistry.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from class_kit.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 # RDKit's recursive canonical writer overflows the C stack at about 20,000 atoms and takes the whole process with it;
 # the longest SMILES of ChEBI-20 has 1,598 characters.
@@ -18,6 +22,9 @@ MAX_SMILES = 5_000
 
 PARALLEL_FROM = 50_000
 BLOCK = 2_000
+
+# RDKit keeps hydrogens and charge of an atom in a byte and wraps what does not fit: [CH256] would be read as [C].
+_WRAPPED = re.compile(r"\[[^\]]*?(?:H\d{2}|[+-]\d{3})")
 
 
 class Structure(NamedTuple):
@@ -38,11 +45,34 @@ def structure(smiles: str) -> Structure:
         return Structure("", reason)
     from rdkit import Chem, rdBase
 
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-        if molecule is not None and molecule.GetNumAtoms():
-            return Structure(Chem.MolToSmiles(molecule, isomericSmiles=False), "")
-    return Structure("", "SMILES without atoms" if molecule is not None else _rdkit_reason(smiles))
+    try:
+        with rdBase.BlockLogs():
+            molecule = Chem.MolFromSmiles(smiles)
+            if molecule is not None and molecule.GetNumAtoms():
+                return Structure(Chem.MolToSmiles(molecule, isomericSmiles=False), "")
+        return Structure("", "SMILES without atoms" if molecule is not None else _rdkit_reason(smiles))
+    except RuntimeError as error:
+        return Structure("", f"RDKit: {_violation(error)}")
+
+
+def parsed(smiles: str) -> Mol | None:
+    """Return RDKit's molecule of one SMILES, or None for every string that `structure` refuses."""
+    if _refused_unparsed(smiles):
+        return None
+    from rdkit import Chem, rdBase
+
+    try:
+        with rdBase.BlockLogs():
+            molecule = Chem.MolFromSmiles(smiles)
+    except RuntimeError:
+        return None
+    return molecule if molecule is not None and molecule.GetNumAtoms() else None
+
+
+def _violation(error: RuntimeError) -> str:
+    # an invariant of RDKit's own that the SMILES breaks; its second line says which
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else "cannot handle it"
 
 
 def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
@@ -70,12 +100,10 @@ def scaffold(key: str) -> str:
     from rdkit import Chem, rdBase
     from rdkit.Chem.Scaffolds import MurckoScaffold
 
+    molecule = parsed(key)
+    if molecule is None:
+        raise ValueError(f"key: {key!r} is not a SMILES that RDKit reads; give the key of class_kit.pairs.structures")
     with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(key)
-        if molecule is None:
-            raise ValueError(
-                f"key: {key!r} is not a SMILES that RDKit reads; give the key of class_kit.pairs.structures"
-            )
         return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(molecule)))
 
 
@@ -103,6 +131,8 @@ def _refused_unparsed(smiles: str) -> str:
         return "SMILES with a control character or one outside ASCII"
     if " " in smiles:
         return "SMILES with a space: one SMILES a cell, without a name or an extension behind it"
+    if _WRAPPED.search(smiles):
+        return "SMILES with more than 9 hydrogens or a charge beyond 99 on one atom"
     return ""
 
 

