@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     AnyBackbone = TypeVar("AnyBackbone", bound=type[Backbone])
 
 # name -> module, so that asking for the names imports neither torch nor a model
-_MODULES = {name: f"class_kit.backbones.{name}" for name in ("dual_encoder", "text2mol")}
+_MODULES = {name: f"class_kit.backbones.{name}" for name in ("dual_encoder", "text2mol", "moleculestm")}
 _REGISTERED: dict[str, type[Backbone]] = {}
 
 
@@ -57,7 +57,9 @@ def create_backbone(name: str, text_dim: int, molecule_dim: int, **options: Any)
     """
     found = find_backbone(name)
     _check_options(name, found, options)
-    return found(text_dim, molecule_dim, **options)
+    backbone = found(text_dim, molecule_dim, **options)
+    backbone.inputs = found.needs(**options)
+    return backbone
 
 
 def backbone_needs(name: str, **options: Any) -> Needs:
