@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from class_kit.errors import InputError
 from class_kit.pairs import MoleculeSet, PairSet, load_molecules, load_pairs, pool_targets
+
+if TYPE_CHECKING:
+    from class_kit.training.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,49 @@ class Task:
             return rows
         assert isinstance(self.molecules, MoleculeSet)
         return pool_targets(self.pairs.take(rows), self.molecules)
+
+    def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
+        """The pairs' texts as a backbone reads them, "sentence" or "tokens"; all, or these rows."""
+        from class_kit.training.inputs import VectorInputs
+
+        found = self._tokens if kind == "tokens" else VectorInputs(self.t)
+        return found if rows is None else found.subset(rows)
+
+    def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
+        """The pairs' molecules as a backbone reads them, "vector" or "graph"; all, or these rows."""
+        from class_kit.training.inputs import VectorInputs
+
+        found = self._graphs if kind == "graph" else VectorInputs(self.m)
+        return found if rows is None else found.subset(rows)
+
+    def pool_inputs(self, kind: str) -> Inputs:
+        """The molecules of the pool "all" as a backbone reads them."""
+        from class_kit.training.inputs import VectorInputs
+
+        if self.molecules is self.pairs:
+            return self.molecule_inputs(kind)
+        return self._pool_graphs if kind == "graph" else VectorInputs(self.pool)
+
+    @cached_property
+    def _tokens(self) -> Inputs:
+        from class_kit.text.tokens import text_tokens
+        from class_kit.training.inputs import TokenInputs
+
+        return TokenInputs(text_tokens(self.pairs.text, self.encoders["text"]))
+
+    @cached_property
+    def _graphs(self) -> Inputs:
+        return self._graphs_of(self.pairs.smiles)
+
+    @cached_property
+    def _pool_graphs(self) -> Inputs:
+        return self._graphs_of(self.molecules.smiles)
+
+    def _graphs_of(self, smiles: Sequence[str]) -> Inputs:
+        from class_kit.molecules.graphs import molecule_graphs
+        from class_kit.training.inputs import GraphInputs
+
+        return GraphInputs(molecule_graphs(smiles, vectors=self.encoders["vectors"]))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -281,3 +281,60 @@ def test_the_mask_hides_duplicates_and_no_row_itself() -> None:
     assert loss.numpy() == pytest.approx(np.log([4, 5, 4, 5, 5]))
     with pytest.raises(InputError, match="labels has shape"):
         duplicate_mask(np.zeros((2, 2), dtype=int))
+
+
+def test_every_plan_composes_its_batches_by_the_same_rules():
+    from class_kit.curriculum.controls import ARMS, make_plan
+    from class_kit.curriculum.schedules import LinearSchedule
+    from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
+
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(200, 5)).astype(np.float32)
+    labels = np.full(200, -1)
+    labels[:12] = np.arange(12) // 3
+    rules = {
+        "hardness": lambda epoch: 0.75,
+        "line": neighbour_line(points, group_size=8),
+        "group_size": 8,
+        "apart": labels,
+    }
+    schedule = LinearSchedule(0.3, 0.12)
+    plans = [make_plan(arm, np.arange(200), schedule, "inverse", 3, 6, batch_size=16, **rules) for arm in ARMS]
+    losses = rng.uniform(size=200)
+    plans += [
+        SelfPacedPlan(losses, schedule, seed=3, epochs=6).compose(**rules),
+        LossPrunedPlan(losses, epochs=6, seed=3).compose(**rules),
+    ]
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+
+    def closeness(batches: list[np.ndarray]) -> float:
+        return float(np.mean([(unit[batch] @ unit[batch].T).mean() for batch in batches]))
+
+    for plan in plans:
+        for epoch in (1, 3, 6):
+            batches = plan.batches(epoch, 16)
+            rows = np.concatenate(batches)
+            np.testing.assert_array_equal(np.sort(rows), np.sort(plan.rows(epoch, 16)))
+            assert all(len(set(batch.tolist())) == len(batch) for batch in batches), plan
+            assert plan.repeats(epoch, 16) == {"repeats": 0, "unavoidable": 0}
+        assert closeness(plan.batches(6, 16)) > closeness(np.split(plan.rows(6, 16)[: len(rows) // 8 * 8], 8)) + 0.05
+
+
+def test_a_row_that_comes_again_never_meets_itself():
+    from class_kit.curriculum.controls import make_plan
+    from class_kit.curriculum.schedules import LinearSchedule
+
+    points = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
+    found = 0
+    for seed in range(20):
+        rules = {"hardness": lambda epoch: 1.0, "line": neighbour_line(points, group_size=4), "group_size": 4}
+        plan = make_plan(
+            "step-matched", np.arange(60), LinearSchedule(0.5, 0.1), seed=seed, epochs=5, batch_size=8, **rules
+        )
+        for epoch in range(1, 6):
+            batches = plan.batches(epoch, 8)
+            rows = np.concatenate(batches)
+            found += len(rows) > len(set(rows.tolist()))
+            np.testing.assert_array_equal(np.sort(rows), np.sort(plan.rows(epoch, 8)))
+            assert all(len(set(batch.tolist())) == len(batch) for batch in batches)
+    assert found > 20

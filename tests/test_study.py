@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
 from class_kit import study
 from class_kit.errors import InputError
@@ -71,8 +70,8 @@ def test_curriculum_starts_without_the_family(task: Task) -> None:
     counts = records.training_counts(task, 0.99)
     assert (counts[60:80] >= 10).all()
     assert counts[:60].max() <= 2
-    first = records.plan_arm(Arm("c", sigma=0.99, growth=0.15), counts, 4, 16, 0).rows(1)
-    last = records.plan_arm(Arm("a", order="anti-curriculum", growth=0.15), counts, 4, 16, 0).rows(1)
+    first = records.plan_arm(task, Arm("c", sigma=0.99, growth=0.15), CONFIG).rows(1)
+    last = records.plan_arm(task, Arm("a", order="anti-curriculum", sigma=0.99, growth=0.15), CONFIG).rows(1)
     assert not set(first) & set(range(60, 80))
     assert set(last) >= set(range(60, 80))
 
@@ -170,18 +169,6 @@ def test_history_accumulates(trained: list[records.Record]) -> None:
     frame = study.history_frame(trained[:1])
     assert frame["samples_seen"].tolist() == [80, 160, 240, 320]
     assert frame["seconds_spent"].is_monotonic_increasing
-
-
-def test_rank_correlation_equals_scipy_and_its_interval_holds_it() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.poisson(2, 200)
-    y = x + rng.normal(0, 3, 200)
-    found = study.rank_correlation(x, y)
-    assert found["spearman"] == pytest.approx(spearmanr(x, y).statistic)
-    assert 0.05 < found["low"] < found["spearman"] < found["high"] < 0.8
-    assert study.rank_correlation(np.zeros(9), np.arange(9))["spearman"] == 0
-    with pytest.raises(ValueError, match="one value per pair"):
-        study.rank_correlation(x, y[:-1])
 
 
 @pytest.mark.parametrize(

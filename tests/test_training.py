@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from class_kit.curriculum import EpochPlan, LinearSchedule
+from class_kit.backbones import _REGISTERED, register_backbone
+from class_kit.backbones.base import Backbone, in_batch_cross_entropy
+from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
+from class_kit.curriculum.pacing import MetricPacing, PacedPlan
+from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.errors import InputError
 from class_kit.training import TrainingConfig, encode, learning_rate, train
 from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -161,7 +166,7 @@ def test_impossible_settings_are_refused(change: dict, message: str) -> None:
 
 def test_bad_inputs_are_refused() -> None:
     text, molecules = pairs()
-    with pytest.raises(ValueError, match=r"text \(40, 12\) and molecules \(39, 10\)"):
+    with pytest.raises(ValueError, match="40 texts and 39 molecules"):
         train(CONFIG, plan_of(), text, molecules[:-1])
     broken = text.copy()
     broken[:] = np.nan
@@ -177,55 +182,234 @@ class Stop(Exception):
     """Stands for a process that ends between two steps."""
 
 
-def test_resume_at_every_step_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from class_kit import training
+def unseen(rows: int = 40) -> np.ndarray:
+    return np.full(rows, np.nan)
+
+
+TERMS = ("text_to_molecule", "molecule_to_text")
+RISING = LinearSchedule(start=0.2, growth=0.3)
+TRAININGS = {
+    "three stages": (CONFIG, plan_of),
+    "self-paced": (CONFIG, lambda: SelfPacedPlan(unseen(), RISING, "linear", seed=5, epochs=3)),
+    "pruned": (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, full_from=0.7, seed=5)),
+    "paced": (CONFIG, lambda: PacedPlan(np.arange(40), MetricPacing(0.4, 0.6), seed=5, epochs=3)),
+    "learnt weights": (replace(CONFIG, term_weights="learned"), plan_of),
+    "adversary": (replace(CONFIG, backbone="with_critic", backbone_options={}), plan_of),
+}
+
+
+class WithCritic(Backbone):
+    """Two linear maps and a critic that tells them apart; its dropout needs the generator's state."""
+
+    critic_steps = 2
+
+    def __init__(self, text_dim: int, molecule_dim: int) -> None:
+        super().__init__()
+        self.text, self.molecule = torch.nn.Linear(text_dim, 6), torch.nn.Linear(molecule_dim, 6)
+        self.critic = torch.nn.Linear(6, 1)
+
+    def encode_text(self, text):
+        return self.text(text)
+
+    def encode_molecules(self, molecules):
+        return self.molecule(molecules)
+
+    def losses(self, text, molecules, *, not_negative=None):
+        a, b = self.text(text), torch.nn.functional.dropout(self.molecule(molecules), 0.1, self.training)
+        forward, backward = in_batch_cross_entropy(a @ b.T, not_negative)
+        return {"contrastive": forward + backward, "fool": -self.critic(a).mean()}
+
+    def critic_parameters(self):
+        return self.critic.parameters()
+
+    def critic_losses(self, text, molecules):
+        a, b = self.text(text).detach(), self.molecule(molecules).detach()
+        return {"tell": self.critic(a).mean() - self.critic(b).mean()}
+
+
+@pytest.fixture
+def with_critic():
+    register_backbone("with_critic")(WithCritic)
+    yield
+    _REGISTERED.pop("with_critic")
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_resume_at_every_step_gives_the_same_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_critic
+) -> None:
+    from class_kit.training.loop import Trainer
 
     text, molecules = pairs()
+    config, make = TRAININGS[name]
 
     def score(backbone) -> dict[str, float]:
         return {"mrr": float((encode(backbone, "text", text) @ encode(backbone, "molecules", molecules).T).trace())}
 
-    whole = train(CONFIG, plan_of(), text, molecules, validate=score)
-    original = training._Loop._step
+    whole = train(config, make(), text, molecules, validate=score)
+    original = Trainer._step
     for dies_after in range(1, whole.steps):
         folder = tmp_path / str(dies_after)
         taken = 0
 
-        def step(self, rows, limit=dies_after):
+        def step(self, *given, limit=dies_after):
             nonlocal taken
             if taken == limit:
                 raise Stop
             taken += 1
-            original(self, rows)
+            original(self, *given)
 
-        monkeypatch.setattr(training._Loop, "_step", step)
+        monkeypatch.setattr(Trainer, "_step", step)
         with pytest.raises(Stop):
-            train(CONFIG, plan_of(), text, molecules, validate=score, folder=folder, checkpoint_every=1)
-        monkeypatch.setattr(training._Loop, "_step", original)
-        resumed = train(
-            CONFIG, plan_of(), text, molecules, validate=score, folder=folder, resume=True, checkpoint_every=1
-        )
+            train(config, make(), text, molecules, validate=score, folder=folder, checkpoint_every=1)
+        monkeypatch.setattr(Trainer, "_step", original)
+        resumed = train(config, make(), text, molecules, validate=score, folder=folder, resume=True)
         assert same(whole, resumed)
         assert without_time(whole.history) == without_time(resumed.history)
-        assert (whole.best_epoch, whole.steps, whole.samples) == (resumed.best_epoch, resumed.steps, resumed.samples)
+        assert (whole.steps, whole.samples, whole.best_epoch) == (resumed.steps, resumed.samples, resumed.best_epoch)
+
+
+def seen_by(monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, plan, **options) -> tuple[list[np.ndarray], list]:
+    """The rows of every step and the backbone's loss of each pair in it, as the loop took them."""
+    from class_kit.training.loop import Trainer
+
+    rows_seen, losses_seen = [], []
+    original = Trainer._pair_losses, Trainer._step
+
+    def step(self, plan, rows, *rest):
+        rows_seen.append(rows)
+        original[1](self, plan, rows, *rest)
+
+    def pair_losses(self, terms):
+        found = original[0](self, terms)
+        losses_seen.append(found)
+        return found
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "_pair_losses", pair_losses)
+    result = train(config, plan, *pairs(), **options)
+    return rows_seen, losses_seen, result
+
+
+@pytest.mark.parametrize("kind", ["hard", "linear", "log"])
+def test_a_self_paced_plan_trains_on_what_it_found_easy(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = SelfPacedPlan(unseen(), RISING, kind, seed=5, epochs=3)
+    rows, losses, result = seen_by(monkeypatch, CONFIG, plan)
+    known, at = unseen(), 0
+    for epoch in (1, 2, 3):
+        now = plan.with_losses(known.copy())
+        expected = now.batches(epoch, CONFIG.batch_size)
+        for batch in expected:
+            np.testing.assert_array_equal(rows[at], batch)
+            assert (losses[at] > 0).all()
+            known[batch] = losses[at]
+            at += 1
+        # the weighted mean over the epoch's batches is what the history says
+        weights = now.weights(epoch, CONFIG.batch_size)
+        first = at - len(expected)
+        mean = np.mean([(weights[rows[i]] * losses[i]).mean() for i in range(first, at)])
+        assert result.history[epoch - 1]["loss"] == pytest.approx(mean, rel=1e-5)
+    assert at == len(rows)
+
+
+def test_pruning_follows_the_losses_and_shortens_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, epochs=8)
+    plan = LossPrunedPlan(unseen(), epochs=8, seed=5)
+    rows, losses, result = seen_by(monkeypatch, config, plan)
+    assert result.history[0]["rows"] == 40
+    assert min(entry["rows"] for entry in result.history[1:7]) < 40 == result.history[7]["rows"]
+    known, at = unseen(), 0
+    for epoch in range(1, 9):
+        for batch in plan.with_losses(known).batches(epoch, 8):
+            np.testing.assert_array_equal(rows[at], batch)
+            known[batch] = losses[at]
+            at += 1
+
+
+def test_the_validation_metric_sets_the_pace() -> None:
+    scores = iter([0.1, 0.2, 0.2, 0.3, 0.3, 0.3])
+    plan = PacedPlan(np.arange(40), MetricPacing(0.4, 0.3), seed=5, epochs=6)
+    config = replace(CONFIG, epochs=6)
+    result = train(config, plan, *pairs(), validate=lambda backbone: {"mrr": next(scores)})
+    # standing still after epochs 3 and 5 lets the data grow in epochs 4 and 6
+    assert [entry["fraction"] for entry in result.history] == pytest.approx([0.4, 0.4, 0.4, 0.7, 0.7, 1.0])
+    assert [entry["rows"] for entry in result.history] == [16, 16, 16, 28, 28, 40]
+    with pytest.raises(ValueError, match="validate=None"):
+        train(config, plan, *pairs())
+
+
+def test_the_rate_never_rises_again_where_the_total_is_not_known_in_advance(monkeypatch: pytest.MonkeyPatch) -> None:
+    from class_kit.training import loop
+
+    rates: list[float] = []
+    original = loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *given: rates.append(original(*given)) or rates[-1])
+    scores = iter(np.linspace(0, 1, 6))
+    plan = PacedPlan(np.arange(40), MetricPacing(0.2, 0.3), seed=5, epochs=6)
+    with pytest.warns(NeverFullWarning) if plan.fraction(6) < 1 else nullcontext():
+        train(replace(CONFIG, epochs=6), plan, *pairs(), validate=lambda backbone: {"mrr": next(scores)})
+    peak = int(np.argmax(rates))
+    assert np.all(np.diff(rates[peak:]) <= 0)
+    assert rates[-1] < 0.25 * max(rates)
+
+
+def test_learnt_weights_bring_terms_to_one_scale(with_critic) -> None:
+    config = replace(CONFIG, epochs=20, learning_rate=2e-2, term_weights="learned")
+    result = train(config, plan_of(epochs=20, intensity="constant"), *pairs())
+    first, last = result.history[0], result.history[-1]
+    assert {name for name in first if name.startswith("weight/")} == {
+        "weight/text_to_molecule",
+        "weight/molecule_to_text",
+    }
+    # a loss that falls below 1 gets a weight above the initial one half
+    assert last["text_to_molecule"] < 1
+    assert last["weight/text_to_molecule"] > first["weight/text_to_molecule"]
+
+
+def test_a_critic_has_its_own_steps(with_critic) -> None:
+    config = replace(CONFIG, backbone="with_critic", backbone_options={}, learning_rate=1e-12)
+    result = train(config, plan_of(intensity="constant"), *pairs())
+    torch.manual_seed(CONFIG.seed)
+    fresh = WithCritic(12, 10)
+    # the main optimiser moves nothing at this rate; the critic's takes two steps of 1e-4 each time
+    moved = {name: float((value - fresh.state_dict()[name]).abs().max()) for name, value in weights(result).items()}
+    assert moved["text.weight"] < 1e-8
+    assert 0 < moved["critic.weight"] <= 2.1e-4 * result.steps
+    assert {"critic/tell", "fool", "contrastive"} <= set(result.history[0])
+    assert "intensity/critic/tell" not in result.history[0]
+
+
+def test_a_plan_that_follows_losses_needs_one_a_pair() -> None:
+    @register_backbone("scalar_only")
+    class ScalarOnly(WithCritic):
+        def losses(self, text, molecules, *, not_negative=None):
+            return {"all": super().losses(text, molecules)["contrastive"].mean()}
+
+    try:
+        config = replace(CONFIG, backbone="scalar_only", backbone_options={})
+        with pytest.raises(ValueError, match="'scalar_only' gives no loss a pair"):
+            train(config, SelfPacedPlan(unseen(), RISING, seed=5, epochs=3), *pairs())
+    finally:
+        _REGISTERED.pop("scalar_only")
 
 
 def test_resume_after_a_real_kill(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from class_kit import training
+        from class_kit.training import train
+        from class_kit.training.loop import Trainer
         from tests.test_training import CONFIG, pairs, plan_of
-        original = training._Loop._step
+        original = Trainer._step
         count = 0
-        def step(self, rows):
+        def step(self, *given):
             global count
-            original(self, rows)
+            original(self, *given)
             count += 1
             if count == 7:
                 os.kill(os.getpid(), signal.SIGKILL)
-        training._Loop._step = step
-        training.train(CONFIG, plan_of(), *pairs(), folder=sys.argv[1], checkpoint_every=3)
+        Trainer._step = step
+        train(CONFIG, plan_of(), *pairs(), folder=sys.argv[1], checkpoint_every=3)
         """
     )
     process = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[1], check=False)

@@ -96,12 +96,17 @@ class Backbone(nn.Module, ABC):
     molecule vectors, or of atoms where the backbone needs graphs.
 
     A backbone with an adversary lists the adversary's parameters in `critic_parameters`: they get an optimiser of
-    their own, which takes `critic_steps` steps on `critic_losses` before each step of the rest. A backbone whose full
+    their own (Adam with β₁ = 0.5, as is usual for critics), which takes `critic_steps` steps of `critic_learning_rate`
+    on `critic_losses` before each step of the rest. A backbone whose full
     score needs a text and a molecule together sets `reranks`: `encode_*` rank the whole pool and `pair_scores` the
     best of it again.
+
+    `inputs` is what an instance was made to read; `create_backbone` sets it from `needs`.
     """
 
+    inputs: Needs = Needs()
     critic_steps: int = 1
+    critic_learning_rate: float = 1e-4
     reranks: ClassVar[bool] = False
 
     @classmethod

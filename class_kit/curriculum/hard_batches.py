@@ -8,11 +8,13 @@ pieces of that line. So the groups of any subset of rows cost a pass over the li
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.randomness import random_words, shuffle_rows
+from class_kit.curriculum.schedules import SCHEDULES, FullSchedule, Schedule
 from class_kit.errors import InputError
 
 _BLOCK = 65536
@@ -189,11 +191,12 @@ def gather_groups(
     hard = np.floor(share * sizes + 0.5 + 1e-9).astype(np.int64)
     if not hard.any():
         return rows
-    scheduled = np.zeros(int(line.max()) + 1, dtype=bool)
-    scheduled[rows[:used]] = True
-    along = line[scheduled[line]]
-    copies = _copies(labels[along], group_size) if labels is not None else np.zeros(used, dtype=bool)
-    spare, along = along[copies], along[~copies]
+    times = np.bincount(rows[:used], minlength=int(line.max()) + 1)
+    along = line[times[line] > 0]
+    copies = _copies(labels[along], group_size) if labels is not None else np.zeros(len(along), dtype=bool)
+    # a row that comes again in this epoch (a step-matched one may end one pass and begin the next) is no neighbour
+    again = np.repeat(np.flatnonzero(times > 1), times[times > 1] - 1)
+    spare, along = np.concatenate((along[copies], again)), along[~copies]
     if hard.sum() > len(along):
         hard = hard * len(along) // int(hard.sum())
     along = np.roll(along, -int(random_words(1, *path, 1)[0] % np.uint64(max(1, min(group_size, len(along))))))
@@ -224,3 +227,54 @@ def _copies(labels: np.ndarray, window: int) -> np.ndarray:
     copies = np.zeros(len(labels), dtype=bool)
     copies[order[1:][near]] = True
     return copies
+
+
+@dataclass(frozen=True)
+class HardnessSchedule:
+    """h(k): 0 up to and with epoch `begin`, then on to `final` along a schedule of the epochs after it.
+
+    The shapes are those of λ_k, so that how hard, when and how gradually are three separate choices.
+
+    Parameters
+    ----------
+    final
+        In [0, 1]: the share of each batch that comes in groups in the end.
+    begin
+        Last epoch without groups, 0 or more.
+    rise
+        λ of the epochs after `begin`, usually from 0; `FullSchedule` is a jump.
+    """
+
+    final: float
+    begin: int
+    rise: Schedule
+
+    def __post_init__(self) -> None:
+        check_real("final", self.final, low=0.0, high=1.0)
+        check_whole("begin", self.begin, low=0)
+
+    def __call__(self, epoch: int) -> float:
+        """h of an epoch, counted from 1."""
+        return 0.0 if epoch <= self.begin else self.final * self.rise(epoch - self.begin)
+
+    @classmethod
+    def over(
+        cls, epochs: int, final: float, start: float = 0.0, until: float = 0.0, shape: str = "linear"
+    ) -> HardnessSchedule:
+        """From shares of the epochs: 0 up to the share `start`, in full force from the share `until` on.
+
+        Where `until` does not lie beyond `start`, hardness jumps.
+
+        Raises
+        ------
+        InputError
+            A share outside [0, 1], or an unknown shape.
+        """
+        check_whole("epochs", epochs, low=1)
+        begin = round(check_real("start", start, low=0.0, high=1.0) * epochs)
+        end = round(check_real("until", until, low=0.0, high=1.0) * epochs)
+        if shape not in SCHEDULES:
+            raise InputError(f"shape={shape!r} is unknown, expected one of {', '.join(SCHEDULES)}")
+        if end <= begin or shape == "full":
+            return cls(final, begin, FullSchedule())
+        return cls(final, begin, SCHEDULES[shape].full_at(0.0, 1.0, end - begin))

@@ -200,9 +200,20 @@ class Plan(ABC):
             share = check_real(f"hardness at epoch {epoch}", self.hardness(epoch), low=0.0, high=1.0)
             path = (self.seed, epoch, GROUP)
             rows = gather_groups(rows, bounds, share, self.line, min(self.group_size, batch_size), path, self.apart)
-        if self.apart is not None:
-            rows = keep_apart(rows, bounds, self.apart, (self.seed, epoch, APART))
-        return rows
+        labels = self._apart_in(rows)
+        return rows if labels is None else keep_apart(rows, bounds, labels, (self.seed, epoch, APART))
+
+    def _apart_in(self, rows: np.ndarray) -> np.ndarray | None:
+        """Labels of what must not share a batch: near-duplicates, and one row that comes twice where groups move it."""
+        if self.hardness is None:
+            return self.apart
+        times = np.bincount(rows, minlength=self._size())
+        if times.max() == 1:
+            return self.apart
+        labels = np.full(self._size(), -1, dtype=np.int64) if self.apart is None else self.apart.copy()
+        alone = np.flatnonzero((times > 1) & (labels < 0))
+        labels[alone] = labels.max() + 1 + np.arange(len(alone))
+        return labels
 
     def repeats(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> dict[str, int]:
         """How often near-duplicates share a batch in the epoch: `repeats`, and how many of these are `unavoidable`.

@@ -18,11 +18,14 @@ from class_kit.progress import progress_bar
 from class_kit.retrieval.cosines import BlockCosines, as_vectors, block_threads, check_same_width, spans
 from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
 from class_kit.retrieval.rank_blocks import Counts, Limits, double_counter, rank_both_ways, rank_rows, row_counter
+from class_kit.retrieval.rerank import RERANKED, rerank
 
 __all__ = [
+    "RERANKED",
     "Ranks",
     "per_query_metrics",
     "ranks_from_scores",
+    "rerank",
     "retrieval_metrics",
     "retrieval_ranks",
     "retrieval_ranks_both_ways",

@@ -35,7 +35,16 @@ METRICS = ("hits@1", "hits@10", "mrr", "mean_rank")
 COSTS = ("samples", "steps", "seconds")
 
 # What decides a training's outcome; a change in any of these must not serve old results.
-_DECISIVE = ("backbones", "training", "study/records", "curriculum", "difficulty", "neighbours", "retrieval")
+_DECISIVE = (
+    "backbones",
+    "training",
+    "study/arms",
+    "study/records",
+    "curriculum",
+    "difficulty",
+    "neighbours",
+    "retrieval",
+)
 
 
 def standard_arms(
@@ -239,43 +248,6 @@ def costs(records: Sequence[Record]) -> pd.DataFrame:
     return table
 
 
-def rank_correlation(
-    difficulty: np.ndarray, ranks: np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> dict[str, float]:
-    """Spearman correlation of a difficulty with the ranks a retriever gave, with a bootstrap interval over pairs.
-
-    A curriculum assumes that its difficulty says something about the retriever; this is how much it does. 0, with the
-    interval [0, 0], where one of the two never varies.
-
-    Parameters
-    ----------
-    difficulty : (Q,) real
-        Larger is harder.
-    ranks : (Q,) real
-        Expected ranks of the same pairs.
-
-    Returns
-    -------
-    dict with `spearman`, `low`, `high` and `pairs`
-    """
-    from scipy.stats import spearmanr
-
-    x, y = np.asarray(difficulty, float), np.asarray(ranks, float)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 3:
-        raise InputError(f"difficulty {x.shape} and ranks {y.shape}: expected one value per pair, at least 3 pairs")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return {"spearman": 0.0, "low": 0.0, "high": 0.0, "pairs": len(x)}
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(resamples):
-        rows = rng.integers(len(x), size=len(x))
-        if np.ptp(x[rows]) and np.ptp(y[rows]):
-            drawn.append(spearmanr(x[rows], y[rows]).statistic)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail]) if drawn else (-1.0, 1.0)
-    return {"spearman": float(spearmanr(x, y).statistic), "low": float(low), "high": float(high), "pairs": len(x)}
-
-
 def _by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
     if not records:
         raise InputError("no records: expected at least one training")
@@ -293,11 +265,7 @@ def _scores(records: Sequence[Record], ranking: str, metric: str) -> np.ndarray:
 
 
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
-    decisive = asdict(arm) | {"name": ""}
-    if arm.order == "standard":
-        # Nothing is ordered, so σ decides nothing; without step matching neither does the schedule.
-        decisive |= {"sigma": 0} if arm.step_matched else {"sigma": 0, "start": 0, "growth": 0}
-    text = json.dumps({"arm": decisive, "config": asdict(config)}, sort_keys=True) + task.digest + _code_digest()
+    text = json.dumps({"arm": arm.decides, "config": asdict(config)}, sort_keys=True) + task.digest + _code_digest()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

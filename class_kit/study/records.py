@@ -10,61 +10,46 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.curriculum import LinearSchedule
-from class_kit.curriculum.controls import ORDERS, make_plan
-from class_kit.difficulty import difficulty_order
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
-from class_kit.neighbours import neighbour_counts
-from class_kit.retrieval import Ranks, per_query_metrics, retrieval_ranks, search
+from class_kit.retrieval import (
+    RERANKED,
+    Ranks,
+    per_query_metrics,
+    rerank,
+    retrieval_ranks,
+    retrieval_ranks_both_ways,
+    search,
+)
+from class_kit.study.arms import Arm, plan_arm, training_counts, training_duplicates
 
 if TYPE_CHECKING:
-    from class_kit.backbones.base import Backbone
-    from class_kit.curriculum import Plan
+    from class_kit.backbones.base import Backbone, Needs
     from class_kit.task import Task
     from class_kit.training import TrainingConfig
+    from class_kit.training.inputs import Inputs
+
+__all__ = [
+    "RANKINGS",
+    "Arm",
+    "Record",
+    "first_molecules",
+    "load_backbone",
+    "plan_arm",
+    "rank_split",
+    "read_record",
+    "train_record",
+    "training_counts",
+    "validation_metrics",
+]
 
 RANKINGS = ("text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train.
-
-    Attributes
-    ----------
-    name : str
-        How tables and figures call it.
-    order : "curriculum", "anti-curriculum", "random" or "standard"
-        Which pairs come first: easiest, hardest, any (each with the schedule), or all in every epoch.
-    start, growth : float
-        α and β of λ_k = α + β·k; without meaning for "standard".
-    intensity : str
-        γ_k by name: "sigmoid", "inverse", "constant", "linear" or "cosine"; "standard" always has γ = 1.
-    sigma : float
-        Threshold of the neighbour count that orders the pairs.
-    step_matched : bool
-        Keep the number of optimiser steps of the schedule, but draw them from all pairs ("standard" only).
-    """
-
-    name: str
-    order: str = "curriculum"
-    start: float = 0.40
-    growth: float = 0.03
-    intensity: str = "inverse"
-    sigma: float = 0.95
-    step_matched: bool = False
-
-    def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise InputError(f"order={self.order!r}: expected one of {', '.join(ORDERS)}")
-        if self.step_matched and self.order != "standard":
-            raise InputError(f"step_matched with order={self.order!r}: only 'standard' can be matched to a schedule")
 
 
 @dataclass(frozen=True)
@@ -86,24 +71,6 @@ class Record:
     folder: Path
 
 
-def plan_arm(arm: Arm, counts: np.ndarray, epochs: int, batch_size: int, seed: int) -> Plan:
-    """The epoch plan of an arm over pairs with neighbour counts `counts` `(L,)`.
-
-    The seed decides ties, the random order and the shuffling within epochs, so that intervals over seeds include
-    what the tie rule contributes.
-    """
-    order = difficulty_order(counts, ties="shuffle", seed=seed)
-    schedule = LinearSchedule(start=arm.start, growth=arm.growth)
-    kind = "step-matched" if arm.step_matched else arm.order
-    return make_plan(kind, order, schedule, arm.intensity, seed, epochs, batch_size=batch_size)
-
-
-def training_counts(task: Task, sigma: float) -> np.ndarray:
-    """N_i of the training pairs among the training pairs, `(L_train,)` int64."""
-    rows = task.rows("train")
-    return neighbour_counts(task.t[rows], task.m[rows], sigma=sigma)
-
-
 def train_record(
     task: Task,
     arm: Arm,
@@ -112,31 +79,35 @@ def train_record(
     *,
     checkpoints: bool = False,
     resume: bool = False,
+    reference: np.ndarray | None = None,
     progress: bool | None = False,
 ) -> Record:
     """Train one arm on the task's training pairs, rank its held-out pairs, and leave the record in `folder`.
 
     Parameters
     ----------
+    reference : (L_train,) float, optional
+        As of `plan_arm`.
     checkpoints, resume : bool
         Write a checkpoint each epoch, and continue from one that is there.
     """
     from safetensors.torch import save_file
 
+    from class_kit.backbones import backbone_needs
     from class_kit.training import train
 
     folder = Path(folder)
     rows = task.rows("train")
-    counts = training_counts(task, arm.sigma) if arm.order != "standard" else np.zeros(len(rows), np.int64)
-    plan = plan_arm(arm, counts, config.epochs, config.batch_size, config.seed)
+    needs = backbone_needs(config.backbone, **config.backbone_options)
     result = train(
         config,
-        plan,
-        task.t[rows],
-        task.m[rows],
+        plan_arm(task, arm, config, reference),
+        task.text_inputs(needs.text, rows),
+        task.molecule_inputs(needs.molecules, rows),
         validate=validation_metrics(task) if "validation" in task.pairs.split else None,
         folder=folder if checkpoints else None,
         resume=resume,
+        groups=training_duplicates(task, arm) if arm.duplicates == "mask" else None,
         progress=progress,
     )
     with atomic_write(folder / "model.safetensors") as temporary:
@@ -186,10 +157,12 @@ def load_backbone(record: Record, task: Task) -> Backbone:
     """The trained backbone of a record, in evaluation mode, for inputs of the task's widths."""
     from safetensors.torch import load_file
 
-    from class_kit.backbones import create_backbone
+    from class_kit.backbones import backbone_needs, create_backbone
 
-    options = record.config["backbone_options"]
-    backbone = create_backbone(record.config["backbone"], task.t.shape[1], task.m.shape[1], **options)
+    name, options = record.config["backbone"], record.config["backbone_options"]
+    needs = backbone_needs(name, **options)
+    widths = task.text_inputs(needs.text).width, task.molecule_inputs(needs.molecules).width
+    backbone = create_backbone(name, *widths, **options)
     try:
         backbone.load_state_dict(load_file(record.folder / "model.safetensors"))
     except (OSError, RuntimeError) as error:
@@ -197,28 +170,74 @@ def load_backbone(record: Record, task: Task) -> Backbone:
     return backbone.eval()
 
 
-def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
-    """Rank a split in both directions: in the split's own pool, and text→molecule in the pool of all molecules."""
+def rank_split(
+    backbone: Backbone, task: Task, split: str, *, full: bool = True, progress: bool | None = False
+) -> dict[str, Ranks]:
+    """Rank a split in both directions: in the split's own pool, and text→molecule in the pool of all molecules.
+
+    Where the backbone's full score needs a text and a molecule together, cosines rank the whole pool and the full
+    score ranks each query's best 50 again; `full=False` leaves it at cosines.
+    """
     from class_kit.training import encode
 
     rows = task.rows(split)
-    texts = encode(backbone, "text", task.t[rows])
-    molecules = encode(backbone, "molecules", task.m[rows])
-    everything = encode(backbone, "molecules", task.pool)
-    own = np.arange(len(rows))
-    return {
-        "text_to_molecule/split": retrieval_ranks(texts, molecules, own),
-        "text_to_molecule/all": retrieval_ranks(texts, everything, task.targets(split)),
-        "molecule_to_text/split": retrieval_ranks(molecules, texts, own),
+    own, goals = np.arange(len(rows)), task.targets(split)
+    text, molecules = split_inputs(backbone, task, split)
+    pool = task.pool_inputs(backbone.inputs.molecules)
+    texts, found, everything = (
+        encode(backbone, side, inputs)
+        for side, inputs in (("text", text), ("molecules", molecules), ("molecules", pool))
+    )
+    there, back = retrieval_ranks_both_ways(texts, found)
+    ranks = {
+        "text_to_molecule/split": there,
+        "text_to_molecule/all": retrieval_ranks(texts, everything, goals),
+        "molecule_to_text/split": back,
     }
+    if not (full and backbone.reranks):
+        return ranks
+    forward, backward = _pair_scores(backbone, text, molecules), _pair_scores(backbone, text, molecules, swap=True)
+    stages = {
+        "text_to_molecule/split": (texts, found, own, forward),
+        "text_to_molecule/all": (texts, everything, goals, _pair_scores(backbone, text, pool)),
+        "molecule_to_text/split": (found, texts, own, backward),
+    }
+    for name, (queries, candidates, targets, scores) in stages.items():
+        best, _ = search(queries, candidates, min(RERANKED, len(candidates)))
+        ranks[name] = rerank(ranks[name], best, targets, scores, progress=progress)
+    return ranks
+
+
+def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, Inputs]:
+    """Texts and molecules of a split as the backbone reads them."""
+    rows = task.rows(split)
+    needs = backbone.inputs
+    return task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
+
+
+def _pair_scores(
+    backbone: Backbone, text: Inputs, molecules: Inputs, *, swap: bool = False
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`pair_scores` as a function of query rows and candidate rows; `swap` where the queries are molecules."""
+    import torch
+
+    device = next(backbone.parameters()).device
+
+    def scores(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        text_rows, molecule_rows = (candidates, queries) if swap else (queries, candidates)
+        with torch.no_grad():
+            found = backbone.pair_scores(text.take(text_rows, device), molecules.take(molecule_rows, device))
+        return np.asarray(found.double().cpu().numpy())
+
+    return scores
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
     """Which molecule of the split's pool stands first for each of its texts, `(Q,)` int64 positions in the split."""
     from class_kit.training import encode
 
-    rows = task.rows(split)
-    found, _ = search(encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows]), 1)
+    text, molecules = split_inputs(backbone, task, split)
+    found, _ = search(encode(backbone, "text", text), encode(backbone, "molecules", molecules), 1)
     return found[:, 0]
 
 
@@ -227,12 +246,14 @@ def validation_metrics(task: Task, split: str = "validation") -> Callable[[Backb
     from class_kit.training import encode
 
     rows = task.rows(split)
-    own = np.arange(len(rows))
+
+    @cache
+    def inputs(needs: Needs) -> tuple[Inputs, Inputs]:
+        return task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
 
     def validate(backbone: Backbone) -> Mapping[str, float]:
-        texts = encode(backbone, "text", task.t[rows])
-        molecules = encode(backbone, "molecules", task.m[rows])
-        both = (retrieval_ranks(texts, molecules, own), retrieval_ranks(molecules, texts, own))
+        text, molecules = inputs(backbone.inputs)
+        both = retrieval_ranks_both_ways(encode(backbone, "text", text), encode(backbone, "molecules", molecules))
         return {"mrr": float(np.mean([per_query_metrics(ranks)["mrr"].mean() for ranks in both]))}
 
     return validate

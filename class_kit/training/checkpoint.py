@@ -82,30 +82,32 @@ def load_checkpoint(
         raise InputError(f"{path}: its header cannot be read ({error}); the file is damaged, delete it") from error
 
 
-def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimiser's state into tensors by name and the plain rest (safetensors holds tensors only)."""
+def flatten_optimizer(
+    optimizer: torch.optim.Optimizer, name: str = "optimizer"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split an optimiser's state into tensors under `name` and the plain rest (safetensors holds tensors only)."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for index, entry in optimizer.state_dict()["state"].items():
-        for name, value in entry.items():
+        for key, value in entry.items():
             if isinstance(value, Tensor):
-                tensors[f"optimizer/{index}/{name}"] = value
+                tensors[f"{name}/{index}/{key}"] = value
             elif value is not None:
-                plain[f"{index}/{name}"] = value
+                plain[f"{index}/{key}"] = value
     return tensors, plain
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], name: str = "optimizer"
 ) -> None:
     """Undo `flatten_optimizer`; the parameter groups stay as they were built."""
     state: dict[int, dict[str, Any]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/", 2)
+    for path, tensor in tensors.items():
+        if path.startswith(f"{name}/"):
+            _, index, key = path.split("/", 2)
             state.setdefault(int(index), {})[key] = tensor
-    for name, value in plain.items():
-        index, key = name.split("/", 1)
+    for path, value in plain.items():
+        index, key = path.split("/", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

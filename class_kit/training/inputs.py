@@ -6,9 +6,8 @@ all; tokens and graphs, too large for that, are put together anew for every batc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +17,11 @@ from class_kit.backbones.base import GraphBatch, MoleculeBatch, TextBatch, Token
 from class_kit.cache import cache_key
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
+from class_kit.ragged import check_rows
+
+if TYPE_CHECKING:
+    from class_kit.molecules.graphs import MoleculeGraphs
+    from class_kit.text.tokens import TextTokens
 
 # enough to know means, deviations and principal axes by; a backbone is fitted on it in one batch
 FIT_ROWS = 2_048
@@ -54,22 +58,6 @@ class Inputs(Protocol):
 
     def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
         """Ascending rows for `Backbone.fit_inputs`: all of them for vectors, at most `most` by the seed otherwise."""
-
-
-class _Source(Protocol):
-    """What `TextTokens` and `MoleculeGraphs` have in common."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    def __len__(self) -> int: ...
-
-    def take(self, rows: np.ndarray) -> Mapping[str, np.ndarray]: ...
-
-    def subset(self, rows: np.ndarray) -> Any: ...
 
 
 class VectorInputs:
@@ -110,7 +98,7 @@ class VectorInputs:
 
     def take(self, rows: np.ndarray, device: torch.device | str) -> Tensor:
         """Vectors `(B, d)` float32."""
-        chosen = torch.from_numpy(_checked_rows(rows, len(self))).to(device)
+        chosen = torch.from_numpy(check_rows(rows, len(self))).to(device)
         if self._moved is None or self._moved.device != chosen.device:
             # Copied: cached and shared arrays are read-only, which tensors cannot be.
             self._moved = torch.tensor(self._vectors, device=device)
@@ -118,7 +106,7 @@ class VectorInputs:
 
     def subset(self, rows: np.ndarray) -> VectorInputs:
         """These rows as inputs of their own."""
-        return VectorInputs(self._vectors[_checked_rows(rows, len(self))])
+        return VectorInputs(self._vectors[check_rows(rows, len(self))])
 
     def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
         """All rows: a mean over vectors that lie in memory costs nothing."""
@@ -130,7 +118,7 @@ class TokenInputs:
 
     kind: ClassVar[str] = "tokens"
 
-    def __init__(self, tokens: _Source) -> None:
+    def __init__(self, tokens: TextTokens) -> None:
         self._source = tokens
 
     @property
@@ -146,12 +134,12 @@ class TokenInputs:
 
     def take(self, rows: np.ndarray, device: torch.device | str) -> TokenBatch:
         """Sentence vectors, tokens and mask."""
-        arrays = self._source.take(_checked_rows(rows, len(self)))
+        arrays = self._source.take(rows)
         return TokenBatch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
 
     def subset(self, rows: np.ndarray) -> TokenInputs:
         """These rows as inputs of their own; the tokens themselves are shared."""
-        return TokenInputs(self._source.subset(_checked_rows(rows, len(self))))
+        return TokenInputs(self._source.subset(rows))
 
     def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
         """At most `most` rows, ascending, drawn by the seed."""
@@ -159,12 +147,16 @@ class TokenInputs:
 
 
 class GraphInputs:
-    """Molecules as graphs, from `class_kit.molecules.graphs.molecule_graphs`."""
+    """Molecules as graphs, from `class_kit.molecules.graphs.molecule_graphs`.
+
+    The vectors of the kinds of atoms lie on the device; what a batch brings there are numbers of kinds, and bonds.
+    """
 
     kind: ClassVar[str] = "graph"
 
-    def __init__(self, graphs: _Source) -> None:
+    def __init__(self, graphs: MoleculeGraphs) -> None:
         self._source = graphs
+        self._kinds: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -179,13 +171,17 @@ class GraphInputs:
 
     def take(self, rows: np.ndarray, device: torch.device | str) -> GraphBatch:
         """One disconnected graph of atoms, bonds and motifs."""
-        arrays = dict(self._source.take(_checked_rows(rows, len(self))))
+        arrays = self._source.layout(rows)
         size = int(arrays.pop("size"))
-        return GraphBatch(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()}, size=size)
+        moved = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        kind = moved.pop("atom_kind")
+        if self._kinds is None or self._kinds.device != kind.device:
+            self._kinds = torch.tensor(self._source.kinds, device=device)
+        return GraphBatch(atoms=self._kinds[kind], **moved, size=size)
 
     def subset(self, rows: np.ndarray) -> GraphInputs:
         """These rows as inputs of their own; the graphs themselves are shared."""
-        return GraphInputs(self._source.subset(_checked_rows(rows, len(self))))
+        return GraphInputs(self._source.subset(rows))
 
     def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
         """At most `most` rows, ascending, drawn by the seed."""
@@ -193,17 +189,22 @@ class GraphInputs:
 
 
 def as_inputs(values: Any) -> Inputs:
-    """Inputs of any kind: what is one already stays, an array becomes `VectorInputs`.
+    """Inputs of any kind: a matrix, `TextTokens` and `MoleculeGraphs` are wrapped, what is `Inputs` already stays.
 
     Raises
     ------
     InputError
         `values` is nothing that can be taken in batches.
     """
-    if isinstance(values, VectorInputs | TokenInputs | GraphInputs):
-        return values
-    if isinstance(values, np.ndarray | list | tuple):
-        return VectorInputs(np.asarray(values))
+    from class_kit.molecules.graphs import MoleculeGraphs
+    from class_kit.text.tokens import TextTokens
+
+    if isinstance(values, TextTokens):
+        return TokenInputs(values)
+    if isinstance(values, MoleculeGraphs):
+        return GraphInputs(values)
+    if isinstance(values, np.ndarray):
+        return VectorInputs(values)
     if isinstance(values, Inputs):
         return values
     raise InputError(f"inputs are {type(values).__name__}: expected a matrix, text tokens or molecule graphs")
@@ -220,16 +221,6 @@ def fit_rows(text: Inputs, molecules: Inputs, seed: int = 0) -> np.ndarray:
     if len(text) != len(molecules):
         raise InputError(f"{len(text)} texts and {len(molecules)} molecules: expected as many of both")
     return min(text.sample(seed=seed), molecules.sample(seed=seed), key=len)
-
-
-def _checked_rows(rows: np.ndarray, count: int) -> np.ndarray:
-    found = np.asarray(rows)
-    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu":
-        raise InputError(f"rows of shape {found.shape} and type {found.dtype}: expected some whole numbers in a line")
-    if found.min() < 0 or found.max() >= count:
-        wrong = found[(found < 0) | (found >= count)][0]
-        raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")
-    return found.astype(np.int64)
 
 
 def _sampled(count: int, most: int, seed: int) -> np.ndarray:
