@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgb
 
 from class_kit import figures
+from class_kit.errors import InputError
+from class_kit.figures.drawings import PLOTS, plain_data
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +45,27 @@ CALLS = {
     "training_curves": lambda ax: figures.training_curves(HISTORY, "x", "y", ("x", "y"), ax=ax),
     "rank_by_count": lambda ax: figures.rank_by_count(np.arange(9) % 3, np.arange(1, 10), ax=ax, least=2),
 }
+# The same plots as panels of a figure that remembers its data.
+PANELS: dict[str, tuple[Any, ...]] = {
+    "similarity_histogram": ({"text": RNG.random(50), "molecule": RNG.random(40)},),
+    "count_histogram": ({"σ = 0.9": np.array([0, 0, 1, 5, 30]), "σ = 0.99": np.array([0, 0, 0, 0, 1])},),
+    "class_map": (RNG.random((9, 2)), list("aaabbbccd"), None, 3, True),
+    "schedule_curves": ({"λ": [0.4, 0.7, 1.0], "κ": [0.1, 0.7, 1.0]},),
+    "intensity_curves": ({"γ₂": [0.5, 0.7], "γ₁": [0.8, 0.9]},),
+    "epoch_contents": (pd.DataFrame({"b": [1, 2, 2], "a": [0, 3, 4]}, index=[1, 2, 3]),),
+    "interval_plot": (ARMS, "x", "Hits@1"),
+    "training_curves": (HISTORY, "x", "y", ("samples", "MRR")),
+    "rank_by_count": (np.arange(90) % 3, np.arange(1, 91)),
+    "molecule": ("C[C@H](N)C(=O)[O-]", "L-alanine, $not TeX"),
+}
+
+
+def as_panel(name: str) -> dict[str, Any]:
+    plot = PLOTS[name]
+    given = [value for value in PANELS[name] if value is not None]
+    if name == "class_map":
+        return figures.panel(plot, *given[:2], most=given[2], legend=given[3])
+    return figures.panel(plot, *given)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -103,6 +132,24 @@ def test_molecules_are_drawn_and_unreadable_ones_say_so() -> None:
         figures.molecule_grid(["CCO", "C"], ["one"])
 
 
+@pytest.mark.parametrize("smiles", ["CCO", "C[C@H](N)C(=O)[O-].[Na+]", "[CH2]", "*C", "[13CH4]", "unreadable", ""])
+def test_a_molecule_is_drawn_in_lines_and_letters(smiles: str) -> None:
+    ax = figures.molecule(smiles, "caption")
+    assert not ax.images
+    assert bool(ax.patches) == bool(smiles), "only the empty molecule has nothing to draw"
+    for patch in ax.patches:
+        points = patch.get_path().vertices
+        assert np.isfinite(points).all()
+
+
+def test_a_drawn_molecule_has_one_line_for_each_bond_of_plain_carbon() -> None:
+    """Butane is three bonds, a mitre at each of the two corners, no letters, and nothing filled."""
+    ax = figures.molecule("CCCC")
+    assert all(patch.get_facecolor()[3] == 0 for patch in ax.patches)
+    codes = "".join(str(code) for patch in ax.patches for code in patch.get_path().codes)
+    assert sorted(codes.replace("1", " 1").split()) == ["12", "12", "12", "122", "122"]
+
+
 def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:
     centres = np.eye(3)[np.repeat([0, 1, 2], 20)] + 0.05 * RNG.normal(size=(60, 3))
     first, second = figures.flat_map(centres, 1), figures.flat_map(centres, 1)
@@ -112,3 +159,135 @@ def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:
     assert (nearest == np.repeat([0, 1, 2], 20)).mean() > 0.95
     with pytest.raises(ValueError, match="3 vectors"):
         figures.flat_map(centres[:3])
+
+
+def test_every_plot_is_known_by_its_name_and_tried_here() -> None:
+    assert set(PLOTS) == set(PANELS)
+    assert set(CALLS) < set(PLOTS)
+
+
+def test_a_figure_drawn_again_from_its_record_is_the_same_figure(tmp_path: Path) -> None:
+    fig = figures.draw(*map(as_panel, PANELS), columns=3, width="text", ratio=1.5)
+    png = figures.save(fig, tmp_path, "all", {"seed": 1})
+    record = json.loads((tmp_path / "figures" / "all.json").read_text(encoding="utf-8"))
+    assert record["style"] == "notebook"
+    copy = figures.save(figures.draw_again(record["drawing"]), tmp_path / "again", "all", {"seed": 1})
+    for suffix in (".png", ".pdf", ".json"):
+        assert png.with_suffix(suffix).read_bytes() == copy.with_suffix(suffix).read_bytes(), suffix
+
+
+@pytest.mark.parametrize("style", figures.STYLES)
+def test_styles_set_width_and_type_and_embed_fonts(style: str, tmp_path: Path) -> None:
+    chosen = figures.STYLES[style]
+    panels = [as_panel("intensity_curves"), as_panel("interval_plot")]
+    with figures.styled(style):
+        fig = figures.draw(*panels, width="text", ratio=0.4, share="")
+        assert fig.get_size_inches()[0] == pytest.approx(chosen.text)
+        single = figures.draw(panels[0])
+        assert single.get_size_inches()[0] == pytest.approx(chosen.column)
+        assert fig.axes[0].xaxis.label.get_size() == chosen.size
+        pdf = figures.save(fig, tmp_path, "both", {}).with_suffix(".pdf").read_bytes()
+    assert figures.active_style().name == "notebook"
+    assert mpl.rcParams["font.size"] == figures.STYLES["notebook"].size
+    assert b"/Type3" not in pdf
+    assert b"/FontFile2" in pdf, "the font is in the file"
+    assert b"/Subtype /Image" not in pdf, "everything is vector"
+
+
+def test_an_equal_axis_is_shared_and_settings_are_set() -> None:
+    panels = [figures.panel("interval_plot", ARMS, "x", "a", title=name) for name in "pq"]
+    fig = figures.draw(*panels, share="y", columns=1, ratio=1.0)
+    assert [ax.get_title() for ax in fig.axes] == ["p", "q"]
+    assert fig.axes[0].get_shared_y_axes().joined(fig.axes[0], fig.axes[1])
+    logarithmic = figures.draw(
+        figures.panel("similarity_histogram", {"a": RNG.random(30)}, settings={"yscale": "log", "ylabel": "own"})
+    ).axes[0]
+    assert logarithmic.get_yscale() == "log"
+    assert logarithmic.get_ylabel() == "own"
+
+
+def look_of(artist: Any) -> tuple[Any, ...]:
+    """What of an artist survives a grey print: dashes, marker, and lightness in steps of a tenth."""
+    if isinstance(artist, PathCollection):
+        colour, path = artist.get_facecolor()[0], artist.get_paths()[0]
+        return ("points", lightness(colour), len(path.vertices), path.vertices.round(2).tobytes())
+    if hasattr(artist, "get_marker"):
+        return ("line", str(artist.get_linestyle()), str(artist._unscaled_dash_pattern), str(artist.get_marker()))
+    colour = artist.get_facecolor() if hasattr(artist, "get_facecolor") and artist.get_fill() else None
+    if colour is None:
+        return ("outline", str(artist.get_linestyle()), str(artist._unscaled_dash_pattern))
+    return ("fill", lightness(colour))
+
+
+def lightness(colour: Any) -> float:
+    return round(float(np.dot([0.299, 0.587, 0.114], to_rgb(colour))), 1)
+
+
+@pytest.mark.parametrize("name", ["similarity_histogram", "count_histogram", "class_map", "schedule_curves",
+                                  "intensity_curves", "epoch_contents", "training_curves"])  # fmt: skip
+def test_what_belongs_together_can_be_told_apart_in_grey(name: str) -> None:
+    ax = figures.draw(as_panel(name)).axes[0]
+    looks = [look_of(handle) for handle in ax.get_legend().legend_handles]
+    assert len(looks) >= 2
+    for one, other in itertools.combinations(looks, 2):
+        assert one != other
+
+
+def test_plots_of_ones_own_can_be_registered() -> None:
+    def scatter_of_mine(points: list[list[float]], ax: Axes | None = None) -> Axes:
+        ax.plot(*zip(*points, strict=True), "o")
+        return ax
+
+    try:
+        assert figures.register_plot(scatter_of_mine) is scatter_of_mine
+        fig = figures.draw(figures.panel(scatter_of_mine, np.eye(2)))
+        assert figures.drawing_of(fig)["panels"][0]["data"] == {"points": [[1.0, 0.0], [0.0, 1.0]]}
+        with pytest.raises(InputError, match="another plot has this name"):
+            figures.register_plot(lambda_named("scatter_of_mine"))
+    finally:
+        PLOTS.pop("scatter_of_mine", None)
+    with pytest.raises(InputError, match="a parameter ax"):
+        figures.register_plot(len)
+
+
+def lambda_named(name: str) -> Any:
+    def other(ax: Axes | None = None) -> Axes | None:
+        return ax
+
+    other.__name__ = name
+    return other
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: figures.panel("no_such_plot", 1), "expected one of similarity_histogram"),
+        (lambda: figures.panel("interval_plot", ARMS, "x"), "missing a required argument: 'label'"),
+        (lambda: figures.panel("schedule_curves", {"a": [1.0]}, settings={"title": "x"}), "xlabel"),
+        (lambda: figures.panel("schedule_curves", {"a": object()}), "object is not data"),
+        (lambda: figures.panel("similarity_histogram", {"a": [np.nan]}), "finite numbers"),
+        (lambda: figures.panel("count_histogram", {"a": [-1, 2]}), "whole numbers from 0"),
+        (lambda: figures.draw(), "at least one panel"),
+        (lambda: figures.draw(as_panel("intensity_curves"), width="page"), "'column' or 'text'"),
+        (lambda: figures.draw(as_panel("intensity_curves"), fraction=0.0), "fraction=0.0"),
+        (lambda: figures.draw(as_panel("intensity_curves"), share="z"), "share='z'"),
+        (lambda: figures.draw_again({"panels": []}), "cannot be drawn"),
+        (lambda: figures.use_style("neurips"), "expected one of notebook, acl"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(made: Any, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        made()
+
+
+def test_recorded_data_are_plain_and_small() -> None:
+    assert plain_data(np.float64(1 / 3)) == 0.333333
+    assert plain_data({"a": (1, np.int64(2), float("nan"))}) == {"a": [1, 2, None]}
+    many = figures.panel("similarity_histogram", {"a": RNG.random(100_000)})
+    assert len(json.dumps(many)) < 5_000
+    counts = figures.panel("count_histogram", {"a": RNG.integers(0, 5, 100_000)})
+    assert counts["data"]["counts"]["a"]["value"] == [0, 1, 2, 3, 4]
+    table = HISTORY.assign(note="dropped")
+    assert set(figures.panel("training_curves", table, "x", "y", ("a", "b"))["data"]["table"]["table"]) == {
+        "arm", "epoch", "x", "y"
+    }  # fmt: skip
