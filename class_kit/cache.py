@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write
+from class_kit.files import atomic_write, remove_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +31,6 @@ Part = None | bool | int | float | str | bytes | Sequence[str] | np.ndarray
 NOTE = "class-kit"
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _KEY = re.compile(r"[0-9a-f]{64}")
-# a file that grows while an encoder runs can take hours; an older temporary file belongs to a process that died
-_ABANDONED_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def store_entry(kind: str, key: str, arrays: Mapping[str, np.ndarray]) -> Path:
     if not arrays:
         raise ValueError(f"nothing to store under {kind}/{key[:12]}: expected at least one array")
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = save(whole, metadata=entry_note(kind, next(iter(whole)), content_digest(whole)))
+    content = save(whole, metadata=entry_note(kind, next(iter(whole)), content_digest(whole, kind, key)))
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
@@ -131,8 +128,8 @@ def load_entry(kind: str, key: str) -> Arrays | None:
     except Exception as error:  # a damaged header can surface as almost any error of the reader
         discard_entry(path, f"it cannot be read: {error}")
         return None
-    if digest != content_digest(arrays):
-        discard_entry(path, "its content does not have the digest it was written with")
+    if digest != content_digest(arrays, kind, key):
+        discard_entry(path, "its content does not have the digest it was written with, or is another entry's")
         return None
     return arrays
 
@@ -166,10 +163,8 @@ def clear_cache(kind: str | None = None) -> tuple[int, int]:
     """
     entries = cache_entries(kind)
     removed = [entry for entry in entries if _remove(entry.path)]
-    for leftover in cache_folder().glob(f"{kind or '*'}/.*.safetensors.*.tmp"):
-        with_age = leftover.stat().st_mtime if leftover.exists() else time.time()
-        if time.time() - with_age > _ABANDONED_SECONDS:
-            _remove(leftover)
+    for folder in cache_folder().glob(kind or "*"):
+        remove_abandoned(folder, ".*.safetensors.????????.tmp")
     return len(removed), sum(entry.size for entry in removed)
 
 
@@ -227,9 +222,12 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and values, whatever the order of the arrays."""
-    digest = hashlib.sha256()
+def content_digest(arrays: Mapping[str, np.ndarray], kind: str, key: str) -> str:
+    """SHA-256 over an entry's place, and the names, types, shapes and values of its arrays in whatever order.
+
+    The place is in it because a sound file under another entry's name would give another input's vectors.
+    """
+    digest = hashlib.sha256(f"{kind}/{key}\n".encode())
     for name in sorted(arrays):
         _feed(digest, b"name", name.encode())
         _feed_array(digest, arrays[name])

@@ -77,7 +77,7 @@ def cached_map(kind: str, key: str, plan: Callable[[], Filling], *, use: bool = 
                 fill(arrays)
                 filled = True
                 file.seek(0)
-                file.write(_header(kind, shapes, content_digest(arrays)))
+                file.write(_header(kind, shapes, content_digest(arrays, kind, key)))
         except OSError as error:
             logger.warning("the result was not kept in the cache %s: %s", cache_folder(), error)
     if not filled:
@@ -103,8 +103,8 @@ def map_entry(kind: str, key: str) -> Arrays | None:
     except Exception as error:  # a damaged header can surface as almost any error of the reader
         discard_entry(path, f"it cannot be read: {error}")
         return None
-    if digest != content_digest(arrays):
-        discard_entry(path, "its content does not have the digest it was written with")
+    if digest != content_digest(arrays, kind, key):
+        discard_entry(path, "its content does not have the digest it was written with, or is another entry's")
         return None
     return arrays
 

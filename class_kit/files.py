@@ -6,12 +6,14 @@ leaves either the old file or the new one.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,14 @@ from typing import Any
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and move it there, on failure remove it.
 
-    The temporary file lies in the destination's folder because a rename is atomic only within one file system.
+    The temporary file lies in the destination's folder because a rename is atomic only within one file system. One
+    that a killed process left for the same destination is removed first.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    prefix = f".{target.name[:80]}."
+    remove_abandoned(target.parent, f"{glob.escape(prefix)}????????.tmp")
+    handle, temporary = _claimed(target.parent, prefix)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -38,6 +41,62 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def scratch_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]:
+    """Yield a new private folder in `parent`, removed at the end; those of killed processes are removed first."""
+    remove_abandoned(parent, f"{glob.escape(prefix)}????????")
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    handle = os.open(folder, os.O_RDONLY)
+    _hold(handle)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def remove_abandoned(folder: str | os.PathLike[str], pattern: str) -> int:
+    """Remove what matches `pattern` in `folder` and no process holds; return how many went.
+
+    Every temporary file and folder of the kit is locked by the process that writes it, and the system lets go of the
+    lock when the process ends, however it ends. So neither age nor clock decides what is still in use.
+    """
+    gone = 0
+    for path in Path(folder).glob(pattern):
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if _hold(handle):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    gone += 1
+            finally:
+                os.close(handle)
+    return gone
+
+
+def _claimed(folder: Path, prefix: str) -> tuple[int, Path]:
+    """A new temporary file that this process holds."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
+        _hold(handle)
+        # between its making and its locking another process may have taken it for abandoned
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _hold(handle: int) -> bool:
+    """Lock an open file or folder; False where another has it, or the file system knows no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

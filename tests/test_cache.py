@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from class_kit import cache
 from class_kit.cache import cache_entries, cache_folder, cache_key, cached, clear_cache, load_entry, store_entry
 from class_kit.errors import InputError
+from class_kit.files import atomic_write
 
 KEY = cache_key(text="one")
 
@@ -155,6 +156,19 @@ def test_a_damaged_file_is_removed_with_a_warning_and_made_again(keep: int, capl
     assert load_entry("text", KEY) is not None
 
 
+def test_a_sound_file_of_another_entry_is_not_taken_for_this_one(caplog: pytest.LogCaptureFixture) -> None:
+    other = cache_key(text="two")
+    path = store_entry("text", KEY, arrays())
+    for kind, key in (("text", other), ("mol2vec", KEY)):
+        foreign = path.parents[1] / kind / f"{key}.safetensors"
+        foreign.parent.mkdir(exist_ok=True)
+        foreign.write_bytes(path.read_bytes())
+        assert load_entry(kind, key) is None
+        assert "another entry's" in caplog.text
+        assert not foreign.exists()
+    assert load_entry("text", KEY) is not None
+
+
 def test_a_crash_while_writing_leaves_no_entry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
@@ -203,11 +217,8 @@ def test_entries_tell_what_is_there_and_clearing_takes_only_those(folder: Path) 
     foreign = [folder / "notes.txt", folder / "text" / "notes.safetensors", folder / "text" / "readme"]
     for path in foreign:
         path.write_text("not the cache's")
-    abandoned = folder / "text" / f".{KEY}.safetensors.abc.tmp"
+    abandoned = folder / "text" / f".{KEY}.safetensors.abcdefgh.tmp"
     abandoned.write_text("half")
-    os.utime(abandoned, (0, 0))
-    in_use = folder / "text" / f".{KEY}.safetensors.def.tmp"
-    in_use.write_text("half")
 
     entries = cache_entries()
     assert {(entry.kind, entry.key) for entry in entries} == {("text", KEY), ("mol2vec", KEY), ("mol2vec", other)}
@@ -221,9 +232,13 @@ def test_entries_tell_what_is_there_and_clearing_takes_only_those(folder: Path) 
 
     assert clear_cache("mol2vec") == (2, sum(entry.size for entry in entries if entry.kind == "mol2vec"))
     assert len(cache_entries()) == 1
-    assert clear_cache() == (1, found["text", KEY].size)
+    with atomic_write(first.parent / f"{other}.safetensors") as in_use:
+        assert clear_cache() == (1, found["text", KEY].size)
+        assert in_use.exists()
+        in_use.write_text("")
+    first.parent.joinpath(f"{other}.safetensors").unlink()
     assert cache_entries() == ()
-    assert all(path.exists() for path in [*foreign, in_use])
+    assert all(path.exists() for path in foreign)
     assert not abandoned.exists()
 
 
