@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from class_kit.cli import main
-from class_kit.cli.train import newest_training
+from class_kit.cli.evaluate import newest_training
 from class_kit.errors import InputError
 from class_kit.places import corpus_file
 
@@ -87,6 +87,11 @@ def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -
             ["train", "own.csv", "--text", "words", "--smiles", "structure", "--backbone", "b", "--out", "x"],
             "dual_encoder",
         ),
+        (["train", "own.csv", "--growth", "0.1", "--full-at", "0.5"], "give one of them"),
+        (["train", "own.csv", "--intensity", "a=inverse", "a=inverse"], "once for each term"),
+        (["train", "own.csv", "--backbone-option", "hidden"], "expected NAME=VALUE"),
+        (["train", "own.csv", "--backbone-option", "hidden=[1"], "no plain value"),
+        (["train", "own.csv", "--difficulty", "mood"], "difficulty='mood'"),
     ],
 )
 def test_bad_requests_are_one_line_and_exit_2(
@@ -96,6 +101,40 @@ def test_bad_requests_are_one_line_and_exit_2(
     shown = capsys.readouterr().err
     assert message in shown
     assert len(shown.strip().splitlines()) == 1
+
+
+COLUMNS = ["--text", "words", "--smiles", "structure", "--epochs", "4", "--batch-size", "32"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["--order", "self-paced", "--weighting", "linear", "--schedule", "root", "--full-at", "0.5"],
+            {"order": "self-paced", "weighting": "linear", "schedule": "root", "full_at": 0.5},
+        ),
+        (
+            ["--difficulty", "rank", "--intensity", "text_to_molecule=sigmoid", "*=constant"],
+            {"difficulty": "rank", "intensity": {"text_to_molecule": "sigmoid", "*": "constant"}},
+        ),
+        (
+            ["--order", "standard", "--hardness", "0.5", "--near", "molecules", "--duplicates", "apart"],
+            {"hardness": 0.5, "near": "molecules", "duplicates": "apart"},
+        ),
+        (["--pace", "metric", "--term-weights", "learned", "--growth", "0.6"], {"pace": "metric", "growth": 0.6}),
+        (["--backbone-option", "hidden=32", "--backbone-option", "dropout=0.0", "--growth", "0.2"], {"growth": 0.2}),
+    ],
+)
+def test_every_way_to_train_has_its_options(options: list[str], expected: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "own.csv", *COLUMNS, *options, "--out", str(out)]) == 0
+    record = json.loads((out / "record.json").read_text(encoding="utf-8"))
+    assert {name: record["arm"][name] for name in expected} == expected
+    if "--backbone-option" in options:
+        assert record["config"]["backbone_options"] == {"hidden": 32, "dropout": 0.0}
+    if "learned" in options:
+        assert "weight/text_to_molecule" in record["history"][-1]
+    assert main(["evaluate", str(out)]) == 0
 
 
 def test_changed_pairs_are_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ COMMANDS = (
     "class_kit.cli.data",
     "class_kit.cli.difficulty",
     "class_kit.cli.train",
+    "class_kit.cli.evaluate",
     "class_kit.cli.figures",
 )
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -40,6 +42,7 @@ _DECISIVE = (
     "training",
     "study/arms",
     "study/records",
+    "study/reference",
     "curriculum",
     "difficulty",
     "neighbours",
@@ -118,8 +121,32 @@ def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
     if found is not None:
         return found
     folder = _folder(task, arm, config)
-    shutil.rmtree(folder, ignore_errors=True)
-    return train_record(task, arm, config, folder)
+    # Moved into place when complete, so that two processes with the same training never meet in one folder.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as unfinished:
+        place = Path(unfinished) / "training"
+        train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            place.rename(folder)
+    return replace(read_record(folder), arm=arm)
+
+
+def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray | None:
+    """What a plain training with the same settings says of the training pairs, `(L_train,)`, where the arm asks for it.
+
+    For the difficulties "loss" and "rank"; None for all others. The plain training is stored like any other.
+    """
+    from class_kit.study.records import load_backbone
+    from class_kit.study.reference import SCORES, pair_losses, pair_ranks
+
+    if arm.difficulty not in SCORES:
+        return None
+    plain = run_arm(task, Arm("reference", order="standard", intensity="constant"), config)
+    backbone = load_backbone(plain, task)
+    if arm.difficulty == "rank":
+        return pair_ranks(backbone, task)
+    return pair_losses(backbone, task, config.batch_size, config.seed)
 
 
 def _train_all(task: Task, work: Sequence[tuple[Arm, TrainingConfig]], jobs: int | None, bar: Any) -> list[Record]:

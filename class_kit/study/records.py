@@ -44,6 +44,7 @@ __all__ = [
     "plan_arm",
     "rank_split",
     "read_record",
+    "search_molecules",
     "train_record",
     "training_counts",
     "validation_metrics",
@@ -239,6 +240,24 @@ def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
     text, molecules = split_inputs(backbone, task, split)
     found, _ = search(encode(backbone, "text", text), encode(backbone, "molecules", molecules), 1)
     return found[:, 0]
+
+
+def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
+    """Rows of the pool of all molecules that fit a free text best, with their cosines, best first."""
+    from class_kit.text import embed_text
+    from class_kit.text.tokens import text_tokens
+    from class_kit.training import encode
+    from class_kit.training.inputs import TokenInputs, VectorInputs
+
+    encoder = task.encoders["text"]
+    inputs: Inputs
+    if backbone.inputs.text == "tokens":
+        inputs = TokenInputs(text_tokens([text], encoder, cache=False, progress=False))
+    else:
+        inputs = VectorInputs(embed_text([text], encoder, cache=False, progress=False))
+    pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
+    rows, scores = search(encode(backbone, "text", inputs), pool, min(top, len(pool)))
+    return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
 
 
 def validation_metrics(task: Task, split: str = "validation") -> Callable[[Backbone], Mapping[str, float]]:

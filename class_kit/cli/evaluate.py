@@ -1,0 +1,150 @@
+"""`class-kit evaluate` and `search`: a trained retriever measured again, and asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from class_kit.cli.training_options import TASK
+
+if TYPE_CHECKING:
+    from class_kit.study.records import Record
+    from class_kit.task import Task
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the parsers of `evaluate` and `search`."""
+    _add_evaluate(subparsers)
+    _add_search(subparsers)
+
+
+def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="rank the held-out pairs of a trained run",
+        description="Rank a split's pairs with a trained run and print Hits@1, Hits@10, MRR and Mean Rank.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder that class-kit train made")
+    parser.add_argument("--split", metavar="NAME", help="which pairs are the queries (default: the held-out ones)")
+    parser.add_argument(
+        "--pool", choices=("split", "all"), help="candidates: the split's own, or all molecules (default: both)"
+    )
+    parser.set_defaults(handler=handle_evaluate)
+
+
+def handle_evaluate(arguments: argparse.Namespace) -> int:
+    """Rank again from the saved weights and print the table."""
+    from class_kit.study.records import load_backbone, rank_split
+
+    record, task = load_trained(arguments.run)
+    split = arguments.split or task.evaluation_split
+    ranks = rank_split(load_backbone(record, task), task, split)
+    wanted = {name: found for name, found in ranks.items() if arguments.pool in (None, name.rsplit("/", 1)[1])}
+    print_metrics(metrics_of(wanted), split)
+    return 0
+
+
+def _add_search(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "search",
+        help="find molecules for a text",
+        description="Rank all molecules of a trained run's pairs by how well they fit a text.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("query", metavar="TEXT", help="what to look for, in words")
+    parser.add_argument("--run", metavar="RUN", help="folder that class-kit train made (default: the newest in runs/)")
+    parser.add_argument("--top", type=int, default=10, metavar="K", help="how many molecules (default: %(default)s)")
+    parser.set_defaults(handler=handle_search)
+
+
+def handle_search(arguments: argparse.Namespace) -> int:
+    """Print rank, cosine, id and SMILES of the best molecules."""
+    from class_kit.errors import InputError
+    from class_kit.study.records import load_backbone, search_molecules
+    from class_kit.terminal import one_line
+
+    if not arguments.query.strip():
+        raise InputError(f"the text {arguments.query!r} is empty: expected a description in words")
+    if arguments.top < 1:
+        raise InputError(f"--top {arguments.top}: expected at least 1")
+    record, task = load_trained(arguments.run or newest_training("runs"))
+    found = search_molecules(load_backbone(record, task), task, arguments.query, arguments.top)
+    for place, (row, score) in enumerate(found, start=1):
+        print(
+            f"{place:>4}  {score:6.3f}  {one_line(task.molecules.id[row]):<14}  {one_line(task.molecules.smiles[row])}"
+        )
+    return 0
+
+
+def load_trained(folder: str | Path) -> tuple[Record, Task]:
+    """The record and the task of a folder that `class-kit train` finished.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished training, or its pairs have changed since.
+    """
+    from class_kit.errors import InputError
+    from class_kit.study.records import read_record
+    from class_kit.task import load_task
+
+    folder = Path(folder)
+    if not (folder / "done").is_file():
+        raise InputError(f"{folder}: no finished training here (class-kit train makes one; --resume continues one)")
+    record = read_record(folder)
+    options, digest = _stored_task(folder)
+    task = load_task(**options)
+    if task.digest != digest:
+        raise InputError(f"{folder}: its pairs or encoders have changed since the training; train again")
+    return record, task
+
+
+def _stored_task(folder: Path) -> tuple[dict[str, Any], str]:
+    """What `class-kit train` was told to load, and the digest of what it got.
+
+    The folder may come from someone else: only the options of `train` are taken from it, none that names a file to be
+    written.
+    """
+    from class_kit.errors import InputError
+
+    try:
+        stored = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        options = {name: stored["task"][name] for name in TASK if name in stored["task"]}
+        digest = stored["digest"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{folder}: its task.json is damaged or missing ({error}); train again") from None
+    if not all(value is None or isinstance(value, str | bool) for value in (*options.values(), digest)):
+        raise InputError(f"{folder}: its task.json holds something else than names; train again")
+    return options, digest
+
+
+def newest_training(runs: str | Path) -> Path:
+    """The folder under `runs` whose training finished last; an error where there is none."""
+    from class_kit.errors import InputError
+
+    found = [path.parent for path in Path(runs).glob("*/record.json") if (path.parent / "done").is_file()]
+    if not found:
+        raise InputError(f"no finished training in {runs}/: run class-kit train first, or name one with --run")
+    return max(found, key=lambda path: (path / "done").stat().st_mtime)
+
+
+def metrics_of(ranks: Any) -> dict[str, dict[str, Any]]:
+    """Metrics of every ranking, with intervals."""
+    from class_kit.retrieval import retrieval_metrics
+
+    return {name: retrieval_metrics(found) for name, found in ranks.items()}
+
+
+def print_metrics(metrics: dict[str, dict[str, Any]], split: str) -> None:
+    """One line a ranking, with its pool."""
+    from class_kit.terminal import one_line
+
+    title = f"ranking ({one_line(split)})"
+    print(f"{title:<26} {'pool':>7} {'Hits@1 %':>9} {'Hits@10 %':>10} {'MRR':>7} {'Mean Rank':>10}")
+    for name, values in metrics.items():
+        pool = f"{int(values['pool']):,}"
+        hits = f"{100 * values['hits@1']:>9.1f} {100 * values['hits@10']:>10.1f}"
+        print(f"{name:<26} {pool:>7} {hits} {values['mrr']:>7.3f} {values['mean_rank']:>10.1f}")

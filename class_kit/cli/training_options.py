@@ -1,0 +1,172 @@
+"""What `class-kit train` can be told: pairs, the way to train, and the settings of the loop, one option a value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from class_kit.errors import InputError
+
+if TYPE_CHECKING:
+    from class_kit.study.arms import Arm
+    from class_kit.training import TrainingConfig
+
+TASK = ("pairs", "data", "extra", "swap", "text_encoder", "molecule_encoder", "vectors", "text", "smiles")
+_ARM = (
+    "order",
+    "start",
+    "growth",
+    "sigma",
+    "step_matched",
+    "schedule",
+    "full_at",
+    "pace",
+    "difficulty",
+    "weighting",
+    "prune",
+    "hardness",
+    "hardness_from",
+    "hardness_until",
+    "hardness_shape",
+    "near",
+    "group_size",
+    "duplicates",
+    "duplicates_above",
+)
+_CONFIG = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "intensity_on",
+    "term_weights",
+    "seed",
+    "backbone",
+)
+
+
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Which pairs, and what embeds them."""
+    add = parser.add_argument_group("pairs and encoders").add_argument
+    add("pairs", metavar="PAIRS", help="corpus, chebi20, or a CSV, TSV or Parquet file")
+    add("--data", metavar="DIR", help="folder with fetched data")
+    add("--extra", metavar="FILE", help="further training pairs for chebi20")
+    add("--swap", action="store_true", help="with --extra: train on test, evaluate on validation")
+    add("--text", metavar="COLUMN", help="column of the texts")
+    add("--smiles", metavar="COLUMN", help="column of the SMILES")
+    add("--text-encoder", default="minilm", metavar="NAME", help="minilm, scibert, a hub id or a folder")
+    add("--molecule-encoder", default="mol2vec", choices=("mol2vec", "morgan"))
+    add("--vectors", default="corpus", metavar="SOURCE", help="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
+
+
+def add_arm_options(parser: argparse.ArgumentParser) -> None:
+    """Which pairs when, how hard, in which batches: the attributes of an `Arm`."""
+    add = parser.add_argument_group("curriculum").add_argument
+    orders = ("curriculum", "anti-curriculum", "random", "standard", "self-paced", "loss-pruned")
+    add("--order", default="curriculum", choices=orders, help="which pairs come first (default: %(default)s)")
+    add("--step-matched", action="store_true", help="with --order standard: the steps of the schedule, from all pairs")
+    add("--schedule", default="linear", metavar="NAME", help="shape of λ: linear, root, competence, quadratic, …")
+    add("--start", type=float, default=0.40, metavar="A", help="α, the share at the start (default: %(default)s)")
+    add("--growth", type=float, metavar="B", help="β, mean growth an epoch")
+    add("--full-at", type=float, metavar="F", help="all pairs after this share of the epochs (default: two thirds)")
+    add("--pace", default="schedule", choices=("schedule", "metric"), help="metric: λ grows when validation stalls")
+    add("--difficulty", default="neighbours", metavar="MEASURE", help="what orders the pairs (default: %(default)s)")
+    add("--sigma", type=float, default=0.95, metavar="S", help="threshold of the neighbour count")
+    add("--weighting", default="hard", choices=("hard", "linear", "log"), help="V of --order self-paced")
+    add("--prune", type=float, default=0.5, metavar="R", help="share of learnt pairs that loss-pruned leaves out")
+    add(
+        "--intensity",
+        nargs="+",
+        default=["inverse"],
+        metavar="NAME",
+        help="γ: sigmoid, inverse, constant, linear or cosine; or TERM=NAME for single loss terms, *=NAME for the rest",
+    )
+    add("--intensity-on", default="loss", choices=("loss", "lr"), help="what γ multiplies")
+    add("--term-weights", default="fixed", choices=("fixed", "learned"), help="learned: by uncertainty of each term")
+    add = parser.add_argument_group("batches").add_argument
+    add("--hardness", type=float, default=0.0, metavar="H", help="share of a batch drawn as near neighbours, in [0, 1]")
+    add("--hardness-from", type=float, default=0.0, metavar="F", help="share of the epochs at which that begins")
+    add("--hardness-until", type=float, default=0.0, metavar="F", help="and at which it is in force")
+    add("--hardness-shape", default="linear", metavar="NAME", help="how it rises between the two")
+    add("--near", default="joint", choices=("joint", "text", "molecules"), help="where neighbours are near")
+    add("--group-size", type=int, default=32, metavar="N", help="near neighbours in a group (default: %(default)s)")
+    add(
+        "--duplicates",
+        default="ignore",
+        choices=("ignore", "mask", "apart"),
+        help="pairs of equal text or structure: no negatives of each other (mask), or never in one batch (apart)",
+    )
+    add("--duplicates-above", type=float, metavar="S", help="more similar pairs count as duplicates too")
+
+
+def add_loop_options(parser: argparse.ArgumentParser) -> None:
+    """The settings of the loop and the backbone."""
+    add = parser.add_argument_group("training").add_argument
+    add("--backbone", default="dual_encoder", metavar="NAME", help="which retriever (default: %(default)s)")
+    add(
+        "--backbone-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the backbone, for example hidden=256; may be given again",
+    )
+    add("--optimizer", default="adamw", choices=("adamw", "sgd"))
+    add("--epochs", type=int, default=15, metavar="N")
+    add("--batch-size", type=int, default=128, metavar="N")
+    add("--learning-rate", type=float, default=1e-3, metavar="R")
+    add("--seed", type=int, default=0, metavar="N")
+
+
+def arm_from(arguments: argparse.Namespace) -> Arm:
+    """The arm that the options describe."""
+    from class_kit.study.arms import Arm
+
+    values = {name: getattr(arguments, name) for name in _ARM}
+    if values["growth"] is not None and values["full_at"] is not None:
+        raise InputError("--growth and --full-at both set when all pairs are in use: give one of them")
+    if values["growth"] is None:
+        values["growth"] = 0.0
+        values["full_at"] = 2 / 3 if values["full_at"] is None else values["full_at"]
+        if values["pace"] == "metric":
+            values["growth"] = 0.1
+    return Arm("train", intensity=_intensity(arguments.intensity), **values)
+
+
+def config_from(arguments: argparse.Namespace) -> TrainingConfig:
+    """The settings of the loop that the options describe."""
+    from class_kit.backbones import available_backbones
+    from class_kit.training import TrainingConfig
+
+    if arguments.backbone not in available_backbones():
+        raise InputError(f"--backbone {arguments.backbone!r}: expected one of {', '.join(available_backbones())}")
+    values = {name: getattr(arguments, name) for name in _CONFIG}
+    return TrainingConfig(**values, backbone_options=_options(arguments.backbone_option))
+
+
+def _intensity(words: Sequence[str]) -> str | dict[str, str]:
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    curves = {}
+    for word in words:
+        term, sign, name = word.partition("=")
+        if not sign or not term or not name or term in curves:
+            raise InputError(f"--intensity {word!r}: expected one NAME, or TERM=NAME once for each term")
+        curves[term] = name
+    return curves
+
+
+def _options(words: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` as plain literals: numbers, true and false, lists and mappings as YAML writes them, else text."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.isidentifier() or name in options:
+            raise InputError(f"--backbone-option {word!r}: expected NAME=VALUE, each name once")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--backbone-option {word!r}: {value!r} is no plain value") from None
+    return options

@@ -1,0 +1,174 @@
+"""Arms as plain values: each becomes the plan it names, is refused where it names none, and is stored by what counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from class_kit import study
+from class_kit.backbones import create_backbone
+from class_kit.curriculum import EpochPlan, make_schedule
+from class_kit.curriculum.controls import StepMatchedPlan
+from class_kit.curriculum.hard_batches import HardnessSchedule
+from class_kit.curriculum.pacing import PacedPlan
+from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
+from class_kit.difficulty import difficulty
+from class_kit.retrieval import per_query_metrics, retrieval_ranks
+from class_kit.study.arms import Arm, plan_arm, training_difficulty, training_duplicates
+from class_kit.study.records import load_backbone, train_record
+from class_kit.study.reference import pair_losses, pair_ranks
+from class_kit.training import encode
+from tests.test_study import CONFIG, small_task
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def task():
+    return small_task()
+
+
+@pytest.mark.parametrize(
+    ("arm", "kind"),
+    [
+        (Arm("a", full_at=0.5), EpochPlan),
+        (Arm("a", order="standard"), EpochPlan),
+        (Arm("a", order="standard", step_matched=True, full_at=0.5), StepMatchedPlan),
+        (Arm("a", order="self-paced", full_at=0.5, weighting="linear"), SelfPacedPlan),
+        (Arm("a", order="loss-pruned"), LossPrunedPlan),
+        (Arm("a", pace="metric", growth=0.3), PacedPlan),
+    ],
+)
+def test_every_order_trains_and_leaves_a_record(task, tmp_path: Path, arm: Arm, kind: type) -> None:
+    plan = plan_arm(task, arm, CONFIG)
+    assert type(plan) is kind
+    record = train_record(task, arm, CONFIG, tmp_path / "run")
+    assert record.arm == arm
+    assert len(record.history) == CONFIG.epochs
+    assert record.ranks["text_to_molecule/split"].pool == 25
+
+
+def test_a_schedule_by_name_is_the_schedule(task) -> None:
+    plan = plan_arm(task, Arm("a", schedule="root", full_at=0.5, start=0.2), CONFIG)
+    expected = make_schedule("root", 0.2, full_at=0.5, epochs=CONFIG.epochs)
+    assert [plan.fraction(k) for k in (1, 2, 3, 4)] == [expected(k) for k in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("measure", ["neighbours_text", "kth_distance", "description_length"])
+def test_a_measure_by_name_orders_the_pairs(task, measure: str) -> None:
+    rows = task.rows("train")
+    found = training_difficulty(task, Arm("a", difficulty=measure, sigma=0.9))
+    expected = difficulty(measure, t=task.t[rows], m=task.m[rows], text=[task.pairs.text[at] for at in rows], sigma=0.9)
+    np.testing.assert_array_equal(found, expected)
+    plan = plan_arm(task, Arm("a", difficulty=measure, sigma=0.9, full_at=1.0), CONFIG)
+    assert np.all(np.diff(found[plan.order]) >= 0)
+
+
+def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:
+    arm = Arm("a", order="standard", hardness=0.5, hardness_from=0.5, near="text", group_size=8, duplicates="apart")
+    plan = plan_arm(task, replace(arm, duplicates_above=0.99), CONFIG)
+    assert [plan.hardness(k) for k in (1, 2, 3, 4)] == [0, 0, 0.5, 0.5]
+    assert plan.group_size == 8
+    family = plan.apart[60:80]
+    assert len(set(family.tolist())) == 1
+    assert family[0] >= 0
+    assert plan.repeats(4, 20)["repeats"] == plan.repeats(4, 20)["unavoidable"]
+    assert training_duplicates(task, arm).max() == -1  # no equal text, no equal structure
+    assert training_duplicates(task, Arm("a")) is None
+
+
+def test_masked_duplicates_are_no_negatives(task, tmp_path: Path) -> None:
+    plain = train_record(task, Arm("a", order="standard"), CONFIG, tmp_path / "plain")
+    masked = Arm("a", order="standard", duplicates="mask", duplicates_above=0.99)
+    found = train_record(task, masked, CONFIG, tmp_path / "masked")
+    # a family of 20 in 80 costs less where its members do not push each other away
+    assert found.history[-1]["loss"] < plain.history[-1]["loss"]
+
+
+def test_hardness_rises_as_it_is_told() -> None:
+    jump = HardnessSchedule.over(10, 0.8, start=0.5)
+    assert [jump(k) for k in range(1, 11)] == [0] * 5 + [0.8] * 5
+    line = HardnessSchedule.over(10, 1.0, start=0.2, until=0.7)
+    assert [line(k) for k in range(1, 11)] == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
+    for shape in ("root", "quadratic", "exponential", "logarithmic", "competence", "step", "full"):
+        values = [HardnessSchedule.over(12, 0.6, 0.25, 0.75, shape)(k) for k in range(1, 13)]
+        assert values[:3] == [0, 0, 0]
+        assert values[8:] == pytest.approx([0.6] * 4)
+        assert np.all(np.diff(values) >= 0)
+    with pytest.raises(ValueError, match="shape='wave'"):
+        HardnessSchedule.over(10, 0.5, shape="wave")
+
+
+def test_a_reference_model_orders_the_pairs(task) -> None:
+    for measure in ("rank", "loss"):
+        arm = Arm("a", difficulty=measure, full_at=0.5)
+        scores = study.reference_scores(task, arm, CONFIG)
+        plain = study.run_arm(task, Arm("p", order="standard", intensity="constant"), CONFIG)
+        backbone = load_backbone(plain, task)
+        rows = task.rows("train")
+        texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])
+        if measure == "rank":
+            both = [retrieval_ranks(texts, molecules, np.arange(80)), retrieval_ranks(molecules, texts, np.arange(80))]
+            expected = np.mean([per_query_metrics(ranks)["mean_rank"] for ranks in both], axis=0)
+            np.testing.assert_array_equal(scores, expected)
+            np.testing.assert_array_equal(scores, pair_ranks(backbone, task))
+        else:
+            np.testing.assert_array_equal(scores, pair_losses(backbone, task, CONFIG.batch_size, CONFIG.seed))
+            assert (scores > 0).all()
+        plan = plan_arm(task, arm, CONFIG, scores)
+        assert np.all(np.diff(scores[plan.order]) >= 0)
+        assert study.run_arm(task, arm, CONFIG).arm == arm
+    assert study.reference_scores(task, Arm("a"), CONFIG) is None
+
+
+def test_pair_losses_equal_a_whole_batch(task) -> None:
+    backbone = create_backbone("dual_encoder", 9, 7, hidden=8, dim=4)
+    from class_kit.task import Task
+
+    small = Task(task.pairs, task.t, task.m, task.pairs, task.m, task.encoders)
+    import torch
+
+    rows = task.rows("train")
+    found = pair_losses(backbone, small, 80, 3)
+    with torch.no_grad():
+        terms = backbone.losses(torch.from_numpy(task.t[rows]), torch.from_numpy(task.m[rows]))
+    np.testing.assert_allclose(found, sum(terms.values()).numpy(), rtol=1e-4)
+
+
+def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
+    baseline = Arm("b", order="standard").decides
+    assert Arm("c", order="standard", sigma=0.5, start=0.9, intensity="constant", near="text").decides == baseline
+    assert Arm("c", order="standard", step_matched=True).decides != baseline
+    assert (
+        Arm("c", order="standard", hardness=0.5).decides
+        != Arm("c", order="standard", hardness=0.5, near="text").decides
+    )
+    assert Arm("c").decides != Arm("c", sigma=0.5).decides
+    assert Arm("c", order="loss-pruned", prune=0.2).decides != Arm("c", order="loss-pruned").decides
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": "hardest"}, "order='hardest'"),
+        ({"schedule": "cubic"}, "schedule='cubic'"),
+        ({"pace": "slow"}, "pace='slow'"),
+        ({"difficulty": "mood"}, "difficulty='mood'"),
+        ({"weighting": "soft"}, "weighting='soft'"),
+        ({"near": "far"}, "near='far'"),
+        ({"duplicates": "merge"}, "duplicates='merge'"),
+        ({"intensity": "loud"}, "intensity='loud'"),
+        ({"intensity": {"a": "inverse", "b": "loud"}}, "intensity='loud'"),
+        ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
+        ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),
+    ],
+)
+def test_impossible_arms_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Arm("a", **options)
