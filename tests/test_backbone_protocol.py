@@ -1,0 +1,397 @@
+"""What the training loop and the evaluation may count on, checked for every registered backbone."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from class_kit.backbones import available_backbones, backbone_needs, create_backbone
+from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, TextBatch, TokenBatch
+
+TEXT_DIM, MOLECULE_DIM, BOND_DIM, PAIRS = 24, 20, 12, 64
+
+# One entry for each kind of inputs that a backbone can be made to read, small enough to learn 64 pairs in seconds.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "dual_encoder": [{"hidden": 64, "dim": 32}],
+    "text2mol": [{"hidden": 64, "dim": 32}, {"molecule_encoder": "gcn", "hidden": 64, "dim": 32}],
+    "moleculestm": [{"hidden": 64, "dim": 32}, {"hidden": 64, "dim": 32, "loss": "ebm_nce"}],
+}
+LEARNING_RATE, STEPS, LOOK_EVERY = 3e-3, 300, 25
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    options: dict[str, Any]
+
+    def create(self, seed: int = 0) -> Backbone:
+        torch.manual_seed(seed)
+        return create_backbone(self.name, TEXT_DIM, MOLECULE_DIM, **self.options)
+
+    def __str__(self) -> str:
+        words = (f"{value}" for key, value in self.options.items() if isinstance(value, str))
+        return "-".join([self.name, *words])
+
+
+CASES = [Case(name, options) for name in available_backbones() for options in OPTIONS.get(name, [{}])]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Random texts and molecules, kept one by one, so that a batch of any rows is built independently of all others."""
+
+    needs: Any
+    texts: list[tuple[Tensor, Tensor]]
+    molecules: list[GraphBatch]
+
+    def text(self, rows: list[int]) -> TextBatch:
+        sentence = torch.stack([self.texts[row][0] for row in rows])
+        if self.needs.text == "sentence":
+            return sentence
+        chosen = [self.texts[row][1] for row in rows]
+        longest = max(map(len, chosen))
+        tokens, mask = torch.zeros(len(rows), longest, TEXT_DIM), torch.zeros(len(rows), longest, dtype=torch.bool)
+        for at, one in enumerate(chosen):
+            tokens[at, : len(one)], mask[at, : len(one)] = one, True
+        return TokenBatch(sentence, tokens, mask)
+
+    def molecule(self, rows: list[int]) -> MoleculeBatch:
+        chosen = [self.molecules[row] for row in rows]
+        if self.needs.molecules == "vector":
+            return torch.stack([one.atoms.sum(0) for one in chosen])
+        atoms = [0]
+        motifs = [0]
+        for one in chosen:
+            atoms.append(atoms[-1] + len(one.atoms))
+            motifs.append(motifs[-1] + len(one.motif_molecule))
+        return GraphBatch(
+            atoms=torch.cat([one.atoms for one in chosen]),
+            atom_molecule=torch.cat([one.atom_molecule + at for at, one in enumerate(chosen)]),
+            bonds=torch.cat([one.bonds + shift for one, shift in zip(chosen, atoms, strict=False)], 1),
+            bond_features=torch.cat([one.bond_features for one in chosen]),
+            motif_atoms=torch.cat(
+                [
+                    one.motif_atoms + torch.tensor([[atom], [motif]])
+                    for one, atom, motif in zip(chosen, atoms, motifs, strict=False)
+                ],
+                1,
+            ),
+            motif_molecule=torch.cat([one.motif_molecule + at for at, one in enumerate(chosen)]),
+            size=len(rows),
+        )
+
+    def batch(self, rows: list[int]) -> tuple[TextBatch, MoleculeBatch]:
+        return self.text(rows), self.molecule(rows)
+
+
+def random_graph(atoms: int, generator: torch.Generator) -> GraphBatch:
+    """A chain of atoms, closed to a ring from five on; its motifs are both halves, which share the middle atom."""
+    steps = [(at, at + 1) for at in range(atoms - 1)] + ([(atoms - 1, 0)] if atoms >= 5 else [])
+    directed = [pair for step in steps for pair in (step, step[::-1])]
+    features = torch.randint(0, 2, (len(steps), BOND_DIM), generator=generator).float().repeat_interleave(2, 0)
+    middle = atoms // 2
+    members = [(atom, 0) for atom in range(middle + 1)] + [(atom, 1) for atom in range(middle, atoms) if atoms > 1]
+    return GraphBatch(
+        atoms=torch.randn(atoms, MOLECULE_DIM, generator=generator) + 0.5,
+        atom_molecule=torch.zeros(atoms, dtype=torch.int64),
+        bonds=torch.tensor(directed, dtype=torch.int64).reshape(-1, 2).T,
+        bond_features=features,
+        motif_atoms=torch.tensor(members, dtype=torch.int64).T,
+        motif_molecule=torch.zeros(1 if atoms == 1 else 2, dtype=torch.int64),
+        size=1,
+    )
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def pairs(case: Case) -> Pairs:
+    """64 pairs; the first is a text of one token and a molecule of one atom."""
+    generator = torch.Generator().manual_seed(7)
+    lengths = [1, *torch.randint(2, 9, (PAIRS - 1,), generator=generator).tolist()]
+    texts = []
+    for length in lengths:
+        tokens = torch.randn(length, TEXT_DIM, generator=generator)
+        texts.append((tokens.mean(0) + 0.3 * torch.randn(TEXT_DIM, generator=generator), tokens))
+    molecules = [random_graph(length, generator) for length in lengths]
+    return Pairs(backbone_needs(case.name, **case.options), texts, molecules)
+
+
+ALL = list(range(PAIRS))
+
+
+def fitted(case: Case, pairs: Pairs, seed: int = 0) -> Backbone:
+    backbone = case.create(seed)
+    backbone.fit_inputs(*pairs.batch(ALL))
+    return backbone
+
+
+def optimizers(backbone: Backbone) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer | None]:
+    critic = list(backbone.critic_parameters())
+    rest = [one for one in trainable(backbone) if all(one is not other for other in critic)]
+    main = torch.optim.AdamW(rest, lr=LEARNING_RATE)
+    return main, torch.optim.Adam(critic, lr=1e-3, betas=(0.5, 0.9)) if critic else None
+
+
+def trainable(backbone: Backbone) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack([term.mean() for term in terms.values()]).sum()
+
+
+def step(
+    backbone: Backbone,
+    text: TextBatch,
+    molecules: MoleculeBatch,
+    main: torch.optim.Optimizer,
+    critic: torch.optim.Optimizer | None,
+) -> float:
+    """One step as the training loop takes it: the critic's first, then everything else's."""
+    if critic is not None:
+        for _ in range(backbone.critic_steps):
+            critic.zero_grad(set_to_none=True)
+            total(backbone.critic_losses(text, molecules)).backward()
+            critic.step()
+    loss = total(backbone.losses(text, molecules))
+    main.zero_grad(set_to_none=True)
+    loss.backward()
+    main.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def retrieved(backbone: Backbone, pairs: Pairs) -> float:
+    """Share of texts whose own molecule comes first, by the full score where there is one."""
+    backbone.eval()
+    text, molecules = pairs.batch(ALL)
+    if backbone.reranks:
+        columns = [backbone.pair_scores(text, pairs.molecule([row] * PAIRS)) for row in ALL]
+        scores = torch.stack(columns, 1)
+    else:
+        a, b = backbone.encode_text(text), backbone.encode_molecules(molecules)
+        scores = torch.nn.functional.normalize(a, dim=-1) @ torch.nn.functional.normalize(b, dim=-1).T
+    backbone.train()
+    return (scores.argmax(1) == torch.arange(PAIRS)).float().mean().item()
+
+
+def test_options_are_plain_and_inputs_are_named(case: Case) -> None:
+    needs = backbone_needs(case.name, **case.options)
+    assert needs.text in {"sentence", "tokens"}
+    assert needs.molecules in {"vector", "graph"}
+    assert isinstance(case.create(), Backbone)
+
+
+def test_vectors_share_a_space_and_losses_are_named_and_finite(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    for rows in ([3, 0, 9, 5], ALL):
+        text, molecules = pairs.batch(rows)
+        a, b = backbone.encode_text(text), backbone.encode_molecules(molecules)
+        assert a.ndim == 2
+        assert a.shape == b.shape
+        assert len(a) == len(rows)
+        terms = backbone.losses(text, molecules)
+        assert terms
+        for name, term in (terms | backbone.critic_losses(text, molecules)).items():
+            assert isinstance(name, str)
+            assert term.shape in {(), (len(rows),)}, name
+            assert torch.isfinite(term).all(), name
+        assert not terms.keys() & backbone.critic_losses(text, molecules).keys()
+    assert all(torch.isfinite(value).all() for value in backbone.state_dict().values())
+
+
+def test_each_step_trains_its_own_parameters_and_only_those(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    critic = {id(parameter) for parameter in backbone.critic_parameters()}
+    assert critic <= {id(parameter) for parameter in trainable(backbone)}
+    assert bool(critic) == bool(backbone.critic_losses(*pairs.batch(ALL)))
+    for losses, trained in (
+        (backbone.losses, lambda parameter: id(parameter) not in critic),
+        (backbone.critic_losses, lambda parameter: id(parameter) in critic),
+    ):
+        terms = losses(*pairs.batch(ALL))
+        if not terms:
+            continue
+        backbone.zero_grad(set_to_none=True)
+        total(terms).backward()
+        for name, parameter in backbone.named_parameters():
+            if not parameter.requires_grad or not trained(parameter):
+                assert parameter.grad is None or not parameter.grad.any(), name
+                continue
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            # a bias can be without effect: a softmax, a norm or a difference of scores takes it away
+            assert parameter.ndim == 1 or parameter.grad.any(), name
+
+
+def test_64_pairs_are_learnt_until_each_finds_its_own(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    main, critic = optimizers(backbone)
+    text, molecules = pairs.batch(ALL)
+    backbone.eval()
+    with torch.no_grad():
+        before = total(backbone.losses(text, molecules)).item()
+    backbone.train()
+    for taken in range(1, STEPS + 1):
+        step(backbone, text, molecules, main, critic)
+        if taken % LOOK_EVERY == 0 and retrieved(backbone, pairs) == 1:
+            break
+    assert retrieved(backbone, pairs) == 1
+    backbone.eval()
+    with torch.no_grad():
+        assert total(backbone.losses(text, molecules)).item() < before
+
+
+def test_a_seed_decides_everything(case: Case, pairs: Pairs) -> None:
+    states = []
+    for _ in range(2):
+        backbone = fitted(case, pairs, seed=5)
+        main, critic = optimizers(backbone)
+        for rows in (ALL[:16], ALL[16:40]):
+            step(backbone, *pairs.batch(rows), main, critic)
+        states.append(backbone.state_dict())
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+def test_saved_weights_give_the_same_vectors(case: Case, pairs: Pairs) -> None:
+    first, second = fitted(case, pairs, seed=1), case.create(seed=2)
+    saved = io.BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    second.load_state_dict(torch.load(saved, weights_only=True))
+    first.eval()
+    second.eval()
+    with torch.no_grad():
+        for rows in ([0], ALL[:9]):
+            text, molecules = pairs.batch(rows)
+            assert torch.equal(first.encode_text(text), second.encode_text(text))
+            assert torch.equal(first.encode_molecules(molecules), second.encode_molecules(molecules))
+            if first.reranks:
+                assert torch.equal(first.pair_scores(text, molecules), second.pair_scores(text, molecules))
+
+
+@pytest.mark.parametrize("rows", [[0], [5], [0, 0], [4, 0]])
+def test_batches_of_one_and_single_atoms_are_batches_too(rows: list[int], case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    text, molecules = pairs.batch(rows)
+    for mode in (True, False):
+        backbone.train(mode)
+        terms = chain(backbone.losses(text, molecules).values(), backbone.critic_losses(text, molecules).values())
+        loss = torch.stack([term.mean() for term in terms]).sum()
+        assert torch.isfinite(loss)
+        backbone.zero_grad(set_to_none=True)
+        if loss.requires_grad:
+            loss.backward()
+        for name, parameter in backbone.named_parameters():
+            assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+    assert torch.isfinite(backbone.encode_text(text)).all()
+    assert torch.isfinite(backbone.encode_molecules(molecules)).all()
+
+
+def test_the_first_fit_may_be_on_a_single_pair(case: Case, pairs: Pairs) -> None:
+    backbone = case.create()
+    backbone.fit_inputs(*pairs.batch([0]))
+    assert torch.isfinite(total(backbone.losses(*pairs.batch([0])))).all()
+
+
+def test_permuting_a_batch_permutes_what_comes_out(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs).eval()
+    rows, turn = ALL[:11], [4, 0, 10, 2, 1, 9, 8, 3, 7, 5, 6]
+    with torch.no_grad():
+        straight, turned = pairs.batch(rows), pairs.batch(turn)
+        for encode, before, after in zip(
+            (backbone.encode_text, backbone.encode_molecules), straight, turned, strict=True
+        ):
+            torch.testing.assert_close(encode(before)[turn], encode(after), rtol=1e-4, atol=1e-5)
+        near = torch.zeros(11, 11, dtype=torch.bool)
+        near[1, 4] = near[4, 1] = near[9, 2] = True
+        for mask in (None, near):
+            first = backbone.losses(*straight, not_negative=mask)
+            second = backbone.losses(*turned, not_negative=None if mask is None else mask[turn][:, turn])
+            assert first.keys() == second.keys()
+            for name, term in first.items():
+                expected = term[turn] if term.ndim else term
+                torch.testing.assert_close(expected, second[name], rtol=1e-4, atol=1e-5)
+        if backbone.reranks:
+            scores = backbone.pair_scores(*straight)
+            assert scores.shape == (11,)
+            torch.testing.assert_close(scores[turn], backbone.pair_scores(*turned), rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_is_repeatable_and_knows_neither_neighbours_nor_padding(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs).eval()
+    with torch.no_grad():
+        whole, part = pairs.batch(ALL), pairs.batch([0, 7])
+        for encode, all_of_it, some in zip((backbone.encode_text, backbone.encode_molecules), whole, part, strict=True):
+            assert torch.equal(encode(all_of_it), encode(all_of_it))
+            torch.testing.assert_close(encode(all_of_it)[[0, 7]], encode(some), rtol=1e-4, atol=1e-5)
+        if backbone.reranks:
+            torch.testing.assert_close(
+                backbone.pair_scores(*whole)[[0, 7]], backbone.pair_scores(*part), rtol=1e-4, atol=1e-5
+            )
+        else:
+            with pytest.raises(NotImplementedError):
+                backbone.pair_scores(*part)
+        first, second = backbone.losses(*whole), backbone.losses(*whole)
+        assert all(torch.equal(term, second[name]) for name, term in first.items())
+        text, molecules = whole
+        if isinstance(text, TokenBatch):
+            dirty = replace(text, tokens=text.tokens.masked_fill(~text.mask[..., None], 1e3))
+            torch.testing.assert_close(backbone.encode_text(text), backbone.encode_text(dirty))
+            for name, term in backbone.losses(dirty, molecules).items():
+                torch.testing.assert_close(term, first[name])
+
+
+def test_pairs_that_are_no_negatives_are_left_out(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs).eval()
+    batch = pairs.batch(ALL[:6])
+    nobody, eye, everybody = torch.zeros(6, 6, dtype=torch.bool), torch.eye(6, dtype=torch.bool), torch.ones(6, 6) > 0
+    with torch.no_grad():
+        plain = backbone.losses(*batch)
+        for mask in (nobody, eye):
+            for name, term in backbone.losses(*batch, not_negative=mask).items():
+                torch.testing.assert_close(term, plain[name])
+        alone = backbone.losses(*batch, not_negative=everybody)
+        assert all(torch.isfinite(term).all() for term in alone.values())
+        assert alone.keys() == plain.keys()
+        # text 0 and molecule 1 alone are negatives now, so only the losses of pairs 0 and 1 can change
+        everybody[0, 1] = False
+        for name, term in backbone.losses(*batch, not_negative=everybody).items():
+            if term.ndim:
+                torch.testing.assert_close(term[2:], alone[name][2:])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
+def test_everything_is_made_on_the_device_of_the_inputs(case: Case, pairs: Pairs) -> None:
+    def moved(batch: Any) -> Any:
+        if isinstance(batch, Tensor):
+            return batch.cuda()
+        return replace(batch, **{name: v.cuda() for name, v in vars(batch).items() if isinstance(v, Tensor)})
+
+    text, molecules = (moved(batch) for batch in pairs.batch(ALL))
+    backbone = case.create().cuda()
+    backbone.fit_inputs(text, molecules)
+    main, critic = optimizers(backbone)
+    for _ in range(3):
+        step(backbone, text, molecules, main, critic)
+    near = torch.eye(PAIRS, dtype=torch.bool, device="cuda")
+    assert all(term.is_cuda for term in backbone.losses(text, molecules, not_negative=near).values())
+    assert all(value.is_cuda for value in backbone.state_dict().values())
+    backbone.eval()
+    with torch.no_grad():
+        assert backbone.encode_text(text).is_cuda
+        assert backbone.encode_molecules(molecules).is_cuda
+        if backbone.reranks:
+            assert backbone.pair_scores(text, molecules).is_cuda
