@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from class_kit import study
+from class_kit.backbones import _REGISTERED, register_backbone
+from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.errors import InputError
 from class_kit.pairs import PairSet, content_digest
 from class_kit.retrieval import Ranks, per_query_metrics, retrieval_ranks
-from class_kit.study import records
+from class_kit.study import records, runner
 from class_kit.study.records import Arm
 from class_kit.task import Task, ring_class
 from class_kit.training import TrainingConfig, encode
@@ -111,15 +116,15 @@ def test_equal_trainings_are_done_once_and_their_number_of_processes_changes_not
 
 def test_what_decides_a_training_changes_its_key(task: Task) -> None:
     arm = Arm("a", growth=0.15)
-    key = study._key(task, arm, CONFIG)
-    assert key == study._key(task, replace(arm, name="b"), CONFIG)
-    assert key != study._key(task, replace(arm, growth=0.2), CONFIG)
-    assert key != study._key(task, arm, replace(CONFIG, seed=1))
-    assert key != study._key(small_task(seed=1), arm, CONFIG)
+    key = runner._key(task, arm, CONFIG)
+    assert key == runner._key(task, replace(arm, name="b"), CONFIG)
+    assert key != runner._key(task, replace(arm, growth=0.2), CONFIG)
+    assert key != runner._key(task, arm, replace(CONFIG, seed=1))
+    assert key != runner._key(small_task(seed=1), arm, CONFIG)
     plain = Arm("p", order="standard", intensity="constant")
-    assert study._key(task, plain, CONFIG) == study._key(task, replace(plain, sigma=0.5, start=0.1), CONFIG)
+    assert runner._key(task, plain, CONFIG) == runner._key(task, replace(plain, sigma=0.5, start=0.1), CONFIG)
     matched = replace(plain, step_matched=True)
-    assert study._key(task, matched, CONFIG) != study._key(task, replace(matched, start=0.1), CONFIG)
+    assert runner._key(task, matched, CONFIG) != runner._key(task, replace(matched, start=0.1), CONFIG)
 
 
 def test_summary_follows_from_the_ranks(trained: list[records.Record]) -> None:
@@ -218,3 +223,64 @@ def test_ring_class(smiles: str, expected: str) -> None:
 def test_ring_class_refuses_what_rdkit_refuses() -> None:
     with pytest.raises(InputError, match="'C1CC'"):
         ring_class("C1CC")
+
+
+class Mine(Backbone):
+    """A backbone of the user's own, which fails, dies or learns as its options say."""
+
+    def __init__(self, text_dim: int, molecule_dim: int, *, ends: str = "well") -> None:
+        super().__init__()
+        self.ends = ends
+        self.text, self.molecule = torch.nn.Linear(text_dim, 8), torch.nn.Linear(molecule_dim, 8)
+
+    def encode_text(self, text):
+        return self.text(text)
+
+    def encode_molecules(self, molecules):
+        return self.molecule(molecules)
+
+    def losses(self, text, molecules, *, not_negative=None):
+        if self.ends == "with an error":
+            raise RuntimeError("no luck today")
+        if self.ends == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.ends == "out of memory":
+            raise MemoryError("too large")
+        forward, backward = in_batch_cross_entropy(self.text(text) @ self.molecule(molecules).T, not_negative)
+        return {"contrastive": forward + backward}
+
+
+@pytest.fixture
+def mine():
+    register_backbone("mine")(Mine)
+    yield replace(CONFIG, backbone="mine", backbone_options={})
+    _REGISTERED.pop("mine")
+
+
+def test_a_users_own_backbone_trains_in_every_process(task: Task, mine: TrainingConfig) -> None:
+    arms = [Arm("a", order="standard"), Arm("b", growth=0.15)]
+    apart = study.run_arms(task, arms, mine, [0, 1], jobs=2)
+    assert len({record.folder for record in apart}) == 4
+    again = study.run_arms(task, arms, mine, [0, 1], jobs=1)
+    assert [record.folder for record in again] == [record.folder for record in apart]
+
+
+@pytest.mark.parametrize("ends", ["with an error", "killed", "out of memory"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failed_training_stops_no_other(task: Task, mine: TrainingConfig, ends: str, jobs: int) -> None:
+    if ends == "killed" and jobs == 1:
+        pytest.skip("this process would be the one that dies")
+    good, bad = mine, replace(mine, backbone_options={"ends": ends})
+    arm = Arm("a", order="standard")
+    work = [(task, arm, good), (task, arm, bad), (task, arm, replace(good, seed=5)), (task, arm, good)]
+    outcomes = study.run_all(work, jobs, progress=False)
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [records.Record, study.Failure, records.Record, records.Record]
+    assert outcomes[0].folder == outcomes[3].folder
+    says = {"with an error": "RuntimeError: no luck today", "killed": "died", "out of memory": "MemoryError: too large"}
+    assert says[ends] in outcomes[1].summary
+    stored = sorted(path.name for path in outcomes[0].folder.parent.iterdir())
+    assert len([name for name in stored if not name.startswith(".")]) == 2
+    with pytest.raises(study.FailedTrainings, match="2 of 2 trainings failed; the others are finished") as caught:
+        study.run_arms(task, [arm], bad, [0, 1], jobs=jobs, progress=False)
+    assert [failure.seed for failure in caught.value.failures] == [0, 1]

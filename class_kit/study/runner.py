@@ -1,0 +1,302 @@
+"""Arms × seeds through processes: stored where an equal training was done, recorded where one fails.
+
+A training is stored under a digest of everything that decides it (vectors, arm, settings, seed, the code that trains
+and ranks, a user's own backbone), so whoever asks for the same run shares it, and a study that was stopped continues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from class_kit.errors import InputError
+from class_kit.files import sha256_file
+from class_kit.places import PACKAGE
+from class_kit.progress import progress_bar
+from class_kit.study.arms import Arm
+from class_kit.study.records import Record, read_record, train_record
+
+if TYPE_CHECKING:
+    from class_kit.task import Task
+    from class_kit.training import TrainingConfig
+
+# What decides a training's outcome; a change in any of these must not serve old results.
+_DECISIVE = (
+    "backbones",
+    "training",
+    "study/arms",
+    "study/records",
+    "study/reference",
+    "curriculum",
+    "difficulty",
+    "neighbours",
+    "retrieval",
+)
+
+Work = tuple["Task", Arm, "TrainingConfig"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A training that did not finish: whose it was, and the traceback or what became of its process."""
+
+    arm: Arm
+    seed: int
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        """Arm, seed and the last line of the reason."""
+        return f"{self.arm.name}, seed {self.seed}: {self.reason.strip().splitlines()[-1]}"
+
+
+class FailedTrainings(RuntimeError):
+    """Some trainings failed; the others are finished and stored, and asking again does the failed ones only.
+
+    `failures` lists them with their tracebacks.
+    """
+
+    def __init__(self, failures: Sequence[Failure], finished: int) -> None:
+        self.failures = tuple(failures)
+        lines = "\n".join(f"  {failure.summary}" for failure in failures)
+        super().__init__(
+            f"{len(failures)} of {len(failures) + finished} trainings failed; the others are finished and stored, and "
+            f"asking again does these only:\n{lines}\nThe first one:\n{failures[0].reason}"
+        )
+
+
+def run_arms(
+    task: Task,
+    arms: Sequence[Arm],
+    config: TrainingConfig,
+    seeds: Iterable[int],
+    *,
+    jobs: int | None = None,
+    progress: bool | None = None,
+) -> list[Record]:
+    """Train every arm with every seed (or take the stored record) and rank the held-out pairs.
+
+    Parameters
+    ----------
+    task : Task
+        Trained on its `train` rows, selected on `validation` (where there is one), evaluated on `test`.
+    arms : sequence of Arm
+        Names must differ.
+    config : TrainingConfig
+        Its seed is replaced by each of `seeds`.
+    jobs : int, optional
+        Trainings at a time, each in a process of its own; as many as there are cores by default. Each training has its
+        own thread count (`config.threads`), so their number changes no result.
+
+    Returns
+    -------
+    list of Record
+        By arm, in the order given, then by seed.
+
+    Raises
+    ------
+    ValueError
+        For no arm, no seed, or two arms of one name.
+    FailedTrainings
+        After all others have finished, where some failed.
+    """
+    seeds = list(seeds)
+    names = [arm.name for arm in arms]
+    if len(set(names)) != len(names) or len(set(seeds)) != len(seeds):
+        raise InputError(f"arms {names} and seeds {seeds}: expected names and seeds that differ")
+    if not seeds or not arms:
+        raise InputError(f"{len(arms)} arms and {len(seeds)} seeds: expected at least one of each")
+    outcomes = run_all([(task, arm, replace(config, seed=seed)) for seed in seeds for arm in arms], jobs, progress)
+    if failures := [outcome for outcome in outcomes if isinstance(outcome, Failure)]:
+        raise FailedTrainings(failures, len(outcomes) - len(failures))
+    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    return sorted(records, key=lambda record: (names.index(record.arm.name), record.seed))
+
+
+def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None = None) -> list[Record | Failure]:
+    """The outcome of every training, in the order given; one that fails stops no other.
+
+    Equal trainings are done once. A training whose process dies (killed, or out of memory) is a failure as well: those
+    that were under way beside it are done again, each in a process of its own.
+    """
+    keys = [_key(*item) for item in work]
+    found: dict[str, Record | Failure] = {}
+    waiting: dict[str, Work] = {}
+    for key, item in zip(keys, work, strict=True):
+        if key in found or key in waiting:
+            continue
+        stored = _stored(*item)
+        if stored is None:
+            waiting[key] = item
+        else:
+            found[key] = stored
+    disable = None if progress is None else not progress
+    with progress_bar(total=len(waiting), desc="trainings", unit="run", disable=disable) as bar:
+        for key, outcome in _outcomes(waiting, jobs):
+            found[key] = outcome
+            bar.update(1)
+    # The name of an arm decides nothing, so runs are shared between those who name them differently.
+    return [replace(found[key], arm=arm) for key, (_, arm, _) in zip(keys, work, strict=True)]
+
+
+def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
+    """One training and its ranks, from the store where an equal one has been done."""
+    found = _stored(task, arm, config)
+    if found is not None:
+        return replace(found, arm=arm)
+    folder = _folder(task, arm, config)
+    # Moved into place when complete, so that two processes with the same training never meet in one folder.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as unfinished:
+        place = Path(unfinished) / "training"
+        train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            place.rename(folder)
+    return replace(read_record(folder), arm=arm)
+
+
+def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray | None:
+    """What a plain training with the same settings says of the training pairs, `(L_train,)`, where the arm asks for it.
+
+    For the difficulties "loss" and "rank"; None for all others. The plain training is stored like any other.
+    """
+    from class_kit.study.records import load_backbone
+    from class_kit.study.reference import SCORES, pair_losses, pair_ranks
+
+    if arm.difficulty not in SCORES:
+        return None
+    plain = run_arm(task, Arm("reference", order="standard", intensity="constant"), config)
+    backbone = load_backbone(plain, task)
+    if arm.difficulty == "rank":
+        return pair_ranks(backbone, task)
+    return pair_losses(backbone, task, config.batch_size, config.seed)
+
+
+def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[str, Record | Failure]]:
+    """Train in parallel processes; one alone, or with `jobs=1`, stays in this one."""
+    from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    jobs = min(jobs or cpu_count(), len(waiting))
+    if jobs <= 1:
+        yield from ((key, _try(*item)) for key, item in waiting.items())
+        return
+    from class_kit.cache import cache_folder
+
+    caller = _Caller(str(cache_folder().absolute()), _own_backbones())
+    finished = set()
+    try:
+        runs = Parallel(n_jobs=jobs, return_as="generator")(
+            delayed(_in_process)(caller, *item) for item in waiting.values()
+        )
+        for key, outcome in zip(waiting, runs, strict=True):
+            finished.add(key)
+            yield key, outcome
+    except BrokenProcessPool:
+        for key, item in waiting.items():
+            if key not in finished:
+                stored = _stored(*item)
+                yield key, stored if stored is not None else _alone(caller, item)
+
+
+def _alone(caller: _Caller, item: Work) -> Record | Failure:
+    """One training in a process that nothing else depends on."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with ProcessPoolExecutor(max_workers=1) as executor:
+        try:
+            return executor.submit(_in_process, caller, *item).result()
+        except BrokenProcessPool as error:
+            reason = f"its process died, as one does that is killed or runs out of memory: {error}"
+            return Failure(item[1], item[2].seed, " ".join(reason.split()))
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """What a process has to know of its caller: where the store is, and the backbones that were registered there.
+
+    Processes are kept for the next call, so what they were born with may be out of date.
+    """
+
+    store: str
+    backbones: Mapping[str, Any]
+
+
+def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
+    from class_kit import backbones
+
+    os.environ["CLASS_KIT_CACHE"] = caller.store
+    backbones._REGISTERED.update(caller.backbones)
+    return _try(task, arm, config)
+
+
+def _try(task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
+    try:
+        return run_arm(task, arm, config)
+    except Exception:
+        return Failure(arm, config.seed, traceback.format_exc())
+
+
+def _own_backbones() -> dict[str, Any]:
+    from class_kit import backbones
+
+    return {name: kind for name, kind in backbones._REGISTERED.items() if name not in backbones._MODULES}
+
+
+def _folder(task: Task, arm: Arm, config: TrainingConfig) -> Path:
+    from class_kit.cache import cache_folder
+
+    return cache_folder() / "trainings" / _key(task, arm, config)
+
+
+def _stored(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
+    folder = _folder(task, arm, config)
+    if not (folder / "record.json").is_file():
+        return None
+    try:
+        return read_record(folder)
+    except InputError:
+        # damaged: done again, and replaced
+        return None
+
+
+def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
+    parts = json.dumps({"arm": arm.decides, "config": asdict(config)}, sort_keys=True), task.digest, _code_digest()
+    return hashlib.sha256("".join((*parts, *_own_code(config))).encode()).hexdigest()[:32]
+
+
+@cache
+def _code_digest() -> str:
+    files = [path for name in _DECISIVE for path in sorted(PACKAGE.glob(f"{name}/*.py")) or [PACKAGE / f"{name}.py"]]
+    return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()
+
+
+def _own_code(config: TrainingConfig) -> list[str]:
+    """Source of the backbones a user registered, as far as this training may use them (a wrapper names another)."""
+    text = json.dumps([config.backbone, config.backbone_options], default=str)
+    return [_source(kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
+
+
+@cache
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        # nobody can tell whether it is still the same class, so its trainings are never taken from the store
+        return secrets.token_hex(16)
