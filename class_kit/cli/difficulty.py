@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "difficulty",
         help="neighbour counts and easy-to-hard order of your own pairs",
         description="Count each pair's neighbours at one or more thresholds; write counts and ranks (1 is the easiest) "
-        "as CSV and print how much of each order is decided by ties.",
+        "as CSV and print how much of each order is decided by ties. Text that a spreadsheet would take for a formula "
+        "is written with an apostrophe in front.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -48,8 +50,8 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     from class_kit.text import embed_text
 
     out = Path(arguments.out)
-    _check(arguments, out)
-    rejected = out.with_name(f"{out.stem}.rejected.csv")
+    _check(arguments)
+    rejected = _checked_outputs(arguments, out)
     options = {name: getattr(arguments, name) for name in ("split", "text", "smiles", "id", "data", "extra")}
     pairs = load_pairs(arguments.pairs, **options, rejected_to=rejected)
     if not len(pairs):
@@ -67,17 +69,45 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace, out: Path) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     """Refuse at once what would otherwise fail after minutes of embedding."""
     for sigma in arguments.sigma:
         if not (math.isfinite(sigma) and -1 < sigma <= 1):
             raise InputError(f"--sigma {sigma}: expected numbers in (-1, 1]")
-    if len(set(arguments.sigma)) < len(arguments.sigma):
+    # the names of the columns have six digits
+    if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError("--sigma: the same threshold is given twice")
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: expected a whole number from 0")
-    if out.is_dir() or not out.name or "\0" in str(out):
-        raise InputError(f"--out {str(out)!r}: expected the name of a file")
+
+
+def _checked_outputs(arguments: argparse.Namespace, out: Path) -> Path:
+    """The file for rejected rows, beside `out`; refused where either would replace an input or cannot be written."""
+    refused = InputError(f"--out {str(out)!r}: expected the name of a file")
+    if not out.name or "\0" in str(out):
+        raise refused
+    rejected = out.with_name(f"{out.stem}.rejected.csv")
+    try:
+        if out.is_dir() or rejected.is_dir():
+            raise refused
+        for path in (out, rejected):
+            if any(_is_same(path, given) for given in (arguments.pairs, arguments.extra) if given):
+                raise InputError(f"--out {str(out)!r}: {str(path)!r} is an input and would be overwritten")
+        existing = next(folder for folder in out.absolute().parents if folder.exists())
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--out {str(out)!r}: {error}") from None
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"--out {str(out)!r}: nothing can be written in {str(existing)!r}")
+    return rejected
+
+
+def _is_same(path: Path, given: str) -> bool:
+    try:
+        return path.samefile(os.path.expanduser(given))
+    except (OSError, ValueError):
+        return False
 
 
 def _summary(columns: Mapping[str, Sequence[Any]], sigmas: Sequence[float]) -> list[str]:

@@ -41,6 +41,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.errors import InputError
     from class_kit.files import write_json, write_text
     from class_kit.runs.folder import lock
+    from class_kit.runs.parameters import plain
     from class_kit.study import reference_scores
     from class_kit.study.records import train_record
     from class_kit.task import load_task
@@ -48,7 +49,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
 
     arm, config = arm_from(arguments), config_from(arguments)
     folder = Path(arguments.out or f"runs/train-{_slug(arguments.pairs)}-{arguments.order}-{arguments.seed}")
-    what = {name: getattr(arguments, name) for name in TASK}
+    what = {name: plain(getattr(arguments, name), name) for name in TASK}
     with lock(folder):
         if (folder / "done").exists() and not arguments.resume:
             raise InputError(f"{folder}: holds a finished training; choose another --out")

@@ -196,6 +196,9 @@ def _convert(path: Path) -> dict[str, np.ndarray]:
         words, rows = list(content), list(content.values())
         if not rows or not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
             raise InputError(f"{path}: expected a dictionary from words to vectors of one length")
+        # an honest file writes each vector out; one that repeats a reference to one would fill the memory here
+        if sum(row.nbytes for row in rows) > path.stat().st_size:
+            raise InputError(f"{path}: its {len(rows):,} vectors take more bytes than the file has: expected each once")
         vectors = np.stack(rows)
     elif isinstance(content, Record):
         words, vectors = _from_gensim(content, path)
@@ -228,8 +231,9 @@ def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
 
 def _array_beside(path: Path) -> np.ndarray:
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError) as error:
+        # mapped, so that a header that promises more than the file holds is noticed before memory is taken
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: this part of a gensim model is missing or damaged: {error}") from error
 
 

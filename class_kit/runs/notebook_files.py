@@ -80,7 +80,7 @@ def find_notebook(wanted: str | os.PathLike[str], folder: Path) -> Path:
     known = numbered_notebooks(folder)
     named = [path for path in known if path.stem == text]
     named = named or [path for path in known if re.sub(r"^\d+_", "", path.stem) == text]
-    named = named or [path for path in known if text.isdecimal() and int(path.name[:2]) == int(text)]
+    named = named or [path for path in known if text and text.lstrip("0") == path.name[:2].lstrip("0")]
     if len(named) == 1:
         return named[0]
     if len(named) > 1:

@@ -159,6 +159,8 @@ def _core_loader() -> Any:
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
                 raise yaml.YAMLError("aliases are not allowed")
+            if getattr(self.peek_event(), "tag", None) is not None:
+                raise yaml.YAMLError("tags such as !!float are not allowed")
             return super().compose_node(parent, index)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|None|)$"), None)

@@ -31,6 +31,14 @@ POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# said out loud, because without it some releases ask the person at the terminal whether to run a model's own code
+_LOCAL_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+# what a configuration can name that transformers would fetch and run: a model's classes, kernels of the hub
+_NAMES_OF_CODE = frozenset(
+    {"auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"}
+    | {"experts_implementation", "_experts_implementation", "_experts_implementation_internal"}
+)
+_LAYERS = 1_000
 # how sentence-transformers wrote its pooling down before it gave it a name
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
@@ -82,7 +90,7 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     if encoder == "scibert":
         return TextEncoder("scibert", _find_scibert(), "cls")
     folder = home_path(encoder)
-    if str(encoder) and folder.is_dir():
+    if str(encoder) and os.path.isdir(folder):
         return TextEncoder(str(encoder), _with_weights(folder), _stated_pooling(folder))
     if isinstance(encoder, str) and _HUB_ID.fullmatch(encoder):
         found = _in_hub_cache(encoder, None)
@@ -112,20 +120,14 @@ def load_encoder(encoder: TextEncoder, digest: str, dtype: str, device: str) -> 
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    with _quiet_transformers():
-        try:
-            config = _read_config(encoder)
-            tokenizer = AutoTokenizer.from_pretrained(encoder.folder, config=config, local_files_only=True)
-            model, report = AutoModel.from_pretrained(
-                encoder.folder, config=config, local_files_only=True, output_loading_info=True
-            )
-        except InputError:
-            raise
-        except Exception as error:  # every release of transformers has its own errors for a bad folder
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise InputError(
-                f"text encoder {encoder.name!r} cannot be loaded from {encoder.folder}: {first}"
-            ) from error
+    with _loading(encoder):
+        config = _read_config(encoder)
+        tokenizer = AutoTokenizer.from_pretrained(encoder.folder, config=config, **_LOCAL_DATA)
+        # some vocabularies are found wanting only when they are used
+        tokenizer("a")
+        model, report = AutoModel.from_pretrained(
+            encoder.folder, config=config, output_loading_info=True, **_LOCAL_DATA
+        )
     # the pooler is a layer on top that neither pooling reads, and many checkpoints leave it out
     missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
     if missing or report["mismatched_keys"]:
@@ -142,24 +144,26 @@ def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
     """The tokenizer alone, which loads in a moment where the model takes seconds."""
     from transformers import AutoTokenizer
 
-    with _quiet_transformers():
-        return AutoTokenizer.from_pretrained(encoder.folder, config=_read_config(encoder), local_files_only=True)
+    with _loading(encoder):
+        tokenizer = AutoTokenizer.from_pretrained(encoder.folder, config=_read_config(encoder), **_LOCAL_DATA)
+        tokenizer("a")
+        return tokenizer
 
 
 def _read_config(encoder: TextEncoder) -> Any:
     from transformers import AutoConfig
 
     path = encoder.folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"text encoder {encoder.name!r}: {path} is not a readable configuration: {error}") from error
+    values = {name: value for name, value in _read_json(path).items() if name not in _NAMES_OF_CODE}
     # the oldest BERT checkpoints, SciBERT among them, were published before configurations named their family
     family = values.pop("model_type", None) or ("bert" if encoder.name == "scibert" else None)
     if family is None:
         raise InputError(f"text encoder {encoder.name!r}: {path} has no model_type, so its family is not known")
     if values.get("is_encoder_decoder"):
         raise InputError(f"text encoder {encoder.name!r} is an encoder-decoder ({family}); expected an encoder")
+    deep = [name for name, value in values.items() if "layers" in name and isinstance(value, int) and value > _LAYERS]
+    if deep:
+        raise InputError(f"text encoder {encoder.name!r}: {deep[0]} is {values[deep[0]]}, expected at most {_LAYERS}")
     try:
         return AutoConfig.for_model(family, **values)
     except ValueError as error:
@@ -210,7 +214,11 @@ def _weight_files(folder: Path) -> list[str]:
         return []
     if not first.endswith(".index.json"):
         return [first]
-    shards = sorted(set(json.loads((folder / first).read_text(encoding="utf-8"))["weight_map"].values()))
+    listed = _read_json(folder / first).get("weight_map")
+    named = list(listed.values()) if isinstance(listed, dict) else [None]
+    if not all(isinstance(shard, str) and shard and Path(shard).name == shard for shard in named):
+        raise InputError(f"{folder / first}: expected a weight_map from parameters to names of files beside it")
+    shards = sorted({str(shard) for shard in named})
     missing = [shard for shard in shards if not (folder / shard).is_file()]
     if missing:
         raise InputError(f"{folder} lacks {', '.join(missing)}, which {first} lists as part of the weights")
@@ -227,13 +235,23 @@ def _with_weights(folder: Path) -> Path:
 def _stated_pooling(folder: Path) -> str:
     stated = folder / "1_Pooling" / "config.json"
     if stated.is_file():
-        values = json.loads(stated.read_text(encoding="utf-8"))
+        values = _read_json(stated)
         chosen = [pooling for flag, pooling in _POOLING_FLAGS.items() if values.get(flag)]
         if values.get("pooling_mode") in POOLINGS:
             chosen = [values["pooling_mode"]]
         if len(chosen) == 1:
             return chosen[0]
     return "cls"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a readable configuration: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is not a readable configuration: it holds a {type(values).__name__}")
+    return values
 
 
 def _file_digest(path: Path) -> str:
@@ -244,6 +262,21 @@ def _file_digest(path: Path) -> str:
 @lru_cache(maxsize=256)
 def _digest_of_version(path: str, size: int, modified: int) -> str:
     return sha256_file(path)
+
+
+@contextmanager
+def _loading(encoder: TextEncoder) -> Iterator[None]:
+    """Turn what transformers makes of a bad folder into one clear error, without its notes and bars."""
+    with _quiet_transformers():
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # every release has its own errors
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InputError(
+                f"text encoder {encoder.name!r} cannot be loaded from {encoder.folder}: {first}"
+            ) from error
 
 
 @contextmanager
