@@ -1,0 +1,108 @@
+"""Small pieces that several backbones share: input scales, temperatures, checks of their options."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from class_kit.checks import check_real, check_whole
+from class_kit.errors import InputError
+
+# Above e^4.6 = 100 the softmax saturates and gradients vanish; Radford et al. (2021) clip there too.
+LARGEST_LOG_SCALE = math.log(100.0)
+# A coordinate that varies less than this is taken for a constant: dividing by it would only enlarge rounding.
+SMALLEST_DEVIATION = 1e-6
+
+
+def check_widths(**sizes: Any) -> None:
+    """Refuse layer widths, head counts and depths that are not positive whole numbers.
+
+    Raises
+    ------
+    InputError
+        Naming the first bad one.
+    """
+    for name, size in sizes.items():
+        check_whole(name, size, low=1)
+
+
+def check_dropout(name: str, value: Any) -> float:
+    """`value` as a share in [0, 1): at 1 nothing would be left.
+
+    Raises
+    ------
+    InputError
+        Naming the value.
+    """
+    share = check_real(name, value, low=0.0, high=1.0)
+    if share == 1:
+        raise InputError(f"{name}={value!r}: expected a value in [0, 1)")
+    return share
+
+
+class Standardise(nn.Module):
+    """Subtract the training set's mean and divide by its deviation, coordinate by coordinate.
+
+    Mol2vec vectors are sums over atoms, so their scale grows with the molecule; and a deviation recorded once keeps
+    the input of a text or molecule the same whatever batch it comes in. Both numbers are saved with the weights. A
+    coordinate that never varies keeps the deviation 1. Before `fit` the inputs pass unchanged.
+
+    Parameters
+    ----------
+    width : int
+        Number of coordinates d, positive.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        check_widths(width=width)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    @torch.no_grad()
+    def fit(self, values: Tensor) -> None:
+        """Record mean and deviation of `values` `(n, d)`, n at least 1.
+
+        Raises
+        ------
+        InputError
+            If the shape is another, or a value is not finite.
+        """
+        width = len(self.mean)
+        if values.ndim != 2 or values.shape[1] != width or not len(values):
+            raise InputError(f"values of shape {tuple(values.shape)}: expected at least one row of {width}")
+        exact = values.double()
+        if not bool(torch.isfinite(exact).all()):
+            raise InputError("values to standardise: some are not finite numbers")
+        spread = exact.std(0, unbiased=False)
+        self.mean.copy_(exact.mean(0))
+        self.deviation.copy_(torch.where(spread > SMALLEST_DEVIATION, spread, torch.ones_like(spread)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`(…, d)` on the training set's scale."""
+        return (values - self.mean) / self.deviation
+
+
+class Scale(nn.Module):
+    r"""Multiply cosines by a learnable :math:`e^{\tau}`, which starts at the inverse of `temperature`.
+
+    Parameters
+    ----------
+    temperature : float
+        Positive; 0.07 is the usual start (Radford et al. 2021, section 2.5). The factor never exceeds 100.
+    """
+
+    def __init__(self, temperature: float = 0.07) -> None:
+        super().__init__()
+        start = check_real("temperature", temperature, low=0.0, open_low=True)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
+
+    def forward(self, cosines: Tensor) -> Tensor:
+        """Logits of the same shape."""
+        return self.log_scale.clamp(max=LARGEST_LOG_SCALE).exp() * cosines
