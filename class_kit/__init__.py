@@ -28,6 +28,17 @@ _HOME = {
     "EpochPlan": "curriculum",
     "LinearSchedule": "curriculum",
     "CurriculumBatchSampler": "curriculum",
+    "duplicate_labels": "curriculum.apart",
+    "duplicate_mask": "curriculum.apart",
+    "make_plan": "curriculum.controls",
+    "make_schedule": "curriculum",
+    "neighbour_line": "curriculum.hard_batches",
+    "HardnessSchedule": "curriculum.hard_batches",
+    "MetricPacing": "curriculum.pacing",
+    "PacedPlan": "curriculum.pacing",
+    "SelfPacedPlan": "curriculum.self_paced",
+    "LossPrunedPlan": "curriculum.self_paced",
+    "UncertaintyWeights": "curriculum.uncertainty",
     "available_backbones": "backbones",
     "create_backbone": "backbones",
     "register_backbone": "backbones",
@@ -39,22 +50,33 @@ _HOME = {
 __all__ = [
     "CurriculumBatchSampler",
     "EpochPlan",
+    "HardnessSchedule",
     "InputError",
     "LinearSchedule",
+    "LossPrunedPlan",
+    "MetricPacing",
+    "PacedPlan",
     "PairSet",
+    "SelfPacedPlan",
     "Task",
     "TrainingConfig",
+    "UncertaintyWeights",
     "__version__",
     "available_backbones",
     "create_backbone",
     "difficulty_order",
+    "duplicate_labels",
+    "duplicate_mask",
     "embed_molecules",
     "embed_text",
     "load_molecules",
     "load_pairs",
     "load_task",
+    "make_plan",
+    "make_schedule",
     "mol2vec_coverage",
     "neighbour_counts",
+    "neighbour_line",
     "register_backbone",
     "retrieval_metrics",
     "retrieval_ranks",
@@ -64,7 +86,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from class_kit.backbones import available_backbones, create_backbone, register_backbone
-    from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule
+    from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
+    from class_kit.curriculum.apart import duplicate_labels, duplicate_mask
+    from class_kit.curriculum.controls import make_plan
+    from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
+    from class_kit.curriculum.pacing import MetricPacing, PacedPlan
+    from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
+    from class_kit.curriculum.uncertainty import UncertaintyWeights
     from class_kit.difficulty import difficulty_order, sigma_for_quantile
     from class_kit.errors import InputError
     from class_kit.molecules import embed_molecules, mol2vec_coverage

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from class_kit.backbones import _REGISTERED
 from class_kit.cli import main
 from class_kit.cli.evaluate import newest_training
 from class_kit.errors import InputError
@@ -135,6 +136,51 @@ def test_every_way_to_train_has_its_options(options: list[str], expected: dict, 
     if "learned" in options:
         assert "weight/text_to_molecule" in record["history"][-1]
     assert main(["evaluate", str(out)]) == 0
+
+
+OWN = """
+import torch
+from class_kit import register_backbone
+from class_kit.backbones.base import Backbone, in_batch_cross_entropy
+
+@register_backbone("of_my_own")
+class OfMyOwn(Backbone):
+    def __init__(self, text_dim, molecule_dim, *, width=8):
+        super().__init__()
+        self.text, self.molecule = torch.nn.Linear(text_dim, width), torch.nn.Linear(molecule_dim, width)
+
+    def encode_text(self, text):
+        return self.text(text)
+
+    def encode_molecules(self, molecules):
+        return self.molecule(molecules)
+
+    def losses(self, text, molecules, *, not_negative=None):
+        forward, backward = in_batch_cross_entropy(self.text(text) @ self.molecule(molecules).T, not_negative)
+        return {"contrastive": forward + backward}
+"""
+
+
+def test_a_backbone_of_ones_own_is_imported_by_name(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "of_my_own.py").write_text(OWN, encoding="utf-8")
+    out = str(tmp_path / "run")
+    own = ["--import", "of_my_own"]
+    options = ["--backbone", "of_my_own", "--backbone-option", "width=6", "--out", out]
+    try:
+        assert main(["train", "own.csv", *COLUMNS, *options, *own]) == 0
+        record = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))
+        assert set(record["history"][0]) >= {"contrastive", "intensity/contrastive"}
+        assert main(["evaluate", out, *own]) == 0
+        assert main(["search", "a ketone", "--run", out, *own]) == 0
+    finally:
+        _REGISTERED.pop("of_my_own", None)
+    capsys.readouterr()
+    assert main(["evaluate", out]) == 2
+    assert "'of_my_own' is unknown" in capsys.readouterr().err
+    assert main(["evaluate", out, "--import", "no_such_module"]) == 2
+    assert "--import 'no_such_module'" in capsys.readouterr().err
 
 
 def test_changed_pairs_are_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from class_kit.cli.training_options import TASK
+from class_kit.cli.training_options import TASK, add_import_option, import_own
 
 if TYPE_CHECKING:
     from class_kit.study.records import Record
@@ -32,6 +32,7 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--pool", choices=("split", "all"), help="candidates: the split's own, or all molecules (default: both)"
     )
+    add_import_option(parser)
     parser.set_defaults(handler=handle_evaluate)
 
 
@@ -39,6 +40,7 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     """Rank again from the saved weights and print the table."""
     from class_kit.study.records import load_backbone, rank_split
 
+    import_own(arguments.modules)
     record, task = load_trained(arguments.run)
     split = arguments.split or task.evaluation_split
     ranks = rank_split(load_backbone(record, task), task, split)
@@ -57,6 +59,7 @@ def _add_search(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("query", metavar="TEXT", help="what to look for, in words")
     parser.add_argument("--run", metavar="RUN", help="folder that class-kit train made (default: the newest in runs/)")
     parser.add_argument("--top", type=int, default=10, metavar="K", help="how many molecules (default: %(default)s)")
+    add_import_option(parser)
     parser.set_defaults(handler=handle_search)
 
 
@@ -70,6 +73,7 @@ def handle_search(arguments: argparse.Namespace) -> int:
         raise InputError(f"the text {arguments.query!r} is empty: expected a description in words")
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: expected at least 1")
+    import_own(arguments.modules)
     record, task = load_trained(arguments.run or newest_training("runs"))
     found = search_molecules(load_backbone(record, task), task, arguments.query, arguments.top)
     for place, (row, score) in enumerate(found, start=1):

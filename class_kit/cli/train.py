@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from class_kit.cli.training_options import (
     TASK,
     add_arm_options,
+    add_import_option,
     add_loop_options,
     add_task_options,
     arm_from,
     config_from,
+    import_own,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     add_task_options(parser)
     add_arm_options(parser)
     add_loop_options(parser)
+    add_import_option(parser)
     parser.add_argument("--out", metavar="DIR", help="folder of the result (default: runs/train-PAIRS-ORDER-SEED)")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training in the same folder")
     parser.set_defaults(handler=handle_train)
@@ -47,6 +50,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.task import load_task
     from class_kit.terminal import visible
 
+    import_own(arguments.modules)
     arm, config = arm_from(arguments), config_from(arguments)
     folder = Path(arguments.out or f"runs/train-{_slug(arguments.pairs)}-{arguments.order}-{arguments.seed}")
     what = {name: plain(getattr(arguments, name), name) for name in TASK}

@@ -100,6 +100,38 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--duplicates-above", type=float, metavar="S", help="more similar pairs count as duplicates too")
 
 
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """`--import`: a module of the user's own, for the backbones and measures it registers."""
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module of yours first, for the backbones it registers; may be given again",
+    )
+
+
+def import_own(modules: Sequence[str]) -> None:
+    """Import the user's modules, from the working folder as well; they are code, named by the user alone.
+
+    Raises
+    ------
+    InputError
+        There is no such module, or it cannot be imported.
+    """
+    import importlib
+    import sys
+
+    for name in modules:
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise InputError(f"--import {name!r}: {type(error).__name__}: {error}") from error
+
+
 def add_loop_options(parser: argparse.ArgumentParser) -> None:
     """The settings of the loop and the backbone."""
     add = parser.add_argument_group("training").add_argument
