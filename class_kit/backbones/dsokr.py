@@ -31,6 +31,8 @@ multiplies coordinate k by :math:`(\lambda_k / \lambda_1)^{-w/2}`. It is 0, the 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,7 +101,7 @@ class DSOKR(Backbone):
         self.text_scale, self.molecule_scale = Standardise(text_dim), Standardise(molecule_dim)
         widths = [text_dim] + [hidden] * layers
         steps: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             steps += [nn.Linear(before, after), nn.GELU(), nn.Dropout(share)]
         self.network = nn.Sequential(*steps, nn.Linear(hidden, dim))
         sphere = torch.randn(max(dim, molecule_dim), molecule_dim, generator=torch.Generator().manual_seed(seed))
