@@ -31,6 +31,7 @@ _HOME = {
     "duplicate_labels": "curriculum.apart",
     "duplicate_mask": "curriculum.apart",
     "make_plan": "curriculum.controls",
+    "lr_factor": "curriculum",
     "make_schedule": "curriculum",
     "neighbour_line": "curriculum.hard_batches",
     "HardnessSchedule": "curriculum.hard_batches",
@@ -72,6 +73,7 @@ __all__ = [
     "load_molecules",
     "load_pairs",
     "load_task",
+    "lr_factor",
     "make_plan",
     "make_schedule",
     "mol2vec_coverage",
@@ -86,7 +88,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from class_kit.backbones import available_backbones, create_backbone, register_backbone
-    from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
+    from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, lr_factor, make_schedule
     from class_kit.curriculum.apart import duplicate_labels, duplicate_mask
     from class_kit.curriculum.controls import make_plan
     from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line

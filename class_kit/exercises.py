@@ -197,6 +197,22 @@ def check_first_epoch(answer: Any, level: float = 0.9) -> Verdict:
     return Verdict("wrong", f"γ₂({value}) = {gamma:.3f}: {way}.")
 
 
+def check_set_epoch(answer: Any, epoch: int) -> Verdict:
+    """The number that `CurriculumBatchSampler.set_epoch` takes for the plan's epoch `epoch`, counted from 1."""
+    check_whole("epoch", epoch, low=1)
+    value, refusal = _whole(answer)
+    if refusal:
+        return refusal
+    if value == epoch - 1:
+        return Verdict("right", f"`set_epoch` counts from 0, as PyTorch does: {value} selects epoch {epoch}.")
+    explained = {
+        epoch: f"That selects epoch {epoch + 1}: `set_epoch` counts from 0, the plan from 1.",
+        epoch + 1: f"The other way round: the plan's epochs count from 1, those of `set_epoch` from 0. "
+        f"{value} selects epoch {value + 1}.",
+    }
+    return Verdict("wrong", explained.get(value, f"That selects epoch {value + 1} of the plan, not {epoch}."))
+
+
 def check_expected_hits(answer: Any, higher: Sequence[int] = HIGHER, same: Sequence[int] = SAME) -> Verdict:
     """Expected Hits@1 of a few queries with ties: 1/(e + 1) where nothing scores higher, 0 elsewhere."""
     if len(higher) != len(same) or not len(higher):

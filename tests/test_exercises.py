@@ -24,6 +24,7 @@ CHECKS = {
     "neighbours": exercises.check_neighbour_counts,
     "growth": lambda answer: exercises.check_growth(answer, start=0.4, epochs=40),
     "epoch": exercises.check_first_epoch,
+    "set_epoch": lambda answer: exercises.check_set_epoch(answer, epoch=7),
     "expected hits": exercises.check_expected_hits,
 }
 RIGHT = {
@@ -32,9 +33,13 @@ RIGHT = {
     "neighbours": [[2, 2, 1, 0, 1], (2, 2, 1, 0, 1), np.array([2, 2, 1, 0, 1])],
     "growth": [0.042, 0.0425],
     "epoch": [10],
+    "set_epoch": [6, np.int64(6)],
     "expected hits": [0.4375, 7 / 16],
 }
 WRONG = [
+    ("set_epoch", 7, "selects epoch 8"),
+    ("set_epoch", 8, "other way round"),
+    ("set_epoch", 3, "epoch 4 of the plan, not 7"),
     ("best hits", 1.0, "5 rows share their text"),
     ("best hits", 3 / 8, "One of each group can still be right"),
     ("best hits", 62.5, "per cent"),
@@ -152,6 +157,7 @@ def test_without_equal_texts_everything_can_be_right() -> None:
         lambda: exercises.check_growth(0.1, start=2, epochs=3),
         lambda: exercises.check_growth(0.1, start=0.4, epochs=0),
         lambda: exercises.check_first_epoch(3, level=1.5),
+        lambda: exercises.check_set_epoch(3, epoch=0),
         lambda: exercises.check_neighbour_counts(None, sigma=2),
         lambda: exercises.check_expected_hits(0.1, [1], [1, 2]),
     ],

@@ -19,7 +19,7 @@ import class_kit
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "pytorch-geometric": "torch-geometric"}
 HEAVY = ("torch", "transformers", "rdkit", "gensim", "matplotlib", "pandas", "sklearn", "scipy", "numba", "seaborn")
 
 
