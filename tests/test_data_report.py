@@ -1,0 +1,275 @@
+"""The data report: each finding against a file in which it was put on purpose, and sentences that follow from it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import class_kit as ck
+from class_kit.data_report import (
+    DataReport,
+    advise,
+    cost,
+    data_report,
+    find_repeats,
+    group_reasons,
+    sigmas_for_quantiles,
+)
+from class_kit.data_report.advice import duration
+from class_kit.data_report.repeats import canonical_forms
+from class_kit.difficulty import tie_mass
+from class_kit.errors import InputError
+from class_kit.pairs import PairSet, Rejected
+from class_kit.runs.parameters import plain
+from class_kit.task import Task
+
+LONG = "a molecule with a very long description " * 60
+ROWS = [
+    ("a", "an alcohol with two carbons", "CCO", "train"),
+    ("b", "an alcohol with two carbons", "OCC", "train"),
+    ("c", "an alcohol of another kind", "CCCO", "train"),
+    ("d", "left-handed alanine, an amino acid", "C[C@H](N)C(=O)O", "train"),
+    ("e", "right-handed alanine, an amino acid", "C[C@@H](N)C(=O)O", "test"),
+    ("f", "an aromatic ring", "c1ccccc1", "train"),
+    ("g", "an aromatic ring", "c1ccccc1O", "test"),
+    ("h", LONG, "CCN", "train"),
+    ("i", "an ether", "COC", "train"),
+    ("j", "a thiol", "CCS", "train"),
+    ("bad", "no molecule", "not-a-smiles", "train"),
+    ("worse", "valence", "C(C)(C)(C)(C)C", "train"),
+    ("a", "an id used twice", "CCCC", "train"),
+]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
+    folder = tmp_path_factory.mktemp("report")
+    with open(folder / "mine.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "text", "smiles", "split"), *ROWS])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLASS_KIT_CACHE", str(folder / "cache"))
+        pairs = ck.load_pairs(folder / "mine.csv", max_rejected=0.5)
+        t, m = ck.embed_text(pairs.text), ck.embed_molecules(pairs.smiles)
+        yield Task(pairs, t, m, pairs, m, {"text": "minilm", "molecules": "mol2vec", "vectors": "corpus"})
+
+
+@pytest.fixture(scope="module")
+def report(task: Task) -> DataReport:
+    config = ck.TrainingConfig(epochs=40, batch_size=4)
+    return data_report(task, sigmas=[0.5, 0.99], config=config, max_tokens=64)
+
+
+def test_rejected_rows_are_counted_by_kind(report: DataReport) -> None:
+    assert report.pairs == 10
+    assert sum(entry["rows"] for entry in report.rejected) == 3
+    reasons = " | ".join(entry["reason"] for entry in report.rejected)
+    assert "RDKit" in reasons
+    assert "was already used" in reasons
+    assert any("3 rows (23.1%) were left out" in entry["says"] for entry in report.advice)
+
+
+def test_a_thousand_rows_of_one_fault_are_one_line() -> None:
+    rows = [
+        Rejected("f.csv", at, at + 1, f"id 'n{at}' was already used in f.csv row {at}", "", "", "") for at in range(9)
+    ]
+    rows += [Rejected("f.csv", 99, 100, "empty text", "", "", "")]
+    assert group_reasons(rows) == [
+        {"reason": "id … was already used in f.csv row …", "rows": 9, "first": str(rows[0])},
+        {"reason": "empty text", "rows": 1, "first": str(rows[9])},
+    ]
+    assert group_reasons([]) == []
+
+
+def test_repeats_are_found_and_named(report: DataReport) -> None:
+    found = {entry["what"]: entry for entry in report.repeats}
+    assert found["equal texts"] == {
+        "what": "equal texts", "groups": 2, "rows": 4, "largest": 2, "across_splits": 1
+    }  # fmt: skip
+    assert found["equal molecules"]["groups"] == 1
+    assert report.groups["equal molecules"] == [["a", "b"]]
+    assert sorted(report.groups["equal molecules, stereochemistry aside"]) == [["a", "b"], ["d", "e"]]
+    assert report.groups["equal text and molecule"] == [["a", "b"]]
+    assert found["equal molecules, stereochemistry aside"]["across_splits"] == 1
+
+
+@given(st.lists(st.sampled_from(["x", "y", "z", "w"]), min_size=1, max_size=12))
+def test_groups_of_equal_texts_are_those_of_a_double_loop(texts: list[str]) -> None:
+    ids = tuple(map(str, range(len(texts))))
+    pairs = PairSet(tuple(texts), ("C",) * len(texts), ids, ("train",) * len(texts), "test")
+    entries, groups = find_repeats(pairs, progress=False)
+    equal = {at for at, one in enumerate(texts) for other, two in enumerate(texts) if at != other and one == two}
+    assert entries[0]["rows"] == len(equal)
+    assert {int(name) for group in groups["equal texts"] for name in group} == equal
+    assert sorted(map(len, groups["equal texts"]), reverse=True) == list(map(len, groups["equal texts"]))
+
+
+def test_canonical_forms_join_spellings_and_know_stereo() -> None:
+    exact, flat = canonical_forms(["CCO", "OCC", "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"], progress=False)
+    assert exact[0] == exact[1]
+    assert exact[2] != exact[3]
+    assert flat[2] == flat[3]
+
+
+def test_texts_and_coverage(report: DataReport, task: Task) -> None:
+    assert report.texts["truncated"] == 1
+    assert report.texts["longest"] > 64
+    assert report.texts["distinct"] == 8
+    coverage = ck.mol2vec_coverage(task.pairs.smiles)
+    assert report.coverage["overall"] == coverage.overall
+    assert report.coverage["in_full"] == np.mean(coverage.known == coverage.total)
+    assert set(report.coverage["by_split"]) == {"train", "test"}
+
+
+def test_difficulty_is_that_of_the_training_pairs(report: DataReport, task: Task) -> None:
+    rows = task.rows("train")
+    t, m = task.t[rows], task.m[rows]
+    for entry in report.difficulty:
+        counts = ck.neighbour_counts(t, m, sigma=entry["sigma"])
+        assert entry["zero"] == np.mean(counts == 0)
+        assert entry["tie_mass"] == tie_mass(counts)
+        assert entry["largest"] == counts.max()
+    assert report.sigma == ck.sigma_for_quantile(t, m, q=0.5)
+    for entry in report.by_quantile:
+        counts = ck.neighbour_counts(t, m, sigma=entry["sigma"])
+        assert entry["tie_mass"] == tie_mass(counts)
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 40])
+def test_sigmas_for_quantiles_are_those_of_one_at_a_time(pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    t, m = rng.normal(size=(pairs, 6)), rng.normal(size=(pairs, 5))
+    shares = [0.01, 0.25, 0.5, 0.9, 1.0]
+    assert sigmas_for_quantiles(t, m, shares) == [ck.sigma_for_quantile(t, m, q=share) for share in shares]
+
+
+def test_cost_is_steps_times_a_measured_step(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    import class_kit.training as training
+
+    whole = training.train
+
+    def slow_first_epoch(*given: Any, **options: Any) -> Any:
+        result = whole(*given, **options)
+        for entry, seconds in zip(result.history, (50.0, 4.0, 3.0), strict=True):
+            entry["seconds"] = seconds * entry["steps"]
+        return result
+
+    monkeypatch.setattr(training, "train", slow_first_epoch)
+    found = cost.training_cost(task, ck.TrainingConfig(epochs=20, batch_size=4), start=0.4, growth=0.03)
+    assert found["step_seconds"] == 3.0
+    # 8 training pairs in batches of 4, and a schedule of round(8 λ) pairs
+    sizes = [int(8 * min(1, 0.4 + 0.03 * epoch) + 0.5) for epoch in range(1, 21)]
+    assert found["plain"] == {"steps": 40, "samples": 160, "seconds": 120.0, "last_fraction": 1.0}
+    assert found["curriculum"]["samples"] == sum(sizes)
+    assert found["curriculum"]["steps"] == sum(-(-size // 4) for size in sizes)
+    assert found["share"] == sum(sizes) / 160
+
+
+def test_the_report_is_plain_data_and_the_same_twice(report: DataReport, task: Task) -> None:
+    json.dumps(plain(report.as_dict(), "report"), allow_nan=False)
+    assert "groups" not in report.as_dict()
+    again = data_report(task, sigmas=[0.5, 0.99], config=ck.TrainingConfig(epochs=40, batch_size=4), max_tokens=64)
+    same = {name: value for name, value in report.as_dict().items() if name not in ("cost", "advice")}
+    assert {name: again.as_dict()[name] for name in same} == same
+    assert str(report).splitlines()[0].startswith("! ")
+
+
+def good() -> dict[str, Any]:
+    kinds = ("equal texts", "equal molecules", "equal molecules, stereochemistry aside", "equal text and molecule")
+    repeats = [{"what": what, "groups": 0, "rows": 0, "largest": 0, "across_splits": 0} for what in kinds]
+    each = {"steps": 100, "samples": 900, "seconds": 50.0, "last_fraction": 1.0}
+    return {
+        "pairs": 5000,
+        "splits": {"train": 4000, "test": 1000},
+        "rejected": [],
+        "repeats": repeats,
+        "coverage": {"vectors": "corpus", "overall": 0.99, "without_known": 0},
+        "texts": {"truncated": 0, "max_tokens": 256, "longest": 90, "median": 30.0, "distinct": 5000},
+        "difficulty": [{"sigma": 0.9, "tie_mass": 0.4}],
+        "by_quantile": [
+            {"quantile": 0.25, "sigma": 0.8, "tie_mass": 0.2},
+            {"quantile": 0.5, "sigma": 0.9, "tie_mass": 0.5},
+        ],
+        "sigma": 0.9,
+        "cost": {"epochs": 40, "share": 0.86, "plain": dict(each), "curriculum": dict(each)},
+    }
+
+
+def test_nothing_is_warned_of_where_nothing_is_wrong() -> None:
+    said = advise(good())
+    assert {entry["level"] for entry in said} == {"note"}
+    assert {entry["about"] for entry in said} == {"coverage", "difficulty", "cost"}
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "said"),
+    [
+        (
+            lambda it: it.update(rejected=[{"reason": "x", "rows": 600, "first": "f row 1: x"}]),
+            "rejected rows",
+            "10.7%",
+        ),
+        (lambda it: it["repeats"][2].update(rows=4, across_splits=2), "leakage", "2 groups of equal molecules"),
+        (lambda it: it["splits"].update(train=999), "size", "Only 999 training pairs"),
+        (lambda it: it["splits"].update(test=200), "size", "0.50% of Hits@1"),
+        (lambda it: it["splits"].pop("test"), "size", "no test split"),
+        (lambda it: it["coverage"].update(overall=0.9), "coverage", "only 90.0%"),
+        (lambda it: it["coverage"].update(without_known=3), "coverage", "3 molecules"),
+        (lambda it: it["texts"].update(truncated=7), "texts", "7 texts are longer than 256"),
+        (lambda it: it["texts"].update(median=5.0), "texts", "at most 5 tokens"),
+        (lambda it: it["difficulty"][0].update(tie_mass=0.93), "difficulty", "93.0%"),
+        (lambda it: it["cost"]["plain"].update(seconds=7300.0), "cost", "2.0 h"),
+        (lambda it: it["cost"]["curriculum"].update(last_fraction=0.7), "cost", "ends at 70%"),
+    ],
+)
+def test_each_trouble_is_warned_of_with_its_number(change: Any, about: str, said: str) -> None:
+    found = good()
+    change(found)
+    warnings = [entry for entry in advise(found) if entry["level"] == "warning"]
+    assert [entry["about"] for entry in warnings] == [about]
+    assert said in warnings[0]["says"]
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(value) for value in (0.2, 8.4, 99, 150, 5400, 9000)] == [
+        "a second", "8 s", "99 s", "2 min", "90 min", "2.5 h"
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_reported_on_is_refused(task: Task) -> None:
+    for options, said in (
+        ({"sigmas": []}, "at least one threshold"),
+        ({"sigmas": [0.9, 0.9]}, "each once"),
+        ({"sigmas": [1.5]}, "sigmas=1.5"),
+        ({"max_tokens": 1}, "max_tokens"),
+    ):
+        with pytest.raises(InputError, match=said):
+            data_report(task, **options)
+    pairs = replace(task.pairs, split=("test",) * len(task.pairs), splits_found=("test",))
+    with pytest.raises(InputError, match="train"):
+        data_report(replace(task, pairs=pairs, molecules=pairs))
+    one = task.pairs.take([0])
+    with pytest.raises(InputError, match="at least 2"):
+        data_report(replace(task, pairs=one, molecules=one, t=task.t[:1], m=task.m[:1], pool=task.m[:1]))
+
+
+def test_the_corpus_is_reported_on_within_seconds() -> None:
+    """With vectors at hand, which are of the right shape here and nothing more: they cost minutes where not kept."""
+    pairs = ck.load_pairs("corpus")
+    rng = np.random.default_rng(0)
+    t, m = (rng.normal(size=(len(pairs), width)).astype(np.float32) for width in (384, 300))
+    task = Task(pairs, t, m, pairs, m, {"text": "minilm", "molecules": "mol2vec", "vectors": "corpus"})
+    started = time.perf_counter()
+    found = data_report(task)
+    assert time.perf_counter() - started < 12
+    assert found.pairs == 4400
+    assert found.rejected == []
+    assert found.texts["truncated"] == 0
