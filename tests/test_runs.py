@@ -80,11 +80,11 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
 
 
 def test_same_again_is_not_computed(here: Path, counted: list[dict[str, Any]]):
-    books = [numbered(here, 1), numbered(here, 2)]
+    books = [numbered(here, 1), numbered(here, 2, "share = 0.5  # a share")]
     said: list[str] = []
     assert runs.run_notebooks(books, say=said.append).done
     assert len(counted) == 2
-    assert runs.run_notebooks(books, {"number": 1}, out="elsewhere", say=said.append).done
+    assert runs.run_notebooks(books, {"share": 1.0}, out="elsewhere", say=said.append).done
     assert len(counted) == 4
     said.clear()
     again = runs.run_notebooks(books, say=said.append)
@@ -231,7 +231,7 @@ def test_manifest_says_where_numbers_come_from(here: Path, counted: list[dict[st
     assert entry["parameters"]["number"] == 7
     assert entry["parameters"]["out"] == folder.as_posix()
     assert entry["seconds"] >= 0
-    assert written["environment"]["packages"]["torch"].startswith("2.13.0")
+    assert written["environment"]["packages"]["numpy"] == np.__version__
     assert len(written["environment"]["code"]) == 64
     assert len(entry["source_digest"]) == 64
 

@@ -33,7 +33,8 @@ COMMANDS = (
 
 
 # The machine's trouble, not the kit's: one line says it better than a traceback.
-_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MACHINE = _FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +72,10 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
     """Call a command's handler and turn what it raises into an exit code and a message."""
     restore = _terminate_like_interrupt()
     try:
-        return int(handler(arguments))
+        code = int(handler(arguments))
+        # what is still in the buffer may not fit where it goes, which the interpreter would report too late
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"class-kit: error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -79,17 +83,27 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         print("class-kit: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader went away, e.g. `| head`; without this the interpreter complains once more as it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # the reader went away, e.g. `| head`
+        _drop_output()
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _MACHINE:
-            print(f"class-kit: error: {one_line(error)}", file=sys.stderr)
+            advice = "; make room and run it again, what is finished is kept" if error.errno in _FULL else ""
+            print(f"class-kit: error: {one_line(error)}{advice}", file=sys.stderr)
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _drop_output()
         else:
             print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")
         return 1
     finally:
         restore()
+
+
+def _drop_output() -> None:
+    """Let unwritten output go nowhere: the interpreter would fail on it once more as it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate_like_interrupt() -> Callable[[], None]:

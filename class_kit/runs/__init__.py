@@ -195,19 +195,25 @@ class _Run:
         """An earlier entry, marked where it is not of this call and was made by other code or package versions."""
         parts = (entry.get("source_digest", ""), entry.get("parameters", {}), entry.get("inputs", {}))
         same = facts.fingerprint(*parts, self.environment) == entry.get("fingerprint")
-        return {**entry, "other_versions": not same and stem not in self.entries}
+        status = "damaged" if entry["status"] == "finished" and not self._is_intact(entry) else entry["status"]
+        return {**entry, "status": status, "other_versions": not same and stem not in self.entries}
 
     def _is_finished(self, stem: str, entry: Mapping[str, Any]) -> bool:
-        """Finished before with the same fingerprint, and each of its files still has the bytes it was left with."""
+        """Finished before with the same fingerprint, and nothing of it has changed since."""
         old = self.before.get(stem, {})
-        if old.get("status") != "finished" or old.get("fingerprint") != entry["fingerprint"] or not old.get("files"):
+        if old.get("status") != "finished" or old.get("fingerprint") != entry["fingerprint"]:
             return False
-        return all(file_digest(self.folder / path) == digest for path, digest in old["files"].items())
+        return self._is_intact(old)
+
+    def _is_intact(self, entry: Mapping[str, Any]) -> bool:
+        """Whether each of an entry's files still has the bytes it was left with."""
+        files = entry.get("files") or {}
+        return bool(files) and all(file_digest(self.folder / path) == digest for path, digest in files.items())
 
     def go(self) -> RunResult:
         done = self.folder / "done"
         started = time.monotonic()
-        if self.kept == set(self.entries) and done.is_file() and (self.folder / "report.html").is_file():
+        if self.kept == set(self.entries) and self._is_whole():
             self.result.status = dict.fromkeys(self.entries, "finished")
             self.result.done = True
             self.say("already done with these parameters and inputs (--force computes again)")
@@ -222,6 +228,16 @@ class _Run:
                 break
         self._finish(time.monotonic() - started)
         return self.result
+
+    def _is_whole(self) -> bool:
+        """Whether `done` stands for what the folder holds: a damaged record or report is made again."""
+        try:
+            sealed = (self.folder / "done").read_text(encoding="ascii").strip()
+            metrics = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        same = sealed == facts.digest_json(self.before) and metrics == self._metrics()
+        return same and (self.folder / "report.html").is_file()
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-written."""
@@ -273,9 +289,23 @@ class _Run:
         after = written_files(self.folder)
         changed = [path for path, stamp in after.items() if before.get(path) != stamp]
         changed.append(f"notebooks/{notebook.stem}.ipynb")
-        entry["files"] = {path: file_digest(self.folder / path) for path in sorted(set(changed))}
+        clash = self._taken_over(notebook.stem, set(changed))
+        entry["files"] = {path: file_digest(self.folder / path) for path in sorted(set(changed) - set(clash))}
         entry["peak_mib"] = max(execution.peak_mib, default=None)
+        if clash and status == "finished":
+            status, whose = "failed", ", ".join(f"{path} of {stem}" for path, stem in clash.items())
+            execution.error = f"it replaced {whose}: give its results and figures names of their own"
         return status, execution.error, seconds
+
+    def _taken_over(self, stem: str, changed: set[str]) -> dict[str, str]:
+        """Files of other notebooks that this one wrote, and whose they were; those notebooks are then not finished."""
+        clash: dict[str, str] = {}
+        for other, entry in self.manifest["notebooks"].items():
+            found = changed & set(entry.get("files", {})) if other != stem else set()
+            if found and entry["status"] == "finished":
+                entry["status"] = self.result.status[other] = "damaged"
+            clash |= dict.fromkeys(sorted(found), other)
+        return clash
 
     def _save(self) -> None:
         write_json(self.folder / "metrics.json", self._metrics())

@@ -1,0 +1,209 @@
+"""Runs on a machine that fails: what was finished stays, what was not says so, and the same command goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from class_kit import runs
+from class_kit.errors import InputError
+from class_kit.files import atomic_write, remove_abandoned, scratch_folder, write_text
+from class_kit.runs import kernels
+from class_kit.runs.folder import lock
+from tests.faulty_places import exit_code, in_a_child, killed_at, start_child
+from tests.notebook_tools import entry_of, write_notebook
+from tests.small_runs import books, check_complete, check_honest, here, quiet
+
+__all__ = ["books", "here"]
+
+
+def test_a_run_killed_at_any_of_its_writes_goes_on(here: Path, books: list[Path]):
+    code, write = 9, 0
+    while code:
+        write += 1
+        folder = here / f"run{write}"
+        code = killed_at(write, lambda to=folder: runs.run_notebooks(books, out=to, say=quiet))
+        assert code in {0, 9}
+        finished = check_honest(folder)
+        again = runs.run_notebooks(books, out=folder, say=quiet)
+        assert again.done
+        assert not finished & set(again.computed), "what was finished is kept"
+        check_complete(folder)
+    assert write > 15
+
+
+def test_a_run_killed_while_it_renews_a_finished_one_is_not_done(here: Path, books: list[Path]):
+    folder = here / "run"
+    for write in (1, 3, 6):
+        runs.run_notebooks(books, out=folder, say=quiet)
+        work = lambda: runs.run_notebooks(books, out=folder, force=True, say=quiet)  # noqa: E731
+        assert killed_at(write, work) == 9
+        assert not (folder / "done").exists()
+    assert runs.run_notebooks(books, out=folder, say=quiet).done
+    check_complete(folder)
+
+
+WHOLE = ("metrics.json", "manifest.json", "done", "results/r2.json", "figures/f1.pdf")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("report.html", "gone"), *((name, damage) for name in WHOLE for damage in ("gone", "cut", "flipped"))],
+)
+def test_a_damaged_record_is_made_again(here: Path, books: list[Path], name: str, damage: str):
+    folder = runs.run_notebooks(books, say=quiet).folder
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 0x01
+        path.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    runs.run_notebooks(books, say=quiet)
+    check_complete(folder)
+
+
+def test_damage_of_a_notebook_that_was_not_asked_for_is_said(here: Path, books: list[Path]):
+    folder = runs.run_notebooks(books, say=quiet).folder
+    (folder / "results" / "r2.json").write_text("{", encoding="utf-8")
+    said: list[str] = []
+    result = runs.run_notebooks(books[:1], force=True, say=said.append)
+    assert (result.exit_code, result.done) == (0, False)
+    assert any("not finished: 02_book" in line for line in said)
+    assert entry_of(folder, "02_book")["status"] == "damaged"
+    assert json.loads((folder / "metrics.json").read_text()) == {"r1": {"number": 1}}
+    assert runs.run_notebooks(books, say=quiet).computed == ["02_book"]
+    check_complete(folder)
+
+
+def test_a_notebook_that_replaces_another_ones_results_fails_and_says_so(here: Path, books: list[Path]):
+    copy = write_notebook(here / "03_copy.ipynb", ["number = 2  # as in the notebook it was copied from"])
+    for _ in range(2):
+        result = runs.run_notebooks([*books, copy], say=quiet)
+        assert result.exit_code == 1
+        assert result.status == {"01_book": "finished", "02_book": "damaged", "03_copy": "failed"}
+        assert (
+            "it replaced figures/f2.pdf of 02_book, results/r2.json of 02_book"
+            in (entry_of(result.folder, "03_copy")["error"])
+        )
+        assert not (result.folder / "done").exists()
+        assert json.loads((result.folder / "metrics.json").read_text()) == {"r1": {"number": 1}}
+
+
+# --- several at once, and clocks
+
+
+def test_several_runs_in_one_folder_take_turns(here: Path, books: list[Path], monkeypatch: pytest.MonkeyPatch):
+    log = here / "log"
+    real = kernels.execute
+
+    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.1)
+        return real(notebook, parameters, partial)
+
+    def child() -> int:
+        try:
+            return runs.run_notebooks(books, out="run", say=quiet).exit_code
+        except InputError as error:
+            return 2 if "another process" in str(error) else 99
+
+    monkeypatch.setattr(kernels, "execute", execute)
+    started = [start_child(child) for _ in range(4)]
+    codes = [exit_code(process) for process in started]
+    assert set(codes) <= {0, 2}
+    assert 0 in codes
+    assert len(set(log.read_text().split())) == 1, "one process computed, the others waited or found it done"
+    check_complete(here / "run")
+
+
+def test_a_lock_whose_file_was_taken_away_is_taken_again(here: Path, monkeypatch: pytest.MonkeyPatch):
+    real, calls = fcntl.flock, []
+
+    def flock(file: Any, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            os.unlink(here / "run" / ".lock")
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock(here / "run"):
+        assert (here / "run" / ".lock").is_file()
+    assert len(calls) == 2
+
+    def unsupported(file: Any, how: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(InputError, match=r"cannot lock the run's folder .*No locks available"), lock(here / "run"):
+        pass
+    write_text(here / "file", "written without a lock")
+    assert remove_abandoned(here, "file") == 0
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(here: Path, books: list[Path], monkeypatch: pytest.MonkeyPatch):
+    clock = [datetime(2030, 1, 1, tzinfo=UTC)]
+
+    class Backwards(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            clock[0] -= timedelta(days=1)
+            return clock[0]
+
+    real = kernels.execute
+
+    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+        execution = real(notebook, parameters, partial)
+        for path in Path(parameters["out"]).rglob(f"*{parameters['number']}.*"):
+            os.utime(path, (clock[0].timestamp(),) * 2)
+        return execution
+
+    monkeypatch.setattr(runs, "datetime", Backwards)
+    monkeypatch.setattr(time, "time", lambda: Backwards.now().timestamp())
+    monkeypatch.setattr(kernels, "execute", execute)
+    folder = runs.run_notebooks(books, say=quiet).folder
+    check_complete(folder)
+    assert runs.run_notebooks(books, say=quiet).computed == []
+    forced = runs.run_notebooks(books, force=True, say=quiet)
+    assert forced.computed == ["01_book", "02_book"]
+    assert all(0 <= seconds < 60 for seconds in forced.seconds.values())
+    check_complete(folder)
+    assert "figures/f1.pdf" in entry_of(folder, "01_book")["files"]
+
+
+def test_leftovers_are_told_by_their_lock_whatever_their_age(tmp_path: Path):
+    for age in (0.0, 4e9):
+        left = tmp_path / ".a.txt.abcdefgh.tmp"
+        left.write_text("half")
+        os.utime(left, (age, age))
+        write_text(tmp_path / "a.txt", "whole")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    with atomic_write(tmp_path / "a.txt") as mine:
+        os.utime(mine, (0, 0))
+        write_text(tmp_path / "a.txt", "another process was quicker")
+        assert mine.exists()
+        mine.write_text("mine")
+    assert (tmp_path / "a.txt").read_text() == "mine"
+
+
+def test_scratch_folders_of_killed_processes_go(tmp_path: Path):
+    def dies() -> int:
+        with scratch_folder(tmp_path, ".x.") as folder:
+            (folder / "part").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    assert in_a_child(dies) == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    with scratch_folder(tmp_path, ".x.") as one, scratch_folder(tmp_path, ".x.") as two:
+        assert {one, two} == set(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
