@@ -71,3 +71,29 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert names["m"].shape == (100, 300)
     assert names["loss_factor"] == 0.5
     assert names["steps"] == sum(-(-len(names["plan"].rows(epoch)) // 64) for epoch in range(1, 41))
+
+
+def test_the_loop_of_the_readme_runs() -> None:
+    """The three lines round a plain PyTorch loop, as printed."""
+    import numpy as np
+    import torch
+
+    import class_kit as ck
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, code, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    seen: list[list[int]] = []
+    names = {
+        "ck": ck,
+        "plan": ck.EpochPlan(np.arange(200), schedule=ck.LinearSchedule(0.40, 0.03), epochs=40),
+        "DataLoader": torch.utils.data.DataLoader,
+        "LambdaLR": torch.optim.lr_scheduler.LambdaLR,
+        "dataset": range(200),
+        "model": lambda batch: seen.append(batch.tolist()) or torch.tensor(2.0),
+        "optimizer": torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0),
+    }
+    exec(compile(code, "README.md", "exec"), names)
+    plan = names["plan"]
+    assert seen == [batch.tolist() for epoch in range(1, 41) for batch in plan.batches(epoch, 64)]
+    assert float(names["loss"]) == pytest.approx(2 * 40 / 41)
+    assert names["optimizer"].param_groups[0]["lr"] == 0.5
