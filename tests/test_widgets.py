@@ -2,108 +2,414 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html import unescape
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
+from torch import Tensor
 
+from class_kit import figures
 from class_kit import widgets as views
+from class_kit.backbones import create_backbone, register_backbone
+from class_kit.backbones.dual_encoder import DualEncoder
 from class_kit.curriculum import EpochPlan, LinearSchedule
+from class_kit.errors import InputError
 from class_kit.pairs import PairSet, load_pairs
+from class_kit.runs import kernels
+from class_kit.study import run_arms
+from class_kit.study.records import Arm, Record
+from class_kit.task import Task, load_task
+from class_kit.training import TrainingConfig
+from class_kit.widgets import parts
+from class_kit.widgets.cards import card, safe
+from class_kit.widgets.trained import Runs
+from tests.notebook_tools import write_notebook
 
-SMILES = ["CCO", "CCCO", "CCCCO", "c1ccccc1O", "CC(=O)O", "CCN"]
-HOSTILE = '<script>alert(1)</script> & "quoted" <img src=x onerror=y>'
+SMILES = ["CCO", "CCCO", "CCCCO", "c1ccccc1O", "CC(=O)O", "CCN", "CCCN", "c1ccccc1N", "CC(=O)N", "CCS", "CCCS", "CCCl"]
+HOSTILE = (
+    "<script>alert(1)</script> <img src=x onerror=alert(2)> </div></pre> & \"quoted\" 'single' "
+    "![m](http://example.invalid/a.png) [k](javascript:alert(3)) $\\href{javascript:alert(4)}{x}$ \\(x\\) `c` \u202e"
+)
+CONTROLS = (
+    widgets.IntSlider,
+    widgets.FloatSlider,
+    widgets.SelectionSlider,
+    widgets.SelectionRangeSlider,
+    widgets.Dropdown,
+    widgets.SelectMultiple,
+    widgets.ToggleButtons,
+)
 
 
-@pytest.fixture
-def pairs(tmp_path) -> PairSet:
-    path = tmp_path / "pairs.csv"
-    lines = [f'm{at},{smiles},"{HOSTILE.replace(chr(34), chr(34) * 2)} {at}",train' for at, smiles in enumerate(SMILES)]
-    path.write_text("id,smiles,text,split\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    return load_pairs(path)
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pairs whose texts, ids and classes attack whatever shows them."""
+    path = tmp_path_factory.mktemp("widgets") / "pairs.csv"
+    text = HOSTILE.replace('"', '""')
+    rows = [
+        f'"<b>{at}",{smiles},"{text} {at}",{"train" if at < 6 else "test"},"<i>{at % 2}{text}"'
+        for at, smiles in enumerate(SMILES)
+    ]
+    path.write_text("id,smiles,text,split,class\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
 
 
-def parts(box: widgets.Widget, kind: type) -> list[Any]:
+@pytest.fixture(scope="module")
+def pairs(file: Path) -> PairSet:
+    return load_pairs(file)
+
+
+@pytest.fixture(scope="module")
+def task(file: Path) -> Task:
+    return load_task(file)
+
+
+@pytest.fixture(scope="module")
+def trained(task: Task) -> list[Record]:
+    arms = [Arm("<u>one", order="standard"), Arm("two", order="random", start=0.5, growth=0.5)]
+    return run_arms(task, arms, TrainingConfig(epochs=1, batch_size=6), [0], jobs=1)
+
+
+def inside(box: widgets.Widget, kind: type | tuple[type, ...]) -> list[Any]:
     found = [box] if isinstance(box, kind) else []
     for child in getattr(box, "children", ()):
-        found += parts(child, kind)
+        found += inside(child, kind)
     return found
 
 
 def shown(box: widgets.Widget) -> tuple[Any, ...]:
-    return tuple(part.value for kind in (widgets.Image, widgets.HTML) for part in parts(box, kind))
+    return tuple(part.value for part in inside(box, (widgets.Image, widgets.HTML, widgets.Textarea)))
+
+
+def html(box: widgets.Widget) -> str:
+    return "".join(part.value for part in inside(box, widgets.HTML))
 
 
 def ends(control: widgets.Widget) -> list[Any]:
     if isinstance(control, widgets.IntSlider | widgets.FloatSlider):
         return [control.min, control.max]
-    if isinstance(control, widgets.SelectMultiple):
-        return [control.options[:1], control.options]
     options = [option[1] if isinstance(option, tuple) else option for option in control.options]
+    if isinstance(control, widgets.SelectMultiple):
+        return [options[:1], options]
+    if isinstance(control, widgets.SelectionRangeSlider):
+        return [(options[0], options[0]), (options[-1], options[-1])]
     return [options[0], options[-1]]
 
 
 def move_every_control(box: widgets.Widget) -> None:
-    kinds = (widgets.IntSlider, widgets.FloatSlider, widgets.SelectionSlider, widgets.Dropdown, widgets.SelectMultiple,
-             widgets.ToggleButtons)  # fmt: skip
-    controls = [control for kind in kinds for control in parts(box, kind)]
+    controls = inside(box, CONTROLS)
     assert controls
     for control in controls:
-        views_seen = set()
+        assert control.description, "a control without a name cannot be told from the others"
+        states = []
         for value in ends(control):
             control.value = value
-            views_seen.add(shown(box))
-        assert len(views_seen) == 2, f"{control.description} changes nothing"
+            states.append(shown(box))
+        assert len(set(states)) == 2, f"{control.description} changes nothing"
+    for button in inside(box, widgets.Button):
+        assert button.description
+        button.click()
+
+
+def assert_inert(box: widgets.Widget) -> None:
+    """No tag or attribute of the data's own is in the HTML, and its text is."""
+    text = html(box)
+    assert "&lt;script&gt;" in text
+    for tag in re.findall(r"<[^>]*>", text):
+        name = tag.strip("</>").split()[0]
+        assert name in {"div", "b", "img"}, tag
+        for attribute, value in re.findall(r"""\s([\w-]+)=["']([^"']*)""", tag):
+            assert attribute in {"style", "alt", "title", "src", "width"}, tag
+            assert attribute != "src" or re.fullmatch(r"data:image/png;base64,[\w+/=]+", value), tag
+    assert "\u202e" not in text
+    assert not inside(box, (widgets.Label, widgets.HTMLMath)), "these typeset what they are given as TeX"
 
 
 def test_neighbour_viewer(pairs: PairSet) -> None:
     rng = np.random.default_rng(0)
-    box = views.neighbour_viewer(pairs, rng.normal(size=(6, 4)), rng.normal(size=(6, 3)))
+    t, m = rng.normal(size=(12, 4)), rng.normal(size=(12, 3))
+    box = views.neighbour_viewer(pairs, t, m, show=3)
     move_every_control(box)
-    assert "<script>" not in shown(box)[-1]
-    assert "&lt;script&gt;" in shown(box)[-1]
-    assert "<img src=x" not in shown(box)[-1]
-    with pytest.raises(ValueError, match="expected as many rows"):
-        views.neighbour_viewer(pairs, np.zeros((5, 4)), np.zeros((6, 3)))
+    assert_inert(box)
+    inside(box, widgets.IntSlider)[0].value = 4
+    inside(box, widgets.ToggleButtons)[0].value = "text"
+    cosines = [float(t[4] @ row / np.linalg.norm(t[4]) / np.linalg.norm(row)) for row in t]
+    best = sorted((cosine for at, cosine in enumerate(cosines) if at != 4), reverse=True)[:3]
+    assert re.findall(r"cosine (-?[\d.]+)", html(box)) == [f"{cosine:.3f}" for cosine in best]
+    with pytest.raises(InputError, match="t has 5"):
+        views.neighbour_viewer(pairs, np.zeros((5, 4)), m)
+    with pytest.raises(InputError, match="show=0"):
+        views.neighbour_viewer(pairs, t, m, show=0)
 
 
 def test_difficulty_explorer(pairs: PairSet) -> None:
-    counts = np.array([[5, 5, 3, 1, 0, 0], [1, 1, 0, 0, 0, 0]])
-    box = views.difficulty_explorer(counts, [0.8, 0.99], pairs)
+    counts = np.array([[9, 9, 3, 1, 0, 0, 0, 2, 2, 1, 1, 1], [1, 1, *[0] * 10]])
+    box = views.difficulty_explorer(counts, [0.8, 0.99], pairs, show=2)
     move_every_control(box)
-    slider = parts(box, widgets.SelectionSlider)[0]
-    slider.value = 1
-    assert any("66.7%" in str(value) for value in shown(box))
-    assert not any("<script>" in str(value) for value in shown(box))
-    with pytest.raises(ValueError, match=r"expected \(2, 6\)"):
+    sigma, bins = inside(box, (widgets.SelectionSlider, widgets.ToggleButtons))
+    sigma.value, bins.value = 0, (2, 3)
+    assert_inert(box)
+    assert "25.0% of 12 pairs have no neighbour, the mean is 2.4 and the most 9" in html(box)
+    assert "alone places 33.3% of the pairs" in html(box)
+    assert "1–2 of 3 pairs in this bin" in html(box)
+    assert re.findall(r"N = (\d)", html(box)) == ["3", "2"]
+    forth = next(button for button in inside(box, widgets.Button) if button.description == "next")
+    forth.click()
+    assert "3–3 of 3" in html(box)
+    forth.click()
+    assert "1–2 of 3" in html(box)
+    sigma.value = 1
+    assert "no pairs in this bin" in html(box)
+    with pytest.raises(InputError, match=r"expected \(2, 12\)"):
         views.difficulty_explorer(counts[:, :5], [0.8, 0.99], pairs)
+    with pytest.raises(InputError, match="expected them to ascend"):
+        views.difficulty_explorer(counts, [0.99, 0.8], pairs)
 
 
-def test_schedule_designer_says_what_is_left_out_and_gives_code_that_runs() -> None:
+def test_schedule_designer_says_what_is_left_out() -> None:
     box = views.schedule_designer(1000, 10)
     move_every_control(box)
-    for slider, value in zip(parts(box, widgets.FloatSlider), (0.4, 0.03), strict=True):
+    set_schedule(box, "linear", 0.4, 0.03, 10)
+    assert "5,650 samples, 56.5%" in html(box)
+    assert "30% of the pairs are never trained on" in html(box)
+    set_schedule(box, "linear", 0.4, 0.2, 10)
+    assert "All pairs are in from epoch 3" in html(box)
+    with pytest.raises(InputError, match="pairs=0"):
+        views.schedule_designer(0, 10)
+
+
+@pytest.mark.parametrize("shape", ["linear", "root", "competence", "quadratic", "exponential", "step", "full"])
+def test_schedule_designer_gives_code_that_makes_the_plan_it_describes(shape: str) -> None:
+    box = views.schedule_designer(40, 6, batch_size=8)
+    set_schedule(box, shape, 0.45, 0.095, 7)
+    code = inside(box, widgets.Textarea)[0].value
+    names: dict[str, Any] = {"order": np.arange(40), "dataset": range(40)}
+    exec(f"from class_kit.curriculum import *\nfrom torch.utils.data import DataLoader\n{code}", names)
+    assert len(code.splitlines()) == 3
+    assert names["plan"].epochs == 7
+    samples = sum(len(names["plan"].rows(epoch)) for epoch in range(1, 8))
+    assert f"{samples:,} samples" in html(box)
+    assert f"{names['plan'].steps_total(8):,} steps" in html(box)
+
+
+def set_schedule(box: widgets.Widget, shape: str, start: float, growth: float, epochs: int) -> None:
+    inside(box, widgets.Dropdown)[0].value = shape
+    for slider, value in zip(inside(box, widgets.FloatSlider), (start, growth), strict=True):
         slider.value = value
-    parts(box, widgets.Dropdown)[0].value = "linear"
-    words, code = (part.value for part in parts(box, widgets.HTML))
-    assert "5,650 samples, 56.5%" in words
-    assert "30% of the pairs are never trained on" in words
-    assert "LinearSchedule(start=0.4, growth=0.03)" in code
+    inside(box, widgets.IntSlider)[0].value = epochs
 
 
 def test_intensity_comparer() -> None:
     box = views.intensity_comparer(10)
     move_every_control(box)
-    parts(box, widgets.SelectMultiple)[0].value = ()
-    assert "constant: mean γ 1.000" in shown(box)[-1]
+    inside(box, widgets.SelectMultiple)[0].value = ("inverse",)
+    inside(box, widgets.IntSlider)[0].value = 19
+    assert "inverse: γ₁ = 0.500" in unescape(html(box))
+    assert "0.95 reached in epoch 19" in html(box)
+    inside(box, widgets.SelectMultiple)[0].value = ()
+    assert "constant: γ₁ = 1.000, mean 1.000" in unescape(html(box))
 
 
 def test_epoch_viewer(pairs: PairSet) -> None:
-    plan = EpochPlan(np.arange(6), schedule=LinearSchedule(start=0.25, growth=0.25), epochs=3)
-    box = views.epoch_viewer(plan, pairs, np.array([0, 0, 1, 1, 2, 5]))
+    counts = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 5, 5])
+    plan = EpochPlan(np.arange(12), schedule=LinearSchedule(start=0.25, growth=0.25), epochs=3)
+    box = views.epoch_viewer(plan, pairs, counts)
     move_every_control(box)
-    assert "hardest so far N = 5" in shown(box)[0]
-    assert "<script>" not in "".join(map(str, shown(box)))
-    with pytest.raises(ValueError, match=r"plan\.epochs is None"):
-        views.epoch_viewer(EpochPlan(np.arange(6), schedule=LinearSchedule(start=1.0, growth=0.0)), pairs, np.zeros(6))
+    epoch, which = inside(box, (widgets.IntSlider, widgets.ToggleButtons))
+    for k, choice, expected in ((1, "new", 6), (2, "new", 3), (2, "in it", 9), (2, "left out", 3), (3, "left out", 0)):
+        epoch.value, which.value = k, choice
+        found = re.search(r"of (\d+) pairs, hardest first", html(box))
+        assert (int(found.group(1)) if found else 0) == expected
+    epoch.value, which.value = 2, "new"
+    assert re.findall(r"N = (\d)</b>", html(box)) == ["2", "2", "1"]
+    assert "its hardest has N = 2" in html(box)
+    assert_inert(box)
+    with pytest.raises(InputError, match=r"plan\.epochs is None"):
+        views.epoch_viewer(EpochPlan(np.arange(12), schedule=LinearSchedule(start=1.0, growth=0.0)), pairs, counts)
+    with pytest.raises(InputError, match="counts has 3"):
+        views.epoch_viewer(plan, pairs, counts[:3])
+
+
+def test_playground_ranks_as_the_search_does(task: Task, trained: list[Record]) -> None:
+    from class_kit.study.records import load_backbone, search_molecules
+
+    box = views.retrieval_playground(task, trained, "an alcohol", show=4)
+    found = search_molecules(load_backbone(trained[0], task), task, "an alcohol", 4)
+    assert re.findall(r"<b>(\d · -?[\d.]+)", html(box)) == [
+        f"{at + 1} · {cos:.3f}" for at, (_, cos) in enumerate(found)
+    ]
+    move_every_control(box)
+    assert_inert(box)
+    button = next(button for button in inside(box, widgets.Button) if button.description == "its neighbours")
+    button.click()
+    assert "Nearest to &lt;b&gt;" in html(box)
+    assert len(re.findall("<img ", html(box))) == 8
+
+
+def test_playground_takes_a_smiles_and_refuses_what_is_none(task: Task, trained: list[Record]) -> None:
+    box = views.retrieval_playground(task, trained, "an alcohol", show=3)
+    kind, query = inside(box, (widgets.ToggleButtons, widgets.Textarea))
+    search = next(button for button in inside(box, widgets.Button) if button.description == "search")
+    kind.value = "SMILES"
+    for smiles in ("CCCCO", "C(CCC)O"):
+        query.value = smiles
+        search.click()
+        assert re.search(r"<b>1 · 1\.000</b><div>&lt;b&gt;2</div>", html(box)), "a molecule is nearest to itself"
+    for refused in ("no molecule <img src=x>", "C1CC", " "):
+        query.value = refused
+        search.click()
+        assert "<img" not in html(box)
+        assert ("RDKit cannot read this SMILES" in html(box)) == bool(refused.strip())
+    kind.value = "text"
+    assert query.value == "an alcohol", "what was typed before is there again"
+    query.value = ""
+    search.click()
+    assert "Type a text first" in html(box)
+    assert box.fault.outputs == ()
+
+
+def test_failure_browser_lists_the_worst_first_and_filters(task: Task, trained: list[Record]) -> None:
+    from class_kit.retrieval import per_query_metrics
+
+    box = views.failure_browser(task, trained, show=6)
+    move_every_control(box)
+    run, group = inside(box, widgets.Dropdown)
+    (span,) = inside(box, widgets.SelectionRangeSlider)
+    run.value, group.value, span.value = run.options[0], None, (1, 6)
+    assert_inert(box)
+    ranks = per_query_metrics(trained[0].ranks["text_to_molecule/split"])["mean_rank"]
+    listed = [float(rank) for rank in re.findall(r"rank ([\d.]+) ·", html(box))]
+    assert listed == sorted(ranks, reverse=True)
+    assert html(box).count("ranked first · ") == np.count_nonzero(ranks > 1)
+    span.value = (2, 5)
+    listed = [float(rank) for rank in re.findall(r"rank ([\d.]+) ·", html(box))]
+    assert listed == sorted((rank for rank in ranks if 2 <= rank <= 5), reverse=True)
+    span.value, group.value = (1, 6), group.options[1][1]
+    assert "of 3 texts" in html(box)
+    with pytest.raises(InputError, match="a backbone alone has no ranks"):
+        views.failure_browser(task, create_backbone("dual_encoder", task.t.shape[1], task.m.shape[1]))
+
+
+def test_two_trainings_of_one_name_are_refused(task: Task, trained: list[Record]) -> None:
+    with pytest.raises(InputError, match="each of another arm or seed"):
+        views.retrieval_playground(task, [trained[0], trained[0]])
+    with pytest.raises(InputError, match="at least one"):
+        views.failure_browser(task, [])
+
+
+@register_backbone("backwards in tests")
+class Backwards(DualEncoder):
+    """Its full score is the cosine with the sign turned, so that the last of a shortlist comes first."""
+
+    reranks = True
+
+    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
+        return -(self.encode_text(text) * self.encode_molecules(molecules)).sum(1)
+
+
+def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:
+    widths = task.t.shape[1], task.m.shape[1]
+    plain, turned = create_backbone("dual_encoder", *widths).eval(), create_backbone("backwards in tests", *widths)
+    turned.load_state_dict(plain.state_dict())
+    question = task.text_inputs("sentence", np.array([3]))
+    one, other = (Runs(task, backbone) for backbone in (plain, turned.eval()))
+    up = one.molecules_for("this retriever", question, 12)
+    down = other.molecules_for("this retriever", question, 12)
+    assert [row for row, _ in down] == [row for row, _ in up][::-1]
+    rows = np.array([row for row, _ in up])
+    np.testing.assert_allclose(
+        one.scores("this retriever", question, rows, "all"), [score for _, score in up], atol=1e-6
+    )
+
+
+def test_words_of_data_are_escaped_and_unreadable_structures_are_drawn() -> None:
+    text = card("C<script>alert(1)</script>", ['<img src="x" onerror="y">', "a\x1b[2Jb\u202ec"])
+    assert "<script" not in text
+    assert '"x"' not in text
+    assert "a\\x1b[2Jb\\u202ec" in text
+    assert safe("'\"<>&") == "&#x27;&quot;&lt;&gt;&amp;"
+    (drawing,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert base64.b64decode(drawing).startswith(b"\x89PNG")
+
+
+def test_pictures_keep_their_labels_inside() -> None:
+    """Margins are fixed for speed; the widest labels that the views make must fit into them."""
+    everything = np.random.default_rng(0).integers(0, 9000, size=30_000)
+    bins = parts.doubling_bins(0, 9000)
+    drawn = parts.picture(
+        lambda ax: parts.share_bars(ax, bins, everything, everything).set(xlabel="neighbours $N_i$", ylabel="pairs")
+    )
+    pixels = plt.imread(io.BytesIO(drawn))[:, :, :3]
+    for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
+        assert np.all(edge == 1), "ink at the edge of the picture"
+    assert np.any(pixels < 0.5)
+
+
+def test_bins_hold_every_number_once() -> None:
+    for lowest, top in ((0, 0), (0, 1), (0, 2), (0, 1023), (1, 1), (1, 440)):
+        bins = parts.doubling_bins(lowest, top)
+        assert bins[0][0] == lowest
+        assert bins[-1][0] <= max(top, 1) <= bins[-1][1]
+        assert all(low == high + 1 for (_, high), (low, _) in pairwise(bins))
+
+
+def test_a_callback_that_raises_shows_it_and_stops_the_code_that_moved_the_control() -> None:
+    slider = widgets.IntSlider(max=3, description="x")
+    view = views.View(slider)
+
+    def update() -> None:
+        if slider.value == 2:
+            raise ValueError("broken <b>\x1b[2J")
+
+    view.react(update, slider)
+    with pytest.raises(ValueError, match="broken"):
+        slider.value = 2
+    (fault,) = view.fault.outputs
+    assert (fault["output_type"], fault["ename"], fault["evalue"]) == ("error", "ValueError", "broken <b>\\x1b[2J")
+    assert any("in update" in line for line in fault["traceback"])
+    slider.value = 1
+    assert view.fault.outputs == ()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_callback_that_raises_fails_the_notebook(tmp_path: Path, hidden: bool) -> None:
+    """Moved by code the cell fails; where nobody waits for the error, the widget's state tells."""
+    move = "slider.value = 1"
+    if hidden:
+        move = "import contextlib\nwith contextlib.suppress(ZeroDivisionError):\n    slider.value = 1"
+    path = write_notebook(
+        tmp_path / "01_raises.ipynb",
+        [],
+        "import ipywidgets\nfrom class_kit.widgets import View\nslider = ipywidgets.IntSlider(description='x')",
+        "view = View(slider)\nview.react(lambda: 1 / 0, slider)\nview",
+        move,
+    )
+    import nbformat
+
+    done = kernels.execute(nbformat.read(path, as_version=4), {}, tmp_path / "partial.ipynb")
+    assert "ZeroDivisionError" in (done.error or "")
+    assert hidden == ("in a widget's callback" in (done.error or ""))
+
+
+def test_importing_the_views_does_not_load_torch() -> None:
+    code = "import sys, class_kit.widgets; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("make", [lambda: views.schedule_designer(10, 5), lambda: views.intensity_comparer(5)])
+def test_views_look_alike_whatever_style_the_notebook_set(make: Callable[[], widgets.Widget]) -> None:
+    before = inside(make(), widgets.Image)[0].value
+    with figures.styled("slides"):
+        assert inside(make(), widgets.Image)[0].value == before

@@ -1,0 +1,149 @@
+"""Trained retrievers for the views that ask them: loaded when first chosen, their pools encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from class_kit.errors import InputError
+from class_kit.retrieval import search
+from class_kit.retrieval.rerank import RERANKED
+
+if TYPE_CHECKING:
+    from class_kit.backbones.base import Backbone
+    from class_kit.study.records import Record
+    from class_kit.task import Task
+    from class_kit.training.inputs import Inputs
+
+
+class Runs:
+    """Retrievers by name, each asked for the best molecules of a pool.
+
+    Parameters
+    ----------
+    task : Task
+    trained : Backbone, Record or sequence of Record
+        What `study.run_arms` returns, one of its records, or a backbone.
+
+    Raises
+    ------
+    InputError
+        For no record, or two of one arm and seed.
+    """
+
+    def __init__(self, task: Task, trained: Backbone | Record | Sequence[Record]) -> None:
+        from class_kit.study.records import Record
+
+        self.task = task
+        self.records: dict[str, Record] = {}
+        self._given: Backbone | None = None
+        if not isinstance(trained, Record | Sequence):
+            self._given = trained
+            self.names = ["this retriever"]
+        else:
+            found = [trained] if isinstance(trained, Record) else list(trained)
+            self.names = [f"{record.arm.name}, seed {record.seed}" for record in found]
+            self.records = dict(zip(self.names, found, strict=True))
+            if not found or len(self.records) < len(found):
+                raise InputError(f"trainings {self.names}: expected at least one, each of another arm or seed")
+        self.backbone = cache(self._backbone)
+        self.pool = cache(self._pool)
+
+    def _backbone(self, name: str) -> Backbone:
+        from class_kit.study.records import load_backbone
+
+        return load_backbone(self.records[name], self.task) if self._given is None else self._given
+
+    def inputs(self, name: str, pool: str) -> Inputs:
+        """Candidates as the retriever reads them: "all" molecules, or those of the split it is evaluated on."""
+        kind = self.backbone(name).inputs.molecules
+        if pool == "all":
+            return self.task.pool_inputs(kind)
+        return self.task.molecule_inputs(kind, self.task.rows(self.task.evaluation_split))
+
+    def _pool(self, name: str, pool: str) -> np.ndarray:
+        from class_kit.training import encode
+
+        vectors = encode(self.backbone(name), "molecules", self.inputs(name, pool)).astype(np.float64)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.where(length > 0, length, 1)
+
+    def near(self, name: str, row: int, top: int) -> list[tuple[int, float]]:
+        """Molecules of the pool "all" nearest to one of them, itself left out, with their cosines."""
+        found = self._closest(name, "all", self.pool(name, "all")[row], top + 1)
+        return [(at, score) for at, score in found if at != row][:top]
+
+    def molecules_like(self, name: str, smiles: str, top: int) -> list[tuple[int, float]]:
+        """Molecules of the pool "all" nearest to a molecule that need not be in it, with their cosines."""
+        from class_kit.training import encode
+
+        vector = encode(self.backbone(name), "molecules", self._molecule(name, smiles))[0]
+        return self._closest(name, "all", vector, top)
+
+    def molecules_for(self, name: str, text: Inputs, top: int, pool: str = "all") -> list[tuple[int, float]]:
+        """Molecules of a pool that fit one text best, with their scores: cosines, or the full score where there is one.
+
+        As in the evaluation, a full score ranks only the best by cosine again.
+        """
+        from class_kit.training import encode
+
+        backbone = self.backbone(name)
+        candidates = max(top, RERANKED) if backbone.reranks else top
+        found = self._closest(name, pool, encode(backbone, "text", text)[0], candidates)
+        if backbone.reranks:
+            rows = np.array([row for row, _ in found])
+            scores = self._full_scores(backbone, text, self.inputs(name, pool), rows)
+            found = [(int(rows[at]), float(scores[at])) for at in np.argsort(-scores, kind="stable")]
+        return found[:top]
+
+    def scores(self, name: str, text: Inputs, rows: np.ndarray, pool: str) -> np.ndarray:
+        """What the retriever gives to some molecules of a pool for one text, `(n,)`."""
+        from class_kit.training import encode
+
+        backbone = self.backbone(name)
+        if backbone.reranks:
+            return self._full_scores(backbone, text, self.inputs(name, pool), rows)
+        vector = encode(backbone, "text", text)[0].astype(np.float64)
+        return self.pool(name, pool)[rows] @ (vector / (np.linalg.norm(vector) or 1))
+
+    def text(self, name: str, text: str) -> Inputs:
+        """A text typed by a reader, as the retriever reads texts."""
+        from class_kit.text import embed_text
+        from class_kit.training.inputs import as_inputs
+
+        encoder = self.task.encoders["text"]
+        if self.backbone(name).inputs.text == "tokens":
+            from class_kit.text.tokens import text_tokens
+
+            return as_inputs(text_tokens([text], encoder, cache=False, progress=False))
+        return as_inputs(embed_text([text], encoder=encoder, cache=False, progress=False))
+
+    def _molecule(self, name: str, smiles: str) -> Inputs:
+        from class_kit.molecules import embed_molecules
+        from class_kit.training.inputs import as_inputs
+
+        encoders = self.task.encoders
+        if self.backbone(name).inputs.molecules == "graph":
+            from class_kit.molecules.graphs import molecule_graphs
+
+            return as_inputs(molecule_graphs([smiles], vectors=encoders["vectors"], cache=False, progress=False))
+        options: dict[str, Any] = {"encoder": encoders["molecules"], "vectors": encoders["vectors"]}
+        return as_inputs(embed_molecules([smiles], **options, cache=False, progress=False))
+
+    def _closest(self, name: str, pool: str, vector: np.ndarray, top: int) -> list[tuple[int, float]]:
+        candidates = self.pool(name, pool)
+        rows, cosines = search(vector[None], candidates, min(top, len(candidates)), progress=False)
+        return [(int(row), float(cosine)) for row, cosine in zip(rows[0], cosines[0], strict=True)]
+
+    @staticmethod
+    def _full_scores(backbone: Backbone, text: Inputs, candidates: Inputs, rows: np.ndarray) -> np.ndarray:
+        import torch
+
+        device = next(backbone.parameters()).device
+        with torch.no_grad():
+            again = text.take(np.zeros(len(rows), np.int64), device)
+            scores = backbone.pair_scores(again, candidates.take(rows, device))
+        return np.asarray(scores.double().cpu().numpy())
