@@ -233,6 +233,18 @@ def test_what_belongs_together_can_be_told_apart_in_grey(name: str) -> None:
         assert one != other
 
 
+def test_a_plot_on_a_figure_of_its_own_remembers_its_data() -> None:
+    ax = figures.interval_plot(ARMS, "x", "Hits@1", ax=None)
+    drawing = figures.drawing_of(ax.figure)
+    assert drawing == figures.drawing_of(figures.draw(figures.panel("interval_plot", ARMS, "x", "Hits@1")))
+    assert figures.drawing_of(figures.count_histogram({"a": np.array([0, 1])}).figure)["width"] == "text"
+    _, given = plt.subplots()
+    figures.interval_plot(ARMS, "x", "Hits@1", given)
+    assert figures.drawing_of(given.figure) is None
+    with pytest.raises(InputError, match="missing a required argument"):
+        figures.interval_plot(ARMS)
+
+
 def test_plots_of_ones_own_can_be_registered() -> None:
     def scatter_of_mine(points: list[list[float]], ax: Axes | None = None) -> Axes:
         ax.plot(*zip(*points, strict=True), "o")

@@ -93,7 +93,7 @@ def panel(
         given = dict(inspect.signature(PLOTS[name]).bind(*data, **options).arguments)
     except TypeError as error:
         raise InputError(f"plot {name}: {error}") from None
-    if "ax" in given:
+    if given.pop("ax", None) is not None:
         raise InputError(f"plot {name}: ax is chosen by draw()")
     return {
         "plot": name,
@@ -183,6 +183,15 @@ def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, 
     cells = [panel(molecule, text, caption) for text, caption in zip(smiles, captions, strict=True)]
     ratio, fraction = rows / columns, columns / per_row
     return draw(*cells, columns=columns, width="text", ratio=ratio, fraction=fraction)
+
+
+def takes_axes(plot: Plot, data: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    """Whether a call of `plot` names Axes to draw on; `ax=None` and no `ax` are the same."""
+    try:
+        given = inspect.signature(plot).bind(*data, **options).arguments
+    except TypeError as error:
+        raise InputError(f"plot {plot.__name__}: {error}") from None
+    return given.get("ax") is not None
 
 
 def plain_data(value: Any, where: str = "data") -> Any:

@@ -32,9 +32,11 @@ def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
 
     RDKit's drawing is taken over path by path: in a PDF it stays sharp at any size, which a bitmap does not.
     """
-    from matplotlib import pyplot as plt
+    if ax is None:
+        # drawings.py lists this plot and so cannot be imported before it
+        from class_kit.figures.drawings import draw, panel
 
-    ax = plt.subplots(figsize=(1.75, 1.7))[1] if ax is None else ax
+        return draw(panel("molecule", smiles, caption), fraction=0.4, ratio=1.0).axes[0]
     scale = mpl.rcParams["lines.linewidth"] * 0.45
     for (fill, stroke, width), outline in _outlines(smiles).items():
         line = 0 if stroke == "none" else width * scale

@@ -1,19 +1,20 @@
-"""The plots: data in, Axes out. Each takes `ax=None`, draws on it or on a new one, and returns it.
+"""The plots: data in, Axes out. Each takes `ax=None`, draws on it or on a figure of its own, and returns it.
 
-None calls `show` or sets a title that a caption would repeat. What belongs together is told apart by more than
-colour: by dashes, markers or lightness, so that a grey print can be read. Arguments are plain data or arrays of them,
-because a figure is kept as its data and drawn again from that.
+A figure of its own is made by `draw` and so remembers its data; what is changed on its Axes afterwards it does not
+remember, and `panel` has `title` and `settings` for that. None calls `show` or sets a title that a caption would
+repeat. What belongs together is told apart by more than colour: by dashes, markers or lightness, so that a grey print
+can be read. Arguments are plain data or arrays of them, because a figure is kept as its data and drawn again from that.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from class_kit.errors import InputError
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
 WIDE, NARROW = (6.8, 2.9), (4.2, 2.9)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+
+_P = ParamSpec("_P")
+
+
+def _own_figure(width: str = "column", ratio: float = 0.69) -> Callable[[Callable[_P, Axes]], Callable[_P, Axes]]:
+    """Let a plot without `ax` be drawn by `draw`, with this width and ratio."""
+
+    def decorate(plot: Callable[_P, Axes]) -> Callable[_P, Axes]:
+        @functools.wraps(plot)
+        def drawn(*data: _P.args, **options: _P.kwargs) -> Axes:
+            # drawings.py lists these plots and so cannot be imported before them
+            from class_kit.figures.drawings import draw, panel, takes_axes
+
+            if takes_axes(plot, data, options):
+                return plot(*data, **options)
+            return draw(panel(plot.__name__, *data, **dict(options)), width=width, ratio=ratio).axes[0]  # type: ignore[arg-type]
+
+        return drawn
+
+    return decorate
 
 
 def binned(values: Any, bins: int = 80) -> dict[str, list[float]]:
@@ -46,6 +67,7 @@ def tallied(counts: Any) -> dict[str, list[int]]:
     return {"value": values.tolist(), "pairs": pairs.tolist()}
 
 
+@_own_figure()
 def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Distribution of cosines between pairs of rows, one outlined histogram per space.
 
@@ -53,7 +75,7 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
     ----------
     similarities : name to (n,) float in [-1, 1], or to what `binned` makes of them
     """
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     for at, (name, values) in enumerate(similarities.items()):
         found = values if isinstance(values, Mapping) else binned(values)
         look = {"color": PALETTE[at % len(PALETTE)], "linestyle": _DASHES[at % len(_DASHES)]}
@@ -63,6 +85,7 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
     return ax
 
 
+@_own_figure("text", 0.43)
 def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Share of pairs with N_i = 0, 1, 2–3, 4–7, … neighbours, one group of bars per σ.
 
@@ -72,7 +95,7 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     ----------
     counts : label to (L,) int, or to what `tallied` makes of them
     """
-    ax = _axes(ax, WIDE)
+    assert ax is not None
     tallies = {name: values if isinstance(values, Mapping) else tallied(values) for name, values in counts.items()}
     bins = _doubling(max(max(tally["value"]) for tally in tallies.values()))
     edges = [0, *(high for _, high in bins)]
@@ -88,6 +111,7 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     return ax
 
 
+@_own_figure()
 def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most: int = 9, legend: bool = False) -> Axes:
     """Two-dimensional map coloured by class; the `most` commonest classes get a colour and a marker, the rest is grey.
 
@@ -98,7 +122,7 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
     legend : bool
         Name the classes to the right of the map.
     """
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     points, labels = np.asarray(points, float), np.asarray(classes)
     names, sizes = np.unique(labels, return_counts=True)
     common = names[np.lexsort((names, -sizes))][:most]
@@ -118,9 +142,10 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
     return ax
 
 
+@_own_figure()
 def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """λ_k against the epoch k = 1 … E, one line per schedule, drawn as the steps they are."""
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     for (name, values), style in zip(curves.items(), itertools.cycle(_DASHES), strict=False):
         ax.step(np.arange(1, len(values) + 1), values, where="mid", label=name, linestyle=style)
     ax.set(xlabel="epoch $k$", ylabel=r"fraction $\lambda_k$", ylim=(0, 1.05))
@@ -128,9 +153,10 @@ def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = Non
     return ax
 
 
+@_own_figure()
 def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """γ_k against the epoch k = 1 … E, one marked line per intensity."""
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     size = 0.75 * mpl.rcParams["lines.markersize"]
     for (name, values), marker in zip(curves.items(), itertools.cycle(_MARKERS), strict=False):
         ax.plot(np.arange(1, len(values) + 1), values, marker=marker, markersize=size, label=name)
@@ -139,6 +165,7 @@ def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = No
     return ax
 
 
+@_own_figure("text", 0.43)
 def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Stacked area of what each epoch trains on.
 
@@ -146,7 +173,7 @@ def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ----------
     shares : frame with the epoch as index and one column of pair counts per group
     """
-    ax = _axes(ax, WIDE)
+    assert ax is not None
     colours = _shades(shares.shape[1])
     ax.stackplot(shares.index, shares.T.to_numpy(), labels=list(shares.columns), colors=colours, step="mid")
     ax.set(xlabel="epoch $k$", ylabel="pairs in the epoch")
@@ -156,13 +183,14 @@ def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@_own_figure()
 def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None = None, zero: bool = False) -> Axes:
     """Dots with intervals, one row per arm: columns `arm`, `<value>`, `<value>_low`, `<value>_high`.
 
     A dot plot and not bars, because the origin means nothing when differences of a point are at stake. `zero` marks
     it where it does mean something.
     """
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     places = np.arange(len(table))[::-1]
     middle = table[value].to_numpy(float)
     low, high = table[f"{value}_low"].to_numpy(float), table[f"{value}_high"].to_numpy(float)
@@ -177,9 +205,10 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
     return ax
 
 
+@_own_figure()
 def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], ax: Axes | None = None) -> Axes:
     """Mean over seeds with the range of the seeds as a band, one line per arm: columns `arm`, `epoch`, x and y."""
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     for (arm, rows), style in zip(table.groupby("arm", sort=False), itertools.cycle(_DASHES), strict=False):
         by_epoch = rows.groupby("epoch")
         at, middle = by_epoch[x].mean(), by_epoch[y].mean()
@@ -190,6 +219,7 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], 
     return ax
 
 
+@_own_figure()
 def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 8) -> Axes:
     """Mean reciprocal rank of pairs with 0, 1, 2–3, 4–7, … neighbours, with 95 % t intervals.
 
@@ -209,7 +239,7 @@ def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 
     bins = [entry for entry in bins if len(entry[2]) >= max(2, least)]
     if not bins:
         raise InputError(f"no bin of {len(counts)} counts holds {least} pairs: expected more pairs or a smaller least")
-    ax = _axes(ax, NARROW)
+    assert ax is not None
     half = [t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) for _, _, values in bins]
     ax.errorbar(range(len(bins)), [values.mean() for _, _, values in bins], half, fmt="o", capsize=3, color=PALETTE[0])
     ax.set(ylabel="mean reciprocal rank", xlabel="neighbours $N_i$", xticks=range(len(bins)))
@@ -228,10 +258,6 @@ def flat_map(unit_vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         raise InputError(f"{len(unit_vectors)} vectors: expected at least 4 for a map")
     perplexity = min(30.0, (len(unit_vectors) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500).fit_transform(unit_vectors)
-
-
-def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    return plt.subplots(figsize=size)[1] if ax is None else ax
 
 
 def _shades(count: int) -> list[Any]:
