@@ -77,8 +77,8 @@ def task(file: Path) -> Task:
 
 @pytest.fixture(scope="module")
 def trained(task: Task) -> list[Record]:
-    arms = [Arm("<u>one", order="standard"), Arm("two", order="random", start=0.5, growth=0.5)]
-    return run_arms(task, arms, TrainingConfig(epochs=1, batch_size=6), [0], jobs=1)
+    arms = [Arm("<u>one", order="standard"), Arm("two", order="random", start=0.2, growth=0.2)]
+    return run_arms(task, arms, TrainingConfig(epochs=4, batch_size=3, learning_rate=0.01), [0], jobs=1)
 
 
 def inside(box: widgets.Widget, kind: type | tuple[type, ...]) -> list[Any]:

@@ -23,7 +23,7 @@ Draw = Callable[[Axes], Any]
 
 _DOTS_PER_INCH = 110
 # Inches around the axes. Fixed, because finding them by layout takes as long as drawing the picture.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.7, 0.14, 0.14, 0.62
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.8, 0.14, 0.14, 0.75
 
 
 class View(widgets.VBox):
@@ -173,7 +173,8 @@ def share_bars(ax: Axes, bins: Sequence[tuple[int, int]], everything: np.ndarray
     ax.set(xticks=places, yscale="symlog", xlim=(-0.6, len(bins) - 0.4))
     ax.set_xticklabels([bin_label(*limits) for limits in bins])
     if len(bins) > 6:
-        ax.tick_params(axis="x", labelrotation=30, labelsize=7)
+        for label in ax.get_xticklabels():
+            label.set(rotation=30, rotation_mode="anchor", ha="right", fontsize=7)
     # set by hand: finding good places for ticks on this axis is half of the time of the picture
     powers = [0, *(10**power for power in range(len(str(len(everything)))))]
     ax.yaxis.set_major_locator(FixedLocator(powers))
