@@ -17,10 +17,23 @@ from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, TextBa
 TEXT_DIM, MOLECULE_DIM, BOND_DIM, PAIRS = 24, 20, 12, 64
 
 # One entry for each kind of inputs that a backbone can be made to read, small enough to learn 64 pairs in seconds.
+SMALL: dict[str, Any] = {"hidden": 64, "dim": 32}
+GCN: dict[str, Any] = {"molecule_encoder": "gcn", **SMALL}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "dual_encoder": [{"hidden": 64, "dim": 32}],
-    "text2mol": [{"hidden": 64, "dim": 32}, {"molecule_encoder": "gcn", "hidden": 64, "dim": 32}],
-    "moleculestm": [{"hidden": 64, "dim": 32}, {"hidden": 64, "dim": 32, "loss": "ebm_nce"}],
+    "dual_encoder": [SMALL],
+    "text2mol": [SMALL, GCN],
+    "moleculestm": [SMALL, {"loss": "ebm_nce", **SMALL}],
+    "dsokr": [{"hidden": 64, "dim": 16, "sketch": 64}],
+    "denoising": [
+        {"inner_options": SMALL, "width": 32},
+        {"inner": "text2mol", "inner_options": GCN, "reads": "inner", "width": 32},
+        {"inner_options": SMALL, "reads": "parts", "corruption": "noise", "width": 32},
+    ],
+    "distillation": [
+        {"student_options": SMALL, "width": 32},
+        {"student_options": SMALL, "reads": "inner", "score": "teacher", "width": 32},
+        {"student": "text2mol", "student_options": GCN, "score": "teacher", "width": 32},
+    ],
 }
 LEARNING_RATE, STEPS, LOOK_EVERY = 3e-3, 300, 25
 
@@ -183,6 +196,10 @@ def retrieved(backbone: Backbone, pairs: Pairs) -> float:
         scores = torch.nn.functional.normalize(a, dim=-1) @ torch.nn.functional.normalize(b, dim=-1).T
     backbone.train()
     return (scores.argmax(1) == torch.arange(PAIRS)).float().mean().item()
+
+
+def test_every_entry_here_is_of_a_backbone_that_exists() -> None:
+    assert OPTIONS.keys() <= set(available_backbones())
 
 
 def test_options_are_plain_and_inputs_are_named(case: Case) -> None:
@@ -366,6 +383,11 @@ def test_pairs_that_are_no_negatives_are_left_out(case: Case, pairs: Pairs) -> N
         alone = backbone.losses(*batch, not_negative=everybody)
         assert all(torch.isfinite(term).all() for term in alone.values())
         assert alone.keys() == plain.keys()
+        # where nothing is a negative, who else is in the batch costs a pair nothing
+        others = backbone.losses(*pairs.batch([0, *ALL[-5:]]), not_negative=everybody)
+        for name, term in others.items():
+            if term.ndim:
+                torch.testing.assert_close(term[0], alone[name][0], rtol=1e-4, atol=1e-5)
         # text 0 and molecule 1 alone are negatives now, so only the losses of pairs 0 and 1 can change
         everybody[0, 1] = False
         for name, term in backbone.losses(*batch, not_negative=everybody).items():
