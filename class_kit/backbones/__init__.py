@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     AnyBackbone = TypeVar("AnyBackbone", bound=type[Backbone])
 
 # name -> module, so that asking for the names imports neither torch nor a model
-_MODULES = {name: f"class_kit.backbones.{name}" for name in ("dual_encoder", "text2mol", "moleculestm", "dsokr")}
+_MODULES = {
+    name: f"class_kit.backbones.{name}"
+    for name in ("dual_encoder", "text2mol", "moleculestm", "dsokr", "denoising", "distillation")
+}
 _REGISTERED: dict[str, type[Backbone]] = {}
 
 

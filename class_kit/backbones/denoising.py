@@ -1,0 +1,178 @@
+r"""Cross-Modal Denoising: while any backbone trains, each side is also restored from a spoilt copy by the other.
+
+Zhou et al. (Interspeech 2024, arXiv 2408.13705) add the task to a retriever of images by speech: spoil the features of
+one modality, let them attend to the other modality, and reconstruct what they were. It needs a pair, so it serves
+training alone: vectors, scores and the time to rank are those of the `inner` backbone.
+
+Let :math:`x_{ip}` be the items of text i on the training set's scale (its tokens, or its sentence vector as the only
+item), :math:`\tilde x_{ip}` their spoilt copies, :math:`b_i` the vector that the inner backbone gives the molecule and
+:math:`y_{iq}` the molecule's atoms. With :math:`c_{iq} = U y_{iq} + V b_i` as the memory,
+
+.. math:: h_{ip} = \mathrm{LN}\bigl( W \tilde x_{ip} + \mathrm{Attention}(W \tilde x_{ip}, \{c_{iq}\}_q) \bigr), \qquad
+          L_i = \frac{1}{|S_i|} \sum_{(p, k) \in S_i} \bigl( f(h_{ip})_k - x_{ipk} \bigr)^2
+
+is the term `denoise_text` of pair i, f two layers and :math:`S_i` the coordinates that were spoilt; `denoise_molecule`
+is the same with the sides exchanged. Both are multiplied by `weight`. :math:`b_i` is what makes it an auxiliary task:
+the inputs may be frozen, and only through it does the loss reach the encoder that is being trained. A side that comes
+as one vector has the memory :math:`\{V b_i\}`, without U: attention over one item is that item's value, and the inner
+vector has to carry all that is to be restored. Where the inputs are themselves being trained (`finetuned` round this),
+they are targets as they stand, without a gradient, or the easiest text to restore would be one that says nothing.
+
+The paper's abstract is what this follows; the kind and share of its noise, the sizes and the weight are unknown.
+Chosen: `corruption` "mask" sets a `share` of the coordinates of every item, drawn anew each time, to their mean;
+"noise" replaces a `share` of the variance by Gaussian noise and asks for all coordinates. Whole items are not masked:
+without an order in them, the masked ones of a text could not be told apart. Out of training nothing is drawn: the
+masked coordinates are evenly spaced, and the noise is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from class_kit.backbones import register_backbone
+from class_kit.backbones.layers import Standardise, check_widths
+from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text
+from class_kit.backbones.wrapper import Wrapper, check_reads, joined, output_width
+from class_kit.checks import check_real
+from class_kit.errors import InputError
+
+CORRUPTIONS = ("mask", "noise")
+
+
+@register_backbone("denoising")
+class Denoising(Wrapper):
+    """Any backbone with two terms more.
+
+    Parameters
+    ----------
+    text_dim, molecule_dim : int
+        Widths d_t and d_m of what the inner backbone reads.
+    inner : str
+        Name of the backbone that is trained.
+    inner_options : mapping, optional
+        Its options.
+    reads : "inner" or "parts"
+        Restore what the inner backbone reads, or tokens and atoms although it reads vectors (its molecule vectors are
+        then the sums of atoms, which Mol2vec's are).
+    corruption : "mask" or "noise"
+    share : float
+        Of the coordinates masked, or of the variance that is noise, in (0, 1].
+    weight : float
+        Factor on both terms, 0 or more.
+    width, heads : int
+        Width of the items while they attend, and the heads that divide it.
+    """
+
+    def __init__(
+        self,
+        text_dim: int,
+        molecule_dim: int,
+        *,
+        inner: str = "dual_encoder",
+        inner_options: Mapping[str, Any] | None = None,
+        reads: str = "inner",
+        corruption: str = "mask",
+        share: float = 0.3,
+        weight: float = 1.0,
+        width: int = 256,
+        heads: int = 4,
+    ) -> None:
+        super().__init__(text_dim, molecule_dim, inner, inner_options)
+        if corruption not in CORRUPTIONS:
+            raise InputError(f"corruption={corruption!r}: expected one of {', '.join(CORRUPTIONS)}")
+        self.corruption = corruption
+        self.share = check_real("share", share, low=0.0, high=1.0, open_low=True)
+        self.weight = check_real("weight", weight, low=0.0)
+        self.text_scale, self.molecule_scale = Standardise(text_dim), Standardise(molecule_dim)
+        needs = self.needs(inner=inner, inner_options=inner_options, reads=check_reads(reads))
+        atoms = molecule_dim if needs.molecules == "graph" else None
+        tokens = text_dim if needs.text == "tokens" else None
+        encoded = output_width(self.inner, text_dim)
+        self.text_denoiser = _Denoiser(text_dim, atoms, encoded, width, heads)
+        self.molecule_denoiser = _Denoiser(molecule_dim, tokens, encoded, width, heads)
+
+    def fit_inputs(self, text: Any, molecules: Any) -> None:
+        """Record the scales of the items, beside what the inner backbone records."""
+        super().fit_inputs(text, molecules)
+        for scale, items in (
+            (self.text_scale, items_of_text(text)),
+            (self.molecule_scale, items_of_molecules(molecules)),
+        ):
+            scale.fit(items.values[items.mask])
+
+    def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+        """The inner terms, and `denoise_text` and `denoise_molecule`, a pair each."""
+        terms = self.inner_losses(text, molecules, not_negative)
+        tokens, atoms = items_of_text(text), items_of_molecules(molecules)
+        tokens = Items(self.text_scale(tokens.values), tokens.mask)
+        atoms = Items(self.molecule_scale(atoms.values), atoms.mask)
+        added = {
+            "denoise_text": self._term(self.text_denoiser, tokens, atoms, self.encode_molecules(molecules)),
+            "denoise_molecule": self._term(self.molecule_denoiser, atoms, tokens, self.encode_text(text)),
+        }
+        return joined(terms, added)
+
+    def _term(self, denoiser: _Denoiser, clean: Items, other: Items, encoded: Tensor) -> Tensor:
+        spoilt, touched = corrupt(clean.values, self.corruption, self.share, draw=self.training)
+        restored = denoiser(spoilt, other, encoded)
+        counted = touched & clean.mask.unsqueeze(-1)
+        wrong = torch.where(counted, (restored - clean.values.detach()).square(), 0.0)
+        return self.weight * wrong.sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
+
+
+class _Denoiser(nn.Module):
+    """Restore items of one side from spoilt ones and a memory of the other side.
+
+    `parts` is the width of the other side's items, None where it is one vector.
+    """
+
+    def __init__(self, items: int, parts: int | None, encoded: int, width: int, heads: int) -> None:
+        super().__init__()
+        check_widths(width=width)
+        self.item = nn.Linear(items, width)
+        self.part = None if parts is None else nn.Linear(parts, width, bias=False)
+        self.encoded = nn.Linear(encoded, width)
+        self.attention = CrossAttention(width, heads, single=parts is None)
+        self.norm = nn.LayerNorm(width)
+        self.restore = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, items))
+
+    def forward(self, spoilt: Tensor, other: Items, encoded: Tensor) -> Tensor:
+        """`(B, n, items)`, from spoilt items of that shape, the other side's items and its encoded vector `(B, d)`."""
+        memory = Items(self.encoded(encoded).unsqueeze(1), other.mask)
+        if self.part is not None:
+            memory = Items(memory.values + self.part(other.values), other.mask)
+        queries = self.item(spoilt)
+        return self.restore(self.norm(queries + self.attention(queries, memory)))
+
+
+def corrupt(clean: Tensor, kind: str, share: float, *, draw: bool) -> tuple[Tensor, Tensor]:
+    """A spoilt copy of standardised values, and which of them have to be restored.
+
+    Parameters
+    ----------
+    clean : (…, w)
+    kind : "mask" or "noise"
+    share : float
+        In (0, 1]: of coordinates set to 0, or of the variance that is noise.
+    draw : bool
+        Draw from torch's generator; otherwise round(share · w) evenly spaced coordinates are masked, and noise is its
+        mean.
+
+    Returns
+    -------
+    spoilt, touched : (…, w) float, (…, w) bool
+    """
+    if kind == "mask":
+        if draw:
+            touched = torch.rand_like(clean) < share
+        else:
+            steps = torch.arange(clean.shape[-1] + 1, device=clean.device, dtype=torch.float64) * share
+            touched = (steps.round().diff() > 0).expand(clean.shape)
+        return clean.masked_fill(touched, 0.0), touched
+    kept = (1 - share) ** 0.5 * clean
+    noisy = kept + share**0.5 * torch.randn_like(clean) if draw else kept
+    return noisy, torch.ones_like(clean, dtype=torch.bool)

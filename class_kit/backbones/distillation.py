@@ -1,0 +1,274 @@
+r"""Distillation: a teacher that reads text and molecule together trains beside a student that encodes each alone.
+
+DCLIP (Csizmadia et al., arXiv 2505.21549) lets a teacher with cross-attention in both directions enrich the vectors of
+an image and its caption, and a dual encoder imitate them with a contrastive loss and a cosine loss. Here the student is
+any backbone of the kit. The teacher turns tokens and atoms into items of one width; text i reads molecule j and the
+other way round,
+
+.. math:: t_{i|j} = f\Bigl( \operatorname{mean}_p \mathrm{LN}\bigl( x_{ip} +
+                    \mathrm{Attention}(x_{ip}, \{y_{jq}\}_q) \bigr) \Bigr), \qquad
+          m_{j|i} = g\Bigl( \operatorname{mean}_q \mathrm{LN}\bigl( y_{jq} +
+                    \mathrm{Attention}(y_{jq}, \{x_{ip}\}_p) \bigr) \Bigr),
+
+both of unit length, and scores the pair by :math:`s_{ij} = \langle t_{i|j}, m_{j|i} \rangle`. Terms, beside the
+student's own, with a learnable scale :math:`e^{\tau}`:
+
+- `teacher_text_to_molecule`, over the other pairs k of the batch and over some wrong partners :math:`N_i` of text i,
+
+  .. math:: -\log \frac{e^{z(t_{i|i}, m_{i|i})}}
+                       {\sum_k e^{z(t_{i|i}, m_{k|k})} + \sum_{j \in N_i} e^{z(t_{i|j}, m_{j|i})}},
+            \qquad z(a, b) = e^{\tau} \langle a, b \rangle,
+
+  and `teacher_molecule_to_text`, the same with the sides exchanged and the same wrong pairs;
+- `imitate_text` :math:`= 1 - \cos(a_i, t_{i|i})` and `imitate_molecule` :math:`= 1 - \cos(b_i, m_{i|i})`, where
+  :math:`a_i, b_i` are the student's vectors and the teacher's are constants; both times `weight`.
+
+The teacher needs both sums. A text that has read its own molecule finds it again by copying it, so without the wrong
+partners the first sum teaches nothing and :math:`s_{ij}` could rank nothing; and one bit, fits or does not, would
+satisfy the second sum, so without the other pairs the student would imitate a constant.
+
+By default the student alone ranks, as in the paper. With `score="teacher"` :math:`s_{ij}` ranks the best of its list
+again, which costs one reading a candidate.
+
+The paper's objectives are read off its abstract; its regions and spans become atoms and tokens. Unknown: the teacher's
+negatives, sizes, weights, and how the stages are ordered. Chosen: the wrong partners (`negatives` of them, drawn anew
+for each batch; all of the batch out of training), a teacher of one layer trained at the same time as the student, so
+that one training makes one record, and a teacher whose vectors are as wide as the student's, so that a cosine compares
+them without a map between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from class_kit.backbones import register_backbone
+from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text
+from class_kit.backbones.wrapper import Wrapper, check_reads, joined, output_width
+from class_kit.checks import check_real, check_whole
+from class_kit.errors import InputError
+
+SCORES = ("student", "teacher")
+# Pairs that the teacher reads at once: their tokens and atoms are the largest arrays of a training.
+PAIRS_AT_ONCE = 1_024
+
+
+@register_backbone("distillation")
+class Distillation(Wrapper):
+    """Any backbone as the student of a cross-attention teacher.
+
+    Parameters
+    ----------
+    text_dim, molecule_dim : int
+        Widths d_t and d_m of what both read.
+    student : str
+        Name of the backbone that learns to rank.
+    student_options : mapping, optional
+        Its options.
+    reads : "parts" or "inner"
+        The teacher reads tokens and atoms (a student of vectors gets the sentence vectors, and the sums of atoms,
+        which Mol2vec's vectors are), or what the student reads.
+    score : "student" or "teacher"
+        What ranks the best 50 again: the student's full score where it has one, or the teacher's.
+    negatives : int
+        Wrong partners of a text that the teacher reads it with.
+    weight : float
+        Factor on both imitation terms, 0 or more.
+    width, heads : int
+        Width of the teacher's items, and the heads that divide it.
+    dropout : float
+        Of the teacher's items, in [0, 1).
+    temperature : float
+        Initial temperature of the teacher's softmax, positive.
+    """
+
+    inner_option: ClassVar[str] = "student"
+    reads_default: ClassVar[str] = "parts"
+
+    def __init__(
+        self,
+        text_dim: int,
+        molecule_dim: int,
+        *,
+        student: str = "dual_encoder",
+        student_options: Mapping[str, Any] | None = None,
+        reads: str = "parts",
+        score: str = "student",
+        negatives: int = 4,
+        weight: float = 1.0,
+        width: int = 128,
+        heads: int = 4,
+        dropout: float = 0.1,
+        temperature: float = 0.07,
+    ) -> None:
+        super().__init__(text_dim, molecule_dim, student, student_options)
+        if score not in SCORES:
+            raise InputError(f"score={score!r}: expected one of {', '.join(SCORES)}")
+        self.score = score
+        self.negatives = check_whole("negatives", negatives, low=1)
+        self.weight = check_real("weight", weight, low=0.0)
+        self.reranks = self.inner.reranks or score == "teacher"  # type: ignore[misc]
+        needs = self.needs(student=student, student_options=student_options, reads=check_reads(reads))
+        self.teacher = Teacher(
+            text_dim,
+            molecule_dim,
+            output_width(self.inner, text_dim),
+            width=width,
+            heads=heads,
+            dropout=check_dropout("dropout", dropout),
+            single=(needs.text == "sentence", needs.molecules == "vector"),
+        )
+        self.scale = Scale(temperature)
+
+    def fit_inputs(self, text: Any, molecules: Any) -> None:
+        """Record the scales of the teacher's items, beside what the student records."""
+        super().fit_inputs(text, molecules)
+        self.teacher.fit(items_of_text(text), items_of_molecules(molecules))
+
+    def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+        """The student's terms, the teacher's two and the imitation's two, a pair each."""
+        terms = self.inner_losses(text, molecules, not_negative)
+        items = self.teacher.items(items_of_text(text), items_of_molecules(molecules))
+        own = torch.arange(len(items[0].mask), device=items[0].mask.device)
+        t, m = self.teacher(*items, (own, own))
+        forward, backward = self._teacher_terms(items, t, m, not_negative)
+        added = {"teacher_text_to_molecule": forward, "teacher_molecule_to_text": backward}
+        for name, mine, its in (
+            ("imitate_text", self.encode_text(text), t),
+            ("imitate_molecule", self.encode_molecules(molecules), m),
+        ):
+            added[name] = self.weight * (1 - F.cosine_similarity(mine, its.detach(), dim=-1))
+        return joined(terms, added)
+
+    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
+        """The teacher's scores `(B,)`, or the student's own full ones."""
+        if self.score == "student":
+            return super().pair_scores(text, molecules)
+        items = self.teacher.items(items_of_text(text), items_of_molecules(molecules))
+        own = torch.arange(len(items[0].mask), device=items[0].mask.device)
+        parts = [self._scores(items, piece, piece) for piece in own.split(PAIRS_AT_ONCE)]
+        return torch.cat(parts)
+
+    def _scores(self, items: tuple[Items, Items], texts: Tensor, molecules: Tensor) -> Tensor:
+        t, m = self.teacher(*items, (texts, molecules))
+        return (t * m).sum(-1)
+
+    def _teacher_terms(
+        self, items: tuple[Items, Items], t: Tensor, m: Tensor, not_negative: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        own = torch.arange(len(t), device=t.device)
+        logits = self.scale(t @ m.T)
+        if not_negative is not None:
+            off = not_negative & ~torch.eye(len(t), dtype=torch.bool, device=t.device)
+            logits = logits.masked_fill(off, -torch.inf)
+        rows, columns = [logits], [logits.T]
+        shifts = wrong_partners(len(t), self.negatives if self.training else None)
+        for some in shifts.split(max(1, PAIRS_AT_ONCE // len(t))):
+            ahead = some[:, None].to(t.device)
+            molecules = (own + ahead) % len(t)
+            texts = own.expand_as(molecules)
+            wrong = self.scale(self._scores(items, texts.flatten(), molecules.flatten())).view_as(molecules)
+            if not_negative is not None:
+                wrong = wrong.masked_fill(not_negative[texts, molecules], -torch.inf)
+            rows.append(wrong.T)
+            # the pair (i, i + s) is a wrong one of molecule i + s too
+            columns.append(wrong.gather(1, (own - ahead) % len(t)).T)
+        forward, backward = torch.cat(rows, 1), torch.cat(columns, 1)
+        return (
+            F.cross_entropy(forward, own, reduction="none"),
+            F.cross_entropy(backward, own, reduction="none"),
+        )
+
+
+class Teacher(nn.Module):
+    """Vectors of texts and molecules that have read each other.
+
+    Parameters
+    ----------
+    text_dim, molecule_dim, dim : int
+        Widths of tokens, of atoms, and of the vectors.
+    width, heads : int
+        Of the items while they attend.
+    dropout : float
+        Of the items.
+    single : (bool, bool)
+        Whether texts, and molecules, come as one vector.
+    """
+
+    def __init__(
+        self,
+        text_dim: int,
+        molecule_dim: int,
+        dim: int,
+        *,
+        width: int,
+        heads: int,
+        dropout: float,
+        single: tuple[bool, bool],
+    ) -> None:
+        super().__init__()
+        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim, width=width)
+        self.text_items, self.molecule_items = _Items(text_dim, width, dropout), _Items(molecule_dim, width, dropout)
+        self.text_reads = CrossAttention(width, heads, single=single[1])
+        self.molecule_reads = CrossAttention(width, heads, single=single[0])
+        self.text_head, self.molecule_head = _head(width, dim), _head(width, dim)
+        self.text_norm, self.molecule_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def fit(self, text: Items, molecules: Items) -> None:
+        """Record the scales of both sides' items."""
+        self.text_items.scale.fit(text.values[text.mask])
+        self.molecule_items.scale.fit(molecules.values[molecules.mask])
+
+    def items(self, text: Items, molecules: Items) -> tuple[Items, Items]:
+        """Both sides in the teacher's width; once a batch, whoever meets whom."""
+        return (
+            Items(self.text_items(text.values), text.mask),
+            Items(self.molecule_items(molecules.values), molecules.mask),
+        )
+
+    def forward(self, text: Items, molecules: Items, pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Unit vectors `(P, dim)` of the texts and the molecules with these two `(P,)` row numbers."""
+        texts, partners = pairs
+        read = self.text_reads(text.values, molecules, (texts, partners))
+        t = Items(self.text_norm(text.values[texts] + read), text.mask[texts]).mean()
+        read = self.molecule_reads(molecules.values, text, (partners, texts))
+        m = Items(self.molecule_norm(molecules.values[partners] + read), molecules.mask[partners]).mean()
+        return F.normalize(self.text_head(t), dim=-1), F.normalize(self.molecule_head(m), dim=-1)
+
+
+class _Items(nn.Module):
+    """Standardise, one linear layer."""
+
+    def __init__(self, items: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.scale = Standardise(items)
+        self.layers = nn.Sequential(nn.Linear(items, width), nn.Dropout(dropout))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.layers(self.scale(values))
+
+
+def _head(width: int, dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim))
+
+
+def wrong_partners(count: int, draws: int | None) -> Tensor:
+    """How far ahead in the batch each pair finds its wrong partners: different shifts, `(K,)` int64 in 1 … count - 1.
+
+    One shift for the whole batch gives each text one wrong molecule and each molecule one wrong text.
+
+    Parameters
+    ----------
+    count : int
+        Pairs of the batch.
+    draws : int, optional
+        K, at most count - 1, drawn from torch's generator; None for all shifts.
+    """
+    if draws is None or draws >= count - 1:
+        return torch.arange(1, count)
+    return torch.randperm(count - 1)[:draws] + 1

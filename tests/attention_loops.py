@@ -1,0 +1,106 @@
+"""Token batches, graphs and plain loops over attention, shared by the tests of backbones that read parts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from class_kit.backbones import create_backbone
+from class_kit.backbones.base import GraphBatch, TokenBatch
+from class_kit.backbones.parts import CrossAttention, Items
+
+TEXT, ATOM = 6, 5
+INNER = {"hidden": 8, "dim": 4, "dropout": 0.0}
+SMALL = {"width": 8, "heads": 2}
+
+
+def tokens_and_graphs(lengths: list[int], atoms: list[int]) -> tuple[TokenBatch, GraphBatch]:
+    """Random tokens, and chains of random atoms."""
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    tokens = torch.randn(*mask.shape, TEXT, generator=generator) * mask.unsqueeze(-1)
+    starts = np.cumsum([0, *atoms])
+    steps = [(at, at + 1) for at in range(sum(atoms) - 1) if at + 1 not in starts]
+    both = [pair for step in steps for pair in (step, step[::-1])]
+    owner = torch.repeat_interleave(torch.arange(len(atoms)), torch.tensor(atoms))
+    graph = GraphBatch(
+        torch.randn(sum(atoms), ATOM, generator=generator),
+        owner,
+        torch.tensor(both, dtype=torch.int64).reshape(-1, 2).T,
+        torch.zeros(len(both), 12),
+        torch.stack([torch.arange(sum(atoms)), owner]),
+        torch.arange(len(atoms)),
+        len(atoms),
+    )
+    return TokenBatch(torch.randn(len(lengths), TEXT, generator=generator), tokens, mask), graph
+
+
+def some_parts() -> tuple[TokenBatch, GraphBatch]:
+    """Four pairs; one text of a single token, one molecule of a single atom."""
+    return tokens_and_graphs([2, 4, 1, 3], [1, 3, 4, 2])
+
+
+def some_vectors() -> tuple[torch.Tensor, torch.Tensor]:
+    """Four pairs of vectors."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(4, TEXT, generator=generator), torch.randn(4, ATOM, generator=generator) * 3 + 1
+
+
+def made(name: str, inputs: tuple[Any, Any], **options: Any) -> Any:
+    torch.manual_seed(0)
+    model = create_backbone(name, TEXT, ATOM, **options)
+    model.fit_inputs(*inputs)
+    return model.double()
+
+
+def in_double(text: Any, molecules: Any) -> tuple[Any, Any]:
+    if isinstance(text, TokenBatch):
+        text = replace(text, sentence=text.sentence.double(), tokens=text.tokens.double())
+    if isinstance(molecules, GraphBatch):
+        molecules = replace(molecules, atoms=molecules.atoms.double(), bond_features=molecules.bond_features.double())
+    else:
+        molecules = molecules.double()
+    return (text if isinstance(text, TokenBatch) else text.double()), molecules
+
+
+def linear(layer: torch.nn.Linear, values: np.ndarray) -> np.ndarray:
+    found = layer.weight.detach().numpy() @ values
+    return found if layer.bias is None else found + layer.bias.detach().numpy()
+
+
+def norm(layer: torch.nn.LayerNorm, values: np.ndarray) -> np.ndarray:
+    scaled = (values - values.mean()) / np.sqrt(values.var() + layer.eps)
+    return scaled * layer.weight.detach().numpy() + layer.bias.detach().numpy()
+
+
+def two_layers(layers: torch.nn.Sequential, values: np.ndarray) -> np.ndarray:
+    hidden = linear(layers[0], values)
+    active = np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in hidden])
+    return linear(layers[2], active)
+
+
+def attended(attention: CrossAttention, item: np.ndarray, memory: list[np.ndarray]) -> np.ndarray:
+    """What one item reads from a memory, head by head."""
+    values = [linear(attention.value, one) for one in memory]
+    if attention.query is None:
+        assert len(memory) == 1
+        return linear(attention.out, values[0])
+    query, keys = linear(attention.query, item), [linear(attention.key, one) for one in memory]
+    size, read = len(query) // attention.heads, []
+    for head in range(attention.heads):
+        part = slice(head * size, (head + 1) * size)
+        weights = np.exp([query[part] @ key[part] / math.sqrt(size) for key in keys])
+        read.append(sum(w * value[part] for w, value in zip(weights / weights.sum(), values, strict=True)))
+    return linear(attention.out, np.concatenate(read))
+
+
+def rows_of(items: Items, scale: Any) -> list[list[np.ndarray]]:
+    values = scale(items.values).detach().numpy()
+    return [
+        [value for value, real in zip(row, mask, strict=True) if real]
+        for row, mask in zip(values, items.mask, strict=True)
+    ]
