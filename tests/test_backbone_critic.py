@@ -76,7 +76,7 @@ def test_losses_have_the_published_signs_and_weight(sides) -> None:
     terms = critic_losses(critic, real, fake)
     torch.manual_seed(1)
     assert terms["gradient_penalty"].item() == pytest.approx(10 * gradient_penalty(critic, real, fake).mean().item())
-    assert terms["critic"].item() == pytest.approx((height["fake"] - height["real"]).mean())
+    assert terms["wasserstein"].item() == pytest.approx((height["fake"] - height["real"]).mean())
     np.testing.assert_allclose(generator_term(critic, real, fake).detach(), height["real"] - height["fake"])
 
 
@@ -86,7 +86,7 @@ def test_each_step_leaves_the_other_players_alone(sides) -> None:
     sum(critic_losses(critic, real, fake).values()).backward()
     assert real.grad is None
     assert fake.grad is None
-    assert all(value.grad is not None for name, value in critic.named_parameters() if name != "layers.4.bias")
+    assert all(value.grad is not None for value in critic.parameters())
     critic.zero_grad()
     generator_term(critic, real, fake).mean().backward()
     assert all(value.grad is None for value in critic.parameters())
@@ -105,7 +105,7 @@ def test_a_trained_critic_tells_two_clouds_apart_with_the_best_slope() -> None:
         sum(terms.values()).backward()
         optimizer.step()
     # The clouds are 3 apart; a slope s costs 10 (s - 1)² and gains 3 s, which is best at s = 1 + 3 / 20.
-    assert -terms["critic"].item() == pytest.approx(3 * 1.15, abs=0.1)
+    assert -terms["wasserstein"].item() == pytest.approx(3 * 1.15, abs=0.1)
 
 
 def test_a_flat_critic_has_finite_gradients(sides) -> None:
@@ -115,7 +115,7 @@ def test_a_flat_critic_has_finite_gradients(sides) -> None:
     terms = critic_losses(critic, *sides)
     sum(terms.values()).backward()
     assert terms["gradient_penalty"].item() == pytest.approx(10.0, rel=1e-5)
-    assert all(torch.isfinite(value.grad).all() for value in critic.parameters() if value.grad is not None)
+    assert all(value.grad is None or torch.isfinite(value.grad).all() for value in critic.parameters())
 
 
 def test_the_penalty_can_be_looked_at_without_gradients(sides) -> None:

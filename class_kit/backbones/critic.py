@@ -49,7 +49,8 @@ class Critic(nn.Module):
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
             steps += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*steps, nn.Linear(hidden, 1))
+        # a bias of the score would cancel in every difference of scores
+        self.layers = nn.Sequential(*steps, nn.Linear(hidden, 1, bias=False))
 
     def forward(self, values: Tensor) -> Tensor:
         """Scores `(B,)` of vectors `(B, d)`, larger for what looks real."""
@@ -91,7 +92,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, *, mix: Tens
 
 
 def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor, *, penalty: float = PENALTY) -> dict[str, Tensor]:
-    """The critic's two scalar losses, `critic` and `gradient_penalty` (its weight included); their sum is L_D.
+    """The critic's two scalar losses, `wasserstein` and `gradient_penalty` (its weight included); their sum is L_D.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor, *, penalty: flo
     _check_pair(real, fake)
     real, fake = real.detach(), fake.detach()
     return {
-        "critic": (critic(fake) - critic(real)).mean(),
+        "wasserstein": (critic(fake) - critic(real)).mean(),
         "gradient_penalty": weight * gradient_penalty(critic, real, fake).mean(),
     }
 
