@@ -22,7 +22,6 @@ from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol
 from class_kit.molecules.graphs import BOND_FEATURES, MoleculeGraphs, molecule_graphs
 from class_kit.molecules.motifs import brics_cuts, motifs
 from class_kit.molecules.vectors import corpus_smiles
-from class_kit.ragged import Ragged, offsets_of
 
 SMILES = [
     "CC(=O)Oc1ccccc1C(=O)O",
@@ -356,24 +355,6 @@ def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:
         molecule_graphs(SMILES, vectors=without)
     with pytest.raises(InputError, match="smiles is empty"):
         molecule_graphs([])
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.data())
-def test_ragged_places_are_the_slices_one_after_the_other(lengths: list[int], data: st.DataObject) -> None:
-    ragged = Ragged(np.arange(sum(lengths)) * 10, offsets_of(np.array(lengths)))
-    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8))
-    expected = [ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist() for row in rows]
-    chosen = np.array(rows, np.int64)
-    assert ragged.values[ragged.places(chosen)].tolist() == [value for row in expected for value in row]
-    assert ragged.lengths(chosen).tolist() == list(map(len, expected))
-    assert len(ragged) == len(lengths)
-
-
-@pytest.mark.parametrize("offsets", [[], [0, 2], [1, 3], [0, 4, 3]])
-def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
-    with pytest.raises(InputError, match="offsets of shape"):
-        Ragged(np.zeros(3), np.array(offsets, np.int64))
 
 
 def test_graphs_of_published_molecules(chebi20_dir: Path) -> None:
