@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from class_kit.cli.training_options import (
     TASK,
@@ -18,7 +22,10 @@ from class_kit.cli.training_options import (
 )
 
 if TYPE_CHECKING:
+    from class_kit.study.arms import Arm
+    from class_kit.study.records import Record
     from class_kit.task import Task
+    from class_kit.training import TrainingConfig
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,7 +48,6 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def handle_train(arguments: argparse.Namespace) -> int:
     """Train, or continue; write the record and print the table."""
     from class_kit.cli.evaluate import metrics_of, print_metrics
-    from class_kit.errors import InputError
     from class_kit.files import write_json, write_text
     from class_kit.runs.folder import lock
     from class_kit.runs.parameters import plain
@@ -55,16 +61,18 @@ def handle_train(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.out or f"runs/train-{_slug(arguments.pairs)}-{arguments.order}-{arguments.seed}")
     what = {name: plain(getattr(arguments, name), name) for name in TASK}
     with lock(folder):
-        if (folder / "done").exists() and not arguments.resume:
-            raise InputError(f"{folder}: holds a finished training; choose another --out")
-        (folder / "done").unlink(missing_ok=True)
+        if finished := _finished(folder, arm, config, what, resume=arguments.resume):
+            print(f"finished before with these settings; kept in {visible(folder)}")
+            print_metrics(metrics_of(finished[0].ranks), finished[1].evaluation_split)
+            return 0
         task = load_task(**what, rejected_to=folder / "rejected.csv")
         _say_notes(task)
         write_json(folder / "task.json", {"task": what, "digest": task.digest})
         reference = reference_scores(task, arm, config)
-        record = train_record(
-            task, arm, config, folder, checkpoints=True, resume=arguments.resume, reference=reference, progress=None
-        )
+        with _way_on(folder):
+            record = train_record(
+                task, arm, config, folder, checkpoints=True, resume=arguments.resume, reference=reference, progress=None
+            )
         metrics = metrics_of(record.ranks)
         write_json(folder / "metrics.json", {"split": task.evaluation_split, "metrics": metrics})
         write_text(folder / "done", "finished\n")
@@ -74,6 +82,49 @@ def handle_train(arguments: argparse.Namespace) -> int:
     print_metrics(metrics, task.evaluation_split)
     print(f"kept in {visible(folder)}")
     return 0
+
+
+def _finished(
+    folder: Path, arm: Arm, config: TrainingConfig, task: Mapping[str, Any], *, resume: bool
+) -> tuple[Record, Task] | None:
+    """What the folder holds where that is this very training, finished; an error where going on would lose something.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a finished training and this is another one or no `--resume`, or an unfinished one without
+        `--resume`.
+    """
+    from class_kit.cli.evaluate import load_trained
+    from class_kit.errors import InputError
+
+    if not (folder / "done").exists():
+        if (folder / "checkpoint.safetensors").exists() and not resume:
+            raise InputError(f"{folder}: holds an unfinished training; --resume continues it, or choose another --out")
+        return None
+    if not resume:
+        raise InputError(f"{folder}: holds a finished training; choose another --out")
+    found = load_trained(folder)
+    stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    asked = json.loads(json.dumps({"arm": asdict(arm), "config": asdict(config), "task": task}))
+    stored["task"] = json.loads((folder / "task.json").read_text(encoding="utf-8"))["task"]
+    if other := [part for part, value in asked.items() if stored[part] != value]:
+        raise InputError(f"{folder}: holds a finished training with another {', '.join(other)}; choose another --out")
+    return found
+
+
+@contextmanager
+def _way_on(folder: Path) -> Iterator[None]:
+    """Say how to continue where the user interrupts a training that has a checkpoint."""
+    from class_kit.terminal import visible
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "checkpoint.safetensors").exists():
+            place = visible(folder)
+            print(f"the last finished epoch is kept in {place}; the same command with --resume --out {place} continues")
+        raise
 
 
 def _say_notes(task: Task) -> None:

@@ -1,0 +1,274 @@
+"""Trainings and studies on a machine that fails: nothing finished is lost, nothing damaged is used, and all goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from class_kit import cli, study
+from class_kit.backbones import _REGISTERED, register_backbone
+from class_kit.errors import InputError
+from class_kit.study import records, runner
+from class_kit.study.records import Arm
+from class_kit.task import Task
+from class_kit.training import TrainingConfig, loop
+from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.test_study import Mine, small_task
+
+CONFIG = TrainingConfig(
+    epochs=2, batch_size=16, learning_rate=1e-2, backbone_options={"hidden": 8, "dim": 4, "dropout": 0.1}
+)
+ARM = Arm("a", order="standard", intensity="constant")
+STORED = ("record.json", "ranks.npz", "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return small_task()
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def ranks_of(record: records.Record) -> list[list[int]]:
+    return [ranks.greater.tolist() for ranks in record.ranks.values()]
+
+
+# --- the store of trainings
+
+
+@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "flipped at the end", "flipped in the middle"])
+def test_a_damaged_stored_training_is_done_again(
+    task: Task, name: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = runner.run_arm(task, ARM, CONFIG)
+    path = first.folder / name
+    whole = path.read_bytes()
+    place = len(whole) // 2 if "middle" in damage else len(whole) - 30
+    flipped = whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :]
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes({"empty": b"", "cut": whole[:-7]}.get(damage, flipped))
+    again = runner.run_arm(task, ARM, CONFIG)
+    assert ranks_of(again) == ranks_of(first)
+    assert again.folder == first.folder
+    records.load_backbone(again, task)
+    assert (path.read_bytes() == whole) == (name != "record.json"), "only the seconds of a record may differ"
+    assert runner._stored(task, ARM, CONFIG) is not None
+    assert sorted(content(first.folder)) == sorted(STORED)
+    assert bool(caplog.records) == ((name, damage) != ("record.json", "gone"))
+
+
+def test_what_another_process_finished_meanwhile_is_kept(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs need the same training at once: the second to finish leaves the first one's files alone."""
+    real = runner.train_record
+    other: list[records.Record] = []
+
+    def slower(*arguments: Any, **options: Any) -> records.Record:
+        if not other:
+            other.append(None)  # type: ignore[arg-type]
+            other[0] = runner.run_arm(task, ARM, CONFIG)
+            before.update(content(other[0].folder))
+        return real(*arguments, **options)
+
+    before: dict[str, bytes] = {}
+    monkeypatch.setattr(runner, "train_record", slower)
+    mine = runner.run_arm(task, ARM, CONFIG)
+    assert mine.folder == other[0].folder
+    assert ranks_of(mine) == ranks_of(other[0])
+    assert content(mine.folder) == before
+    records.load_backbone(mine, task)
+
+
+def test_what_a_killed_training_left_is_removed_by_the_next(task: Task, tmp_path: Path) -> None:
+    left = tmp_path / "cache" / "trainings" / ".unfinished-abcdefgh"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    record = runner.run_arm(task, ARM, CONFIG)
+    assert [path.name for path in left.parent.iterdir()] == [record.folder.name]
+
+
+def test_a_study_stopped_between_two_trainings_goes_on(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, done = runner.train_record, []
+
+    def stops(*arguments: Any, **options: Any) -> records.Record:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_record", stops)
+        with pytest.raises(KeyboardInterrupt):
+            study.run_arms(task, [ARM], CONFIG, [0, 1, 2, 3], jobs=1)
+    found = study.run_arms(task, [ARM], CONFIG, [0, 1, 2, 3], jobs=1)
+    assert [record.seed for record in found] == [0, 1, 2, 3]
+    store = found[0].folder.parent
+    assert len(list(store.iterdir())) == 4
+
+
+class Hungry(Mine):
+    """Asks for more memory than its process may have."""
+
+    def losses(self, text, molecules, *, not_negative=None):
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, before[1]))
+        try:
+            large = torch.zeros(2**30) if self.ends == "torch" else torch.from_numpy(np.zeros(2**27))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+        return {"contrastive": large.mean()}
+
+
+@pytest.mark.parametrize(("by", "says"), [("torch", "RuntimeError"), ("numpy", "MemoryError")])
+def test_a_training_out_of_memory_stops_no_other(task: Task, by: str, says: str) -> None:
+    register_backbone("hungry")(Hungry)
+    try:
+        bad = replace(CONFIG, backbone="hungry", backbone_options={"ends": by})
+        work = [(task, ARM, CONFIG), (task, ARM, bad), (task, ARM, replace(CONFIG, seed=1))]
+        outcomes = study.run_all(work, jobs=2, progress=False)
+    finally:
+        _REGISTERED.pop("hungry")
+    assert [type(outcome) for outcome in outcomes] == [records.Record, study.Failure, records.Record]
+    assert says in outcomes[1].summary
+    assert "allocate" in outcomes[1].reason
+
+
+# --- checkpoints
+
+
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    """In the header too: a step number that is off by one would go on with other batches, in silence."""
+    path = tmp_path / "checkpoint.safetensors"
+    tensors = {"model/a": torch.arange(6.0), "generator": torch.arange(5, dtype=torch.uint8)}
+    state = {"epoch": 3, "step": 41, "sums": {"loss": 0.25}}
+    save_checkpoint(path, tensors, state, "mine")
+    whole = path.read_bytes()
+    noticed = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
+        try:
+            found, read = load_checkpoint(path, "mine")
+        except InputError:
+            noticed += 1
+            continue
+        # the filling behind the header may change without changing what is read
+        assert read == state, place
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert noticed > len(whole) - 16
+
+
+# --- the command
+
+
+def train(*options: str) -> int:
+    fixed = ["--batch-size", "16", "--order", "standard", "--out", "run"]
+    return cli.main(["train", "mine.csv", *fixed, "--epochs", "3", *options])
+
+
+@pytest.fixture
+def played_task(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever pairs are named, the small task is what they are."""
+    monkeypatch.setattr("class_kit.task.load_task", lambda *unused, **options: task)
+
+
+@pytest.mark.usefixtures("played_task")
+def test_a_finished_training_is_never_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    finished = content(tmp_path / "run")
+    assert "done" in finished
+    for options, code, says in (
+        (["--resume"], 0, "finished before"),
+        ([], 2, "holds a finished training"),
+        (["--resume", "--epochs", "9"], 2, "finished training with another config"),
+        (["--resume", "--seed", "4"], 2, "finished training with another config"),
+        (["--resume", "--text", "words"], 2, "finished training with another task"),
+    ):
+        assert train(*options) == code
+        shown = capsys.readouterr()
+        assert says in shown.out + shown.err, options
+        assert content(tmp_path / "run") == finished | {".lock": (tmp_path / "run" / ".lock").read_bytes()}
+
+
+@pytest.mark.usefixtures("played_task")
+def test_an_interrupted_training_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--out", "whole") == 0
+    taken: list[int] = []
+    real = loop.Trainer._step
+
+    def step(self: Any, *arguments: Any, **options: Any) -> Any:
+        if len(taken) == 12:
+            raise KeyboardInterrupt
+        taken.append(1)
+        return real(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", step)
+        assert train() == 130
+    assert "--resume --out run continues" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "done").exists()
+    assert cli.main(["evaluate", "run"]) == 2
+    assert "no finished training here" in capsys.readouterr().err
+    kept = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    assert train() == 2
+    assert "holds an unfinished training; --resume continues it" in capsys.readouterr().err
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == kept
+    assert train("--resume", "--seed", "1") == 2
+    assert "other settings" in capsys.readouterr().err
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == kept
+    assert train("--resume") == 0
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+@pytest.mark.usefixtures("played_task")
+def test_a_training_killed_at_any_of_its_writes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train("--out", "whole") == 0
+    whole = json.loads((tmp_path / "whole" / "metrics.json").read_text())
+    real, left = os.replace, [0]
+
+    def replacing(source: Any, target: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        real(source, target)
+
+    write, ended = 0, False
+    while not ended:
+        write, out = write + 1, f"run{write}"
+        left[0] = write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replacing)
+            try:
+                ended = train("--out", out) == 0
+            except Killed:
+                assert not (tmp_path / out / "done").exists()
+        assert train("--out", out, "--resume") == 0
+        assert json.loads((tmp_path / out / "metrics.json").read_text()) == whole
+        assert (tmp_path / out / "done").exists()
+        assert not list((tmp_path / out).glob("*.tmp"))
+    assert write >= 8
