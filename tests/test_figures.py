@@ -126,7 +126,7 @@ def test_molecules_are_drawn_and_unreadable_ones_say_so() -> None:
     assert bad.startswith(b"\x89PNG")
     assert good != bad
     fig = figures.molecule_grid(["CCO", "C"], ["$\\alpha_{", "two"])
-    assert [ax.get_title() for ax in fig.axes] == ["$\\alpha_{", "two"]
+    assert [ax.get_title() for ax in fig.axes] == ["\\$\\alpha_{", "two"]
     fig.canvas.draw()
     with pytest.raises(ValueError, match="2 molecules and 1 captions"):
         figures.molecule_grid(["CCO", "C"], ["one"])

@@ -40,6 +40,8 @@ PLOTS: dict[str, Plot] = {
 }
 # Digits kept of a number: more than a printer shows, and few enough that a figure's data stay small.
 _DIGITS = 6
+# a figure read from a file is drawn in bounded time
+_PANELS = 200
 _SETTINGS = frozenset({"xlabel", "ylabel", "xscale", "yscale", "xlim", "ylim"})
 _SHARED = ("", "x", "y", "xy")
 _drawn: WeakKeyDictionary[Figure, dict[str, Any]] = WeakKeyDictionary()
@@ -242,8 +244,11 @@ def _figure(drawing: Mapping[str, Any]) -> Figure:
     fraction, ratio = float(drawing["fraction"]), float(drawing["ratio"])
     if drawing["width"] not in ("column", "text") or share not in _SHARED:
         raise InputError(f"width={drawing['width']!r}, share={share!r}: expected 'column' or 'text', and '' to 'xy'")
-    if not (0 < fraction <= 1 and 0 < ratio <= 4 and columns >= 1):
-        raise InputError(f"fraction={fraction}, ratio={ratio}, columns={columns}: expected (0, 1], (0, 4], at least 1")
+    if not (0 < fraction <= 1 and 0 < ratio <= 4 and 1 <= columns <= _PANELS and 1 <= len(cells) <= _PANELS):
+        raise InputError(
+            f"fraction={fraction}, ratio={ratio}, columns={columns}, {len(cells)} panels: expected (0, 1], (0, 4], "
+            f"and 1 to {_PANELS} of the others"
+        )
     wide = getattr(active_style(), drawing["width"]) * fraction
     fig, axes = plt.subplots(
         math.ceil(len(cells) / columns),

@@ -119,6 +119,9 @@ def _redraw(path: Path, record: Mapping[str, Any], style: str, target: Path) -> 
             raise InputError(f"{str(path)!r}: {error}") from error
         try:
             return _write(fig, target, path.stem, record["parameters"]).with_suffix(".pdf")
+        except ValueError as error:
+            # an equation in a label is read only now
+            raise InputError(f"{str(path)!r}: this figure's data cannot be drawn: {error}") from error
         finally:
             plt.close(fig)
 

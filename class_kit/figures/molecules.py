@@ -12,16 +12,22 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse, PathPatch
 from matplotlib.path import Path as Outline
 
+from class_kit.figures.styles import as_text
+from class_kit.pairs.structures import parsed
+
 # Drawing units of a molecule's field; every molecule gets the same field and at most this bond length, so that a
 # small molecule does not look like a large one.
 FIELD = (360, 300)
 _BOND = 46.0
+# a second for 800 atoms, seven minutes for 5,000: placing them on paper is what takes the time
+_ATOMS = 600
+_CAPTION = 120
 _STEP = re.compile(r"([MLQCZ])|(-?\d+(?:\.\d+)?)[ ,]+(-?\d+(?:\.\d+)?)")
 _CODES = {"M": Outline.MOVETO, "L": Outline.LINETO, "Q": Outline.CURVE3, "C": Outline.CURVE4}
 
 
 def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
-    """PNG drawing of one molecule; a SMILES that RDKit refuses becomes a field that says so."""
+    """PNG drawing of one molecule; a SMILES that the kit does not read or draw becomes a field that says so."""
     from rdkit.Chem.Draw import rdMolDraw2D
 
     return bytes(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size)))
@@ -45,26 +51,27 @@ def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
         ax.add_patch(Ellipse((x, y), 2 * rx, 2 * ry, facecolor=colour, linewidth=0))
     ax.set(xlim=(0, FIELD[0]), ylim=(FIELD[1], 0), aspect="equal")
     ax.axis("off")
-    ax.set_title(caption, fontsize="x-small", parse_math=False, wrap=True)
+    ax.set_title(as_text(caption, _CAPTION), fontsize="x-small", wrap=True)
     return ax
 
 
 def _drawn(smiles: str, drawer: Any) -> Any:
     """The text of a drawing (SVG) or its bytes (PNG), whichever the drawer makes."""
-    from rdkit import Chem, rdBase
+    from rdkit import rdBase
     from rdkit.Chem.Draw import rdMolDraw2D
     from rdkit.Geometry import Point2D
 
-    with rdBase.BlockLogs():
-        found = Chem.MolFromSmiles(smiles)
+    found = parsed(smiles)
     options = drawer.drawOptions()
     options.padding = 0.08
     options.fixedBondLength = _BOND
-    if found is None:
+    if found is None or found.GetNumAtoms() > _ATOMS:
+        said = "unreadable structure" if found is None else f"{found.GetNumAtoms():,} atoms: too many to draw"
         drawer.SetFontSize(20)
-        drawer.DrawString("unreadable structure", Point2D(drawer.Width() / 2, drawer.Height() / 2), rawCoords=True)
+        drawer.DrawString(said, Point2D(drawer.Width() / 2, drawer.Height() / 2), rawCoords=True)
     else:
-        rdMolDraw2D.PrepareAndDrawMolecule(drawer, found)
+        with rdBase.BlockLogs():
+            rdMolDraw2D.PrepareAndDrawMolecule(drawer, found)
     drawer.FinishDrawing()
     return drawer.GetDrawingText()
 

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from class_kit.errors import InputError
-from class_kit.figures.styles import PALETTE
+from class_kit.figures.styles import PALETTE, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
         Name the classes to the right of the map.
     """
     assert ax is not None
-    points, labels = np.asarray(points, float), np.asarray(classes)
+    points, labels = np.asarray(points, float), np.asarray([as_text(name) for name in classes])
     names, sizes = np.unique(labels, return_counts=True)
     common = names[np.lexsort((names, -sizes))][:most]
     rest = ~np.isin(labels, common)

@@ -16,6 +16,7 @@ import seaborn as sns
 from cycler import cycler
 
 from class_kit.errors import InputError
+from class_kit.terminal import one_line
 
 PALETTE = sns.color_palette("colorblind")
 
@@ -32,6 +33,8 @@ _COMMON: dict[Any, Any] = {
     # Type 42 embeds the fonts whole, which publishers ask for and Type 3 does not satisfy.
     "pdf.fonttype": 42,
     "svg.hashsalt": "class_kit",
+    # whatever a user's own matplotlibrc says: labels hold text from files, which must not reach a TeX program
+    "text.usetex": False,
     "axes.prop_cycle": cycler(color=PALETTE),
 }
 
@@ -90,14 +93,29 @@ def find_style(name: str) -> Style:
 def use_style(name: str = "notebook") -> None:
     """Draw all figures that follow in this style; call it once at the top of a notebook.
 
+    Tables shown from then on take text from data as text: pandas' styled tables would pass on its markup, and a
+    notebook's equations would be made of its dollar signs.
+
     Raises
     ------
     InputError
         For an unknown name.
     """
+    import pandas as pd
+
     global _active
     _active = find_style(name)
     mpl.rcParams.update(_active.parameters())
+    pd.set_option("styler.format.escape", "html")
+    pd.set_option("styler.html.mathjax", False)
+    pd.set_option("display.html.use_mathjax", False)
+
+
+def as_text(value: object, most: int = 60) -> str:
+    """Text from data as a label: at most so many characters, none of which is read as an equation or obeyed."""
+    text = one_line(value, most).replace("$", r"\$")
+    # a legend leaves out what begins with an underscore
+    return f" {text}" if text.startswith("_") else text
 
 
 def active_style() -> Style:

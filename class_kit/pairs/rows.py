@@ -20,6 +20,8 @@ COMMON_NAMES = {
     "split": ("split",),
 }
 
+# ids and splits are printed, put under drawings and held in arrays that are as wide as the longest of them
+MAX_NAME = 200
 _SHOWN = 200
 _FIRST_REASONS = 3
 
@@ -114,7 +116,7 @@ def check_rows(rows: Rows, *, need_split: bool, progress: bool | None = None) ->
         reason = _reason(rows, index, ids[index], texts[index], first_use)
         if not reason and not isinstance(rows.smiles[index], str):
             reason = f"SMILES is {_kind(rows.smiles[index])}, expected text"
-        reason = reason or parsed[index].reason or ("no split is named" if need_split and not splits[index] else "")
+        reason = reason or parsed[index].reason or (_split_reason(splits[index]) if need_split else "")
         first_use.setdefault(ids[index], f"{file} row {row}")
         if reason:
             shown = (_short(ids[index]), _short(rows.smiles[index]), _short(rows.text[index]))
@@ -172,6 +174,8 @@ def _in_file_order(rejected: list[Rejected], rows: Rows) -> tuple[Rejected, ...]
 def _reason(rows: Rows, index: int, name: str, text: str, first_use: dict[str, str]) -> str:
     if not name:
         return "empty id"
+    if len(name) > MAX_NAME:
+        return f"id of {len(name):,} characters; at most {MAX_NAME} are read"
     if name in first_use:
         return f"id {_short(name)!r} was already used in {first_use[name]}"
     value = rows.text[index]
@@ -180,6 +184,12 @@ def _reason(rows: Rows, index: int, name: str, text: str, first_use: dict[str, s
     if not text:
         return "empty text"
     return f"text is a number ({_short(text)}), not a description" if _is_number(text) else ""
+
+
+def _split_reason(name: str) -> str:
+    if not name:
+        return "no split is named"
+    return f"split name of {len(name):,} characters; at most {MAX_NAME} are read" if len(name) > MAX_NAME else ""
 
 
 def _is_number(text: str) -> bool:
