@@ -15,6 +15,8 @@ import pytest
 CONTENT = b"CID\tSMILES\tdescription\n" + b"1\tC\tmethane\n" * 20_000
 BLOB = hashlib.sha1(f"blob {len(CONTENT)}\0".encode() + CONTENT).hexdigest()
 
+FIRST = {"flaky": "503", "recovers": "dies", "portal": "html"}
+
 
 class Handler(BaseHTTPRequestHandler):
     """Answers as the first part of the path says; `server.seen` counts requests by path."""
@@ -25,8 +27,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.seen[self.path] += 1
         kind = self.path.split("/")[1]
-        if kind == "flaky":
-            kind = "good" if self.server.seen[self.path] > 2 else "503"
+        if kind in FIRST:
+            # two answers that are no good, then the file
+            kind = "good" if self.server.seen[self.path] > 2 else FIRST[kind]
         if kind.isdigit():
             self.send_error(int(kind))
         else:
@@ -64,6 +67,24 @@ class Handler(BaseHTTPRequestHandler):
     def answer_chunks(self):
         self.head(None, Transfer_Encoding="chunked")
         self.wfile.write(b"400\r\n" + CONTENT[:10])
+
+    def answer_hugelength(self):
+        self.head(10**9)
+        self.wfile.write(CONTENT)
+
+    def answer_negative(self):
+        self.head(-5)
+        self.wfile.write(CONTENT)
+
+    def answer_twolengths(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def answer_empty(self):
+        self.head(0)
 
     def answer_oddlength(self):
         self.head("many")
@@ -105,14 +126,22 @@ class Handler(BaseHTTPRequestHandler):
         while not self.server.released.is_set():
             self.wfile.write(b"\x00" * 65536)
 
-    def redirect(self, target):
-        self.send_response(302)
+    def answer_slowly(self):
+        self.head(len(CONTENT))
+        self.wfile.write(CONTENT[:100_000])
+        self.wfile.flush()
+        self.server.begun.set()
+        self.server.released.wait(10)
+        self.wfile.write(CONTENT[100_000:])
+
+    def redirect(self, target, code=302):
+        self.send_response(code)
         self.send_header("Location", target)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def answer_tofile(self):
-        self.redirect("file:///etc/passwd")
+        self.redirect("file:///etc/passwd", int(self.path.split("/")[2]) if self.path.count("/") > 2 else 302)
 
     def answer_toftp(self):
         self.redirect("ftp://127.0.0.1/train.txt")
@@ -122,6 +151,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_togood(self):
         self.redirect("/good/again")
+
+    def answer_nowhere(self):
+        self.send_response(302)
+        self.end_headers()
 
     def answer_loop(self):
         self.redirect(self.path)
@@ -139,7 +172,7 @@ class Server(ThreadingHTTPServer):
 def running() -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.seen = Counter()
-    server.released = threading.Event()
+    server.released, server.begun = threading.Event(), threading.Event()
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

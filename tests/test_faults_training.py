@@ -71,7 +71,7 @@ def test_a_damaged_stored_training_is_done_again(
     assert again.folder == first.folder
     records.load_backbone(again, task)
     assert (path.read_bytes() == whole) == (name != "record.json"), "only the seconds of a record may differ"
-    assert runner._stored(task, ARM, CONFIG) is not None
+    assert runner.stored_record(task, ARM, CONFIG) is not None
     assert sorted(content(first.folder)) == sorted(STORED)
     assert bool(caplog.records) == ((name, damage) != ("record.json", "gone"))
 

@@ -6,7 +6,6 @@ Running a fetch again continues it: what is there and verified is left alone.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from class_kit.errors import InputError
 from class_kit.fetch.downloads import FetchError, copy, copy_verified, download
 from class_kit.fetch.folders import data_home
 from class_kit.fetch.releases import PINNED, RAW_FILES, git_blob_id
-from class_kit.files import sha256_file
+from class_kit.files import scratch_folder, sha256_file
 
 RELEASES = (*PINNED, "scibert")
 
@@ -202,8 +201,7 @@ def _download_model(target: Path) -> Fetched:
         return Fetched(target, (), (*present, weights), (), _weights_note(target))
     target.mkdir(parents=True, exist_ok=True)
     # the hub client writes files piecemeal and keeps records of its own beside them: neither belongs in the folder
-    with tempfile.TemporaryDirectory(prefix=".scibert.", dir=target.parent) as name:
-        scratch = Path(name)
+    with scratch_folder(target.parent, ".scibert.") as scratch:
         weights = _hub_files(SCIBERT_ID, SCIBERT_REVISION, scratch)
         got = [name for name in MODEL_FILES if (scratch / name).is_file()]
         for each in (*got, weights):
