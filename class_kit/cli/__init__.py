@@ -28,6 +28,7 @@ COMMANDS = (
     "class_kit.cli.difficulty",
     "class_kit.cli.train",
     "class_kit.cli.evaluate",
+    "class_kit.cli.study",
     "class_kit.cli.figures",
 )
 

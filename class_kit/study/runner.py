@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import sha256_file
+from class_kit.files import scratch_folder, sha256_file
 from class_kit.places import PACKAGE
 from class_kit.progress import progress_bar
 from class_kit.study.arms import Arm
@@ -139,7 +138,7 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
     for key, item in zip(keys, work, strict=True):
         if key in found or key in waiting:
             continue
-        stored = _stored(*item)
+        stored = stored_record(*item)
         if stored is None:
             waiting[key] = item
         else:
@@ -155,14 +154,14 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
 
 def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
     """One training and its ranks, from the store where an equal one has been done."""
-    found = _stored(task, arm, config)
+    found = stored_record(task, arm, config)
     if found is not None:
         return replace(found, arm=arm)
     folder = _folder(task, arm, config)
     # Moved into place when complete, so that two processes with the same training never meet in one folder.
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as unfinished:
-        place = Path(unfinished) / "training"
+    with scratch_folder(folder.parent, ".unfinished-") as unfinished:
+        place = unfinished / "training"
         train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
@@ -198,7 +197,9 @@ def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
         return
     from class_kit.cache import cache_folder
 
-    caller = _Caller(str(cache_folder().absolute()), _own_backbones())
+    own = _own_backbones()
+    sources = {name: _source_of(name, kind) for name, kind in own.items()}
+    caller = _Caller(str(cache_folder().absolute()), own, sources)
     finished = set()
     try:
         runs = Parallel(n_jobs=jobs, return_as="generator")(
@@ -210,7 +211,7 @@ def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
     except BrokenProcessPool:
         for key, item in waiting.items():
             if key not in finished:
-                stored = _stored(*item)
+                stored = stored_record(*item)
                 yield key, stored if stored is not None else _alone(caller, item)
 
 
@@ -236,6 +237,7 @@ class _Caller:
 
     store: str
     backbones: Mapping[str, Any]
+    sources: Mapping[str, str]
 
 
 def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
@@ -243,6 +245,7 @@ def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -
 
     os.environ["CLASS_KIT_CACHE"] = caller.store
     backbones._REGISTERED.update(caller.backbones)
+    _TOLD.update(caller.sources)
     return _try(task, arm, config)
 
 
@@ -265,7 +268,8 @@ def _folder(task: Task, arm: Arm, config: TrainingConfig) -> Path:
     return cache_folder() / "trainings" / _key(task, arm, config)
 
 
-def _stored(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
+def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
+    """The record of an equal training, where one has been done; its arm may have another name."""
     folder = _folder(task, arm, config)
     if not (folder / "record.json").is_file():
         return None
@@ -290,7 +294,15 @@ def _code_digest() -> str:
 def _own_code(config: TrainingConfig) -> list[str]:
     """Source of the backbones a user registered, as far as this training may use them (a wrapper names another)."""
     text = json.dumps([config.backbone, config.backbone_options], default=str)
-    return [_source(kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
+    return [_source_of(name, kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
+
+
+# Sources as the calling process read them: a class of a notebook has none in another process.
+_TOLD: dict[str, str] = {}
+
+
+def _source_of(name: str, kind: type) -> str:
+    return _TOLD[name] if name in _TOLD else _source(kind)
 
 
 @cache

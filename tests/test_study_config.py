@@ -1,0 +1,293 @@
+"""A study's file: what it crosses, what it leaves out, what it refuses, and what comes out at the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from class_kit.cli import main
+from class_kit.errors import InputError
+from class_kit.places import corpus_file
+from class_kit.retrieval import Ranks, retrieval_metrics
+from class_kit.study import conduct, grid
+from class_kit.study.config import read_config, study_config
+from class_kit.study.output import booktabs, latex_text
+from tests.test_study import small_task
+
+SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
+HEAD = {"backbone": "dual_encoder", "options": {"hidden": 16, "dim": 8}}
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+
+
+def laid_out(**keys) -> list[grid.Cell]:
+    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], **keys})
+    return conduct.plan_study(config, load=lambda **sets: small_task()).cells
+
+
+def test_defaults_are_the_four_arms_and_three_seeds() -> None:
+    config = study_config({})
+    assert [choice.name for choice in config.orders] == ["standard", "curriculum", "random", "step-matched"]
+    assert config.seeds == (0, 1, 2)
+    assert config.pools == ("split", "all")
+    assert study_config({"seeds": 5}).seeds == (0, 1, 2, 3, 4)
+
+
+def test_choices_are_crossed_where_they_decide_something() -> None:
+    found = laid_out(
+        orders=["standard", "curriculum", "random"],
+        sigmas=[0.9, 0.95],
+        intensities=["constant", {"curve": "inverse", "on": "lr"}],
+        seeds=[3, 4],
+    )
+    names = [cell.arm.name for cell in found if cell.config.seed == 3]
+    assert names == [
+        "standard",
+        "curriculum · constant · 0.9",
+        "curriculum · constant · 0.95",
+        "curriculum · inverse on lr · 0.9",
+        "curriculum · inverse on lr · 0.95",
+        "random · constant · 0.9",
+        "random · constant · 0.95",
+        "random · inverse on lr · 0.9",
+        "random · inverse on lr · 0.95",
+    ]
+    assert len(found) == 2 * len(names)
+    assert {cell.config.intensity_on for cell in found if "on lr" in cell.arm.name} == {"lr"}
+    assert {cell.config.intensity_on for cell in found if "constant" in cell.arm.name} == {"loss"}
+
+
+def test_a_quantile_becomes_the_threshold_it_names() -> None:
+    from class_kit import neighbour_counts
+
+    (cell,) = laid_out(orders=["curriculum"], sigmas=["q0.5"])
+    task = small_task()
+    rows = task.rows("train")
+    counts = neighbour_counts(task.t[rows], task.m[rows], sigma=cell.arm.sigma)
+    assert abs((counts == 0).mean() - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("budget", ["steps", "samples"])
+def test_budgets_are_made_equal(budget: str) -> None:
+    found = laid_out(orders=["standard", "curriculum", "random"], budgets=[budget], training=SMALL | {"epochs": 10})
+    task = small_task()
+    spent = {}
+    for cell in found:
+        plan = grid._plan(cell.arm, 80, cell.config)
+        spent[cell.arm.name] = plan.samples_total() if budget == "samples" else plan.steps_total(16)
+        assert grid.foreseen_steps(cell, task) == plan.steps_total(16)
+    base = spent.pop("standard")
+    one_epoch = 80 if budget == "samples" else 5
+    assert all(abs(value - base) <= one_epoch / 2 for value in spent.values())
+    assert {cell.config.epochs for cell in found if cell.arm.name != "standard"} != {10}
+
+
+def test_the_seconds_budget_asks_the_clock() -> None:
+    config = study_config(
+        {
+            "backbones": [HEAD | {"name": "a"}, HEAD | {"name": "slow"}],
+            "budgets": ["seconds"],
+            "training": SMALL | {"epochs": 8},
+        }
+    )
+    found = grid.cells(config, {"corpus": small_task()}, {"a": 1.0, "slow": 2.0})
+    epochs = {(cell.backbone, cell.arm.name): cell.config.epochs for cell in found}
+    assert epochs["a", "standard"] == 8
+    assert epochs["slow", "standard"] == 4
+    assert epochs["a", "curriculum"] > 8
+
+
+def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
+    arms = [{"name": "late", "order": "standard", "hardness": 0.5, "hardness_from": 0.5}]
+    found = laid_out(orders=["standard"], arms=arms)
+    assert [cell.arm.name for cell in found] == ["standard", "late"]
+    assert found[1].arm.hardness == 0.5
+    with pytest.raises(InputError, match="also the name of a crossed arm"):
+        laid_out(orders=["standard"], arms=[{"name": "standard"}])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "expected a mapping"),
+        ({"backbone": ["dual_encoder"]}, "did you mean 'backbones'"),
+        ({"orders": ["curiculum"]}, "did you mean 'curriculum'"),
+        ({"orders": []}, "orders is empty"),
+        ({"orders": ["random", "random"]}, "more than once"),
+        ({"backbones": ["nope"]}, "'nope' is unknown"),
+        ({"backbones": [{"backbone": "dual_encoder", "options": {"depth": 2}}]}, "does not take the options"),
+        ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
+        ({"training": {"epochs": "many"}}, "epochs is 'many': expected int"),
+        ({"training": {"epochs": 0}}, "epochs=0"),
+        ({"training": {"epochs": True}}, "expected int"),
+        ({"schedules": [{"shape": "linear"}]}, "expected one of the two"),
+        ({"schedules": [{"shape": "linaer", "growth": 0.1}]}, "did you mean 'linear'"),
+        ({"schedules": [{"shape": "linear", "start": 2, "growth": 0.1}]}, "start=2"),
+        ({"intensities": ["loud"]}, "intensity='loud'"),
+        ({"intensities": [{"curve": "inverse", "on": "rate"}]}, "'rate' is unknown"),
+        ({"sigmas": [1.5]}, "sigmas=1.5"),
+        ({"sigmas": ["qhalf"]}, "such as q0.5"),
+        ({"difficulties": ["neighbors"]}, "did you mean 'neighbours'"),
+        ({"budgets": ["money"]}, "'money' is unknown"),
+        ({"seeds": [1, 1]}, "more than once"),
+        ({"seeds": [-1]}, "seeds=-1"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"pools": ["everything"]}, "'everything' is unknown"),
+        ({"pairs": [{"data": "x"}]}, "source is None"),
+        ({"pairs": [{"source": "corpus", "swap": "yes"}]}, "swap is 'yes': expected bool"),
+        ({"arms": [{"order": "random"}]}, "name is None"),
+        ({"arms": [{"name": "a", "hardnes": 1}]}, "did you mean 'hardness'"),
+        ({"arms": [{"name": "a", "sigma": [1]}]}, "expected one plain value"),
+        ({"name": "\u001b[2J"}, "printable"),
+    ],
+)
+def test_what_a_study_does_not_know_is_refused_by_name(values, message: str) -> None:
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        study_config(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("orders: [", "no YAML"),
+        ("!!python/object/apply:os.system ['true']", "no YAML"),
+        ("&a [*a]", "expected a mapping"),
+        ("", "expected a mapping"),
+        ("x: " + "[" * 3000, "no YAML"),
+    ],
+)
+def test_files_that_are_no_study_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "study.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_config(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_config(tmp_path / "none.yml")
+
+
+def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
+    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0, 1], "name": "small"})
+    plan = conduct.plan_study(config, load=lambda **sets: small_task())
+    assert plan.done == [False] * 8
+    assert plan.seconds > 0
+    assert "8 to do" in plan.lines(2)[0]
+    out = tmp_path / "out"
+    result = conduct.run_study(plan, out, jobs=1, progress=False)
+    assert (out / "done").is_file()
+    runs = [json.loads(path.read_text()) for path in (out / "trainings").glob("*/metrics.json")]
+    assert len(runs) == 8
+    for run in runs:
+        for name, ranks in run["ranks"].items():
+            found = Ranks(np.array(ranks["greater"]), np.array(ranks["equal"]), ranks["pool"])
+            assert json.loads(json.dumps(retrieval_metrics(found))) == run["metrics"][name]
+    with open(out / "tables" / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["arm"] for row in rows[:4]] == ["standard", "curriculum", "random", "step-matched"]
+    for row in rows[:4]:
+        of_arm = [run["metrics"][row["ranking"]]["hits@1"] for run in runs if run["arm"] == row["arm"]]
+        assert float(row["hits@1"]) == pytest.approx(np.mean(of_arm))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert len(metrics["differences"]) == 3 * 3 * 2
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert {"01_text_to_molecule_split.pdf", "01_mrr_by_samples_seen.png", "01_mrr_by_seconds_spent.pdf"} <= names
+    again = conduct.plan_study(config, load=lambda **sets: small_task())
+    assert again.done == [True] * 8
+    assert again.lines(2) == ["8 trainings: 8 are done already, 0 to do"]
+    before = (out / "metrics.json").read_bytes()
+    assert len(conduct.run_study(again, out, jobs=1, progress=False).records) == len(result.records)
+    assert (out / "metrics.json").read_bytes() == before
+
+
+def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from class_kit.study import runner
+
+    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], "orders": ["standard", "random"]})
+    plan = conduct.plan_study(config, load=lambda **sets: small_task())
+    original = runner.train_record
+
+    def unlucky(task, arm, *rest, **more):
+        if arm.order == "random":
+            raise RuntimeError("no luck today")
+        return original(task, arm, *rest, **more)
+
+    monkeypatch.setattr(runner, "train_record", unlucky)
+    out = tmp_path / "out"
+    result = conduct.run_study(plan, out, jobs=1, progress=False)
+    assert [cell.arm.name for cell, _ in result.failures] == ["random"]
+    assert not (out / "done").exists()
+    (failed,) = json.loads((out / "failures.json").read_text())
+    assert failed["reason"] == "RuntimeError: no luck today"
+    assert "Traceback" in failed["traceback"]
+    assert (out / "tables" / "summary.csv").is_file()
+    monkeypatch.setattr(runner, "train_record", original)
+    assert not conduct.run_study(plan, out, jobs=1, progress=False).failures
+    assert (out / "done").is_file()
+    assert not (out / "failures.json").exists()
+
+
+HOSTILE = r"\input{/etc/passwd} 50% & $x$ #1 a_b ~^ <b> |" + "\u202e\x1b[2J"
+
+
+def test_latex_says_what_it_is_given_and_does_nothing_else(tmp_path: Path) -> None:
+    shown = latex_text(HOSTILE)
+    assert "\x1b" not in shown
+    assert r"\input{" not in shown
+    table = booktabs(["arm", "Hits@1 %"], [[HOSTILE, "51.0 (49.0 to 53.0)"], ["plain", "2.0"]], HOSTILE)
+    assert table.startswith("\\begin{tabular}{lr}\n\\toprule\n")
+    with pytest.raises(InputError, match="expected 2"):
+        booktabs(["a", "b"], [["1"]])
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    source = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\begin{document}" + table
+    (tmp_path / "t.tex").write_text(source + "\\end{document}", encoding="utf-8")
+    subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)
+
+
+def test_the_command_plans_runs_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = corpus_file().read_text(encoding="utf-8").splitlines()
+    Path("own.csv").write_text("\n".join(lines[::25]) + "\n", encoding="utf-8")
+    study = {
+        "pairs": ["own.csv"],
+        "backbones": [HEAD],
+        "training": SMALL,
+        "orders": ["standard", "curriculum"],
+        "seeds": 2,
+    }
+    Path("mine.yml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    assert main(["study", "mine.yml", "--plan"]) == 0
+    assert "4 trainings: 0 are done already, 4 to do" in capsys.readouterr().out
+    assert not Path("runs").exists()
+    assert main(["study", "mine.yml", "--jobs", "1"]) == 0
+    assert "curriculum" in capsys.readouterr().out
+    assert Path("runs/study-mine/done").is_file()
+    assert main(["study", "mine.yml", "--jobs", "1"]) == 0
+    assert "4 are done already" in capsys.readouterr().out
+    Path("other").mkdir()
+    Path("other/file").write_text("")
+    assert main(["study", "mine.yml", "--out", "other"]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert main(["study", "mine.yml", "--jobs", "0"]) == 2
+
+
+def test_records_keep_the_names_of_this_study(tmp_path: Path) -> None:
+    """Equal trainings are shared; what they are called is the study's own."""
+    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], "orders": ["standard"]})
+    plan = conduct.plan_study(config, load=lambda **sets: small_task())
+    conduct.run_study(plan, tmp_path / "one", jobs=1, progress=False)
+    renamed = replace(plan.cells[0], arm=replace(plan.cells[0].arm, name="plain"))
+    again = conduct.run_study(replace(plan, cells=[renamed]), tmp_path / "two", jobs=1, progress=False)
+    assert again.records[0][1].arm.name == "plain"
