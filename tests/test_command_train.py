@@ -126,13 +126,17 @@ COLUMNS = ["--text", "words", "--smiles", "structure", "--epochs", "4", "--batch
         (["--backbone-option", "hidden=32", "--backbone-option", "dropout=0.0", "--growth", "0.2"], {"growth": 0.2}),
     ],
 )
-def test_every_way_to_train_has_its_options(options: list[str], expected: dict, tmp_path: Path) -> None:
+def test_every_way_to_train_has_its_options(
+    options: list[str], expected: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main(["train", "own.csv", *COLUMNS, *options, "--out", str(out)]) == 0
     record = json.loads((out / "record.json").read_text(encoding="utf-8"))
     assert {name: record["arm"][name] for name in expected} == expected
     if "--backbone-option" in options:
         assert record["config"]["backbone_options"] == {"hidden": 32, "dropout": 0.0}
+    if "apart" in options:
+        assert "0 near-duplicates share a batch with another, 0 of them unavoidably" in capsys.readouterr().out
     if "learned" in options:
         assert "weight/text_to_molecule" in record["history"][-1]
     assert main(["evaluate", str(out)]) == 0

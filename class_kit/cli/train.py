@@ -22,6 +22,7 @@ from class_kit.cli.training_options import (
 )
 
 if TYPE_CHECKING:
+    from class_kit.curriculum import Plan
     from class_kit.study.arms import Arm
     from class_kit.study.records import Record
     from class_kit.task import Task
@@ -52,7 +53,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.runs.folder import lock
     from class_kit.runs.parameters import plain
     from class_kit.study import reference_scores
-    from class_kit.study.records import train_record
+    from class_kit.study.records import plan_arm, train_record
     from class_kit.task import load_task
     from class_kit.terminal import visible
 
@@ -79,6 +80,8 @@ def handle_train(arguments: argparse.Namespace) -> int:
     print(
         f"{record.samples:,} samples in {record.steps:,} steps, {record.seconds:.1f} s; best epoch {record.best_epoch}"
     )
+    for line in _apart(plan_arm(task, arm, config, reference), config):
+        print(line)
     print_metrics(metrics, task.evaluation_split)
     print(f"kept in {visible(folder)}")
     return 0
@@ -125,6 +128,18 @@ def _way_on(folder: Path) -> Iterator[None]:
             place = visible(folder)
             print(f"the last finished epoch is kept in {place}; the same command with --resume --out {place} continues")
         raise
+
+
+def _apart(plan: Plan, config: TrainingConfig) -> list[str]:
+    """How often near-duplicates shared a batch after all, in the first and the last epoch."""
+    if plan.apart is None:
+        return []
+    lines = []
+    for epoch in sorted({1, config.epochs}):
+        found = plan.repeats(epoch, config.batch_size)
+        shared = f"{found['repeats']:,} near-duplicates share a batch with another"
+        lines.append(f"epoch {epoch}: {shared}, {found['unavoidable']:,} of them unavoidably")
+    return lines
 
 
 def _say_notes(task: Task) -> None:
