@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 # name -> module, so that asking for the names imports neither torch nor a model
 _MODULES = {
     name: f"class_kit.backbones.{name}"
-    for name in ("dual_encoder", "text2mol", "moleculestm", "dsokr", "denoising", "distillation")
+    for name in (
+        "dual_encoder",
+        "text2mol",
+        "moleculestm",
+        "dsokr",
+        "memory_bank",
+        "denoising",
+        "distillation",
+    )
 }
 _REGISTERED: dict[str, type[Backbone]] = {}
 

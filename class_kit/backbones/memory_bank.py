@@ -1,0 +1,223 @@
+r"""Memory bank: both modalities read from the same learnable vectors, and their similarity distributions are matched.
+
+Song et al. (BIBM 2024), of which the abstract is known here and no code. Each side's frozen vector is standardised
+and passed through one hidden layer to a query :math:`q`. K memory vectors :math:`c_1 \dots c_K`, shared by both sides,
+are the projector: with attention by :math:`H` heads, each over its own slice of the query,
+
+.. math:: z = \mathrm{norm}\Bigl( q + W \sum_k \mathrm{softmax}_k \bigl( \langle q, c_k \rangle / \sqrt{d} \bigr)
+              c_k \Bigr)
+
+(per head), so that what texts and molecules have in common is said in the same vectors. From the unit vectors
+:math:`t_i`, :math:`m_i` of a batch come four distributions per instance over the others, at a temperature T,
+
+.. math:: p^{tt}_i = \mathrm{softmax}_{j \ne i} \langle t_i, t_j \rangle / T, \quad
+          p^{tm}_i = \mathrm{softmax}_{j \ne i} \langle t_i, m_j \rangle / T, \quad
+          p^{mm}_i, \quad p^{mt}_i \ \text{likewise}.
+
+Its terms, with :math:`J(p, q) = \frac12 (\mathrm{KL}(p \Vert q) + \mathrm{KL}(q \Vert p))`:
+
+- first order, `text_to_molecule` and `molecule_to_text`: the in-batch cross-entropy of both directions, with a
+  learnable temperature;
+- second order, over the six ways to pair the four distributions: `second_order_within`, :math:`J(p^{tt}, p^{mm})`,
+  asks that texts be as alike as their molecules; `second_order_across`, :math:`J(p^{tm}, p^{mt})`, that both
+  directions tell the same; `second_order_between`, the mean of :math:`J` over the four pairs with one distribution
+  of each kind, that a modality sees the other as it sees itself. Each is multiplied by `second_order`;
+- `adversarial`, multiplied by `adversarial`: what the encoders owe to a critic that tells texts from molecules
+  (`class_kit.backbones.critic`), which trains between their steps.
+
+Unknown, and chosen here: all sizes and weights, T, the residual connection (without it a validation MRR on the
+bundled corpus is eight points lower), the divergence (symmetric, since no distribution is the teacher of another) and
+the grouping of its six pairs. An instance is left out of its own distributions: its similarity to itself is 1
+whatever the encoder does, and its similarity to its partner is the first-order terms' business (leaving it in costs
+a point or two there). Pairs that are no negatives of each other are left out of each other's four distributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from class_kit.backbones import register_backbone
+from class_kit.backbones.base import Backbone, in_batch_cross_entropy
+from class_kit.backbones.critic import Critic, critic_losses, generator_term
+from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.checks import check_real
+from class_kit.errors import InputError
+
+
+class _Encoder(nn.Module):
+    """Standardise, one hidden layer."""
+
+    def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.scale = Standardise(width)
+        self.layers = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.layers(self.scale(values))
+
+
+class MemoryBank(nn.Module):
+    """Attention from a query to learnable vectors that every query shares.
+
+    Parameters
+    ----------
+    dim : int
+        Width of queries and memory vectors, a multiple of `heads`.
+    slots, heads : int
+        Number K of memory vectors, and of slices that attend on their own.
+    """
+
+    def __init__(self, dim: int, slots: int, heads: int) -> None:
+        super().__init__()
+        check_widths(dim=dim, slots=slots, heads=heads)
+        if dim % heads:
+            raise InputError(f"heads={heads}: expected a divisor of dim={dim}")
+        self.heads = heads
+        self.memory = nn.Parameter(torch.randn(heads, slots, dim // heads))
+        self.output = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """`(B, dim)`: each query with what it read added."""
+        parts = queries.unflatten(-1, (self.heads, -1)).transpose(0, 1)
+        weights = torch.softmax(parts @ self.memory.mT / parts.shape[-1] ** 0.5, dim=-1)
+        read = (weights @ self.memory).transpose(0, 1).flatten(1)
+        return queries + self.output(read)
+
+
+@register_backbone("memory_bank")
+class MemoryBankRetriever(Backbone):
+    """Encoders that share a bank of memory vectors, trained on first- and second-order similarities and a critic.
+
+    Parameters
+    ----------
+    text_dim, molecule_dim : int
+        Widths d_t and d_m of the frozen vectors.
+    hidden, dim : int
+        Widths of each encoder's hidden layer and of the shared space.
+    slots, heads : int
+        Number K of memory vectors and of attention heads; `heads` divides `dim`.
+    dropout : float
+        In [0, 1).
+    temperature : float
+        Initial temperature of the cross-entropy, positive.
+    distribution_temperature : float
+        T of the second-order distributions, positive and not trained.
+    second_order, adversarial : float
+        Weights of those terms, not negative; at 0 the terms, and the critic, are left out.
+    critic_hidden : int
+        Width of the critic's hidden layers.
+    """
+
+    def __init__(
+        self,
+        text_dim: int,
+        molecule_dim: int,
+        *,
+        hidden: int = 512,
+        dim: int = 256,
+        slots: int = 64,
+        heads: int = 4,
+        dropout: float = 0.1,
+        temperature: float = 0.07,
+        distribution_temperature: float = 0.1,
+        second_order: float = 1.0,
+        adversarial: float = 0.005,
+        critic_hidden: int = 128,
+    ) -> None:
+        super().__init__()
+        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, critic_hidden=critic_hidden)
+        share = check_dropout("dropout", dropout)
+        self.distribution_temperature = check_real(
+            "distribution_temperature", distribution_temperature, low=0.0, open_low=True
+        )
+        self.second_order = check_real("second_order", second_order, low=0.0)
+        self.adversarial = check_real("adversarial", adversarial, low=0.0)
+        self.bank = MemoryBank(dim, slots, heads)
+        self.text_encoder = _Encoder(text_dim, hidden, dim, share)
+        self.molecule_encoder = _Encoder(molecule_dim, hidden, dim, share)
+        self.logits = Scale(temperature)
+        self.critic = Critic(dim, hidden=critic_hidden) if self.adversarial else None
+
+    def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
+        """Record the scales of both inputs; they are saved with the weights."""
+        self.text_encoder.scale.fit(text)
+        self.molecule_encoder.scale.fit(molecules)
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """Unit vectors `(B, dim)`."""
+        return F.normalize(self.bank(self.text_encoder(text)), dim=-1)
+
+    def encode_molecules(self, molecules: Tensor) -> Tensor:
+        """Unit vectors `(B, dim)`."""
+        return F.normalize(self.bank(self.molecule_encoder(molecules)), dim=-1)
+
+    def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+        """The first-order, second-order and adversarial terms, a pair each."""
+        t, m = self.encode_text(text), self.encode_molecules(molecules)
+        forward, backward = in_batch_cross_entropy(self.logits(t @ m.T), not_negative)
+        terms = {"text_to_molecule": forward, "molecule_to_text": backward}
+        if self.second_order:
+            found = second_order_terms(t, m, self.distribution_temperature, not_negative)
+            terms |= {f"second_order_{name}": self.second_order * term for name, term in found.items()}
+        if self.critic is not None:
+            terms["adversarial"] = self.adversarial * generator_term(self.critic, t, m)
+        return terms
+
+    def critic_parameters(self) -> Iterable[nn.Parameter]:
+        """The critic's, where the adversarial term has a weight."""
+        return () if self.critic is None else self.critic.parameters()
+
+    def critic_losses(self, text: Tensor, molecules: Tensor) -> dict[str, Tensor]:
+        """The critic's loss and its gradient penalty; texts are called real."""
+        if self.critic is None:
+            return {}
+        with torch.no_grad():
+            t, m = self.encode_text(text), self.encode_molecules(molecules)
+        return critic_losses(self.critic, t, m)
+
+
+def second_order_terms(
+    t: Tensor, m: Tensor, temperature: float, not_negative: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Symmetric divergences between the four similarity distributions of each instance.
+
+    Parameters
+    ----------
+    t, m : (B, d)
+        Unit vectors of texts and molecules, row for row.
+    temperature : float
+        Positive.
+    not_negative : (B, B) bool, optional
+        Pairs left out of each other's distributions, whichever of the two directions is marked.
+
+    Returns
+    -------
+    dict of (B,)
+        `within`, `across` and `between`; 0 for an instance that has no others.
+    """
+    left_out = torch.eye(len(t), dtype=torch.bool, device=t.device)
+    if not_negative is not None:
+        left_out = left_out | not_negative | not_negative.T
+
+    def distribution(queries: Tensor, others: Tensor) -> Tensor:
+        # the lowest finite number instead of -inf: a row of nothing but it has a softmax, and no gradient
+        logits = (queries @ others.T / temperature).masked_fill(left_out, torch.finfo(t.dtype).min)
+        return torch.log_softmax(logits, dim=1)
+
+    def divergence(p: Tensor, q: Tensor) -> Tensor:
+        return ((p.exp() - q.exp()) * (p - q)).masked_fill(left_out, 0).sum(1) / 2
+
+    tt, tm, mm, mt = (distribution(*sides) for sides in ((t, t), (t, m), (m, m), (m, t)))
+    between = [divergence(p, q) for p, q in product((tt, mm), (tm, mt))]
+    return {
+        "within": divergence(tt, mm),
+        "across": divergence(tm, mt),
+        "between": torch.stack(between).mean(0),
+    }
