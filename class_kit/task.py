@@ -72,10 +72,11 @@ class Task:
         return pool_targets(self.pairs.take(rows), self.molecules)
 
     def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
-        """The pairs' texts as a backbone reads them, "sentence" or "tokens"; all, or these rows."""
+        """The pairs' texts as a backbone reads them, "sentence", "tokens" or "ids"; all, or these rows."""
         from class_kit.training.inputs import VectorInputs
 
-        found = self._tokens if kind == "tokens" else VectorInputs(self.t)
+        made = {"tokens": lambda: self._tokens, "ids": lambda: self._ids}
+        found = made.get(kind, lambda: VectorInputs(self.t))()
         return found if rows is None else found.subset(rows)
 
     def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
@@ -99,6 +100,13 @@ class Task:
         from class_kit.training.inputs import TokenInputs
 
         return TokenInputs(text_tokens(self.pairs.text, self.encoders["text"]))
+
+    @cached_property
+    def _ids(self) -> Inputs:
+        from class_kit.text.ids import text_ids
+        from class_kit.training.inputs import IdInputs
+
+        return IdInputs(text_ids(self.pairs.text, self.encoders["text"]))
 
     @cached_property
     def _graphs(self) -> Inputs:

@@ -29,6 +29,7 @@ _MODULES = {
         "memory_bank",
         "denoising",
         "distillation",
+        "finetuned",
     )
 }
 _REGISTERED: dict[str, type[Backbone]] = {}

@@ -16,6 +16,7 @@ from class_kit.errors import InputError
 OPTIMIZERS = ("adamw", "sgd")
 INTENSITY_TARGETS = ("loss", "lr")
 TERM_WEIGHTS = ("fixed", "learned")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class TrainingConfig:
     threads : int
         CPU threads while training. Small heads are no faster with two, and with a fixed number the sums, and so the
         weights, come out the same on a machine with other cores.
+    precision : "float32" or "bfloat16"
+        Of the matrix products within losses and validation (`torch.autocast`); weights and the optimiser's state are
+        float32 always. Where the text encoder is trained (`finetuned`), it alone is computed in bfloat16.
     backbone, backbone_options
         A registered name and its keyword arguments.
     """
@@ -55,6 +59,7 @@ class TrainingConfig:
     term_weights: str = "fixed"
     seed: int = 0
     threads: int = 1
+    precision: str = "float32"
     backbone: str = "dual_encoder"
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,7 +73,12 @@ class TrainingConfig:
             raise InputError(f"warmup={self.warmup}: expected a share in [0, 1)")
         if self.weight_decay < 0:
             raise InputError(f"weight_decay={self.weight_decay}: expected 0 or more")
-        choices = {"optimizer": OPTIMIZERS, "intensity_on": INTENSITY_TARGETS, "term_weights": TERM_WEIGHTS}
+        choices = {
+            "optimizer": OPTIMIZERS,
+            "intensity_on": INTENSITY_TARGETS,
+            "term_weights": TERM_WEIGHTS,
+            "precision": PRECISIONS,
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
@@ -89,12 +99,21 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
 def main_optimizer(
     config: TrainingConfig, backbone: Backbone, without_decay: Iterable[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The optimiser of everything but a critic; `without_decay` are trained beside the backbone, undecayed."""
+    """The optimiser of everything but a critic; `without_decay` are trained beside the backbone, undecayed.
+
+    Each group has a `share` of the rate that `learning_rate` gives, 1 where the backbone names no rate of its own.
+    """
     critic = {id(parameter) for parameter in backbone.critic_parameters()}
     own = [parameter for parameter in backbone.parameters() if parameter.requires_grad and id(parameter) not in critic]
-    groups: list[dict[str, Any]] = [{"params": own, "weight_decay": config.weight_decay}]
+    rates: list[tuple[Iterable[nn.Parameter], float]] = getattr(backbone, "parameter_rates", list)()
+    share = {id(parameter): rate / config.learning_rate for parameters, rate in rates for parameter in parameters}
+    groups: list[dict[str, Any]] = [
+        {"params": found, "weight_decay": config.weight_decay, "share": each}
+        for each in sorted({1.0, *share.values()}, reverse=True)
+        if (found := [parameter for parameter in own if share.get(id(parameter), 1.0) == each])
+    ]
     if extra := list(without_decay):
-        groups.append({"params": extra, "weight_decay": 0.0})
+        groups.append({"params": extra, "weight_decay": 0.0, "share": 1.0})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)

@@ -1,4 +1,4 @@
-"""What a training reads, batch by batch: vectors, tokens or graphs behind one small interface.
+"""What a training reads, batch by batch: vectors, tokens, token numbers or graphs behind one small interface.
 
 The loop and the evaluation ask for rows and get what the backbone takes, on its device. Vectors lie there once and for
 all; tokens and graphs, too large for that, are put together anew for every batch.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from class_kit.backbones.base import GraphBatch, MoleculeBatch, TextBatch, TokenBatch
+from class_kit.backbones.ids import IdBatch
 from class_kit.cache import cache_key
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
@@ -21,6 +22,7 @@ from class_kit.ragged import check_rows
 
 if TYPE_CHECKING:
     from class_kit.molecules.graphs import MoleculeGraphs
+    from class_kit.text.ids import TextIds
     from class_kit.text.tokens import TextTokens
 
 # enough to know means, deviations and principal axes by; a backbone is fitted on it in one batch
@@ -33,9 +35,10 @@ class Inputs(Protocol):
 
     Attributes
     ----------
-    kind : "vector", "tokens" or "graph"
+    kind : "vector", "tokens", "ids" or "graph"
     width : int
-        Of the vectors, of the tokens, or of the atoms: what a backbone takes as `text_dim` or `molecule_dim`.
+        Of the vectors, of the tokens, of what an encoder makes of token numbers, or of the atoms: what a backbone
+        takes as `text_dim` or `molecule_dim`.
     digest : str
         64 hexadecimal characters, other for other content.
     """
@@ -50,7 +53,7 @@ class Inputs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: np.ndarray, device: torch.device | str) -> TextBatch | MoleculeBatch:
+    def take(self, rows: np.ndarray, device: torch.device | str) -> TextBatch | IdBatch | MoleculeBatch:
         """The batch of these rows, in their order, on a device."""
 
     def subset(self, rows: np.ndarray) -> Inputs:
@@ -146,6 +149,39 @@ class TokenInputs:
         return _sampled(len(self), most, seed)
 
 
+class IdInputs:
+    """Texts as token numbers, from `class_kit.text.ids.text_ids`, for an encoder that is trained."""
+
+    kind: ClassVar[str] = "ids"
+
+    def __init__(self, ids: TextIds) -> None:
+        self._source = ids
+
+    @property
+    def width(self) -> int:
+        return self._source.width
+
+    @property
+    def digest(self) -> str:
+        return self._source.digest
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def take(self, rows: np.ndarray, device: torch.device | str) -> IdBatch:
+        """Token numbers, and which of them are padding or special."""
+        moved = {name: torch.from_numpy(array).to(device) for name, array in self._source.take(rows).items()}
+        return IdBatch(**moved, encoder=self._source.encoder)
+
+    def subset(self, rows: np.ndarray) -> IdInputs:
+        """These rows as inputs of their own; the numbers themselves are shared."""
+        return IdInputs(self._source.subset(rows))
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        """At most `most` rows, ascending, drawn by the seed."""
+        return _sampled(len(self), most, seed)
+
+
 class GraphInputs:
     """Molecules as graphs, from `class_kit.molecules.graphs.molecule_graphs`.
 
@@ -189,7 +225,7 @@ class GraphInputs:
 
 
 def as_inputs(values: Any) -> Inputs:
-    """Inputs of any kind: a matrix, `TextTokens` and `MoleculeGraphs` are wrapped, what is `Inputs` already stays.
+    """Inputs of any kind: a matrix, `TextTokens`, `TextIds` and `MoleculeGraphs` are wrapped, `Inputs` stay.
 
     Raises
     ------
@@ -197,10 +233,13 @@ def as_inputs(values: Any) -> Inputs:
         `values` is nothing that can be taken in batches.
     """
     from class_kit.molecules.graphs import MoleculeGraphs
+    from class_kit.text.ids import TextIds
     from class_kit.text.tokens import TextTokens
 
     if isinstance(values, TextTokens):
         return TokenInputs(values)
+    if isinstance(values, TextIds):
+        return IdInputs(values)
     if isinstance(values, MoleculeGraphs):
         return GraphInputs(values)
     if isinstance(values, np.ndarray):

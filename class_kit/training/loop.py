@@ -131,7 +131,9 @@ class Trainer:
         self._train_critic(text, molecules)
         index = torch.as_tensor(rows, device=self.device)
         near = None if self.groups is None else duplicate_mask(self.groups[index])
-        found = self.backbone.losses(text, molecules, not_negative=near)
+        with self._precision():
+            found = self.backbone.losses(text, molecules, not_negative=near)
+        found = {name: term.float() for name, term in found.items()}
         if self.losses is not None:
             self.losses = record_losses(self.losses, rows, self._pair_losses(found))
         weights = None if pair_weights is None else pair_weights[index]
@@ -147,7 +149,7 @@ class Trainer:
             scaled = terms if isinstance(gamma, float) else {name: gamma[name] * term for name, term in terms.items()}
             loss = self.term_weights(scaled)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -159,7 +161,9 @@ class Trainer:
         if self.critic is None:
             return
         for _ in range(self.backbone.critic_steps):
-            terms = {f"critic/{name}": term for name, term in self.backbone.critic_losses(text, molecules).items()}
+            with self._precision():
+                found = self.backbone.critic_losses(text, molecules)
+            terms = {f"critic/{name}": term.float() for name, term in found.items()}
             self.critic.zero_grad(set_to_none=True)
             weigh_terms(terms, 1.0).backward()
             self.critic.step()
@@ -201,7 +205,7 @@ class Trainer:
         score = float(self.epoch)
         if self.validate is not None:
             self.backbone.eval()
-            with torch.no_grad():
+            with torch.no_grad(), self._precision():
                 metrics = self.validate(self.backbone)
             entry.update({name: float(value) for name, value in metrics.items()})
             score = entry[self.select]
@@ -214,6 +218,9 @@ class Trainer:
         self.epoch, self.step_in_epoch, self.sums = self.epoch + 1, 0, {}
         self.epoch_rows, self.epoch_seconds = 0, 0.0
         self.save()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _take(self, rows: np.ndarray) -> tuple[Any, Any]:
         return self.text.take(rows, self.device), self.molecules.take(rows, self.device)

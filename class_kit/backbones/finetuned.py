@@ -1,0 +1,237 @@
+r"""Fine-tuning: the text encoder becomes part of the model, whatever backbone stands on it.
+
+The other backbones read vectors of a frozen encoder, computed once. This one reads token numbers, runs a Hugging Face
+encoder on them, and hands its sentence vectors, or its token vectors, to the `inner` backbone in place of the frozen
+ones; terms, adversary and full score are the inner backbone's. The published systems of this field train that way.
+
+- **Rates.** The encoder's weights have a peak rate of their own, `encoder_rate`, that rises and falls with the others':
+  3e-5 beside 1e-4 in Text2Mol (Edwards et al. 2021). 0 freezes the encoder, and it then runs without dropout.
+- **Memory.** The texts of a batch are sorted by length and encoded in pieces of at most `piece_tokens` tokens, padding
+  included, then put back in their order. With `checkpointing` (Chen et al. 2016) nothing within a piece is kept for the
+  backward pass but computed a second time, so memory follows the piece, not the batch: in-batch negatives want large
+  batches. A batch is still what the plan says.
+- **Precision.** Under bfloat16 (`TrainingConfig.precision`) the encoder alone runs in it; its output and everything
+  after it, losses, transport plans, gradient penalties, are float32, and so are all weights and the optimiser's state.
+- **Pooling** is the encoder's own by default: the vector of the first token, or the mean over all of them, as
+  `class_kit.text.embed_text` does. Token vectors are those of the text's own tokens.
+
+The inner backbone's scales of inputs are fitted once, to the vectors of the encoder as it was loaded. The weights that
+a record keeps hold the encoder; its configuration and tokenizer are read from where they were found.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from class_kit.backbones import register_backbone
+from class_kit.backbones.base import Needs, TextBatch, TokenBatch
+from class_kit.backbones.ids import IdBatch
+from class_kit.backbones.wrapper import Wrapper
+from class_kit.checks import check_real, check_whole
+from class_kit.errors import InputError
+from class_kit.text.encoders import POOLINGS, TextEncoder, find_encoder, load_encoder
+
+
+@register_backbone("finetuned")
+class Finetuned(Wrapper):
+    """Any backbone with its text encoder, trained together.
+
+    Parameters
+    ----------
+    text_dim : int
+        Width of the encoder's vectors.
+    molecule_dim : int
+        Width d_m of what the inner backbone reads of molecules.
+    inner : str
+        Name of the backbone that stands on the encoder.
+    inner_options : mapping, optional
+        Its options.
+    encoder : str
+        As `embed_text` takes it: "minilm", "scibert", a folder or a hub id.
+    encoder_rate : float
+        Peak learning rate of the encoder, 0 or more.
+    pooling : "cls", "mean" or None
+        Of the sentence vector; None for the encoder's own.
+    piece_tokens : int
+        Most tokens encoded at once, padding included; a longer text is a piece of its own.
+    checkpointing : bool
+        Compute the encoder twice rather than keep what is inside it.
+    """
+
+    def __init__(
+        self,
+        text_dim: int,
+        molecule_dim: int,
+        *,
+        inner: str = "dual_encoder",
+        inner_options: Mapping[str, Any] | None = None,
+        encoder: str = "minilm",
+        encoder_rate: float = 3e-5,
+        pooling: str | None = None,
+        piece_tokens: int = 8_192,
+        checkpointing: bool = True,
+    ) -> None:
+        super().__init__(text_dim, molecule_dim, inner, inner_options)
+        self.encoder_rate = check_real("encoder_rate", encoder_rate, low=0.0)
+        self.piece_tokens = check_whole("piece_tokens", piece_tokens, low=1)
+        self.checkpointing = bool(checkpointing)
+        found = find_encoder(encoder)
+        self.pooling = found.pooling if pooling is None else pooling
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}, or None")
+        self.digest = found.digest
+        self.encoder = _trainable_copy(found, self.digest)
+        width = int(self.encoder.config.hidden_size)
+        if width != text_dim:
+            raise InputError(f"text_dim={text_dim}: expected {width}, the width of text encoder {encoder!r}")
+        self.encoder.requires_grad_(self.encoder_rate > 0)
+
+    @classmethod
+    def needs(cls, **options: Any) -> Needs:
+        """Token numbers, and the molecules that the inner backbone reads."""
+        return Needs(text="ids", molecules=cls.inner_needs(**options).molecules)
+
+    def train(self, mode: bool = True) -> Finetuned:
+        """As for any module, except that a frozen encoder stays without dropout."""
+        super().train(mode)
+        if self.encoder_rate == 0:
+            self.encoder.eval()
+        return self
+
+    def parameter_rates(self) -> list[tuple[Iterable[nn.Parameter], float]]:
+        """Parameters with a peak learning rate of their own."""
+        return [(self.encoder.parameters(), self.encoder_rate)]
+
+    def fit_inputs(self, text: IdBatch, molecules: Any) -> None:
+        """Record the scales of the vectors that the encoder gives as it was loaded."""
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            features = self.read(text)
+        self.train(training)
+        self.inner.fit_inputs(features, molecules)
+
+    def encode_text(self, text: IdBatch) -> Tensor:
+        """The inner backbone's vectors of what the encoder reads."""
+        features = self.read(text)
+        with exactly(text.ids):
+            return self.inner.encode_text(features)
+
+    def encode_molecules(self, molecules: Any) -> Tensor:
+        """The inner backbone's vectors."""
+        with exactly(next(self.encoder.parameters())):
+            return self.inner.encode_molecules(molecules)
+
+    def losses(self, text: IdBatch, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+        """The inner backbone's terms."""
+        features = self.read(text)
+        with exactly(text.ids):
+            return self.inner.losses(features, molecules, not_negative=not_negative)
+
+    def critic_losses(self, text: IdBatch, molecules: Any) -> dict[str, Tensor]:
+        """The inner backbone's adversary, which takes the encoder as it is."""
+        with torch.no_grad():
+            features = self.read(text)
+        with exactly(text.ids):
+            return self.inner.critic_losses(features, molecules)
+
+    def pair_scores(self, text: IdBatch, molecules: Any) -> Tensor:
+        """The inner backbone's full scores `(B,)`; a text that stands in many pairs is encoded once."""
+        # -1 is no token: texts that differ in nothing but the token of padding stay apart
+        _, back = torch.unique(text.ids.masked_fill(~text.real, -1), dim=0, return_inverse=True)
+        first = torch.empty(int(back.max()) + 1, dtype=torch.int64, device=back.device)
+        first[back] = torch.arange(len(back), device=back.device)
+        features = self.read(text.take(first))
+        with exactly(text.ids):
+            return self.inner.pair_scores(_taken(features, back), molecules)
+
+    def read(self, text: IdBatch) -> TextBatch:
+        """What the encoder makes of texts, float32: sentence vectors, or a `TokenBatch` where the inner reads one."""
+        if text.encoder != self.digest:
+            raise InputError("the texts are numbered for another encoder than this backbone's: expected the same")
+        pieces = pieces_of(text.real.sum(1).tolist(), self.piece_tokens)
+        parts = [self._piece(text.take(torch.tensor(rows, device=text.ids.device))) for rows in pieces]
+        back = torch.tensor([row for rows in pieces for row in rows], device=text.ids.device).argsort()
+        sentence = torch.cat([part[0] for part in parts])[back]
+        if self.inner.inputs.text == "sentence":
+            return sentence
+        width = max(part[1].shape[1] for part in parts)
+        tokens = torch.cat([nn.functional.pad(part[1], (0, 0, 0, width - part[1].shape[1])) for part in parts])[back]
+        return TokenBatch(sentence, tokens, torch.arange(width, device=back.device) < text.own.sum(1)[:, None])
+
+    def _piece(self, text: IdBatch) -> tuple[Tensor, Tensor]:
+        """Sentence vectors `(B, d)` and the vectors of the texts' own tokens `(B, T, d)`, at the front."""
+        own, count = text.own, text.own.sum(1)
+        if self.inner.inputs.text == "sentence":
+            count = torch.zeros_like(count)
+        width = int(count.max())
+        # stable, so that tokens stay in their order
+        place = own.logical_not().byte().argsort(dim=1, stable=True)[:, :width].unsqueeze(-1)
+        kept = torch.arange(width, device=own.device) < count[:, None]
+
+        def run(ids: Tensor) -> tuple[Tensor, Tensor]:
+            states = self.encoder(input_ids=ids, attention_mask=text.real.to(torch.int64)).last_hidden_state.float()
+            return pooled(states, text.real, self.pooling), states.take_along_dim(place, 1) * kept.unsqueeze(-1)
+
+        return self._twice(run, text.ids)
+
+    def _twice(self, run: Callable[[Tensor], tuple[Tensor, Tensor]], ids: Tensor) -> tuple[Tensor, Tensor]:
+        if not (self.checkpointing and self.encoder_rate > 0 and torch.is_grad_enabled()):
+            return run(ids)
+        found: tuple[Tensor, Tensor] = checkpoint(run, ids, use_reentrant=False)
+        return found
+
+
+def pieces_of(lengths: list[int], budget: int) -> list[list[int]]:
+    """Rows of like length together, longest first, at most `budget` tokens with padding, or a single row.
+
+    Parameters
+    ----------
+    lengths : list of int
+        Tokens of each row.
+    budget : int
+        At least 1.
+    """
+    pieces: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if pieces and (len(pieces[-1]) + 1) * lengths[pieces[-1][0]] <= budget:
+            pieces[-1].append(row)
+        else:
+            pieces.append([row])
+    return pieces
+
+
+def exactly(where: Tensor) -> torch.autocast:
+    """A context in which nothing on this tensor's device is computed in less than its own precision."""
+    return torch.autocast(where.device.type, enabled=False)
+
+
+def pooled(states: Tensor, real: Tensor, pooling: str) -> Tensor:
+    """Sentence vectors `(B, d)` of last hidden states `(B, T, d)`: the first token's, or the mean without padding."""
+    if pooling == "cls":
+        return states[:, 0]
+    weights = real.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def _trainable_copy(found: TextEncoder, digest: str) -> Any:
+    """The encoder as it lies on disk, without the layer on top that neither pooling reads."""
+    # A layer that the files do not hold is drawn at random; the caller's generator must not depend on who loaded it.
+    with torch.random.fork_rng():
+        loaded = load_encoder(found, digest, "float32", "cpu")
+    model = copy.deepcopy(loaded.model)
+    if isinstance(getattr(model, "pooler", None), nn.Module):
+        model.pooler = None
+    return model
+
+
+def _taken(features: TextBatch, rows: Tensor) -> TextBatch:
+    if isinstance(features, TokenBatch):
+        return TokenBatch(features.sentence[rows], features.tokens[rows], features.mask[rows])
+    return features[rows]
