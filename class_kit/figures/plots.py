@@ -49,8 +49,8 @@ def _own_figure(width: str = "column", ratio: float = 0.69) -> Callable[[Callabl
     return decorate
 
 
-def binned(values: Any, bins: int = 80) -> dict[str, list[float]]:
-    """A histogram as data: `edges` (bins + 1) and `density` (bins), what `similarity_histogram` needs of its values."""
+def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[str, list[float]]:
+    """A histogram as data: `edges` and `density`, what `similarity_histogram` needs; `bins` as `numpy.histogram`."""
     array = np.asarray(values, float)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise InputError(f"values of shape {array.shape}: expected a vector of finite numbers, at least one")
@@ -243,7 +243,8 @@ def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 
     half = [t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) for _, _, values in bins]
     ax.errorbar(range(len(bins)), [values.mean() for _, _, values in bins], half, fmt="o", capsize=3, color=PALETTE[0])
     ax.set(ylabel="mean reciprocal rank", xlabel="neighbours $N_i$", xticks=range(len(bins)))
-    ax.set_xticklabels([f"{_bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins])
+    labels = [f"{_bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins]
+    ax.set_xticklabels(labels, fontsize="small" if len(labels) < 6 else "x-small")
     return ax
 
 
