@@ -1,0 +1,127 @@
+"""Same inputs, same bytes: metrics and figures of two runs, and what another number of threads may change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+import class_kit as ck
+from class_kit.cli import main
+from class_kit.retrieval import retrieval_ranks
+from class_kit.study import records, run_arms
+from class_kit.study.records import Arm
+from class_kit.training import TrainingConfig
+from tests.test_study import small_task
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"epochs": "2", "seeds": "[0]", "growth": "0.3", "batch_size": "16"}
+# Everything a plot could take from its surroundings instead of from its own style.
+LOUD = "\n".join(
+    (
+        "font.size: 23", "lines.linewidth: 7", "axes.facecolor: pink", "savefig.facecolor: lightblue",
+        "savefig.bbox: tight", "xtick.direction: in", "legend.fontsize: 31", "image.cmap: hot", "pdf.compression: 0",
+        "font.sans-serif: Comic Neue", "axes.titlesize: 40", "patch.edgecolor: red", "timezone: Asia/Tokyo",
+    )
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two runs from nothing, the second with other settings of the machine's own."""
+    place = tmp_path_factory.mktemp("same")
+    lines = (ROOT / "data" / "corpus.csv").read_text(encoding="utf-8").splitlines()
+    (place / "part.csv").write_text("\n".join([lines[0], *lines[1::40]]) + "\n", encoding="utf-8")
+    (place / "matplotlibrc").write_text(LOUD + "\n", encoding="utf-8")
+    options = [part for name, value in SMALL.items() for part in ("-p", name, value)]
+    surroundings: tuple[dict[str, str], ...] = (
+        {"TZ": "UTC"},
+        {
+            "TZ": "Pacific/Kiritimati",
+            "MATPLOTLIBRC": str(place / "matplotlibrc"),
+            "SOURCE_DATE_EPOCH": "1000000000",
+            "PYTHONHASHSEED": "77",
+            "COLUMNS": "50",
+        },
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for name, settings in zip(("one", "two"), surroundings, strict=True):
+            patch.setenv("CLASS_KIT_CACHE", str(place / f"cache-{name}"))
+            for variable, value in settings.items():
+                patch.setenv(variable, value)
+            assert main(["run", "5", "--pairs", "part.csv", *options, "--out", name]) == 0
+    return place / "one", place / "two"
+
+
+def test_two_runs_give_equal_metrics(twice: tuple[Path, Path]) -> None:
+    one, two = ((folder / "metrics.json").read_bytes() for folder in twice)
+    assert one == two
+    assert set(json.loads(one)) == {"05_retrieval"}
+
+
+def test_two_runs_give_equal_figures(twice: tuple[Path, Path]) -> None:
+    one, two = ({path.name: path.read_bytes() for path in (folder / "figures").iterdir()} for folder in twice)
+    assert one.keys() == two.keys()
+    assert {Path(name).suffix for name in one} >= {".png", ".pdf"}
+    assert sum(name.endswith(".pdf") for name in one) >= 4
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_no_figure_says_when_or_where_it_was_made(twice: tuple[Path, Path]) -> None:
+    for path in (twice[1] / "figures").iterdir():
+        content = path.read_bytes()
+        assert b"CreationDate" not in content
+        assert b"ModDate" not in content
+        assert str(twice[1].parent).encode() not in content
+
+
+# --- threads: sums are taken in another order, so floats may differ in their last places and nothing else may
+
+
+def with_threads(count: int, work: Any) -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            return work()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_change_text_vectors_by_rounding_at_most() -> None:
+    texts = ck.load_pairs("corpus").text[:16]
+    one, two = (with_threads(n, lambda: ck.embed_text(texts, cache=False, progress=False)) for n in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
+
+
+def test_threads_change_no_count_and_no_rank() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(300, 24))
+    t, m = (np.float32(np.repeat(centres, 5, 0) + 0.1 * rng.normal(size=(1500, 24))) for _ in range(2))
+    counts = [with_threads(n, lambda: ck.neighbour_counts(t, m, sigma=[0.9, 0.95, 0.99])) for n in (1, 2)]
+    assert counts[0].any()
+    np.testing.assert_array_equal(*counts)
+    ranks = [with_threads(n, lambda: retrieval_ranks(t, m, np.arange(1500))) for n in (1, 2)]
+    np.testing.assert_array_equal(ranks[0].greater, ranks[1].greater)
+    np.testing.assert_array_equal(ranks[0].equal, ranks[1].equal)
+
+
+def test_threads_change_nothing_in_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration says how many threads a training has, whatever the machine offers."""
+    config = TrainingConfig(epochs=3, batch_size=16, backbone_options={"hidden": 64, "dim": 16})
+    task, found, arms = small_task(), [], [Arm("a", growth=0.3)]
+    for count in (1, 2):
+        monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / str(count)))
+        (record,) = with_threads(count, lambda: run_arms(task, arms, config, [0], jobs=1))
+        found.append((record.history, record.ranks, records.load_backbone(record, task).state_dict()))
+    losses = [[entry["loss"] for entry in history] for history, _, _ in found]
+    assert losses[0] == losses[1]
+    for name, ranks in found[0][1].items():
+        np.testing.assert_array_equal(ranks.greater, found[1][1][name].greater)
+    assert all(torch.equal(weight, found[1][2][name]) for name, weight in found[0][2].items())
