@@ -97,3 +97,17 @@ def test_the_loop_of_the_readme_runs() -> None:
     assert seen == [batch.tolist() for epoch in range(1, 41) for batch in plan.batches(epoch, 64)]
     assert float(names["loss"]) == pytest.approx(2 * 40 / 41)
     assert names["optimizer"].param_groups[0]["lr"] == 0.5
+
+
+def test_the_study_of_the_readme_is_one() -> None:
+    """Its keys and values are those the kit knows, and every key of a study is shown."""
+    import yaml
+
+    from class_kit.study.config import KEYS, study_config
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    values = yaml.safe_load(text)
+    config = study_config(values)
+    assert set(values) == set(KEYS) - {"pools", "name"}
+    assert config.arms[0].hardness == 0.8
