@@ -5,17 +5,30 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import pandas
 import pytest
 
+from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.parameters import declared_parameters
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# Words of chemistry for those who know PyTorch, and of learning machines for those who know chemistry.
+TERMS = (
+    "SMILES", "encoder", "frozen", "tokens", "word*", "cosine", "splits", "retriever", "batches", "negatives",
+    "curriculum", "false negatives", "tie mass", "Tanimoto", "fingerprints", "Spearman correlation", "coverage",
+    "epochs", "optimiser", "learning rate", "batch sampler", "contrastive", "gradient", "MRR", "warm-up",
+    "stereochemistry", "arm", "pool", "seed", "backbone",
+)  # fmt: skip
+ATTACK = "<script>alert(1)</script>"
 SHORT = {"epochs": "2", "seeds": "[0, 1]", "sample": "150", "growth": "0.3", "batch_size": "64"}
 
 
@@ -23,30 +36,115 @@ def cells(path: Path, kind: str) -> list[Any]:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
-def test_the_five_notebooks_are_there() -> None:
+def prose(path: Path, start: str = "", end: str = "") -> str:
+    """A notebook's text cells in one, from the heading `start` up to the heading `end`."""
+    words = "\n\n".join(cell.source for cell in cells(path, "markdown"))
+    words = words[words.index(start) :] if start else words
+    return words[: words.index(end)] if end else words
+
+
+def question_of(path: Path) -> tuple[int, str]:
+    """Position among the code cells and source of the one cell that asks for an answer."""
+    found = [(at, cell.source) for at, cell in enumerate(cells(path, "code")) if "answer = None" in cell.source]
+    assert len(found) == 1, path.name
+    return found[0]
+
+
+def test_the_notebooks_are_there() -> None:
     stems = [path.stem for path in NOTEBOOKS]
-    assert stems[:5] == ["01_embedding", "02_difficulty", "03_scheduler", "04_intensity", "05_retrieval"]
+    names = ["00_your_pairs", "01_embedding", "02_difficulty", "03_scheduler", "04_intensity", "05_retrieval"]
+    assert stems[:6] == names
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_thin_and_has_the_common_form(path: Path) -> None:
+@each_notebook
+def test_a_notebook_is_thin(path: Path) -> None:
     code = [cell.source for cell in cells(path, "code")]
     lines = [source.count("\n") + 1 for source in code]
     assert sum(lines) <= 115
-    assert max(lines) <= 14
+    # a class cannot be cut in two
+    assert max(count for count, source in zip(lines, code, strict=True) if "class " not in source) <= 14
+    assert max(lines) <= 18
+    assert not [node for source in code for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+
+
+@each_notebook
+def test_parameters_are_plain_and_explained(path: Path) -> None:
     (parameters,) = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
     declared = declared_parameters(parameters.source)
     assert {"pairs", "data", "extra", "out"} <= set(declared)
     assert all(parameter.comment for parameter in declared.values())
-    assert not any(isinstance(node, ast.FunctionDef) for source in code for node in ast.walk(ast.parse(source)))
+
+
+@each_notebook
+def test_a_notebook_has_the_common_form(path: Path) -> None:
+    words = prose(path)
+    order = ["# ", "**Aim.**", "**Time.**", "## Theory", "$$", "## Practice", "## Exercise", "## Discussion", "## Quiz"]
+    places = [words.index(part) for part in order]
+    assert places == sorted(places)
+    assert re.search(r"\*\*Time\.\*\* \d+ minutes to read; ", words)
+    quiz = prose(path, "## Quiz")
+    assert re.findall(r"^(\d)\. ", quiz, re.MULTILINE) == ["1", "2", "3"]
+    answers = re.findall(r"^<details><summary>Answer</summary>.{20,}</details>$", quiz, re.MULTILINE)
+    assert len(answers) == 3 == words.count("<details>") == words.count("</details>")
+
+
+@each_notebook
+def test_the_first_code_cell_installs_on_colab_and_nowhere_else(path: Path) -> None:
+    first = cells(path, "code")[0].source
+    tree = ast.parse(first)
+    assert [type(node) for node in tree.body] == [ast.Import, ast.If]
+    assert ast.unparse(tree.body[1].test) == "'google.colab' in sys.modules"
+    assert not tree.body[1].orelse
+    assert first == cells(NOTEBOOKS[0], "code")[0].source
+
+
+@each_notebook
+def test_the_exercise_is_open_and_its_solution_right(path: Path) -> None:
+    at, source = question_of(path)
+    code = [cell.source for cell in cells(path, "code")]
+    check = re.search(r"^exercises\.(check_\w+)\(answer, ?.*\)$", source.splitlines()[-1])
+    assert check, "the cell's last line shows the verdict"
+    assert not [other for other in code if other != source and re.search(r"\banswer\b", other)]
+    assert "in the place of `None`" in prose(path, "## Exercise", "## Discussion")
     assert re.match(r"_ = runs\.record\(out, ", code[-1].splitlines()[-1]), "the last cell records the results"
-    words = "\n".join(cell.source for cell in cells(path, "markdown"))
-    for heading in ("**Aim.**", "**Time.**", "## Theory", "## Practice", "## Discussion", "## Quiz"):
-        assert heading in words, heading
-    assert words.count("<details>") == words.count("</details>") == 3
+    assert at == len(code) - 2
+    (parameters,) = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
+    names = {name: parameter.default for name, parameter in declared_parameters(parameters.source).items()}
+    pairs = SimpleNamespace(text=("a", "b", "b"))
+    names |= {"exercises": exercises, "task": SimpleNamespace(pairs=pairs), "display": lambda _: None, "pd": pandas}
+    asked = source.replace("answer = None", f"answer = {exercises.SOLUTIONS[check[1]]}").splitlines()
+    exec("\n".join(asked[:-1]), names)
+    assert eval(asked[-1], names).status == "right"
+    assert eval(source.splitlines()[-1], names | {"answer": None}).status == "open"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each_notebook
+def test_a_static_figure_precedes_each_widget(path: Path) -> None:
+    shown = False
+    for cell in cells(path, "code"):
+        shown |= "plt.show()" in cell.source
+        assert shown or "widgets." not in cell.source
+
+
+@each_notebook
+def test_no_result_is_typed(path: Path) -> None:
+    """What a run finds is said by cells that ran; the text between them holds no figures of its own."""
+    text = re.sub(r"## Exercise.*?(?=## Discussion)", "", prose(path, "## Practice", "## Quiz"), flags=re.DOTALL)
+    text = re.sub(r"\$[^$]*\$|`[^`]*`", "", text)
+    assert re.findall(r"\d+(?:[.,]\d+)?\s?%|\d+\.\d+", text) == []
+
+
+def test_terms_are_explained_where_they_first_occur() -> None:
+    """A term is set in italics or bold where it is explained, and that is where a reader of 1 to 6 first meets it."""
+    words = "\n".join(prose(path, "## Theory") for path in NOTEBOOKS if path.stem[:2] != "00")
+    words = prose(NOTEBOOKS[1], "", "## Theory") + words
+    for term in TERMS:
+        found = re.search(rf"(\**)\b{re.escape(term)}", words)
+        assert found, term
+        assert found[1] in ("*", "**"), f"{term}: {words[max(0, found.start() - 60) : found.end() + 20]!r}"
+
+
+@each_notebook
 def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> None:
     assert path.stat().st_size < 300_000
     outputs = [output for cell in cells(path, "code") for output in cell.outputs]
@@ -63,8 +161,8 @@ def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> 
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All notebooks on a sixth of the corpus, with few epochs: every cell runs, nothing is learned."""
     place = tmp_path_factory.mktemp("notebooks")
-    lines = (ROOT / "data" / "corpus.csv").read_text(encoding="utf-8").splitlines()
-    (place / "part.csv").write_text("\n".join([lines[0], *lines[1::6]]) + "\n", encoding="utf-8")
+    part = pandas.read_csv(ROOT / "data" / "corpus.csv", dtype=str).iloc[::6]
+    part.assign(text=part["text"] + " " + ATTACK).to_csv(place / "part.csv", index=False)
     options = [part for name, value in SHORT.items() for part in ("-p", name, value)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -87,9 +185,64 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
         assert png.with_suffix(".json").is_file()
 
 
+def outputs_of(path: Path, kind: str) -> list[str]:
+    data = [output.get("data", {}) for cell in cells(path, "code") for output in cell.outputs]
+    return [found[kind] for found in data if kind in found]
+
+
+def test_words_agree_with_the_recorded_numbers(run: Path) -> None:
+    """Each figure set in bold by a cell is one of the numbers that its notebook records, rounded."""
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    said = 0
+    for executed in sorted((run / "notebooks").glob("*.ipynb")):
+        recorded = list(numbers_in(metrics[executed.stem]))
+        for text in outputs_of(executed, "text/markdown"):
+            for figure in re.findall(r"\*\*([-+\d][\d,.]*%?)\*\*", text):
+                said += 1
+                assert any(figure in spelled(number, figure) for number in recorded), (executed.stem, text)
+    assert said >= 8
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(item)
+        # a number of findings is the length of a list of them
+        yield len(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def spelled(number: float, like: str) -> set[str]:
+    """A number written as `like` is, with and without its sign."""
+    digits = len(like.rstrip("%").partition(".")[2])
+    form = f",.{digits}{'%' if like.endswith('%') else 'f'}"
+    return {format(number, form), format(number, f"+{form}")}
+
+
+def test_text_of_a_file_stays_text(run: Path) -> None:
+    """Every description of the file carries a script; no notebook hands it to a browser as one."""
+    for executed in sorted((run / "notebooks").glob("*.ipynb")):
+        for kind in ("text/html", "text/markdown", "image/svg+xml"):
+            for output in outputs_of(executed, kind):
+                assert ATTACK not in output, executed.name
+    assert any(
+        "&lt;script&gt;" in output for output in outputs_of(run / "notebooks" / "01_embedding.ipynb", "text/html")
+    )
+
+
+def test_figures_of_a_run_can_be_drawn_again(run: Path, tmp_path: Path) -> None:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((run / "figures").glob("*.json"))]
+    without = [record["figure"] for record in records if record["drawing"] is None]
+    assert [name for name in without if name[:2] in ("00", "01", "02", "03", "04", "05")] == []
+    assert main(["figures", str(run), "--style", "acl", "--out", str(tmp_path)]) == (1 if without else 0)
+    assert len(list(tmp_path.glob("*.pdf"))) == len(records) - len(without)
+
+
 def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     sizes = metrics["01_embedding"]["splits"]
+    assert metrics["00_your_pairs"]["splits"] == sizes
     assert metrics["02_difficulty"]["training_pairs"] == metrics["03_scheduler"]["training_pairs"] == sizes["train"]
     zero = [row["zero"] for row in metrics["02_difficulty"]["counts"]]
     assert zero == sorted(zero), "a higher threshold leaves more pairs without neighbours"
