@@ -7,15 +7,22 @@ are worth is computed in `class_kit.retrieval.metrics`, whose names are public h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from class_kit.errors import InputError
-from class_kit.progress import progress_bar
+from class_kit.retrieval.arguments import (
+    MEMORY,
+    TIE_TOLERANCE,
+    check_cosine_tolerance,
+    check_memory,
+    check_score_tolerance,
+    target_rows,
+    with_bar,
+)
 from class_kit.retrieval.cosines import BlockCosines, as_vectors, block_threads, check_same_width, spans
+from class_kit.retrieval.ensemble import ensemble_ranks
+from class_kit.retrieval.k_way import k_way_accuracy, k_way_chances
 from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
 from class_kit.retrieval.rank_blocks import Counts, Limits, double_counter, rank_both_ways, rank_rows, row_counter
 from class_kit.retrieval.rerank import RERANKED, rerank
@@ -23,6 +30,9 @@ from class_kit.retrieval.rerank import RERANKED, rerank
 __all__ = [
     "RERANKED",
     "Ranks",
+    "ensemble_ranks",
+    "k_way_accuracy",
+    "k_way_chances",
     "per_query_metrics",
     "ranks_from_scores",
     "rerank",
@@ -31,10 +41,6 @@ __all__ = [
     "retrieval_ranks_both_ways",
     "search",
 ]
-
-TIE_TOLERANCE = 1e-9
-MEMORY = 256 * 2**20
-Result = TypeVar("Result")
 
 
 def retrieval_ranks(
@@ -82,8 +88,9 @@ def retrieval_ranks(
     """
     query_rows, pool = as_vectors(queries, "queries"), as_vectors(candidates, "candidates")
     check_same_width(query_rows, pool, ("queries", "candidates"))
-    goal = _target_rows(targets, len(query_rows), len(pool))
-    _check_options(tie_tolerance, memory)
+    goal = target_rows(targets, len(query_rows), len(pool))
+    check_cosine_tolerance(tie_tolerance)
+    check_memory(memory)
     count = row_counter(len(query_rows) * len(pool))
     with block_threads() as (executor, workers):
         cosines = BlockCosines(query_rows, pool, memory, workers)
@@ -93,7 +100,7 @@ def retrieval_ranks(
             return rank_rows(cosines, rows, Limits(target, cosines.error, tie_tolerance), count)
 
         blocks = list(cosines.row_blocks())
-        parts = list(_with_bar(executor.map(rank, blocks), blocks, progress, "rank"))
+        parts = list(with_bar(executor.map(rank, blocks), blocks, progress, "rank"))
     greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
     return Ranks(greater, equal, len(pool))
 
@@ -131,7 +138,8 @@ def retrieval_ranks_both_ways(
     left, right = as_vectors(first, "first"), as_vectors(second, "second")
     if left.shape != right.shape:
         raise InputError(f"first has shape {left.shape} and second {right.shape}: expected one row each for every pair")
-    _check_options(tie_tolerance, memory)
+    check_cosine_tolerance(tie_tolerance)
+    check_memory(memory)
     count, everyone = double_counter(len(left) ** 2), np.arange(len(left))
     column_greater, column_equal = np.zeros(len(left), np.int64), np.full(len(left), -1, np.int64)
     parts = []
@@ -143,7 +151,7 @@ def retrieval_ranks_both_ways(
             return rank_both_ways(cosines, rows, limits, count)
 
         blocks = list(cosines.row_blocks())
-        for along_rows, along_columns in _with_bar(executor.map(rank, blocks), blocks, progress, "rank both ways"):
+        for along_rows, along_columns in with_bar(executor.map(rank, blocks), blocks, progress, "rank both ways"):
             parts.append(along_rows)
             column_greater += along_columns[0]
             column_equal += along_columns[1]
@@ -175,9 +183,8 @@ def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: f
         For shapes that do not fit, scores that are not finite or a target outside the matrix.
     """
     matrix = as_vectors(scores, "scores")
-    goal = _target_rows(targets, len(matrix), matrix.shape[1])
-    if not (np.isfinite(tie_tolerance) and tie_tolerance >= 0):
-        raise InputError(f"tie_tolerance must be a number of at least 0, got {tie_tolerance!r}")
+    goal = target_rows(targets, len(matrix), matrix.shape[1])
+    check_score_tolerance(tie_tolerance)
     greater, equal = np.empty(len(matrix), np.int64), np.empty(len(matrix), np.int64)
     for rows in spans(len(matrix), max(1, 2**21 // matrix.shape[1])):
         block = matrix[rows].astype(np.float64)
@@ -233,7 +240,7 @@ def search(
             return _nearest(cosines, rows, k)
 
         blocks = list(cosines.row_blocks())
-        parts = list(_with_bar(executor.map(find, blocks), blocks, progress, "search"))
+        parts = list(with_bar(executor.map(find, blocks), blocks, progress, "search"))
     indices, best = (np.concatenate(found) for found in zip(*parts, strict=True))
     return indices, best
 
@@ -267,32 +274,3 @@ def _possible_neighbours(cosines: BlockCosines, rows: slice, k: int) -> list[NDA
                 number, known = number[known >= floor], known[known >= floor]
             kept[query], scores[query] = number, known
     return kept
-
-
-def _check_options(tie_tolerance: float, memory: int) -> None:
-    if not 0 <= tie_tolerance <= 1e-3:
-        raise InputError(f"tie_tolerance must lie between 0 and 0.001, got {tie_tolerance!r}")
-    if memory < 2**20:
-        raise InputError(f"memory must be at least {2**20} bytes (1 MiB), got {memory!r}")
-
-
-def _target_rows(targets: ArrayLike, queries: int, pool: int) -> NDArray[np.int64]:
-    rows = np.asarray(targets)
-    if rows.dtype.kind not in "iu" or rows.shape != (queries,):
-        raise InputError(
-            f"targets must hold one integer for each of {queries} queries; got shape {rows.shape} of {rows.dtype}"
-        )
-    outside = np.flatnonzero((rows < 0) | (rows >= pool))
-    if len(outside):
-        where = int(outside[0])
-        raise InputError(f"targets[{where}] is {rows[where]}, outside the pool of {pool} candidates (0 to {pool - 1})")
-    return rows.astype(np.int64)
-
-
-def _with_bar(results: Iterable[Result], blocks: list[slice], progress: bool | None, desc: str) -> Iterator[Result]:
-    """Pass on one result for each block of queries, counting the queries on a progress bar."""
-    hidden = None if progress is None else not progress
-    with progress_bar(total=blocks[-1].stop, desc=desc, unit=" queries", disable=hidden) as bar:
-        for result, rows in zip(results, blocks, strict=True):
-            yield result
-            bar.update(rows.stop - rows.start)
