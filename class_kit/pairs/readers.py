@@ -81,8 +81,8 @@ def _require_regular(path: Path) -> None:
         if not stat.S_ISREG(mode):
             # opening a pipe or a device could wait for ever
             raise InputError(f"{path} is not a regular file; expected {SUFFIXES}")
-        with open(path, "rb"):
-            pass
+        with open(path, "rb") as file:
+            file.read(1)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:

@@ -24,7 +24,7 @@ PARALLEL_FROM = 50_000
 BLOCK = 2_000
 
 # RDKit keeps hydrogens and charge of an atom in a byte and wraps what does not fit: [CH256] would be read as [C].
-_WRAPPED = re.compile(r"\[[^\]]*?(?:H\d{2}|[+-]\d{3})")
+_WRAPPED = re.compile(r"\[[^\]]*?(?:(?<!@O)H\d{2}|[+-]\d{3})")
 
 
 class Structure(NamedTuple):
