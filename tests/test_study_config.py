@@ -48,7 +48,7 @@ def test_choices_are_crossed_where_they_decide_something() -> None:
     found = laid_out(
         orders=["standard", "curriculum", "random"],
         sigmas=[0.9, 0.95],
-        intensities=["constant", {"curve": "inverse", "on": "lr"}],
+        intensities=["constant", {"curve": "inverse", "scales": "lr"}],
         seeds=[3, 4],
     )
     names = [cell.arm.name for cell in found if cell.config.seed == 3]
@@ -135,7 +135,7 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"schedules": [{"shape": "linaer", "growth": 0.1}]}, "did you mean 'linear'"),
         ({"schedules": [{"shape": "linear", "start": 2, "growth": 0.1}]}, "start=2"),
         ({"intensities": ["loud"]}, "intensity='loud'"),
-        ({"intensities": [{"curve": "inverse", "on": "rate"}]}, "'rate' is unknown"),
+        ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "'rate' is unknown"),
         ({"sigmas": [1.5]}, "sigmas=1.5"),
         ({"sigmas": ["qhalf"]}, "such as q0.5"),
         ({"difficulties": ["neighbors"]}, "did you mean 'neighbours'"),

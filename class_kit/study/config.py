@@ -33,10 +33,12 @@ LOOP = (
     "optimizer",
     "term_weights",
     "threads",
+    "precision",
 )
 _TASK = ("source", "data", "extra", "swap", "text_encoder", "molecule_encoder", "vectors", "text", "smiles", "name")
 _SCHEDULE = ("shape", "start", "growth", "full_at", "name")
-_INTENSITY = ("curve", "on", "name")
+# not "on", which YAML reads as a truth value
+_INTENSITY = ("curve", "scales", "name")
 _ARM = tuple(field.name for field in fields(Arm) if field.name not in ("name", "order", "intensity", "sigma"))
 _LARGEST = 2**20
 
@@ -269,7 +271,7 @@ def _schedule(value: Any, where: str) -> Choice:
 
 def _intensity(value: Any, where: str) -> Choice:
     sets = {"curve": value} if isinstance(value, str) else _mapping(value, where, _INTENSITY)
-    curve, on = sets.get("curve"), _known(sets.get("on", "loss"), f"{where}: on", ("loss", "lr"))
+    curve, on = sets.get("curve"), _known(sets.get("scales", "loss"), f"{where}: scales", ("loss", "lr"))
     if not isinstance(curve, str | Mapping):
         raise InputError(f"{where}: curve is {curve!r:.80}: expected the name of a curve, or a mapping of term to name")
     curve = curve if isinstance(curve, str) else {str(term): name for term, name in curve.items()}
