@@ -162,7 +162,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All notebooks on a sixth of the corpus, with few epochs: every cell runs, nothing is learned."""
     place = tmp_path_factory.mktemp("notebooks")
     part = pandas.read_csv(ROOT / "data" / "corpus.csv", dtype=str).iloc[::6]
-    part.assign(text=part["text"] + " " + ATTACK).to_csv(place / "part.csv", index=False)
+    part.assign(description=part["description"] + " " + ATTACK).to_csv(place / "part.csv", index=False)
     options = [part for name, value in SHORT.items() for part in ("-p", name, value)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
