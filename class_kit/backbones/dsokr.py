@@ -22,11 +22,11 @@ rank it keeps every inner product between them. That is how it is computed here,
 no extent (fewer molecules or dimensions than p) are coordinates that are always 0.
 
 Chosen here: vectors are standardised before they are made unit length. Mol2vec vectors share a large common part, and
-without it cosines tell molecules better apart (worth six points of validation MRR on the bundled corpus;
+without it cosines tell molecules better apart (worth about six points of validation MRR on the bundled corpus;
 `standardise=False` is the paper). The text network, a fine-tuned SciBERT there, is a perceptron on frozen vectors.
 Of the squared error the first few directions take most, though the others tell near molecules apart: `whitening` w
 multiplies coordinate k by :math:`(\lambda_k / \lambda_1)^{-w/2}`. It is 0, the paper's kernel, unless asked for;
-0.5 adds another six points there.
+0.5 adds about six more there.
 """
 
 from __future__ import annotations

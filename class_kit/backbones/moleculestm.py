@@ -20,7 +20,7 @@ each direction its own, uniformly among the others that `not_negative` does not 
 has only its first summand. Out of training the draw is replaced by its expectation, so that nothing is random there.
 
 Encoders are frozen, which is the paper's cheaper mode. Its heads are linear (`hidden` = 0 here); with nothing below
-them that learns, a hidden layer is worth six points of validation MRR on the bundled corpus and is the default.
+them that learns, a hidden layer is worth about six points of validation MRR on the bundled corpus and is the default.
 Chosen here as well: inputs standardised with the training set's mean and deviation.
 Zero-shot choice among k candidates is `class_kit.retrieval.k_way_accuracy`.
 """
