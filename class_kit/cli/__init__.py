@@ -30,6 +30,7 @@ COMMANDS = (
     "class_kit.cli.evaluate",
     "class_kit.cli.study",
     "class_kit.cli.figures",
+    "class_kit.cli.teach",
 )
 
 
