@@ -202,6 +202,7 @@ def test_a_dotted_name_is_refused_even_below_gensim(name: str, tmp_path: Path) -
         (b"].K\x01.", ""),
         (b"K\x01K\x02.", "leaves 2 values"),
         (b".", "leaves 0 values"),
+        (b"(.", "open groups"),
         (b"R.", "takes more values than it made"),
         (b"(0.", "POP"),
         (b"(l(.", "leaves 2 values"),
@@ -295,6 +296,7 @@ def test_a_large_index_of_the_memo_reserves_nothing(tmp_path: Path) -> None:
         b"\x93NUMPY",
         b"\x93NUMPY\x01\x00\xff\xff{",
         b"\x93NUMPY\x03\x00",
+        b"\x93NUMPY\x01\x00\x76\x00{'descr'\x0c(" + b" " * 120,
     ],
 )
 def test_damaged_files_are_refused(form: bytes, tmp_path: Path) -> None:

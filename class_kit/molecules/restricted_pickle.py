@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import pickletools
+import tokenize
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,9 @@ from class_kit.molecules.pickle_values import (
 )
 
 _MARK = object()
+_DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError)
+# NumPy reads the header of an `.npy` file as a Python literal, after a second try as one of Python 2
+BAD_HEADER = (ValueError, SyntaxError, RecursionError, tokenize.TokenError)
 # a pickle writes each value once; one that has the same value copied again and again is made to fill the memory
 _COPIES = 4
 
@@ -76,7 +80,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             return _Machine(_COPIES * len(content)).run(stream)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError) as error:
+    except (*_DAMAGE, *BAD_HEADER) as error:
         raise InputError(f"{file} is damaged or not a pickle of word vectors: {str(error)[:200]}") from error
 
 
@@ -106,8 +110,8 @@ class _Machine:
             if action is None:
                 raise InputError(f"uses the pickle operation {opcode.name}, which data does not need")
             action(self, argument)
-        if len(self.stack) != 1:
-            raise InputError(f"leaves {len(self.stack)} values where a pickle leaves one")
+        if len(self.stack) != 1 or self.stack[0] is _MARK:
+            raise InputError(f"leaves {len(self.stack)} values or open groups where a pickle leaves one value")
         return self.stack.pop()
 
     def above_mark(self) -> list[Any]:

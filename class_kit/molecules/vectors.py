@@ -26,7 +26,7 @@ from class_kit.errors import InputError
 from class_kit.fetch.folders import find_folder
 from class_kit.files import sha256_file
 from class_kit.molecules.pickle_values import Record
-from class_kit.molecules.restricted_pickle import read_pickle
+from class_kit.molecules.restricted_pickle import BAD_HEADER, read_pickle
 from class_kit.molecules.substructures import mol2vec_sentences
 from class_kit.places import corpus_file, home_path
 
@@ -233,7 +233,7 @@ def _array_beside(path: Path) -> np.ndarray:
     try:
         # mapped, so that a header that promises more than the file holds is noticed before memory is taken
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, EOFError, *BAD_HEADER) as error:
         raise InputError(f"{path}: this part of a gensim model is missing or damaged: {error}") from error
 
 
