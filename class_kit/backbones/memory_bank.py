@@ -26,10 +26,11 @@ Its terms, with :math:`J(p, q) = \frac12 (\mathrm{KL}(p \Vert q) + \mathrm{KL}(q
   (`class_kit.backbones.critic`), which trains between their steps.
 
 Unknown, and chosen here: all sizes and weights, T, the residual connection (without it a validation MRR on the
-bundled corpus is about eight points lower), the divergence (symmetric, since no distribution is the teacher of another) and
-the grouping of its six pairs. An instance is left out of its own distributions: its similarity to itself is 1
-whatever the encoder does, and its similarity to its partner is the first-order terms' business (leaving it in costs
-a point or two there). Pairs that are no negatives of each other are left out of each other's four distributions.
+bundled corpus is about eight points lower), the divergence (symmetric, since no distribution is the teacher of
+another) and the grouping of its six pairs. An instance is left out of its own distributions: its similarity to itself
+is 1 whatever the encoder does, and its similarity to its partner is the first-order terms' business (leaving it in
+costs a point or two there). Pairs that are no negatives of each other are left out of each other's four
+distributions.
 """
 
 from __future__ import annotations
