@@ -76,7 +76,7 @@ def test_dual_encoder_losses_equal_a_double_loop(batch) -> None:
         terms = model.losses(text, molecules, not_negative=mask)
         a = model.encode_text(text).detach().numpy()
         b = model.encode_molecules(molecules).detach().numpy()
-        scale = math.exp(model.log_scale.item())
+        scale = math.exp(model.scale.log_scale.item())
         expected: dict[str, list[float]] = {"text_to_molecule": [], "molecule_to_text": []}
         for i in range(7):
             rows, columns = [], []

@@ -13,18 +13,12 @@ are its two terms (Radford et al. 2021, section 2.3; the same form as Text2Mol's
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
-from class_kit.errors import InputError
-
-# Above e^4.6 = 100 the softmax saturates and gradients vanish; Radford et al. (2021) clip there too.
-LARGEST_LOG_SCALE = math.log(100.0)
+from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
 
 
 class _Head(nn.Module):
@@ -32,20 +26,13 @@ class _Head(nn.Module):
 
     def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
+        self.standardise = Standardise(width)
         self.layers = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
         )
 
-    def fit(self, values: Tensor) -> None:
-        """Record mean and deviation; a coordinate that never varies keeps the deviation 1."""
-        self.mean: Tensor = values.mean(0)
-        spread = values.std(0, unbiased=False)
-        self.deviation: Tensor = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
-
     def forward(self, values: Tensor) -> Tensor:
-        return F.normalize(self.layers((values - self.mean) / self.deviation), dim=-1)
+        return F.normalize(self.layers(self.standardise(values)), dim=-1)
 
 
 @register_backbone("dual_encoder")
@@ -75,22 +62,16 @@ class DualEncoder(Backbone):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        sizes = {"text_dim": text_dim, "molecule_dim": molecule_dim, "hidden": hidden, "dim": dim}
-        for name, size in sizes.items():
-            if size < 1:
-                raise InputError(f"{name}={size}: expected a positive width")
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout={dropout}: expected a value in [0, 1)")
-        if temperature <= 0:
-            raise InputError(f"temperature={temperature}: expected a positive value")
+        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
+        check_dropout("dropout", dropout)
         self.text_head = _Head(text_dim, hidden, dim, dropout)
         self.molecule_head = _Head(molecule_dim, hidden, dim, dropout)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.scale = Scale(temperature)
 
     def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
         """Record the scales of both inputs; they are saved with the weights."""
-        self.text_head.fit(text)
-        self.molecule_head.fit(molecules)
+        self.text_head.standardise.fit(text)
+        self.molecule_head.standardise.fit(molecules)
 
     def encode_text(self, text: Tensor) -> Tensor:
         """Unit vectors `(B, dim)`."""
@@ -102,7 +83,6 @@ class DualEncoder(Backbone):
 
     def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each."""
-        scale = self.log_scale.clamp(max=LARGEST_LOG_SCALE).exp()
-        logits = scale * self.encode_text(text) @ self.encode_molecules(molecules).T
+        logits = self.scale(self.encode_text(text) @ self.encode_molecules(molecules).T)
         forward, backward = in_batch_cross_entropy(logits, not_negative)
         return {"text_to_molecule": forward, "molecule_to_text": backward}
