@@ -50,9 +50,7 @@ def main() -> int:
         peak, source = card_peak()
         operations, tokens = work_a_sample(task)
         print(f"{device_name()}: bfloat16 peak {peak / 1e12:,.0f} TFLOP/s ({source})")
-        print(
-            f"{tokens:.0f} tokens and {operations / 1e9:,.1f} GFLOP a sample (forward and backward, without recomputing)"
-        )
+        print(f"{tokens:.0f} tokens and {operations / 1e9:,.1f} GFLOP a sample, forward and backward")
         tables: dict[str, Any] = {}
         for backbone in arguments.backbone:
             config = config_of(arguments, backbone)
