@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from class_kit.errors import InputError
 
@@ -10,6 +11,8 @@ _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
   class-kit run retrieval -p seeds '[0, 1, 2]'   one notebook with a parameter of its own
   class-kit run --pairs chebi20 --name real      on ChEBI-20 (class-kit fetch chebi20)
+  class-kit run scheduler --sweep growth=0.02,0.06 --sweep start=0.2,0.4
+                                                 four runs side by side, one for each combination
 """
 
 
@@ -19,7 +22,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "run",
         help="execute notebooks and leave a record in runs/<name>/",
         description="Execute notebooks with strict parameters; write the executed notebooks, metrics.json, figures, "
-        "report.html and manifest.json to runs/<name>/. What is finished and unchanged is not computed again.",
+        "report.html and manifest.json to runs/<name>/. What is finished and unchanged is not computed again. "
+        "A sweep does so for every combination of values, in parallel, and adds an index.html with all figures.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -37,6 +41,16 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar=("NAME", "VALUE"),
         help="set a parameter; refused where no chosen notebook declares it or the type differs",
     )
+    parser.add_argument(
+        "--sweep",
+        dest="sweeps",
+        action="append",
+        default=[],
+        metavar="NAME=V1,V2",
+        help="run once for each value, and for each combination where given again; commas in brackets or quotes "
+        "belong to a value: 'seeds=[0],[1,2]'",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs of a sweep at a time (default: one a core)")
     parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/<name>)")
     parser.add_argument("--name", metavar="NAME", help="the run's name (default: 'default', or from the parameters)")
     parser.add_argument("--force", action="store_true", help="compute again what is finished")
@@ -45,22 +59,23 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def handle_run(arguments: argparse.Namespace) -> int:
     """Execute the chosen notebooks; the exit code says whether all of them finished."""
-    from class_kit.runs import run_notebooks
+    from class_kit.runs import run_notebooks, sweep_notebooks
     from class_kit.runs.notebook_files import Raw
+    from class_kit.runs.sweep_plan import read_sweeps
 
     parameters = {}
     for name, value in arguments.parameters:
         if name in parameters:
             raise InputError(f"parameter {name} is given twice")
         parameters[name] = Raw(value)
-    result = run_notebooks(
-        arguments.notebooks or None,
-        parameters,
-        out=arguments.out,
-        name=arguments.name,
-        pairs=arguments.pairs,
-        data=arguments.data,
-        extra=arguments.extra,
-        force=arguments.force,
-    )
-    return result.exit_code
+    options: dict[str, Any] = {
+        key: getattr(arguments, key) for key in ("out", "name", "pairs", "data", "extra", "force")
+    }
+    if arguments.sweeps:
+        sweeps = read_sweeps(arguments.sweeps)
+        return sweep_notebooks(
+            arguments.notebooks or None, sweeps, parameters, jobs=arguments.jobs, **options
+        ).exit_code
+    if arguments.jobs is not None:
+        raise InputError("--jobs is for the runs of a --sweep; notebooks of one run follow each other")
+    return run_notebooks(arguments.notebooks or None, parameters, **options).exit_code

@@ -23,6 +23,8 @@ from class_kit.runs import manifest as facts
 from class_kit.runs.folder import SAFE_NAME, file_digest, inside, lock, run_folder, written_files
 from class_kit.runs.notebook_files import Notebook, choose_notebooks, resolve_parameters, shown_overrides
 from class_kit.runs.parameters import plain
+from class_kit.runs.sweep import SweepResult as SweepResult
+from class_kit.runs.sweep import sweep_notebooks as sweep_notebooks
 from class_kit.terminal import visible
 
 
@@ -142,6 +144,14 @@ def run_notebooks(
     folder = run_folder(out, name, shown_overrides(chosen, overrides))
     with lock(folder):
         return _Run(folder, chosen, overrides, force, say).go()
+
+
+def is_done(folder: Path, chosen: Sequence[Notebook], overrides: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether `run_notebooks` would find nothing to compute for these notebooks and parameters in this folder."""
+    if not (folder / "done").is_file():
+        return False
+    run = _Run(folder, chosen, overrides, False, _print)
+    return run.kept == set(run.entries) and run._is_whole()
 
 
 def _print(line: str) -> None:

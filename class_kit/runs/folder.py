@@ -15,6 +15,7 @@ from class_kit.files import sha256_file
 from class_kit.runs.manifest import digest_json
 from class_kit.runs.parameters import plain
 
+SWEEP_RECORD = "sweep.json"
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -23,14 +24,12 @@ def run_folder(out: str | os.PathLike[str] | None, name: str | None, overrides: 
 
     A folder that holds other files is refused: a run replaces what it finds under its own names.
     """
-    if out is not None and name is not None:
-        raise InputError("give a run's folder (--out) or its name (--name), not both")
+    _check_name(out, name)
     if out is None:
-        if name is not None and not SAFE_NAME.fullmatch(name):
-            raise InputError(
-                f"run name {name!r}: expected 1 to 100 letters, digits, '.', '_' or '-', with a letter or digit first"
-            )
-        return Path("runs") / (name or default_name(overrides))
+        folder = Path("runs") / (name or default_name(overrides))
+        if is_sweep(folder):
+            raise InputError(f"run name {folder.name!r}: a sweep is kept in {str(folder)!r}; choose another name")
+        return folder
     folder = Path(plain(out, "--out"))
     try:
         foreign = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_run(folder)))
@@ -41,9 +40,39 @@ def run_folder(out: str | os.PathLike[str] | None, name: str | None, overrides: 
     return folder
 
 
+def sweep_folder(out: str | os.PathLike[str] | None, name: str | None, default: str) -> Path:
+    """The folder of a sweep, as `run_folder`; one that holds anything else, a single run included, is refused."""
+    _check_name(out, name)
+    folder = Path("runs") / (name or default) if out is None else Path(plain(out, "--out"))
+    try:
+        held = [path.name for path in folder.iterdir()] if folder.exists() else []
+    except (OSError, ValueError) as error:
+        raise InputError(f"the sweep's folder {str(folder)!r}: {error}") from None
+    # a sweep that was killed as it began has left its lock, or half of its record
+    if not is_sweep(folder) and any(file != ".lock" and not file.startswith(f".{SWEEP_RECORD}.") for file in held):
+        raise InputError(
+            f"{str(folder)!r}: not an empty folder and not a sweep's folder; choose another --out or --name"
+        )
+    return folder
+
+
+def _check_name(out: str | os.PathLike[str] | None, name: str | None) -> None:
+    if out is not None and name is not None:
+        raise InputError("give a run's folder (--out) or its name (--name), not both")
+    if name is not None and not SAFE_NAME.fullmatch(name):
+        raise InputError(
+            f"run name {name!r}: expected 1 to 100 letters, digits, '.', '_' or '-', with a letter or digit first"
+        )
+
+
 def is_run(folder: Path) -> bool:
-    """Whether a folder was made by a run."""
-    return (folder / "manifest.json").is_file() or (folder / ".lock").is_file()
+    """Whether a folder was made by a run, and is not the folder of a sweep over runs."""
+    return not is_sweep(folder) and ((folder / "manifest.json").is_file() or (folder / ".lock").is_file())
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder was made by a sweep over runs."""
+    return (folder / SWEEP_RECORD).is_file()
 
 
 def default_name(overrides: Mapping[str, Any]) -> str:

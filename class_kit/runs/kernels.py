@@ -23,6 +23,9 @@ from class_kit.places import CHECKOUT
 # a Unix socket's whole path is held in 108 bytes; the rest is left for the socket's own name
 _LONGEST_FOLDER = 80
 _LOG = "kernel.log"
+# between choosing a port and opening it another kernel that starts at the same time can take it
+_PORT_TAKEN = "Address already in use"
+_PORT_TRIES = 6
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
@@ -38,8 +41,9 @@ class Execution:
 def execute(notebook: Any, parameters: Mapping[str, Any], partial: Path, *, timeout: float = 120) -> Execution:
     """Run `notebook` with `parameters` injected; the parts done so far are saved to `partial` while it runs.
 
-    A kernel that fails to start is tried once more: on a busy machine the first contact can time out. A cell that
-    fails, a kernel that dies and an error hidden in an output widget all make the execution a failed one.
+    A kernel that fails to start is tried once more: on a busy machine the first contact can time out. One whose port
+    was taken is tried up to six times, as kernels of parallel runs may meet again. A cell that fails, a kernel that
+    dies and an error hidden in an output widget all make the execution a failed one.
 
     Parameters
     ----------
@@ -57,8 +61,12 @@ def execute(notebook: Any, parameters: Mapping[str, Any], partial: Path, *, time
     Execution
     """
     execution = _attempt(notebook, parameters, partial, timeout)
-    if execution.error is not None and not _began(execution.notebook):
+    tries = 1
+    while execution.error is not None and not _began(execution.notebook):
+        if tries >= (_PORT_TRIES if _PORT_TAKEN in execution.error else 2):
+            break
         execution = _attempt(notebook, parameters, partial, timeout)
+        tries += 1
     if execution.error is None:
         execution.error = early_end(execution.notebook) or widget_error(execution.notebook)
     tidy(execution.notebook)
@@ -197,18 +205,22 @@ def kernel_environment(folder: Path) -> dict[str, str]:
     Hash order is fixed for equal bytes from equal inputs, bars are off (a committed notebook is no terminal), and
     the user's IPython start-up files stay out. The kit itself stays importable where it is not installed.
     """
-    home = CHECKOUT
-    known = os.environ.get("PYTHONPATH", "")
-    installed = any(part in {"site-packages", "dist-packages"} for part in home.parts)
-    paths = [known] if installed else [part for part in (known, str(home)) if part]
     return {
         "PYTHONHASHSEED": "0",
         "PYTHONFAULTHANDLER": "1",
         "CLASS_KIT_PROGRESS": "0",
         "IPYTHONDIR": str(folder / "ipython"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": importable(),
     }
+
+
+def importable() -> str:
+    """A `PYTHONPATH` with which another interpreter finds this kit, installed or not."""
+    known = os.environ.get("PYTHONPATH", "")
+    installed = any(part in {"site-packages", "dist-packages"} for part in CHECKOUT.parts)
+    paths = [known] if installed else [part for part in (known, str(CHECKOUT)) if part]
+    return os.pathsep.join(paths)
 
 
 def peak_memory(process: int) -> list[float]:
