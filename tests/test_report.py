@@ -190,6 +190,34 @@ def test_contents_list_record_and_notebook(tmp_path: Path):
     assert "α" in html
 
 
+def test_the_page_is_read_on_a_phone_and_found_in_without_scripts(tmp_path: Path) -> None:
+    """At 390 pixels nothing sticks out; the contents fit one screen and lead back; folded text can be searched for."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("no browser at /usr/bin/chromium: the report is checked by its markup alone")
+    wide = "a_long_name = " + " + ".join(["another_long_name"] * 12)
+    cells = [new_markdown_cell(f"# Title\n\n## Part {at}\n\nword{at}") for at in range(20)]
+    cells.append(new_code_cell(wide, outputs=[new_output("stream", text="spoken " * 60 + "end")]))
+    folder = write_run(tmp_path / "phone", cells)
+    report = write_report(folder)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+        page.goto(report.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.locator("nav").bounding_box()["height"] < 844
+        assert page.evaluate("window.find('word19')")
+        assert page.evaluate("window.scrollY") > 844
+        page.locator("a.up").click()
+        assert page.evaluate("window.scrollY") < 844
+        printed = page.locator(".output pre").bounding_box()
+        assert printed["width"] <= 390
+        assert page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.output pre'))") <= 1
+        size = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
+        browser.close()
+    assert size >= 16
+
+
 def test_unfinished_notebook_says_so(tmp_path: Path):
     folder = write_run(tmp_path / "run", [], status="failed", error="cell 2: ValueError: <b>bad</b>")
     html = write_report(folder).read_text(encoding="utf-8")

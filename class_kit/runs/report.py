@@ -2,7 +2,8 @@
 
 The page is built here rather than from a template that loads scripts from elsewhere. Every piece of a notebook passes
 an allow-list, and a content security policy forbids scripts and requests besides: two locks, because outputs hold
-text from files.
+text from files. Searching is left to the browser's own "find in page", which needs neither: all text is on the one
+page, and what is folded is unfolded where it is found.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ main,nav,header{max-width:60rem;margin:0 auto;padding:0 1rem}
 h1{font-size:1.7rem}h2{font-size:1.35rem}h3{font-size:1.1rem}h1,h2,h3,h4{line-height:1.25}
 nav ul{list-style:none;padding-left:1rem;margin:.2rem 0}nav>ul{padding-left:0}
 nav a{display:inline-block;padding:.15rem 0}
+nav details{margin:.2rem 0}nav summary{cursor:pointer;padding:.2rem 0}
+a.up{position:fixed;right:.8rem;bottom:.8rem;padding:.45rem .8rem;border-radius:1.2rem;background:#0b5394;color:#fff;
+text-decoration:none;font-size:.85rem}
 a{color:#0b5394}
 section.notebook{border-top:3px solid #0b5394;margin-top:2.5rem}
 img{max-width:100%;height:auto}
 pre{overflow-x:auto;padding:.6rem .8rem;margin:.4rem 0;font:13px/1.45 ui-monospace,monospace;overflow-wrap:normal}
 .code pre,.code{background:#f5f6f8;border-radius:4px}
 .output{margin:.4rem 0 1rem;overflow-x:auto}
+.output>pre{white-space:pre-wrap;overflow-wrap:anywhere}
 .error pre{background:#fdecea}
 .note{color:#566;font-style:italic}
 .scroll{overflow-x:auto}
@@ -45,7 +50,7 @@ border:1px solid #ccd2da;padding:.25rem .5rem;text-align:left;vertical-align:top
 p,li{unicode-bidi:isolate}
 math[display=block]{margin:.6rem 0;overflow-x:auto}
 .failed,.interrupted,.running{color:#a61c00;font-weight:600}
-@media print{nav{display:none}}
+@media print{nav,a.up{display:none}}
 """
 
 
@@ -79,9 +84,10 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         contents.append(_contents(stem, headings))
     body = (
         f"<header><h1>class_kit run: {_text(run.resolve().name)}</h1>{_summary(manifest)}</header>"
-        f'<nav aria-label="Contents"><h2>Contents</h2><ul>{"".join(contents)}'
+        f'<nav id="contents" aria-label="Contents"><h2>Contents</h2><ul>{"".join(contents)}'
         '<li><a href="#record">Record of the run</a></li></ul></nav>'
         f"<main>{''.join(parts)}{_record(manifest)}</main>"
+        '<a class="up" href="#contents">Contents</a>'
     )
     path = run / "report.html"
     write_text(path, _page(f"class_kit run {run.resolve().name}", body))
@@ -116,7 +122,9 @@ def _summary(manifest: Mapping[str, Any]) -> str:
 
 def _contents(stem: str, headings: Headings) -> str:
     inner = "".join(f'<li><a href="#{escape(anchor)}">{title}</a></li>' for level, title, anchor in headings.found)
-    return f'<li><a href="#{escape(stem)}">{_text(stem)}</a>{f"<ul>{inner}</ul>" if inner else ""}</li>'
+    link = f'<a href="#{escape(stem)}">{_text(stem)}</a>'
+    # folded, a run of many notebooks has its contents on one screen of a phone
+    return f"<li><details><summary>{link}</summary><ul>{inner}</ul></details></li>" if inner else f"<li>{link}</li>"
 
 
 def _notebook_section(path: Path, stem: str, entry: Mapping[str, Any], headings: Headings) -> str:
