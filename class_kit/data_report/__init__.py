@@ -73,9 +73,19 @@ class DataReport:
     cost: dict[str, Any]
     advice: list[dict[str, str]]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything but the ids of the groups: what a run records."""
-        return {name: value for name, value in asdict(self).items() if name != "groups"}
+    def as_dict(self, *, timings: bool = True) -> dict[str, Any]:
+        """Everything but the ids of the groups; without `timings` what a machine's speed decides is left out too.
+
+        A run records the latter: its metrics are then the same on every machine.
+        """
+        fields = {name: value for name, value in asdict(self).items() if name != "groups"}
+        if timings:
+            return fields
+        cost = {name: value for name, value in self.cost.items() if name != "step_seconds"}
+        for arm in ("plain", "curriculum"):
+            cost[arm] = {name: value for name, value in cost[arm].items() if name != "seconds"}
+        said = [entry for entry in self.advice if entry["about"] != "cost"]
+        return fields | {"cost": cost, "advice": said}
 
     def __str__(self) -> str:
         marks = {"warning": "!", "note": "·"}
