@@ -37,13 +37,14 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     place = tmp_path_factory.mktemp("same")
     lines = (ROOT / "data" / "corpus.csv").read_text(encoding="utf-8").splitlines()
     (place / "part.csv").write_text("\n".join([lines[0], *lines[1::40]]) + "\n", encoding="utf-8")
-    (place / "matplotlibrc").write_text(LOUD + "\n", encoding="utf-8")
+    (place / "settings").mkdir()
+    (place / "settings" / "matplotlibrc").write_text(LOUD + "\n", encoding="utf-8")
     options = [part for name, value in SMALL.items() for part in ("-p", name, value)]
     surroundings: tuple[dict[str, str], ...] = (
         {"TZ": "UTC"},
         {
             "TZ": "Pacific/Kiritimati",
-            "MATPLOTLIBRC": str(place / "matplotlibrc"),
+            "MATPLOTLIBRC": str(place / "settings" / "matplotlibrc"),
             "SOURCE_DATE_EPOCH": "1000000000",
             "PYTHONHASHSEED": "77",
             "COLUMNS": "50",
