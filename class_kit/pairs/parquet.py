@@ -38,9 +38,10 @@ def read_parquet(path: Path, max_bytes: int) -> Table:
             count = _checked_size(path, file.metadata, len(wanted), max_bytes)
             reader = _Columns(path, [names[place] for place in wanted], max_bytes, skipped)
             if wanted:
-                chosen = [raw.names[place] for place in wanted]
+                # several columns may have the empty name, so what comes back is taken in its order
+                chosen = list(dict.fromkeys(raw.names[place] for place in wanted))
                 for batch in file.iter_batches(_BATCH, columns=chosen, use_threads=False):
-                    reader.add([batch.column(name) for name in chosen])
+                    reader.add(batch.columns)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -1,0 +1,379 @@
+"""Made-up input of every kind: each gives a result or an InputError, and leaves only what it should.
+
+`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. atheris fuzzes the pickle reader by
+coverage: `python -m tests.fuzz_restricted_pickle`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from class_kit import cli
+from class_kit.errors import InputError
+from class_kit.molecules.substructures import mol2vec_words, morgan_counts
+from class_kit.molecules.vectors import load_vectors
+from class_kit.pairs import load_pairs
+from class_kit.pairs.readers import read_table
+from class_kit.pairs.splits import make_splits
+from class_kit.pairs.structures import parsed, structure
+from class_kit.runs import kernels, notebook_files
+from class_kit.runs.parameters import check_value, declared_parameters, parse_value
+from tests import fuzz_restricted_pickle
+from tests.hostile_files import PARQUET_BYTES, TABLE
+from tests.notebook_tools import write_notebook
+
+WANTED = int(os.environ.get("CLASS_KIT_FUZZ", "0"))
+
+
+def examples(usual: int) -> settings:
+    """So many examples, or as many as are asked for; what failed once is not kept, since nothing here may fail."""
+    return settings(
+        max_examples=WANTED or usual,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder to read from, with a notebook in it, and a cache that is not the user's."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "books").mkdir()
+    write_notebook(folder / "books" / "01_book.ipynb", ["epochs = 1  # a number", "seeds = [0]  # a list"], "1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLASS_KIT_CACHE", str(folder / "cache"))
+        yield folder
+
+
+PIECES = [
+    *("text", "smiles", "id", "split", "description", "SMILES", "CID", "train", "val", "C", "CCO", "c1ccccc1", "[*]C"),
+    *(",", "\t", ";", '"', '""', "'", "\n", "\r\n", "\r", "\0", "\x1b[2J", "\ufeff", "\u202e", "\u2028", "\x85"),
+    *("=1+1", "-1", "nan", "1e999", "9" * 50, "é", "🧪", " ", "\\", "|", "C(", "C" * 50, "text,smiles\n", "a,CC\n"),
+]
+texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=40).map("".join)
+bytes_of_text = st.one_of(
+    texts.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    texts.map(lambda text: b"text,smiles,id\na,CC,1\n" + text.encode("utf-8", "surrogatepass")),
+    texts.map(lambda text: text.encode("utf-16", "surrogatepass")),
+    st.binary(max_size=200),
+)
+
+
+def changed(content: bytes) -> st.SearchStrategy[bytes]:
+    """The bytes with some replaced, some cut out, some put in twice."""
+    place = st.integers(0, len(content))
+    change = st.tuples(place, st.integers(0, 12), st.binary(max_size=6))
+
+    def apply(changes: list[tuple[int, int, bytes]]) -> bytes:
+        result = content
+        for start, length, new in changes:
+            result = result[:start] + new + result[start + length :]
+        return result
+
+    return st.lists(change, max_size=5).map(apply)
+
+
+def check_table(path: Path) -> None:
+    said = ""
+    try:
+        table = read_table(path)
+    except InputError as error:
+        said = str(error)
+    if said:
+        assert path.name in said
+        assert len(said) < 2_000
+        return
+    assert all(len(column) == len(table.rows) == len(table.lines) for column in table.columns.values())
+    numbers = sorted([*table.rows, *(bad.row for bad in table.bad)])
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@examples(200)
+@given(content=bytes_of_text, name=st.sampled_from(["a.csv", "a.tsv", "a.txt", "a.csv.gz"]))
+def test_texts(content: bytes, name: str, place: Path) -> None:
+    path = place / name
+    path.write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+    check_table(path)
+
+
+@examples(200)
+@given(content=changed(gzip.compress(TABLE, mtime=0)))
+def test_damaged_gzip(content: bytes, place: Path) -> None:
+    (place / "damaged.csv.gz").write_bytes(content)
+    check_table(place / "damaged.csv.gz")
+
+
+def parquets() -> list[bytes]:
+    """Parquet of several codecs and kinds of column."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table(
+        {
+            "text": ["a", None, "b"],
+            "smiles": pyarrow.array(["C", "CC", "C"]).dictionary_encode(),
+            "id": [1, 2, 3],
+            "when": pyarrow.array([0, 1, 2], pyarrow.timestamp("us", tz="UTC")),
+            "parts": [["x"], [], None],
+        }
+    )
+    found = [PARQUET_BYTES()]
+    for options in ({"compression": "zstd"}, {"compression": "gzip", "use_dictionary": False}, {"version": "1.0"}):
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(table, buffer, data_page_version="2.0", **options)
+        found.append(buffer.getvalue())
+    return found
+
+
+@examples(200)
+@given(data=st.data())
+def test_damaged_parquet(data: st.DataObject, place: Path) -> None:
+    whole = data.draw(st.sampled_from(parquets()), label="which")
+    (place / "damaged.parquet").write_bytes(data.draw(changed(whole), label="bytes"))
+    check_table(place / "damaged.parquet")
+
+
+@st.composite
+def arrow_tables(draw: st.DrawFn) -> Any:
+    """Tables of odd column names and of every kind of column that Parquet knows."""
+    import pyarrow
+
+    kinds = [
+        *(pyarrow.string(), pyarrow.large_string(), pyarrow.binary(), pyarrow.binary(3), pyarrow.bool_()),
+        *(pyarrow.int8(), pyarrow.uint64(), pyarrow.float16(), pyarrow.float64(), pyarrow.null()),
+        *(pyarrow.decimal128(38, 3), pyarrow.date32(), pyarrow.date64(), pyarrow.time64("ns")),
+        *(pyarrow.timestamp(unit, zone) for unit in ("s", "ns") for zone in (None, "UTC", "No/Where")),
+        *(pyarrow.duration("s"), pyarrow.list_(pyarrow.string()), pyarrow.struct([("a", pyarrow.int8())])),
+        *(pyarrow.map_(pyarrow.string(), pyarrow.int8()), pyarrow.dictionary(pyarrow.int8(), pyarrow.string())),
+    ]
+    rows = draw(st.integers(0, 4))
+    names = draw(st.lists(st.sampled_from(PIECES) | st.just("a.b") | st.just(""), min_size=1, max_size=4))
+    return pyarrow.table([_array(draw, draw(st.sampled_from(kinds)), rows) for _ in names], names=names)
+
+
+def _array(draw: st.DrawFn, kind: Any, rows: int) -> Any:
+    import pyarrow
+
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_dictionary(kind):
+        values = st.none() | st.sampled_from(PIECES)
+        return pyarrow.array(draw(st.lists(values, min_size=rows, max_size=rows)), pyarrow.string()).cast(kind)
+    if pyarrow.types.is_temporal(kind) or pyarrow.types.is_integer(kind):
+        width = kind.bit_width
+        numbers = st.integers(0, 2 ** (width - 1) - 1)
+        raw = pyarrow.array(draw(st.lists(numbers, min_size=rows, max_size=rows)), f"uint{width}")
+        return raw.view(kind)
+    return pyarrow.nulls(rows, kind)
+
+
+@examples(100)
+@given(table=arrow_tables())
+def test_any_parquet(table: Any, place: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        pyarrow.parquet.write_table(table, place / "any.parquet")
+    except (pyarrow.ArrowException, ValueError):
+        return
+    check_table(place / "any.parquet")
+
+
+CELLS = st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=6)
+
+
+@examples(60)
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=1, max_size=5), min_size=1, max_size=10),
+    header=st.sampled_from(["id,text,smiles,split", "text,smiles", "smiles,text,a,b", "CID\tSMILES\tdescription"]),
+    make_split=st.sampled_from([None, "random", "scaffold"]),
+)
+def test_pairs(rows: list[list[str]], header: str, make_split: str | None, place: Path) -> None:
+    path, rejected = place / ("pairs.tsv" if "\t" in header else "pairs.csv"), place / "rejected.csv"
+    rejected.unlink(missing_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t" if "\t" in header else ",")
+        writer.writerows([header.replace("\t", ",").split(","), *rows])
+    try:
+        pairs = load_pairs(path, max_rejected=1.0, make_split=make_split, rejected_to=rejected)
+    except InputError:
+        pass
+    else:
+        assert all(note.isprintable() for note in pairs.notes)
+        assert repr(pairs).isprintable()
+        assert len(set(pairs.id)) == len(pairs.id)
+    if rejected.exists():
+        with open(rejected, encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not any(cell.lstrip(' "\t\r\n').startswith(("=", "+", "-", "@")) for cell in cells)
+    assert not list(place.glob("*.tmp")) + list(place.glob(".*.tmp"))
+
+
+ATOMS = "C c N n O o S P F Cl Br ( ) . = # : / \\ ~ -> % 1 2 3 %10 * [*:1] [#6] [#119] [nH] [C@H] [O-] [Na+] [CH9] [Xx]"
+PARTS = [*ATOMS.split(), "[CH999]", "[C+1000]", "[Co@OH30]", "C1CCCCC1", "c1ccccc1", "CC(=O)O", "[2H]", "$", " ", "\0"]
+
+
+@examples(200)
+@given(smiles=st.lists(st.sampled_from(PARTS), max_size=14).map("".join))
+def test_smiles(smiles: str) -> None:
+    found = structure(smiles)
+    assert bool(found.key) != bool(found.reason)
+    assert found.reason.isprintable()
+    assert (parsed(smiles) is not None) == bool(found.key)
+    if found.key:
+        assert mol2vec_words(smiles)
+        assert math.isfinite(morgan_counts([smiles]).sum())
+        make_splits([found.key], "scaffold")
+
+
+SOURCES = [
+    *("a", "b = ", "a: int = ", "1", "0.5", "'x'", '"""', "[", "]", "{", "}", "(", ")", ",", "True", "None", "-", "~"),
+    *("\n", "  ", "#", "# note\n", "\\", "\0", "import os", "os.system('x')", "f'{1}'", "lambda: 0", "9" * 5_000),
+    *("1e999", "1j", "b'x'", "...", "*a", "\x0c", "é", "\ud800", "if 1:\n", "=", ":=", "@", "\t", "{**", "not "),
+]
+
+
+@examples(200)
+@given(source=st.lists(st.sampled_from(SOURCES), max_size=20).map("".join))
+def test_parameters_cells(source: str) -> None:
+    try:
+        found = declared_parameters(source)
+    except InputError:
+        return
+    json.dumps({name: parameter.default for name, parameter in found.items()}, allow_nan=False)
+
+
+YAML = [
+    *("a", "1", "0.5", "'", '"', "[", "]", "{", "}", ":", ": ", ", ", "- ", "\n", "  ", "&a ", "*a", "<<: ", "|", ">"),
+    *(
+        "!!int ",
+        "!!bool ",
+        "!!float ",
+        "!!timestamp ",
+        "!!set ",
+        "!!omap ",
+        "!!binary ",
+        "!!python/name:os.system ",
+        "!",
+    ),
+    *("%YAML 1.1\n", "---", "...", "#", "?", "@", "`", "\0", "\x1b", "\ud800", "9" * 5_000, "1e999", ".inf", ".nan"),
+    *("true", "null", "~", "on", "12:30", "0x1f", "1_000", "[" * 400, "é", "\\", "\t", "=", "2001-01-01"),
+]
+DEFAULTS = [0, 0.5, True, None, [1], [0.5], ["a"], [], {"a": 1}, "text"]
+
+
+@examples(300)
+@given(typed=st.lists(st.sampled_from(YAML), max_size=10).map("".join), default=st.sampled_from(DEFAULTS))
+def test_values_of_parameters(typed: str, default: Any) -> None:
+    try:
+        value = check_value(parse_value(typed, default, "p"), default, "p")
+    except InputError:
+        return
+    assert default is None or type(value) is type(default)
+    json.dumps(value, allow_nan=False)
+    if isinstance(default, str):
+        assert value == typed
+
+
+SEEDS = fuzz_restricted_pickle.seeds()
+
+
+@examples(400)
+@given(data=st.data())
+def test_changed_pickles(data: st.DataObject, place: Path) -> None:
+    content = data.draw(st.sampled_from(SEEDS).flatmap(changed))
+    kept = fuzz_restricted_pickle.check(content, place / "one.pkl")
+    if kept:
+        with contextlib.suppress(InputError):
+            load_vectors(place / "one.pkl")
+
+
+def test_the_seeds_are_data(place: Path) -> None:
+    assert all(fuzz_restricted_pickle.check(content, place / "one.pkl") for content in SEEDS)
+
+
+COMMANDS = ["run", "fetch", "cache", "difficulty", "train", "evaluate", "search", "figures", "study"]
+THINGS = [
+    *(
+        "good.csv",
+        "bad.csv",
+        "folder",
+        "made.csv",
+        "nowhere.csv",
+        "--",
+        "-",
+        "",
+        ".",
+        "..",
+        "/",
+        "~x/y",
+        "list",
+        "clear",
+    ),
+    *("0", "1", "-1", "0.9", "nan", "1e999", "9" * 5_000, "[1, 2]", "!!bool x", "99", "chebi20", "mol2vec", "1e-400"),
+    *("\x1b[2J", "\u202e", "\ud800", "a\nb", "$(touch x)", "`id`", "; rm x", "x" * 300, "é", "=1+1", "%s", "{0}", "\0"),
+    *("morgan", "minilm", "stable", "epochs", "seeds", "random", "train", "text", "smiles", "01_book", "book"),
+]
+OPTIONS = [
+    *("--out", "--name", "--pairs", "--split", "--text", "--smiles", "--id", "--data", "--extra", "--sigma", "--seed"),
+    *("--encoder", "--molecule-encoder", "--vectors", "--ties", "-p", "--run", "--top", "--backbone", "--order"),
+    *("--epochs", "--start", "--growth", "--force", "--resume", "--swap", "--kind", "--from", "--folder", "--style"),
+]
+option = st.tuples(st.sampled_from(OPTIONS), st.sampled_from(THINGS))
+with_options = st.lists(option, max_size=3).map(lambda pairs: [word for pair in pairs for word in pair])
+command_lines = st.one_of(
+    st.lists(st.sampled_from([*COMMANDS, *THINGS, *OPTIONS]), max_size=7),
+    st.tuples(st.sampled_from(COMMANDS), st.sampled_from(THINGS), with_options).map(lambda all_: [*all_[:2], *all_[2]]),
+    st.tuples(st.sampled_from(["good.csv", "bad.csv"]), with_options).map(
+        lambda both: ["difficulty", both[0], "--molecule-encoder", "morgan", *both[1]]
+    ),
+    st.lists(st.sampled_from(THINGS), max_size=2).map(lambda values: ["run", "book", "-p", "epochs", *values]),
+)
+
+
+@examples(80)
+@given(arguments=command_lines)
+def test_command_lines(
+    arguments: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real handlers, but for what would take minutes: no cell is executed, nothing fetched, nothing trained."""
+    with tempfile.TemporaryDirectory(dir=place) as name, contextlib.chdir(name):
+        here = Path(name)
+        given = {"good.csv": TABLE, "bad.csv": b"text,smiles\na,C(\n"}
+        for file, content in given.items():
+            (here / file).write_bytes(content)
+        (here / "folder").mkdir()
+        monkeypatch.setattr(notebook_files, "notebooks_folder", lambda: place / "books")
+        monkeypatch.setattr(kernels, "execute", lambda book, *rest: kernels.Execution(nbformat.from_dict(book)))
+        monkeypatch.setattr("class_kit.fetch.fetch", _not_now)
+        monkeypatch.setattr("class_kit.task.load_task", _not_now)
+        code = cli.main(arguments)
+        said = capsys.readouterr()
+        assert code in {0, 2}, (code, said.err[-2_000:])
+        assert not {"\x1b", "\u202e", "\0"} & set(said.out + said.err)
+        made = {path.name for path in here.rglob("*") if path.is_file()} - set(given)
+        if code == 2:
+            assert said.err.count("\n") == 1
+            assert all(file.endswith("rejected.csv") for file in made), made
+        assert not any(file.endswith(".tmp") for file in made)
+        assert all((here / file).read_bytes() == content for file, content in given.items())
+
+
+def _not_now(*arguments: Any, **options: Any) -> Any:
+    raise InputError("this would take too long for a test")
