@@ -24,6 +24,7 @@ _MODULES = {
     for name in (
         "dual_encoder",
         "text2mol",
+        "aman",
         "moleculestm",
         "dsokr",
         "memory_bank",

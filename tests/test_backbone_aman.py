@@ -1,0 +1,244 @@
+"""AMAN: its triplet losses against loops, its attention against equations, and what keeps it from collapsing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from class_kit.backbones.aman import Aman
+from class_kit.backbones.base import GraphBatch
+from class_kit.backbones.triplet import in_batch_triplet
+
+TEXT, ATOM, BOND = 5, 4, 3
+
+
+def chains(sizes: list[int], seed: int = 0) -> GraphBatch:
+    """Molecules as chains of atoms; one motif each."""
+    generator = torch.Generator().manual_seed(seed)
+    starts = np.cumsum([0, *sizes])
+    steps = [(s + k, s + k + 1) for s, n in zip(starts, sizes, strict=False) for k in range(n - 1)]
+    bonds = torch.tensor([pair for step in steps for pair in (step, step[::-1])], dtype=torch.int64).reshape(-1, 2).T
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    return GraphBatch(
+        atoms=torch.randn(sum(sizes), ATOM, generator=generator),
+        atom_molecule=owner,
+        bonds=bonds,
+        bond_features=torch.randint(0, 2, (len(steps), BOND), generator=generator).float().repeat_interleave(2, 0),
+        motif_atoms=torch.stack([torch.arange(sum(sizes)), owner]),
+        motif_molecule=torch.arange(len(sizes)),
+        size=len(sizes),
+    )
+
+
+def make(**options) -> Aman:
+    torch.manual_seed(1)
+    small = {"bond_dim": BOND, "hidden": 16, "dim": 8, "heads": 2, "layers": 2, "dropout": 0.0, "critic_hidden": 8}
+    return Aman(TEXT, ATOM, **(small | options))
+
+
+def loop_triplet(distances: np.ndarray, margin: float, sharpness: float | None, blocked: np.ndarray) -> list[float]:
+    losses = []
+    for i in range(len(distances)):
+        gaps = []
+        for j in range(len(distances)):
+            if j != i and not blocked[i, j]:
+                gaps.append(margin + float(distances[i, i]) - float(distances[i, j]))
+        if sharpness is None:
+            losses.append(max([0.0, *gaps]))
+        else:
+            losses.append(math.log(1 + sum(math.exp(sharpness * gap) for gap in gaps)) / sharpness)
+    return losses
+
+
+@pytest.mark.parametrize("sharpness", [None, 3.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_triplet_losses_equal_a_double_loop(sharpness: float | None, masked: bool) -> None:
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(0, 1, (6, 6))
+    # one-sided on purpose: text 1 and molecule 4 may be alike while text 4 and molecule 1 are not
+    blocked = np.zeros((6, 6), bool)
+    blocked[1, 4] = blocked[2, 0] = masked
+    given = torch.from_numpy(blocked) if masked else None
+    rows, columns = in_batch_triplet(torch.from_numpy(distances), 0.3, sharpness=sharpness, not_negative=given)
+    np.testing.assert_allclose(rows, loop_triplet(distances, 0.3, sharpness, blocked), rtol=1e-12)
+    np.testing.assert_allclose(columns, loop_triplet(distances.T, 0.3, sharpness, blocked.T), rtol=1e-12)
+
+
+def test_the_hardest_negative_is_never_a_near_duplicate() -> None:
+    distances = torch.tensor([[0.5, 0.0, 0.9], [0.9, 0.5, 0.9], [0.9, 0.9, 0.5]], dtype=torch.float64)
+    near = torch.zeros(3, 3, dtype=torch.bool)
+    assert in_batch_triplet(distances, 0.3)[0][0].item() == pytest.approx(0.8)
+    near[0, 1] = True
+    assert in_batch_triplet(distances, 0.3, not_negative=near)[0][0].item() == 0
+
+
+def test_the_soft_form_becomes_the_hardest_as_it_sharpens() -> None:
+    distances = torch.rand(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    hardest = in_batch_triplet(distances, 0.3)[0]
+    for sharpness in (10.0, 100.0, 1000.0):
+        soft = in_batch_triplet(distances, 0.3, sharpness=sharpness)[0]
+        assert (soft >= hardest).all()
+        assert (soft - hardest).max() <= math.log(8) / sharpness
+
+
+@pytest.mark.parametrize("sharpness", [None, 5.0])
+def test_a_pair_without_negatives_costs_nothing_and_has_finite_gradients(sharpness: float | None) -> None:
+    for distances, near in ((torch.rand(1, 1), None), (torch.rand(3, 3), torch.ones(3, 3, dtype=torch.bool))):
+        distances.requires_grad_()
+        rows, columns = in_batch_triplet(distances, 0.3, sharpness=sharpness, not_negative=near)
+        assert not rows.any()
+        assert not columns.any()
+        (rows + columns).sum().backward()
+        assert torch.isfinite(distances.grad).all()
+
+
+def test_only_the_soft_form_leaves_a_collapse() -> None:
+    """From nearly equal vectors the hardest negatives shrink all distances to nothing; all of them together do not."""
+    generator = torch.Generator().manual_seed(0)
+    text, molecules = torch.randn(32, 6, generator=generator), torch.randn(32, 6, generator=generator)
+    spread = {}
+    for sharpness in (None, 16.0):
+        torch.manual_seed(0)
+        heads = torch.nn.ModuleList(torch.nn.Linear(6, 4) for _ in range(2))
+        for head in heads:
+            torch.nn.init.constant_(head.bias, 30.0)
+        optimizer = torch.optim.AdamW(heads.parameters(), lr=1e-2)
+        for _ in range(150):
+            a, b = (F.normalize(head(side)) for head, side in zip(heads, (text, molecules), strict=True))
+            rows, columns = in_batch_triplet(1 - a @ b.T, 0.3, sharpness=sharpness)
+            optimizer.zero_grad()
+            (rows + columns).mean().backward()
+            optimizer.step()
+        spread[sharpness] = (1 - a @ b.T).max().item()
+    assert spread[None] < 1e-3
+    assert spread[16.0] > 0.05
+
+
+def test_terms_are_triplets_of_cosines_and_the_critics_difference() -> None:
+    model, text, molecules = make(mining="hardest", adversarial=0.5), torch.randn(5, TEXT), chains([3, 1, 4, 2, 6])
+    model.fit_inputs(text, molecules)
+    near = torch.zeros(5, 5, dtype=torch.bool)
+    near[0, 3] = near[3, 0] = True
+    with torch.no_grad():
+        terms = model.losses(text, molecules, not_negative=near)
+        a, b = model.encode_text(text), model.encode_molecules(molecules)
+        distances = 1 - (a.double() @ b.double().T).numpy()
+        assert set(terms) == {"text_to_molecule", "molecule_to_text", "alignment"}
+        np.testing.assert_allclose(
+            terms["text_to_molecule"], loop_triplet(distances, 0.3, None, near.numpy()), atol=1e-6
+        )
+        np.testing.assert_allclose(
+            terms["molecule_to_text"], loop_triplet(distances.T, 0.3, None, near.numpy()), atol=1e-6
+        )
+        torch.testing.assert_close(terms["alignment"], 0.5 * (model.critic(a) - model.critic(b)))
+        np.testing.assert_allclose(a.norm(dim=1), 1, rtol=1e-5)
+        np.testing.assert_allclose(b.norm(dim=1), 1, rtol=1e-5)
+
+
+def test_attention_of_a_block_equals_its_equation_with_bonds() -> None:
+    """One head, by hand: keys and values are neighbour plus bond, softmax over a target's neighbours, plus itself."""
+    model, molecules = make(heads=1, layers=1), chains([4])
+    layer = model.molecule_encoder.blocks[0].attention
+    atoms = torch.randn(4, 16, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        found = layer(atoms, molecules.bonds, molecules.bond_features)
+        query, key, value = layer.lin_query(atoms), layer.lin_key(atoms), layer.lin_value(atoms)
+        edge = layer.lin_edge(molecules.bond_features)
+        for atom in range(4):
+            into = [(int(s), e) for e, (s, t) in enumerate(molecules.bonds.T) if int(t) == atom]
+            logits = torch.stack([query[atom] @ (key[source] + edge[bond]) / 4 for source, bond in into])
+            values = torch.stack([value[source] + edge[bond] for source, bond in into])
+            expected = torch.softmax(logits, 0) @ values + layer.lin_skip(atoms[atom])
+            torch.testing.assert_close(found[atom], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bonds_and_single_atoms_matter() -> None:
+    model, molecules = make().eval(), chains([3, 1, 5])
+    before = model.encode_molecules(molecules)
+    changed = model.encode_molecules(replace(molecules, bond_features=1 - molecules.bond_features))
+    assert not torch.allclose(before[[0, 2]], changed[[0, 2]], atol=1e-4)
+    torch.testing.assert_close(before[1], changed[1])
+
+
+def test_learning_needs_no_critic_and_the_critic_is_left_out_with_weight_0() -> None:
+    model, text, molecules = make(adversarial=0), torch.randn(4, TEXT), chains([2, 3, 1, 1])
+    assert set(model.losses(text, molecules)) == {"text_to_molecule", "molecule_to_text"}
+    assert list(model.critic_parameters()) == []
+    assert model.critic_losses(text, molecules) == {}
+
+
+def test_steps_of_both_players_bring_the_modalities_together() -> None:
+    """With the adversary alone the Wasserstein distance of texts and molecules falls."""
+    torch.manual_seed(0)
+    model, text, molecules = make(adversarial=1.0), torch.randn(48, TEXT), chains([1, 2, 3, 4] * 12)
+    model.fit_inputs(text, molecules)
+    critic = torch.optim.Adam(model.critic_parameters(), lr=3e-3, betas=(0.5, 0.9))
+    mine = {id(parameter) for parameter in model.critic_parameters()}
+    rest = torch.optim.Adam([one for one in model.parameters() if id(one) not in mine], lr=1e-3)
+
+    def learn_to_tell(steps: int) -> float:
+        for _ in range(steps):
+            terms = model.critic_losses(text, molecules)
+            critic.zero_grad()
+            sum(terms.values()).backward()
+            critic.step()
+        return -terms["wasserstein"].item()
+
+    before = learn_to_tell(80)
+    for _ in range(40):
+        learn_to_tell(3)
+        rest.zero_grad()
+        model.losses(text, molecules)["alignment"].mean().backward()
+        rest.step()
+    assert learn_to_tell(80) < before / 2
+
+
+@pytest.mark.parametrize("mining", ["soft", "hardest"])
+def test_reduced_precision_keeps_losses_finite(mining: str) -> None:
+    model, text, molecules = make(mining=mining), torch.randn(4, TEXT), chains([2, 3, 1, 6])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss: Tensor = sum(term.float().mean() for term in model.losses(text, molecules).values())
+        critic: Tensor = sum(term.float() for term in model.critic_losses(text, molecules).values())
+    loss.backward()
+    critic.backward()
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 3}, "heads=3: expected a divisor of hidden=16"),
+        ({"mining": "random"}, "mining='random': expected one of soft, hardest"),
+        ({"margin": -0.1}, "margin=-0.1"),
+        ({"sharpness": 0}, "sharpness=0"),
+        ({"adversarial": -1}, "adversarial=-1"),
+        ({"penalty": math.nan}, "penalty=nan"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"layers": 0}, "layers=0"),
+        ({"critic_hidden": 0}, "hidden=0"),
+        ({"dim": 2.5}, r"dim=2\.5"),
+    ],
+)
+def test_impossible_options_are_refused_by_name(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_bonds_of_another_width_are_refused() -> None:
+    molecules = chains([3])
+    wide = replace(molecules, bond_features=torch.zeros(4, 12))
+    with pytest.raises(ValueError, match="bonds have 12 features: expected 3"):
+        make().encode_molecules(wide)
+
+
+def test_impossible_distances_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"distances of shape \(2, 3\)"):
+        in_batch_triplet(torch.zeros(2, 3), 0.3)
+    with pytest.raises(ValueError, match="margin=-1"):
+        in_batch_triplet(torch.zeros(2, 2), -1)
