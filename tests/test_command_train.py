@@ -63,6 +63,41 @@ def test_evaluate_prints_what_training_found(folder: Path, capsys: pytest.Captur
     assert "molecule_to_text" not in capsys.readouterr().out
 
 
+def test_several_runs_rank_as_one_and_choices_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from class_kit.cli.evaluate import load_trained
+    from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
+    from class_kit.study.records import load_backbone
+    from class_kit.training import encode
+
+    other = str(tmp_path / "other")
+    columns = ["--text", "words", "--smiles", "structure"]
+    assert main(["train", "own.csv", *columns, "--epochs", "3", "--seed", "7", "--out", other]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", other, "--choose", "2", "5"]) == 0
+    shown = capsys.readouterr().out
+    models = []
+    for run in ("run", other):
+        record, task = load_trained(run)
+        rows, backbone = task.rows("test"), load_backbone(record, task)
+        models.append((encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])))
+    ranks = ensemble_ranks(models, np.arange(len(rows)))
+    metrics = retrieval_metrics(ranks)
+    (line,) = [line for line in shown.splitlines() if line.startswith("text_to_molecule/split") and "among" not in line]
+    assert f"{metrics['mrr']:.3f}" in line
+    assert f"right among 5: {k_way_chances(ranks, 5).mean():.1%} (by chance 20.0%)" in shown
+    assert main(["evaluate", "run", "--choose", "1"]) == 2
+    assert main(["evaluate", "run", "--choose", "10000"]) == 2
+    lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "fewer.csv").write_text("\n".join(lines[:-20]) + "\n", encoding="utf-8")
+    third = str(tmp_path / "third")
+    assert main(["train", "fewer.csv", *columns, "--epochs", "2", "--out", third]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", third]) == 2
+    assert "trained on other pairs" in capsys.readouterr().err
+
+
 def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     text = "The molecule is a carboxylic acid."
     assert main(["search", text, "--run", "run", "--top", "5"]) == 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from class_kit.cli.training_options import TASK, add_import_option, import_own
 
 if TYPE_CHECKING:
+    from class_kit.retrieval import Ranks
     from class_kit.study.records import Record
     from class_kit.task import Task
 
@@ -24,13 +26,17 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser = subparsers.add_parser(
         "evaluate",
         help="rank the held-out pairs of a trained run",
-        description="Rank a split's pairs with a trained run and print Hits@1, Hits@10, MRR and Mean Rank.",
+        description="Rank a split's pairs with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several "
+        "runs on the same pairs rank as one, by the mean of the ranks that each gives a candidate.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="folder that class-kit train made")
+    parser.add_argument("run", metavar="RUN", nargs="+", help="folder that class-kit train made")
     parser.add_argument("--split", metavar="NAME", help="which pairs are the queries (default: the held-out ones)")
     parser.add_argument(
         "--pool", choices=("split", "all"), help="candidates: the split's own, or all molecules (default: both)"
+    )
+    parser.add_argument(
+        "--choose", type=int, nargs="+", default=[], metavar="K", help="also: the chance to choose right among K"
     )
     add_import_option(parser)
     parser.set_defaults(handler=handle_evaluate)
@@ -38,15 +44,37 @@ def _add_evaluate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
     """Rank again from the saved weights and print the table."""
-    from class_kit.study.records import load_backbone, rank_split
+    from class_kit.errors import InputError
+    from class_kit.study.records import load_backbone, rank_ensemble, rank_split
 
     import_own(arguments.modules)
-    record, task = load_trained(arguments.run)
+    if any(k < 2 for k in arguments.choose):
+        raise InputError(f"--choose {min(arguments.choose)}: expected at least 2 to choose among")
+    loaded = [load_trained(run) for run in arguments.run]
+    task = loaded[0][1]
+    for run, (_, other) in zip(arguments.run, loaded, strict=True):
+        if (other.pairs.digest, len(other.pool)) != (task.pairs.digest, len(task.pool)):
+            raise InputError(f"{run}: trained on other pairs than {arguments.run[0]}; expected the same")
     split = arguments.split or task.evaluation_split
-    ranks = rank_split(load_backbone(record, task), task, split)
+    backbones = [(load_backbone(record, task), task) for record, task in loaded]
+    ranks = rank_split(*backbones[0], split) if len(backbones) == 1 else rank_ensemble(backbones, split)
     wanted = {name: found for name, found in ranks.items() if arguments.pool in (None, name.rsplit("/", 1)[1])}
     print_metrics(metrics_of(wanted), split)
+    for k in arguments.choose:
+        _print_choice(wanted, k)
     return 0
+
+
+def _print_choice(ranks: Mapping[str, Ranks], k: int) -> None:
+    """One line a ranking: how often the right one is chosen among itself and k - 1 others of the pool."""
+    from class_kit.errors import InputError
+    from class_kit.retrieval import k_way_chances
+
+    for name, found in ranks.items():
+        if k > found.pool:
+            raise InputError(f"--choose {k}: {name} has {found.pool} candidates, expected no more")
+        chance = k_way_chances(found, k).mean()
+        print(f"{name:<26} right among {k}: {chance:.1%} (by chance {1 / k:.1%})")
 
 
 def _add_search(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from class_kit.files import atomic_write, write_json
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
+    ensemble_ranks,
     per_query_metrics,
     rerank,
     retrieval_ranks,
@@ -42,6 +43,7 @@ __all__ = [
     "first_molecules",
     "load_backbone",
     "plan_arm",
+    "rank_ensemble",
     "rank_split",
     "read_record",
     "search_molecules",
@@ -207,6 +209,28 @@ def rank_split(
         best, _ = search(queries, candidates, min(RERANKED, len(candidates)))
         ranks[name] = rerank(ranks[name], best, targets, scores, progress=progress)
     return ranks
+
+
+def rank_ensemble(models: Sequence[tuple[Backbone, Task]], split: str) -> dict[str, Ranks]:
+    """Rank a split as `rank_split` does, by the mean of the ranks that each model's cosines give a candidate.
+
+    Each model comes with its own task, since models may read other encoders; the pairs must be the same.
+    """
+    from class_kit.training import encode
+
+    task = models[0][1]
+    sides = []
+    for backbone, own in models:
+        text, molecules = split_inputs(backbone, own, split)
+        pool = own.pool_inputs(backbone.inputs.molecules)
+        parts = (("text", text), ("molecules", molecules), ("molecules", pool))
+        sides.append([encode(backbone, side, inputs) for side, inputs in parts])
+    everyone = np.arange(len(task.rows(split)))
+    return {
+        "text_to_molecule/split": ensemble_ranks([(texts, found) for texts, found, _ in sides], everyone),
+        "text_to_molecule/all": ensemble_ranks([(texts, pool) for texts, _, pool in sides], task.targets(split)),
+        "molecule_to_text/split": ensemble_ranks([(found, texts) for texts, found, _ in sides], everyone),
+    }
 
 
 def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, Inputs]:
