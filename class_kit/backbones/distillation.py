@@ -100,7 +100,7 @@ class Distillation(Wrapper):
         reads: str = "parts",
         score: str = "student",
         negatives: int = 4,
-        weight: float = 1.0,
+        weight: float = 0.3,
         width: int = 128,
         heads: int = 4,
         dropout: float = 0.1,

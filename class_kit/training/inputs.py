@@ -6,6 +6,7 @@ all; tokens and graphs, too large for that, are put together anew for every batc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -247,6 +248,34 @@ def as_inputs(values: Any) -> Inputs:
     if isinstance(values, Inputs):
         return values
     raise InputError(f"inputs are {type(values).__name__}: expected a matrix, text tokens or molecule graphs")
+
+
+def query_inputs(texts: Sequence[str], kind: str, encoder: str) -> Inputs:
+    """Texts of no table, such as what someone searches for, as a backbone reads them; nothing is cached.
+
+    Parameters
+    ----------
+    texts, encoder
+        As `embed_text` takes them.
+    kind : "sentence", "tokens" or "ids"
+        What the backbone needs (`Needs.text`).
+
+    Raises
+    ------
+    InputError, TypeError
+        As `embed_text`.
+    """
+    if kind == "ids":
+        from class_kit.text.ids import text_ids
+
+        return IdInputs(text_ids(texts, encoder))
+    if kind == "tokens":
+        from class_kit.text.tokens import text_tokens
+
+        return TokenInputs(text_tokens(texts, encoder, cache=False, progress=False))
+    from class_kit.text import embed_text
+
+    return VectorInputs(embed_text(texts, encoder, cache=False, progress=False))
 
 
 def fit_rows(text: Inputs, molecules: Inputs, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""A tiny BERT with random weights, and texts for it: what the tests of fine-tuning share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from class_kit.backbones import create_backbone
+from class_kit.backbones.finetuned import Finetuned
+from class_kit.backbones.ids import IdBatch
+from class_kit.text.ids import text_ids
+from class_kit.training import TrainingConfig
+from class_kit.training.inputs import IdInputs
+
+WORDS = ["the", "molecule", "is", "an", "acid", "ester", "steroid", "role", "as", "water", "sugar", "ring", "chain"]
+HEADS = {"hidden": 16, "dim": 8, "dropout": 0.0}
+
+
+# an inner backbone that reads tokens
+READER: dict[str, Any] = {
+    "inner": "denoising",
+    "inner_options": {"reads": "parts", "inner_options": HEADS, "width": 8},
+}
+
+
+def write_bert(place: Path, dropout: float, seed: int = 0) -> str:
+    """A BERT of two narrow layers; its vocabulary is a few words and all letters."""
+    from transformers import BertConfig, BertModel
+
+    letters = [chr(code) for code in range(97, 123)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *(f"##{one}" for one in letters)]
+    (place / "vocab.txt").write_text("\n".join(words) + "\n")
+    torch.manual_seed(seed)
+    BertModel(
+        BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=300,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            initializer_range=0.3,
+        )
+    ).save_pretrained(place)
+    return str(place)
+
+
+def texts(count: int = 24) -> list[str]:
+    rng = np.random.default_rng(3)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, 20))) for _ in range(count)]
+
+
+def molecules(count: int = 24) -> np.ndarray:
+    return np.random.default_rng(4).normal(size=(count, 10)).astype(np.float32)
+
+
+def config_of(encoder: str, *, epochs: int = 2, rate: float = 1e-3, **changes: Any) -> TrainingConfig:
+    options = {"inner": "dual_encoder", "inner_options": HEADS, "encoder": encoder, "piece_tokens": 40}
+    own = {name: changes.pop(name) for name in ("inner", "inner_options", "checkpointing") if name in changes}
+    return TrainingConfig(
+        epochs=epochs,
+        batch_size=8,
+        learning_rate=5e-3,
+        backbone="finetuned",
+        backbone_options={**options, "encoder_rate": rate, **own},
+        **changes,
+    )
+
+
+def made(encoder: str, **options: Any) -> Finetuned:
+    torch.manual_seed(0)
+    found = create_backbone("finetuned", 16, 10, **{"inner_options": HEADS, "encoder": encoder, **options})
+    assert isinstance(found, Finetuned)
+    return found
+
+
+def batch_of(encoder: str, count: int = 24) -> IdBatch:
+    return IdInputs(text_ids(texts(count), encoder)).take(np.arange(count), "cpu")
