@@ -207,3 +207,18 @@ def test_scratch_folders_of_killed_processes_go(tmp_path: Path):
     with scratch_folder(tmp_path, ".x.") as one, scratch_folder(tmp_path, ".x.") as two:
         assert {one, two} == set(tmp_path.iterdir())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_of_its_kernel_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def dies() -> int:
+        with kernels._private_folder() as folder:
+            (folder / "kernel.json").write_text('{"key": "secret"}')
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert in_a_child(dies) == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_mode & 0o077 == 0, "nobody else may read the key"
+    with kernels._private_folder() as folder:
+        assert list(tmp_path.iterdir()) == [folder]

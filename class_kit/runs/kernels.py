@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from class_kit.files import scratch_folder
 from class_kit.places import CHECKOUT
 
 # a Unix socket's whole path is held in 108 bytes; the rest is left for the socket's own name
@@ -141,13 +141,9 @@ def _began(notebook: Any) -> bool:
     )
 
 
-@contextmanager
-def _private_folder() -> Iterator[Path]:
-    folder = tempfile.mkdtemp(prefix="ck-")
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _private_folder() -> AbstractContextManager[Path]:
+    # the folder that a killed run left, with the key to its kernel, goes with the next run
+    return scratch_folder(tempfile.gettempdir(), "class-kit-kernel-")
 
 
 @contextmanager
