@@ -171,5 +171,9 @@ def _unquoted(chosen: Sequence[Notebook], name: str, value: Any) -> Any:
     declared = [notebook.declared[name].default for notebook in chosen if name in notebook.declared]
     if not declared or not all(isinstance(default, str) for default in declared):
         return value
-    text = parse_value(value.text, None, name)
+    try:
+        # YAML reads what JSON writes, but for letters that JSON writes as two halves
+        text = json.loads(value.text, strict=False)
+    except ValueError:
+        text = parse_value(value.text, None, name)
     return text if isinstance(text, str) else value
