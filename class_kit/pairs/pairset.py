@@ -96,12 +96,19 @@ class PairSet:
         return replace(self, **picked, extra=extra)
 
     def frame(self) -> pandas.DataFrame:
-        """Return the pairs as a table with columns id, text, smiles, split, then the file's other columns."""
+        """Return the pairs as a table with columns id, text, smiles, split, then the file's other columns.
+
+        Their names are shown, not obeyed: pandas' styled tables pass names of columns on as markup, so `<` and `>` in
+        them become `‹` and `›`, control characters become visible.
+        """
         import pandas
 
         columns: dict[str, tuple[str, ...]] = {name: getattr(self, name) for name in ("id", "text", "smiles", "split")}
         for name, column in self.extra.items():
-            columns[f"{name} (file)" if name in columns else name] = column
+            shown = one_line(name).translate({ord("<"): "‹", ord(">"): "›", ord("&"): "＆"})
+            while shown in columns:
+                shown += " (file)"
+            columns[shown] = column
         return pandas.DataFrame(columns)
 
 
