@@ -22,7 +22,8 @@ The paper's abstract is what this follows; the kind and share of its noise, the 
 Chosen: `corruption` "mask" sets a `share` of the coordinates of every item, drawn anew each time, to their mean;
 "noise" replaces a `share` of the variance by Gaussian noise and asks for all coordinates. Whole items are not masked:
 without an order in them, the masked ones of a text could not be told apart. Out of training nothing is drawn: the
-masked coordinates are evenly spaced, and the noise is left out.
+masked coordinates are evenly spaced, and the noise is left out. Round a dual encoder of frozen vectors, on the bundled
+corpus (15 epochs, two seeds), weights from 0.1 to 5 and shares of 0.3 and 0.8 all left the validation MRR where it was.
 """
 
 from __future__ import annotations

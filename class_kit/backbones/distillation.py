@@ -34,7 +34,9 @@ The paper's objectives are read off its abstract; its regions and spans become a
 negatives, sizes, weights, and how the stages are ordered. Chosen: the wrong partners (`negatives` of them, drawn anew
 for each batch; all of the batch out of training), a teacher of one layer trained at the same time as the student, so
 that one training makes one record, and a teacher whose vectors are as wide as the student's, so that a cosine compares
-them without a map between.
+them without a map between. A teacher that is learning is a moving target: on the bundled corpus, both reading frozen
+vectors (15 epochs, two seeds), a `weight` of 0.3 left the student's validation MRR where it was, 1 cost it one point
+and 3 cost it four.
 """
 
 from __future__ import annotations
