@@ -28,6 +28,8 @@ WIDE, NARROW = (6.8, 2.9), (4.2, 2.9)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
+# Colours for thin lines on white: the palette's pale pink and yellow vanish in a grey print.
+_STRONG = [colour for colour in PALETTE if np.dot([0.299, 0.587, 0.114], colour) < 0.72]
 _P = ParamSpec("_P")
 
 
@@ -197,7 +199,7 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
     if zero:
         ax.axvline(0, color="0.5", linewidth=0.7 * mpl.rcParams["lines.linewidth"])
     for at, place in enumerate(places):
-        colour = PALETTE[at % len(PALETTE)]
+        colour = _STRONG[at % len(_STRONG)]
         ax.plot([low[at], high[at]], [place, place], color=colour)
         ax.plot(middle[at], place, "o", color=colour)
     ax.set(xlabel=label, yticks=places, ylim=(-0.6, len(table) - 0.4))
