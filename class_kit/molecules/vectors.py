@@ -232,7 +232,7 @@ def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
 def _array_beside(path: Path) -> np.ndarray:
     try:
         # mapped, so that a header that promises more than the file holds is noticed before memory is taken
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, EOFError, *BAD_HEADER) as error:
         raise InputError(f"{path}: this part of a gensim model is missing or damaged: {error}") from error
 
