@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from class_kit import runs
+from class_kit import cli, runs
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, remove_abandoned, scratch_folder, write_text
 from class_kit.runs import kernels
@@ -222,3 +223,14 @@ def test_what_a_killed_run_left_of_its_kernel_goes_with_the_next(tmp_path: Path,
     assert left.stat().st_mode & 0o077 == 0, "nobody else may read the key"
     with kernels._private_folder() as folder:
         assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_being_told_to_end_takes_the_way_of_an_interrupt(capsys: pytest.CaptureFixture[str]):
+    def handler(arguments: argparse.Namespace) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.run_handler(handler, argparse.Namespace()) == 130
+    assert capsys.readouterr().err == "class-kit: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == before
