@@ -29,7 +29,7 @@ lint: $(INSTALLED)
 # The tables and figures of the README, and the committed outputs of the notebooks, come from the default run.
 readme: $(INSTALLED)
 	$(BIN)/class-kit run
-	$(BIN)/python -m tests.publish
+	$(BIN)/python figures/publish.py runs/default
 
 # Torch goes first and alone: where a CPU build has been chosen or is at hand, nothing later replaces it.
 $(INSTALLED): requirements.lock pyproject.toml

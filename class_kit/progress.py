@@ -18,12 +18,18 @@ def progress_bar(
 ) -> Any:
     """A `tqdm` bar with an estimate of the time left, removed when done.
 
-    `disable=None` shows it only where standard error is a terminal: a bar in a log file or in a committed notebook
-    is noise. `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
+    `disable=None` shows it only where a person is looking, at a terminal or a notebook's page: a bar in a log file or
+    in a committed notebook is noise. `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
     """
     from tqdm import tqdm
 
     wish = os.environ.get("CLASS_KIT_PROGRESS")
     if disable is None:
-        disable = wish == "0" if wish in {"0", "1"} else not sys.stderr.isatty()
+        disable = wish == "0" if wish in {"0", "1"} else not _watched()
     return tqdm(iterable, total=total, desc=desc, unit=unit, disable=disable, leave=False, dynamic_ncols=True)
+
+
+def _watched() -> bool:
+    """Whether a person sees standard error: a terminal, or a notebook's page."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return sys.stderr.isatty() or hasattr(shell, "kernel")

@@ -188,15 +188,17 @@ def _checked(notebook: Notebook, merged: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_path(name: str, value: Any) -> None:
     """Refuse a missing file before a kernel starts instead of minutes later."""
-    if not isinstance(value, str) or not value or (name == "pairs" and value in NAMED_PAIRS):
+    if not isinstance(value, str) or not value or (name in ("pairs", "path") and value in NAMED_PAIRS):
         return
     path = Path(value)
     try:
-        found = {"pairs": path.exists, "data": path.is_dir, "extra": path.is_file}.get(name, lambda: True)()
+        checks = {"pairs": path.exists, "path": path.is_file, "data": path.is_dir, "extra": path.is_file}
+        found = checks.get(name, lambda: True)()
     except (OSError, ValueError):
         found = False
     if not found:
-        wanted = {"pairs": f"a file, or one of {', '.join(NAMED_PAIRS)}", "data": "a folder", "extra": "a file"}[name]
+        known = f"a file, or one of {', '.join(NAMED_PAIRS)}"
+        wanted = {"pairs": known, "path": known, "data": "a folder", "extra": "a file"}[name]
         raise InputError(f"{name} {value!r}: not found; expected {wanted}")
 
 
