@@ -228,3 +228,24 @@ def test_a_training_on_a_bad_file_leaves_no_folder(
         assert cli.main(["train", name, "--out", "made"]) == 2
         assert capsys.readouterr().err.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["difficulty", "~no-such-user/a.csv"],
+        ["difficulty", "chebi20", "--data", "~no-such-user/a"],
+        ["difficulty", "corpus", "--encoder", "~no-such-user/a", "--molecule-encoder", "morgan"],
+        ["difficulty", "corpus", "--encoder", "n" * 5_000],
+        ["fetch", "chebi20", "--from", "~no-such-user/a"],
+        ["fetch", "chebi20", "--folder", "~no-such-user/a"],
+    ],
+)
+def test_a_home_of_nobody_is_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed, so texts cannot be embedded")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"difficulty.rejected.csv"}

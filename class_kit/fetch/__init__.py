@@ -17,6 +17,7 @@ from class_kit.fetch.downloads import FetchError, copy, copy_verified, download
 from class_kit.fetch.folders import data_home
 from class_kit.fetch.releases import PINNED, RAW_FILES, git_blob_id
 from class_kit.files import scratch_folder, sha256_file
+from class_kit.places import home_path
 
 RELEASES = (*PINNED, "scibert")
 
@@ -91,7 +92,7 @@ def fetch(
     """
     if what not in RELEASES:
         raise InputError(f"{what!r} cannot be fetched; expected one of {', '.join(RELEASES)}")
-    target = Path(folder).expanduser() if folder is not None else data_home() / what
+    target = home_path(folder) if folder is not None else data_home() / what
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is not a folder; fetched files need one")
     origin = None if source is None else _source_folder(source)
@@ -149,7 +150,7 @@ def _is_there(path: Path, blob: str) -> bool:
 
 
 def _source_folder(source: str | os.PathLike[str]) -> Path:
-    path = Path(source).expanduser()
+    path = home_path(source)
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; expected one that holds the files under their own names")
     return path

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from class_kit.errors import InputError
+from class_kit.places import home_path
 
 
 def data_home() -> Path:
@@ -16,9 +17,9 @@ def data_home() -> Path:
     """
     own = os.environ.get("CLASS_KIT_HOME")
     if own:
-        return Path(own).expanduser()
+        return home_path(own)
     shared = os.environ.get("XDG_DATA_HOME")
-    return (Path(shared).expanduser() if shared else Path.home() / ".local" / "share") / "class-kit"
+    return (home_path(shared) if shared else Path.home() / ".local" / "share") / "class-kit"
 
 
 def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | None = None) -> Path:
@@ -34,10 +35,10 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
     """
     wanted = tuple(files)
     if data is not None:
-        places = [Path(data).expanduser(), Path(data).expanduser() / name]
+        places = [home_path(data), home_path(data) / name]
     else:
         shared = os.environ.get("CLASS_KIT_DATA")
-        places = [Path(shared).expanduser() / name, Path(shared).expanduser()] if shared else []
+        places = [home_path(shared) / name, home_path(shared)] if shared else []
         places.append(data_home() / name)
     for place in places:
         if any((place / file).is_file() for file in wanted):
