@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import gzip
 import io
 import json
@@ -120,6 +121,7 @@ def test_damaged_gzip(content: bytes, place: Path) -> None:
     check_table(place / "damaged.csv.gz")
 
 
+@functools.cache
 def parquets() -> list[bytes]:
     """Parquet of several codecs and kinds of column."""
     import pyarrow
