@@ -6,178 +6,35 @@ import json
 import os
 import signal
 import tempfile
-import traceback
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import pytest
-from hypothesis import given
-from hypothesis import settings as quickly
-from hypothesis import strategies as st
 from joblib import cpu_count
 from nbformat.v4 import new_code_cell, new_notebook
 
 from class_kit import runs
 from class_kit.cli import main
 from class_kit.errors import InputError
-from class_kit.runs import kernels, manifest, sweep, sweep_page, sweep_plan, sweep_process
-from class_kit.runs.folder import SAFE_NAME
-from class_kit.runs.notebook_files import read_notebook
+from class_kit.runs import kernels, manifest, sweep
 from tests.notebook_tools import write_notebook
+from tests.sweep_tools import (
+    HOSTILE,
+    PIXEL,
+    Page,
+    Played,
+    book,
+    check_harmless,
+    here,
+    planned,
+    played,
+    swept,
+)
 from tests.test_kernels import is_gone, start_run, wait_for_pid
 
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060"
-    "000000050001a5f645400000000049454e44ae426082"
-)
-HOSTILE = ("<script>alert(1)</script>", "../../up", "$(touch pwned)", '"><img src=x onerror=alert(2)>', "\x1b[2J\u202e")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def book(here: Path) -> Path:
-    return write_notebook(here / "01_book.ipynb", ['word = "x"', "share = 0.5", "seeds = [0]", "size = None"])
-
-
-class Played:
-    """In place of processes and kernels: runs in this process that leave a result and a figure.
-
-    `bad` holds the words with which a notebook fails, `lost` those with which its process does.
-    """
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-        self.bad: set[str] = set()
-        self.lost: set[str] = set()
-        self.stop_at: str | None = None
-
-    def execute(self, notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
-        word, out = parameters["word"], Path(parameters["out"])
-        self.words.append(word)
-        if word in self.bad:
-            return kernels.Execution(nbformat.from_dict(notebook), f"cell 2: ValueError: {word}")
-        runs.record(out, "01_book", {"length": len(word), "share": parameters["share"], "words": [word], "odd": True})
-        (out / "figures").mkdir(exist_ok=True)
-        (out / "figures" / "a.png").write_bytes(PIXEL)
-        if word != "x":
-            (out / "figures" / "b c.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", encoding="utf-8")
-            (out / "figures" / "a.pdf").write_bytes(b"%PDF")
-        return kernels.Execution(nbformat.from_dict(notebook))
-
-    def workers(self, threads: int) -> Any:
-        return SimpleNamespace(run=self._run, stop=lambda: None)
-
-    def _run(self, request: dict[str, Any]) -> tuple[int, str] | None:
-        word = sweep_process._unpacked(request["parameters"]).get("word", "x")
-        word = getattr(word, "text", word)
-        if word == self.stop_at:
-            return 130, ""
-        if word in self.lost:
-            return -9, ""
-        try:
-            return sweep_process._run(json.loads(json.dumps(request))), ""
-        except InputError as error:
-            return 2, str(error)
-        except Exception:
-            return 3, traceback.format_exc()
-
-
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> Played:
-    stand_in = Played()
-    environment = manifest.environment()
-    monkeypatch.setattr(manifest, "environment", lambda: environment)
-    monkeypatch.setattr(manifest, "git_commit", lambda: None)
-    monkeypatch.setattr(manifest, "command_line", lambda: ["pytest"])
-    monkeypatch.setattr(sweep_process.sys, "argv", ["pytest"])
-    monkeypatch.setattr(kernels, "execute", stand_in.execute)
-    monkeypatch.setattr(sweep, "Workers", stand_in.workers)
-    return stand_in
-
-
-def swept(book: Path, sweeps: dict[str, Any], *arguments: Any, **options: Any) -> runs.SweepResult:
-    return runs.sweep_notebooks([book], sweeps, *arguments, **({"jobs": 1, "say": lambda line: None} | options))
-
-
-@pytest.mark.parametrize(
-    ("text", "pieces"),
-    [
-        ("0.02,0.06", ["0.02", "0.06"]),
-        ("[0],[1,2]", ["[0]", "[1,2]"]),
-        ("[[0,1],[2]], {a: 1, b: [2,3]}", ["[[0,1],[2]]", "{a: 1, b: [2,3]}"]),
-        ("\"a,b\",'c, d',e", ['"a,b"', "'c, d'", "e"]),
-        (r'"say \",\" twice",b', [r'"say \",\" twice"', "b"]),
-        ("['[', \"],\"],b", ["['[', \"],\"]", "b"]),
-        ("it's,o'clock", ["it's", "o'clock"]),
-        ("[Na+].[Cl-],C[C@@H](N)C", ["[Na+].[Cl-]", "C[C@@H](N)C"]),
-        ("a],b", ["a]", "b"]),
-        ("x=1,y=2", ["x=1", "y=2"]),
-    ],
-)
-def test_commas_inside_a_value_do_not_split(text: str, pieces: list[str]):
-    assert sweep_plan.split_values(text, "name") == pieces
-    (read,) = sweep_plan.read_sweeps([f"name={text}"]).values()
-    assert [value.text for value in read] == pieces
-
-
-@pytest.mark.parametrize(
-    ("texts", "said"),
-    [
-        (["growth"], "expected NAME=V1,V2"),
-        (["=1,2"], "expected NAME=V1,V2"),
-        (["a=1", "a=2"], "a is given twice"),
-        (["a="], "an empty value"),
-        (["a=1,,2"], "an empty value"),
-        (["a=1,"], "an empty value"),
-        (["a=[1,2"], "stays open"),
-        (['a="b,c'], "stays open"),
-    ],
-)
-def test_unreadable_sweeps_are_refused(texts: list[str], said: str):
-    with pytest.raises(InputError, match=said):
-        sweep_plan.read_sweeps(texts)
-
-
-def planned(book: Path, *texts: str, **fixed: Any) -> list[sweep_plan.Combination]:
-    return sweep_plan.plan_combinations([read_notebook(book)], sweep_plan.read_sweeps(texts), fixed, {})
-
-
-def test_values_are_read_as_the_notebook_declares_them(book: Path):
-    found = planned(book, "seeds=[0],[1,2]", "word='on',\"a, b\",1e3", "share=1", "size=1,null")
-    assert [list(each.swept.values()) for each in found] == [
-        [seeds, word, 1.0, size] for seeds in ([0], [1, 2]) for word in ("on", "a, b", "1e3") for size in (1, None)
-    ]
-    assert [type(each.swept["share"]) for each in found] == [float] * 12
-    assert found[0].overrides == {"01_book": {"seeds": [0], "word": "on", "share": 1.0, "size": 1}}
-    assert planned(book, "share=0.1,0.2", word="y")[1].parameters == {"word": "y", "share": 0.2}
-
-
-@pytest.fixture(scope="module")
-def common_book(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return read_notebook(write_notebook(tmp_path_factory.mktemp("b") / "01_book.ipynb", ['word = "x"']))
-
-
-@given(words=st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5, unique=True))
-@quickly(max_examples=60, deadline=None)
-def test_folders_of_any_values_are_safe_and_differ(words: list[str], common_book: Any):
-    found = sweep_plan.plan_combinations([common_book], {"word": words}, {}, {})
-    assert [each.swept["word"] for each in found] == words
-    assert len({each.name.casefold() for each in found}) == len(words)
-    for each in found:
-        assert SAFE_NAME.fullmatch(each.name)
-        assert ".." not in each.name.split("/")
-    typed = [json.dumps(word) for word in words]
-    read = sweep_plan.plan_combinations([common_book], sweep_plan.read_sweeps([f"word={','.join(typed)}"]), {}, {})
-    assert [each.swept for each in read] == [each.swept for each in found]
+__all__ = ["book", "here", "played"]
 
 
 def test_refused_before_anything_starts(here: Path, book: Path, played: Played):
@@ -209,12 +66,6 @@ def test_refused_before_anything_starts(here: Path, book: Path, played: Played):
     assert played.words == []
     assert sorted(path.name for path in here.iterdir()) == ["01_book.ipynb", "mine"]
     assert [path.name for path in (here / "mine").iterdir()] == ["thesis.tex"]
-
-
-def test_values_that_would_share_a_folder_are_refused(book: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sweep_plan, "default_name", lambda values: "same")
-    with pytest.raises(InputError, match=r"share = 0\.2 would get the folder 'same' of share = 0\.1"):
-        planned(book, "share=0.1,0.2")
 
 
 def test_runs_and_sweeps_keep_out_of_each_others_folders(book: Path, played: Played):
@@ -318,99 +169,6 @@ def test_what_breaks_outside_the_notebook_is_recorded_too(book: Path, played: Pl
     assert list(result.status.values()) == ["finished", "failed"]
     errors = [run.get("error") for run in json.loads(Path("mine/sweep.json").read_text())["runs"]]
     assert "could not be started" in errors[1]
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: its tags with attributes, and the text of each table's cells."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.tables: list[list[list[str]]] = []
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in {"td", "th"}:
-            self.tables[-1][-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.tables and self.tables[-1] and self.tables[-1][-1]:
-            self.tables[-1][-1][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def check_harmless(page: Page) -> None:
-    """No script, no handler, nothing but the page's own tags, links only into the folder."""
-    own = "html head meta title style body header main h1 h2 p div table thead tbody tr th td a img"
-    assert {tag for tag, _ in page.tags} <= set(own.split())
-    allowed = {"lang", "charset", "http-equiv", "content", "name", "class", "scope", "href", "src", "alt", "loading"}
-    assert {name for _, attributes in page.tags for name in attributes} <= allowed
-    for link in page.all("a"):
-        assert link["href"].startswith("runs/")
-        assert ".." not in link["href"].split("/")
-
-
-def test_page_shows_figures_side_by_side_and_values_as_text(book: Path, played: Played):
-    played.bad = {HOSTILE[0]}
-    result = swept(book, {"word": ["x", *HOSTILE], "share": [0.25]}, out="mine")
-    text = (result.folder / "index.html").read_text(encoding="utf-8")
-    page = Page(result.folder / "index.html")
-    check_harmless(page)
-    assert "\x1b" not in text
-    assert "\u202e" not in text
-    figures, numbers = page.tables
-    assert figures[0] == ["combination", "a", "b c"]
-    assert len(figures) == len(numbers) == 1 + 6
-    for row, word in zip(figures[1:], ["x", *HOSTILE], strict=True):
-        shown = json.dumps(word, ensure_ascii=False).replace("\u202e", "\\u202e")
-        assert f"word = {shown}share = 0.25" in row[0]
-    assert "failed01_book: cell 2: ValueError: <script>" in figures[2][0]
-    assert figures[1][1:] == ["", "none"]
-    assert figures[2][1:] == ["none", "none"]
-    assert figures[3][1:] == ["", ""]
-    assert numbers[0] == ["combination", "01_book: length", "01_book: share"]
-    assert numbers[1][1:] == ["1", "0.25"]
-    assert numbers[2][1:] == ["", ""]
-    pictures = page.all("img")
-    assert len(pictures) == 1 + 2 * 4
-    assert all(
-        picture["src"].startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for picture in pictures
-    )
-    assert pictures[0]["alt"] == 'a, word = "x", share = 0.25'
-    for link in page.all("a"):
-        assert (result.folder / link["href"].replace("%20", " ")).is_file()
-
-
-def test_page_refers_to_many_pictures_and_to_none_outside(
-    here: Path, book: Path, played: Played, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(sweep_page, "EMBED_LIMIT", 10)
-    result = swept(book, {"word": ["x", "y"]}, out="mine")
-    page = Page(result.folder / "index.html")
-    check_harmless(page)
-    sources = [picture["src"] for picture in page.all("img")]
-    assert len(sources) == 3
-    assert all((result.folder / source.replace("%20", " ")).read_bytes() for source in sources)
-    assert "img-src 'self' file:" in (result.folder / "index.html").read_text(encoding="utf-8")
-
-    secret = here / "secret.png"
-    secret.write_bytes(b"secret")
-    picture = result.folder / sources[0]
-    picture.unlink()
-    picture.symlink_to(secret)
-    record = json.loads((result.folder / "sweep.json").read_text(encoding="utf-8"))
-    metrics = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(sweep_page, "EMBED_LIMIT", 2**20)
-    page = Page(sweep_page.write_index(result.folder, record, metrics))
-    assert len(page.all("img")) == 2
-    assert "c2VjcmV0" not in (result.folder / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from class_kit.runs.folder import SWEEP_RECORD, lock, sweep_folder
 from class_kit.runs.notebook_files import Notebook, choose_notebooks
 from class_kit.runs.parameters import plain
 from class_kit.runs.sweep_page import write_index
-from class_kit.runs.sweep_plan import Combination, plan_combinations, shown_values
-from class_kit.runs.sweep_process import Workers, packed
+from class_kit.runs.sweep_plan import Combination, plan_combinations, shown_values, sweep_name
+from class_kit.runs.sweep_process import Workers, packed, reason
 from class_kit.terminal import one_line, visible
 
 _FORMAT = 1
@@ -119,20 +119,13 @@ def sweep_notebooks(
     common = {key: plain(value, key) for key, value in (("pairs", pairs), ("data", data), ("extra", extra))}
     combinations = plan_combinations(chosen, sweeps, dict(parameters or {}), common)
     jobs = cpu_count() if jobs is None else check_whole("jobs", jobs, low=1)
-    folder = sweep_folder(out, name, _default_name(chosen, combinations))
+    folder = sweep_folder(out, name, sweep_name(chosen, combinations))
     with lock(folder):
         return _Sweep(folder, chosen, combinations, common, say or _print).go(jobs, force)
 
 
 def _print(line: str) -> None:
     print(line, flush=True)
-
-
-def _default_name(chosen: Sequence[Notebook], combinations: Sequence[Combination]) -> str:
-    """A readable name from the notebook and the swept parameters, and a hash of all that is run."""
-    stems, names = [notebook.stem for notebook in chosen], list(combinations[0].swept)
-    words = "-".join([*(stems if len(stems) == 1 else []), *names])[:60]
-    return f"sweep-{words}-{facts.digest_json([stems, [each.overrides for each in combinations]])[:8]}"
 
 
 class _Sweep:
@@ -234,7 +227,7 @@ class _Sweep:
         if code in {0, 1}:
             note["seconds"] = record.get("seconds")
         if status == "failed":
-            note["error"] = visible(_reason(code, said, record))
+            note["error"] = visible(reason(code, said, record))
         took = f" after {note['seconds']:.1f} s" if note.get("seconds") is not None else ""
         why = f": {note['error'].splitlines()[0]}" if note.get("error") else ""
         return one_line(f"{shown_values(self.combinations[name].swept)}: {status}{took}{why}", 400)
@@ -308,17 +301,6 @@ def _results(place: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _reason(code: int, said: str, record: Mapping[str, Any]) -> str:
-    """Why a run failed: what its notebooks' records say, or what its process said, or how that ended."""
-    if code < 0:
-        return f"its process was ended by signal {-code}, as one is that is killed or runs out of memory"
-    errors = [f"{stem}: {entry['error']}" for stem, entry in record.get("notebooks", {}).items() if entry.get("error")]
-    if code == 1 and errors:
-        return "\n".join(errors)
-    lines = said.strip().splitlines() or [f"its process ended with exit code {code}"]
-    return "\n".join([lines[-1], *lines[:-1]])
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.runs.folder import default_name
+from class_kit.runs.manifest import digest_json
 from class_kit.runs.notebook_files import Notebook, Raw, resolve_parameters
 from class_kit.runs.parameters import parse_value
 
@@ -145,6 +146,13 @@ def plan_combinations(
                 raise InputError(f"the sweep gives {shown} twice; expected values that differ")
             raise InputError(f"the sweep's {shown} would get the folder {other.name!r} of {before}; sweep them apart")
     return list(found.values())
+
+
+def sweep_name(chosen: Sequence[Notebook], combinations: Sequence[Combination]) -> str:
+    """A readable name from the notebook and the swept parameters, and a hash of all that is run."""
+    stems, names = [notebook.stem for notebook in chosen], list(combinations[0].swept)
+    words = "-".join([*(stems if len(stems) == 1 else []), *names])[:60]
+    return f"sweep-{words}-{digest_json([stems, [each.overrides for each in combinations]])[:8]}"
 
 
 def _listed(name: str, values: Any) -> list[Any]:

@@ -106,6 +106,17 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
+def reason(code: int, said: str, record: Mapping[str, Any]) -> str:
+    """Why a run failed: what its notebooks' records say, or what its process said, or how that ended."""
+    if code < 0:
+        return f"its process was ended by signal {-code}, as one is that is killed or runs out of memory"
+    errors = [f"{stem}: {entry['error']}" for stem, entry in record.get("notebooks", {}).items() if entry.get("error")]
+    if code == 1 and errors:
+        return "\n".join(errors)
+    lines = said.strip().splitlines() or [f"its process ended with exit code {code}"]
+    return "\n".join([lines[-1], *lines[:-1]])
+
+
 def packed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Given parameters for the way to a process; what was typed stays apart from what is a value."""
     return {
