@@ -177,6 +177,19 @@ def test_every_way_to_train_has_its_options(
     assert main(["evaluate", str(out)]) == 0
 
 
+def test_the_text_encoder_is_trained_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(lines[:-1:5]) + "\n", encoding="utf-8")
+    out = tmp_path / "run"
+    options = ["--finetune", "--epochs", "1", "--growth", "1", "--backbone-option", "hidden=16", "--out", str(out)]
+    assert main(["train", str(tmp_path / "few.csv"), "--text", "words", "--smiles", "structure", *options]) == 0
+    told = json.loads((out / "record.json").read_text(encoding="utf-8"))["config"]
+    assert told["backbone"] == "finetuned"
+    assert told["backbone_options"]["inner_options"] == {"hidden": 16}
+    assert (told["learning_rate"], told["batch_size"], told["precision"]) == (1e-4, 32, "float32")
+    assert main(["search", "a ketone", "--run", str(out)]) == 0
+
+
 OWN = """
 import torch
 from class_kit import register_backbone

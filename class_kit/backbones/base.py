@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,8 +74,8 @@ class Needs:
 
     Attributes
     ----------
-    text : "sentence" or "tokens"
-        (B, d_t) vectors, or a `TokenBatch`.
+    text : "sentence", "tokens" or "ids"
+        (B, d_t) vectors, a `TokenBatch`, or an `IdBatch` for a text encoder that is part of the model.
     molecules : "vector" or "graph"
         (B, d_m) vectors, or a `GraphBatch`.
     """
@@ -107,7 +107,7 @@ class Backbone(nn.Module, ABC):
     inputs: Needs = Needs()
     critic_steps: int = 1
     critic_learning_rate: float = 1e-4
-    reranks: ClassVar[bool] = False
+    reranks: bool = False
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
@@ -147,6 +147,10 @@ class Backbone(nn.Module, ABC):
             Pairs that must not be pushed apart although they do not belong together (near-duplicates). The diagonal
             is ignored.
         """
+
+    def parameter_rates(self) -> list[tuple[Iterable[nn.Parameter], float]]:
+        """Parameters with a share of the learning rate of their own, such as a text encoder's; none by default."""
+        return []
 
     def critic_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that `critic_losses` trains and `losses` must not; none by default."""

@@ -114,7 +114,7 @@ class Distillation(Wrapper):
         self.score = score
         self.negatives = check_whole("negatives", negatives, low=1)
         self.weight = check_real("weight", weight, low=0.0)
-        self.reranks = self.inner.reranks or score == "teacher"  # type: ignore[misc]
+        self.reranks = self.inner.reranks or score == "teacher"
         needs = self.needs(student=student, student_options=student_options, reads=check_reads(reads))
         self.teacher = Teacher(
             text_dim,

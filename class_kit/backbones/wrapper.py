@@ -35,7 +35,7 @@ class Wrapper(Backbone):
         self.inner = create_backbone(name, text_dim, molecule_dim, **checked_options(self.inner_option, name, options))
         self.critic_steps = self.inner.critic_steps
         self.critic_learning_rate = self.inner.critic_learning_rate
-        self.reranks = self.inner.reranks  # type: ignore[misc]
+        self.reranks = self.inner.reranks
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:

@@ -42,6 +42,7 @@ _CONFIG = (
     "intensity_on",
     "term_weights",
     "seed",
+    "precision",
     "backbone",
 )
 
@@ -143,10 +144,17 @@ def add_loop_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an option of the backbone, for example hidden=256; may be given again",
     )
+    add(
+        "--finetune",
+        action="store_true",
+        help="train the text encoder too: at --encoder-rate, in smaller batches and at a smaller rate by default",
+    )
+    add("--encoder-rate", type=float, default=3e-5, metavar="R", help="learning rate of the text encoder")
+    add("--precision", choices=("float32", "bfloat16"), help="bfloat16 suits graphics cards (default: float32)")
     add("--optimizer", default="adamw", choices=("adamw", "sgd"))
     add("--epochs", type=int, default=15, metavar="N")
-    add("--batch-size", type=int, default=128, metavar="N")
-    add("--learning-rate", type=float, default=1e-3, metavar="R")
+    add("--batch-size", type=int, metavar="N", help="pairs in a step (default: 128, with --finetune 32)")
+    add("--learning-rate", type=float, metavar="R", help="peak rate (default: 0.001, with --finetune 0.0001)")
     add("--seed", type=int, default=0, metavar="N")
 
 
@@ -173,7 +181,20 @@ def config_from(arguments: argparse.Namespace) -> TrainingConfig:
     if arguments.backbone not in available_backbones():
         raise InputError(f"--backbone {arguments.backbone!r}: expected one of {', '.join(available_backbones())}")
     values = {name: getattr(arguments, name) for name in _CONFIG}
-    return TrainingConfig(**values, backbone_options=_options(arguments.backbone_option))
+    options = _options(arguments.backbone_option)
+    usual = {"batch_size": 128, "learning_rate": 1e-3, "precision": "float32"}
+    if arguments.finetune:
+        # Text2Mol's rates (Edwards et al. 2021), and a batch that a whole encoder's activations fit
+        usual |= {"batch_size": 32, "learning_rate": 1e-4}
+        options = {
+            "inner": arguments.backbone,
+            "inner_options": options,
+            "encoder": arguments.text_encoder,
+            "encoder_rate": arguments.encoder_rate,
+        }
+        values["backbone"] = "finetuned"
+    values = {name: usual.get(name) if value is None else value for name, value in values.items()}
+    return TrainingConfig(**values, backbone_options=options)
 
 
 def _intensity(words: Sequence[str]) -> str | dict[str, str]:

@@ -268,17 +268,10 @@ def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
 
 def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
     """Rows of the pool of all molecules that fit a free text best, with their cosines, best first."""
-    from class_kit.text import embed_text
-    from class_kit.text.tokens import text_tokens
     from class_kit.training import encode
-    from class_kit.training.inputs import TokenInputs, VectorInputs
+    from class_kit.training.inputs import query_inputs
 
-    encoder = task.encoders["text"]
-    inputs: Inputs
-    if backbone.inputs.text == "tokens":
-        inputs = TokenInputs(text_tokens([text], encoder, cache=False, progress=False))
-    else:
-        inputs = VectorInputs(embed_text([text], encoder, cache=False, progress=False))
+    inputs = query_inputs([text], backbone.inputs.text, task.encoders["text"])
     pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
     rows, scores = search(encode(backbone, "text", inputs), pool, min(top, len(pool)))
     return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]

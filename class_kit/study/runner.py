@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _DECISIVE = (
     "backbones",
     "training",
+    "text/ids",
     "study/arms",
     "study/records",
     "study/reference",

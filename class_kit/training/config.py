@@ -105,7 +105,7 @@ def main_optimizer(
     """
     critic = {id(parameter) for parameter in backbone.critic_parameters()}
     own = [parameter for parameter in backbone.parameters() if parameter.requires_grad and id(parameter) not in critic]
-    rates: list[tuple[Iterable[nn.Parameter], float]] = getattr(backbone, "parameter_rates", list)()
+    rates: list[tuple[Iterable[nn.Parameter], float]] = backbone.parameter_rates()
     share = {id(parameter): rate / config.learning_rate for parameters, rate in rates for parameter in parameters}
     groups: list[dict[str, Any]] = [
         {"params": found, "weight_decay": config.weight_decay, "share": each}

@@ -111,15 +111,9 @@ class Runs:
 
     def text(self, name: str, text: str) -> Inputs:
         """A text typed by a reader, as the retriever reads texts."""
-        from class_kit.text import embed_text
-        from class_kit.training.inputs import as_inputs
+        from class_kit.training.inputs import query_inputs
 
-        encoder = self.task.encoders["text"]
-        if self.backbone(name).inputs.text == "tokens":
-            from class_kit.text.tokens import text_tokens
-
-            return as_inputs(text_tokens([text], encoder, cache=False, progress=False))
-        return as_inputs(embed_text([text], encoder=encoder, cache=False, progress=False))
+        return query_inputs([text], self.backbone(name).inputs.text, self.task.encoders["text"])
 
     def _molecule(self, name: str, smiles: str) -> Inputs:
         from class_kit.molecules import embed_molecules
