@@ -15,7 +15,7 @@ from class_kit.terminal import visible
 _DRAWN = (240, 180)
 _SHOWN = 170
 # a text longer than this is scrolled, so that one pair cannot push the others off the screen
-_TEXT = "font-size:12px;line-height:1.35;max-height:8.5em;overflow:auto;overflow-wrap:anywhere"
+_TEXT = "font-size:12px;line-height:1.35;max-height:13.5em;overflow:auto;overflow-wrap:anywhere"
 
 
 def safe(text: object) -> str:

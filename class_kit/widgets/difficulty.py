@@ -14,7 +14,7 @@ from class_kit.checks import check_whole
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import Pages, Plot, View, bin_label, doubling_bins, leaf, share_bars
+from class_kit.widgets.parts import Pages, Plot, View, bin_label, doubling_bins, leaf, share_bars, toggles
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet
@@ -46,7 +46,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         options=[(f"{value:.3f}", at) for at, value in enumerate(sigmas)], value=len(sigmas) - 1, description="σ"
     )
     names = [(bin_label(*limits), limits) for limits in bins]
-    chosen = widgets.ToggleButtons(options=names, description="neighbours", style={"button_width": "auto"})
+    chosen = toggles("neighbours", names)
     histogram, overview, words, drawn = Plot(figures.NARROW), Plot(figures.NARROW), widgets.HTML(), widgets.HTML()
     pages = Pages(show, "pairs in this bin")
     pictures = widgets.HBox([histogram, overview], layout=widgets.Layout(flex_flow="row wrap"))

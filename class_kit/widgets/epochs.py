@@ -12,7 +12,7 @@ from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import Pages, Plot, View, check_rows, doubling_bins, leaf, share_bars
+from class_kit.widgets.parts import Pages, Plot, View, check_rows, doubling_bins, leaf, share_bars, toggles
 
 if TYPE_CHECKING:
     from class_kit.curriculum import Plan
@@ -43,8 +43,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
     counts = np.asarray(counts)
     bins = doubling_bins(0, counts.max())
     epoch = widgets.IntSlider(value=1, min=1, max=plan.epochs, description="epoch")
-    choices = ["new", "in it", "left out"]
-    which = widgets.ToggleButtons(options=choices, description="pairs", style={"button_width": "auto"})
+    which = toggles("pairs", ["new", "in it", "left out"])
     image, words, drawn = Plot(figures.NARROW), widgets.HTML(), widgets.HTML()
     pages = Pages(show, "pairs, hardest first")
     view = View(epoch, which, image, words, pages, drawn)

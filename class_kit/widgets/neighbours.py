@@ -9,7 +9,7 @@ import numpy as np
 
 from class_kit.checks import check_whole
 from class_kit.widgets.cards import card, row_of
-from class_kit.widgets.parts import View, check_rows
+from class_kit.widgets.parts import View, check_rows, toggles
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet
@@ -37,7 +37,7 @@ def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5
     check_whole("show", show, low=1)
     unit = {name: _unit(np.asarray(vectors)) for name, vectors in (("text", t), ("molecule", m))}
     row = widgets.IntSlider(value=0, min=0, max=len(pairs) - 1, description="pair")
-    space = widgets.ToggleButtons(options=list(_SPACES), description="space")
+    space = toggles("space", list(_SPACES))
     drawn = widgets.HTML()
     view = View(row, space, drawn)
 

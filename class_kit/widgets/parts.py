@@ -23,7 +23,9 @@ Draw = Callable[[Axes], Any]
 
 _DOTS_PER_INCH = 110
 # Inches around the axes. Fixed, because finding them by layout takes as long as drawing the picture.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.8, 0.14, 0.14, 0.75
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.8, 0.14, 0.14, 0.48
+# share of the axes' height that slanted labels take
+_SLANTED = 0.12
 
 
 class View(widgets.VBox):
@@ -96,6 +98,13 @@ def picture(draw: Draw, size: tuple[float, float] = figures.NARROW) -> bytes:
         fast = {"compress_level": 1}
         fig.savefig(stream, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs=fast)
     return stream.getvalue()
+
+
+def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
+    """Buttons of which one is down, as wide as their words, on one line with their name."""
+    line = widgets.Layout(width="100%", display="flex")
+    style = {"button_width": "auto"}
+    return widgets.ToggleButtons(options=options, description=description, style=style, layout=line)
 
 
 class Pages(widgets.HBox):
@@ -175,6 +184,8 @@ def share_bars(ax: Axes, bins: Sequence[tuple[int, int]], everything: np.ndarray
     if len(bins) > 6:
         for label in ax.get_xticklabels():
             label.set(rotation=30, rotation_mode="anchor", ha="right", fontsize=7)
+        box = ax.get_position()
+        ax.set_position((box.x0, box.y0 + _SLANTED * box.height, box.width, (1 - _SLANTED) * box.height))
     # set by hand: finding good places for ticks on this axis is half of the time of the picture
     powers = [0, *(10**power for power in range(len(str(len(everything)))))]
     ax.yaxis.set_major_locator(FixedLocator(powers))

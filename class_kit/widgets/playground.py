@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from class_kit.checks import check_whole
 from class_kit.widgets.cards import Gallery, card, paragraph, row_of
-from class_kit.widgets.parts import View
+from class_kit.widgets.parts import View, toggles
 from class_kit.widgets.trained import Runs
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Playground(View):
         # what each kind of question said last, so that changing over and back loses nothing
         self.typed = {"text": example, "SMILES": self.molecules.smiles[0]}
         self.run = widgets.Dropdown(options=runs.names, description="training")
-        self.kind = widgets.ToggleButtons(options=list(self.typed), description="ask with a")
+        self.kind = toggles("ask with a", list(self.typed))
         wide = widgets.Layout(width="100%", max_width="720px")
         self.query = widgets.Textarea(value=example, description="question", layout=wide)
         self.button = widgets.Button(description="search", button_style="primary")

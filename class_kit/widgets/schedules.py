@@ -30,7 +30,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
     length = widgets.IntSlider(value=epochs, min=1, max=max(60, epochs), description="epochs")
     image, words = Plot(figures.NARROW), widgets.HTML()
     # a text field and no static text: the keyboard can enter it, choose all and copy
-    wide = widgets.Layout(width="100%", max_width="720px", height="5.5em")
+    wide = widgets.Layout(width="100%", max_width="860px", height="6em")
     code = widgets.Textarea(description="code", layout=wide)
     controls = widgets.VBox([start, growth, shape, length])
     view = View(widgets.HBox([image, controls], layout=widgets.Layout(flex_flow="row wrap")), words, code)

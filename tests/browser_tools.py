@@ -1,0 +1,192 @@
+"""Hands and eyes in a headless browser: they move controls by the keyboard, look at views, and notice bad manners."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.browser_servers import Server
+
+# seconds for a page or a notebook, and for an answer of the kernel; milliseconds after which a view counts as at rest
+_SECONDS = 90.0
+_ANSWER = 5.0
+_STILL = 60
+
+_LOOK = """async view => {
+  const seen = [view.innerText, ...[...view.querySelectorAll('textarea')].map(area => area.value)];
+  for (const image of view.querySelectorAll('img')) {
+    if (!image.src.startsWith('blob:')) { seen.push(image.src); continue; }
+    const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+    const digest = await crypto.subtle.digest('SHA-256', bytes);
+    seen.push([...new Uint8Array(digest)].join());
+  }
+  return seen.join('\\n');
+}"""
+_ERRORS = """() => [...document.querySelectorAll(
+  '.jp-OutputArea-output[data-mime-type*="error"], .jp-OutputArea-output[data-mime-type*="stderr"]'
+)].map(output => output.innerText)"""
+_AT_ITS_END = """control => control.tagName === 'SELECT'
+  ? control.selectedIndex === control.options.length - 1
+  : Number(control.getAttribute('aria-valuenow')) >= Number(control.getAttribute('aria-valuemax'))"""
+_PROMPTS = """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputArea-prompt')]
+  .map(prompt => prompt.innerText.trim())"""
+
+
+class Hands:
+    """A page in the browser, with what it must not do: leave the machine, open a dialog, let data act."""
+
+    def __init__(self, context: Any, server: Server, pictures: Path) -> None:
+        self.server, self.pictures = server, pictures
+        self.strayed: list[str] = []
+        self.answers = 0
+        self.page = context.new_page()
+        self.page.set_default_timeout(1000 * _SECONDS)
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("requestfailed", self._refused)
+        self.page.on("websocket", self._listen)
+        self.page.on("dialog", self._dialog)
+
+    def _note(self, address: str) -> None:
+        if urlsplit(address).hostname not in {None, "127.0.0.1"}:
+            self.strayed.append(address)
+
+    def _refused(self, request: Any) -> None:
+        """What the page's own policy forbids is reported as a request, and never leaves the browser."""
+        if request.failure == "csp":
+            self.strayed.remove(request.url)
+
+    def _listen(self, channel: Any) -> None:
+        self._note(channel.url)
+        channel.on("framereceived", self._hear)
+
+    def _hear(self, frame: str | bytes) -> None:
+        """What a kernel says of itself: the only sign of work that all three front ends get."""
+        said = frame.encode() if isinstance(frame, str) else frame
+        if found := re.search(rb'"execution_state": ?"(\w+)"', said):
+            self.answers += found.group(1) == b"idle"
+
+    def _dialog(self, dialog: Any) -> None:
+        self.strayed.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def open(self, path: str) -> None:
+        """Go to a page of the server."""
+        token = f"?token={self.server.token}" if self.server.token else ""
+        self.page.goto(f"{self.server.address}{path}{token}", wait_until="commit")
+
+    def run_all(self) -> None:
+        """Run all cells by the menu and wait for the last."""
+        self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(state="attached")
+        end = time.monotonic() + _SECONDS
+        while not self.server.has_kernel() and time.monotonic() < end:
+            self.page.wait_for_timeout(100)
+        again = 0.0
+        while True:
+            prompts = self.page.evaluate(_PROMPTS)
+            self.check_outputs()
+            if all(prompt.strip("[]:").isdigit() for prompt in prompts):
+                return
+            if set(prompts) == {"[ ]:"} and time.monotonic() > again:
+                # until the page has seen its kernel ready, the menu does nothing and says nothing
+                self.page.get_by_role("menuitem", name="Run", exact=True).click()
+                self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+                again = time.monotonic() + 5
+            if time.monotonic() > end:
+                self.save("not-done")
+                raise AssertionError(f"cells not done: {prompts}")
+            self.page.wait_for_timeout(250)
+
+    def check_outputs(self) -> None:
+        """No error and no warning in any output, those of the views included."""
+        errors = self.page.evaluate(_ERRORS)
+        assert not errors, f"errors or warnings: {errors}"
+
+    def check_manners(self) -> None:
+        """Nothing left the machine, and nothing in the data acted."""
+        assert not self.strayed, f"left the machine or opened a dialog: {self.strayed}"
+        acted = self.page.evaluate("() => window.acted ?? null")
+        assert acted is None, f"text from the data acted: {acted}"
+
+    def save(self, name: str, target: Any = None) -> None:
+        """Keep a screenshot of the page, or of one part."""
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {"path": str(self.pictures / f"{name}.png")}
+        (self.page if target is None else target).screenshot(**options)
+
+    def look(self, view: Any) -> str:
+        """What a view shows when nothing moves any more: its words and the content of its pictures."""
+        end, seen = time.monotonic() + _SECONDS, ""
+        while True:
+            self.page.wait_for_timeout(_STILL)
+            now = str(view.evaluate(_LOOK))
+            if now == seen:
+                return now
+            assert time.monotonic() < end, "the view does not come to rest"
+            seen = now
+
+    def press(self, control: Any, key: str) -> None:
+        """One key on one control, which takes the focus as it would by the tabulator; wait for the kernel's answer."""
+        before, end = self.answers, time.monotonic() + _ANSWER
+        control.focus()
+        self.page.keyboard.press(key)
+        while self.answers == before and time.monotonic() < end:
+            self.page.wait_for_timeout(20)
+
+    def move_all(self, view: Any) -> None:
+        """Every control of a view to both its ends, by the keyboard; each must change what is seen, none may fail.
+
+        Buttons take the space bar: Enter is what JupyterLab itself takes, to edit the cell.
+        """
+        for control in view.locator(".noUi-handle, select").all():
+            keys = ("Home", "End") if control.evaluate(_AT_ITS_END) else ("End", "Home")
+            self._both(view, [(control, key) for key in keys])
+        for group in view.locator(".widget-toggle-buttons").all():
+            buttons = group.locator("button").all()
+            self._both(view, [(buttons[-1], "Space"), (buttons[0], "Space")])
+        for button in view.locator("button.widget-button:visible").all():
+            self.press(button, "Space")
+            self.look(view)
+        self.check_outputs()
+
+    def ask(self, view: Any, question: str) -> None:
+        """Type a question and search; the answer must be another."""
+        before = self.look(view)
+        view.locator("textarea").first.focus()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.type(question)
+        self.press(view.get_by_role("button", name="search"), "Space")
+        assert self.look(view) != before
+        self.check_outputs()
+
+    def choose_tab(self, tabs: Sequence[Any], at: int) -> None:
+        """The tab number `at`, reached by an arrow key from the one before it."""
+        tabs[max(0, at - 1)].focus()
+        if at:
+            self.page.keyboard.press("ArrowRight")
+        self.page.keyboard.press("Enter")
+        assert tabs[at].get_attribute("aria-selected") == "true"
+
+    def _both(self, view: Any, presses: Sequence[tuple[Any, str]]) -> None:
+        states = []
+        for control, key in presses:
+            self.press(control, key)
+            states.append(self.look(view))
+            self.check_outputs()
+        name = presses[0][0].evaluate("node => node.closest('.widget-inline-hbox, .widget-toggle-buttons').innerText")
+        assert len(set(states)) == len(states), f"{name!r}: both ends look alike: {states[0][:500]}"
+
+
+def launch(driver: Any, executable: str) -> Any:
+    """The browser, to which no name but this machine's means anything."""
+    nowhere = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    return driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu", nowhere])
+
+
+def find_chromium() -> str | None:
+    """Debian's browser, or None."""
+    return shutil.which("chromium")
