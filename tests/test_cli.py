@@ -59,6 +59,8 @@ def test_every_command_has_a_handler_and_help(capsys: pytest.CaptureFixture[str]
     [
         (InputError("column 'a\x1b[2J\u202e' is missing\nsecond"), 2, "column 'a\\x1b[2J\\u202e' is missing\\nsecond"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(36, "File name too long", "x" * 300), 2, "File name too long"),
+        (OSError(40, "Too many levels of symbolic links", "x"), 2, "symbolic links"),
         (OSError(28, "No space left on device", "x"), 1, "No space left on device"),
         (PermissionError(13, "Permission denied", "x"), 1, "Permission denied"),
     ],

@@ -37,6 +37,8 @@ COMMANDS = (
 # The machine's trouble, not the kit's: one line says it better than a traceback.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MACHINE = _FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# No path that the kit makes itself is like that, so it was given.
+_NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,8 +81,7 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         sys.stdout.flush()
         return code
     except InputError as error:
-        print(f"class-kit: error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return _refused(error)
     except KeyboardInterrupt:
         print("class-kit: interrupted", file=sys.stderr)
         return 130
@@ -89,6 +90,8 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         _drop_output()
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_PATH:
+            return _refused(error)
         if isinstance(error, OSError) and error.errno in _MACHINE:
             advice = "; make room and run it again, what is finished is kept" if error.errno in _FULL else ""
             print(f"class-kit: error: {one_line(error)}{advice}", file=sys.stderr)
@@ -101,6 +104,11 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         return 1
     finally:
         restore()
+
+
+def _refused(error: Exception) -> int:
+    print(f"class-kit: error: {one_line(error)}", file=sys.stderr)
+    return 2
 
 
 def _drop_output() -> None:
