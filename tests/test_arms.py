@@ -1,4 +1,4 @@
-"""Arms as plain values: each becomes the plan it names, is refused where it names none, and is stored by what counts."""
+"""Arms as plain values: each becomes the plan it names, is refused where it names none, stored by what counts."""
 
 from __future__ import annotations
 
