@@ -25,6 +25,7 @@ _MODULES = {
         "dual_encoder",
         "text2mol",
         "aman",
+        "orma",
         "moleculestm",
         "dsokr",
         "memory_bank",

@@ -11,13 +11,13 @@ import warnings
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
     from torch_geometric.nn import GCNConv, TransformerConv, global_add_pool, global_max_pool, global_mean_pool
-    from torch_geometric.nn.aggr import AttentionalAggregation
+    from torch_geometric.utils import to_dense_batch
 
 __all__ = [
-    "AttentionalAggregation",
     "GCNConv",
     "TransformerConv",
     "global_add_pool",
     "global_max_pool",
     "global_mean_pool",
+    "to_dense_batch",
 ]

@@ -1,0 +1,214 @@
+r"""ORMA: texts and molecules compared at three levels, with tokens sent to motifs by optimal transport.
+
+BIBM 2024, arXiv 2411.11875. A molecule is a graph of atoms, motifs (BRICS cuts, fused rings split) and itself, whose
+edges lead upward (`class_kit.backbones.hierarchy`); a text is its tokens and its sentence. Heads of two layers bring
+sentence and tokens into one space with molecule, motifs and atoms, all at unit length: :math:`x`, :math:`x_t` and
+:math:`y`, :math:`y_m`, :math:`y_a`. For every text and molecule, whether they belong together or not,
+
+- **sentence and molecule**: :math:`s_1 = \langle x, y \rangle`;
+- **tokens and motifs**: the transport plan :math:`P` between T tokens and M motifs, uniform weights on both and cost
+  :math:`1 - \langle x_t, y_m \rangle`, sends each token to the motif with the largest entry,
+  :math:`m(t) = \arg\max_m P_{tm}`. The mean of a motif's tokens is a multi-token vector :math:`z_m`, and
+  :math:`s_2` the mean of :math:`\cos(z_m, y_m)` over the motifs that were given a token;
+- **tokens and atoms**: :math:`s_3 = \frac1T \sum_t \max_a \langle x_t, y_a \rangle`, with `matching="both"` averaged
+  with :math:`\frac1A \sum_a \max_t \langle x_t, y_a \rangle`.
+
+Each level has a symmetric in-batch cross-entropy. With :math:`z_k^{ij} = e^{\tau} s_k` of text i and molecule j, one
+learnable :math:`\tau` for all, and :math:`w = (\alpha, \beta, 1 - \alpha - \beta)`, the term of level k is
+
+.. math:: \ell_{k,i} = -\frac{w_k}{2} \biggl( \log \frac{e^{z_k^{ii}}}{\sum_j e^{z_k^{ij}}}
+          + \log \frac{e^{z_k^{ii}}}{\sum_j e^{z_k^{ji}}} \biggr).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from class_kit.backbones import register_backbone
+from class_kit.backbones.base import Backbone, GraphBatch, Needs, TokenBatch, in_batch_cross_entropy
+from class_kit.backbones.hierarchy import Hierarchy
+from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.backbones.matching import assign_tokens, multi_token_similarity, part_cosines, token_atom_similarity
+from class_kit.backbones.transport import SMALLEST_REGULARISATION
+from class_kit.checks import check_real, check_whole
+from class_kit.errors import InputError
+
+LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
+MATCHINGS = ("both", "tokens")
+# Pairs of a text and a molecule worked on at once: what padded motifs and atoms of a few hundred take stays in cache.
+_PAIRS = 512
+
+
+@register_backbone("orma")
+class Orma(Backbone):
+    """Tokens and molecule graphs, compared at three levels.
+
+    Parameters
+    ----------
+    text_dim, molecule_dim : int
+        Widths d_t of sentence and tokens and d_a of the atoms.
+    hidden, dim : int
+        Widths of the graph convolutions (the text's hidden layers have twice that) and of the shared space.
+    layers : int
+        Number of graph convolutions.
+    dropout : float
+        In [0, 1).
+    alpha, beta : float
+        Weights of sentence and molecule, and of multi-tokens and motifs, in [0, 1]; 1 - α - β, not negative, is that of
+        tokens and atoms.
+    temperature : float
+        Initial softmax temperature, positive; one for all levels.
+    matching : "both" or "tokens"
+        Whether s₃ takes the mean of both directions, or tokens alone look for atoms.
+    regularisation : float
+        Of the transport, at least 0.025, in the unit of its cost.
+    iterations : int
+        Of the transport.
+    """
+
+    reranks: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        text_dim: int,
+        molecule_dim: int,
+        *,
+        hidden: int = 256,
+        dim: int = 256,
+        layers: int = 3,
+        dropout: float = 0.1,
+        alpha: float = 0.34,
+        beta: float = 0.33,
+        temperature: float = 0.07,
+        matching: str = "both",
+        regularisation: float = 0.05,
+        iterations: int = 20,
+    ) -> None:
+        super().__init__()
+        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
+        if matching not in MATCHINGS:
+            raise InputError(f"matching={matching!r}: expected one of {', '.join(MATCHINGS)}")
+        share = check_dropout("dropout", dropout)
+        self.matching = matching
+        self.weights = _weights(alpha, beta)
+        self.transport: dict[str, Any] = {
+            "regularisation": check_real("regularisation", regularisation, low=SMALLEST_REGULARISATION),
+            "iterations": check_whole("iterations", iterations, low=1),
+        }
+        self.scale = Scale(temperature)
+        self.sentence_scale, self.token_scale = Standardise(text_dim), Standardise(text_dim)
+        self.sentence_head, self.token_head = (_head(text_dim, 2 * hidden, dim, share) for _ in range(2))
+        self.hierarchy = Hierarchy(molecule_dim, hidden, dim, layers=layers, dropout=share)
+
+    @classmethod
+    def needs(cls, **options: Any) -> Needs:
+        """Tokens and graphs."""
+        return Needs("tokens", "graph")
+
+    def fit_inputs(self, text: TokenBatch, molecules: GraphBatch) -> None:
+        """Record the scales of sentences, tokens and atoms; they are saved with the weights."""
+        self.sentence_scale.fit(text.sentence)
+        self.token_scale.fit(text.tokens[text.mask])
+        self.hierarchy.scale.fit(molecules.atoms)
+
+    def encode_text(self, text: TokenBatch) -> Tensor:
+        """Unit vectors `(B, dim)` of the sentences."""
+        return F.normalize(self.sentence_head(self.sentence_scale(text.sentence)), dim=-1)
+
+    def encode_molecules(self, molecules: GraphBatch) -> Tensor:
+        """Unit vectors `(B, dim)` of the molecules as wholes."""
+        return self.hierarchy(molecules)[0]
+
+    def encode_tokens(self, text: TokenBatch) -> Tensor:
+        """Unit vectors `(B, T, dim)` of the tokens, zero for padding."""
+        vectors = F.normalize(self.token_head(self.token_scale(text.tokens)), dim=-1)
+        return vectors.masked_fill(~text.mask.unsqueeze(-1), 0.0)
+
+    def similarities(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
+        """s₁, s₂ and s₃ of every text with every molecule, `(3, B, C)`; B and C may differ."""
+        whole, motifs, atoms = self._parts(molecules)
+        tokens = self.encode_tokens(text)
+        # molecules of like size stand together, so that little of a block is padding
+        order = motifs[1].sum(1).argsort(stable=True)
+        blocks = order.split(max(1, _PAIRS // len(tokens)))
+        fine = [
+            self._fine(tokens, text.mask, [(part[at], real[at]) for part, real in (motifs, atoms)]) for at in blocks
+        ]
+        coarse = self.encode_text(text) @ whole.T
+        return torch.cat([coarse.unsqueeze(0), torch.cat(fine, dim=2)[:, :, order.argsort()]])
+
+    def pair_similarities(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
+        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`; a text that stands in pairs next to each other is encoded once."""
+        whole, motifs, atoms = self._parts(molecules)
+        distinct, again = _once(text)
+        parts = [(part.unsqueeze(1), real.unsqueeze(1)) for part, real in (motifs, atoms)]
+        fine = self._fine(self.encode_tokens(distinct)[again], text.mask, parts).squeeze(2)
+        coarse = (self.encode_text(distinct)[again] * whole).sum(1)
+        return torch.cat([coarse.unsqueeze(0), fine])
+
+    def losses(
+        self, text: TokenBatch, molecules: GraphBatch, *, not_negative: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`sentence_molecule`, `multi_token_motif` and `token_atom`, one a pair each, their weights included."""
+        terms = {}
+        for name, weight, found in zip(LEVELS, self.weights, self.similarities(text, molecules), strict=True):
+            forward, backward = in_batch_cross_entropy(self.scale(found), not_negative)
+            terms[name] = weight * (forward + backward) / 2
+        return terms
+
+    def pair_scores(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
+        """α s₁ + β s₂ + (1 - α - β) s₃ of aligned pairs, `(B,)`."""
+        found = self.pair_similarities(text, molecules)
+        return (found * found.new_tensor(self.weights)[:, None]).sum(0)
+
+    def _parts(self, molecules: GraphBatch) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Vectors of the molecules, and of their motifs and atoms padded `(C, n, dim)` with masks `(C, n)`."""
+        from class_kit.backbones.message_passing import to_dense_batch
+
+        whole, motifs, atoms = self.hierarchy(molecules)
+        return (
+            whole,
+            to_dense_batch(motifs, molecules.motif_molecule, batch_size=molecules.size),
+            to_dense_batch(atoms, molecules.atom_molecule, batch_size=molecules.size),
+        )
+
+    def _fine(self, tokens: Tensor, mask: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """s₂ and s₃, `(2, B, J)`, of texts `(B, T, dim)` with motifs and atoms `(J, n, dim)` or `(B, J, n, dim)`."""
+        (motifs, real_motifs), (atoms, real_atoms) = (_cut(*part) for part in parts)
+        cosines = part_cosines(tokens, motifs)
+        assigned = assign_tokens(cosines, mask, real_motifs, **self.transport)
+        second = multi_token_similarity(cosines, tokens @ tokens.mT, assigned)
+        both = self.matching == "both"
+        return torch.stack([second, token_atom_similarity(part_cosines(tokens, atoms), mask, real_atoms, both=both)])
+
+
+def _head(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
+    )
+
+
+def _weights(alpha: float, beta: float) -> tuple[float, float, float]:
+    first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
+    if first + second > 1:
+        raise InputError(f"alpha={alpha!r} and beta={beta!r}: expected a sum of at most 1")
+    return first, second, max(0.0, 1 - first - second)
+
+
+def _cut(values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Without the padding that none of these rows needs."""
+    longest = int(real.sum(-1).max())
+    return values[..., :longest, :], real[..., :longest]
+
+
+def _once(text: TokenBatch) -> tuple[TokenBatch, Tensor]:
+    """Without repetitions next to each other, and where each row of `text` `(B,)` stands in that."""
+    rows = torch.cat([text.sentence, text.tokens.flatten(1), text.mask.to(text.tokens.dtype)], dim=1)
+    again = torch.unique_consecutive(rows, dim=0, return_inverse=True)[1]
+    first = F.pad(again.diff(), (1, 0), value=1).bool()
+    return TokenBatch(text.sentence[first], text.tokens[first], text.mask[first]), again

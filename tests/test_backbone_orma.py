@@ -1,0 +1,357 @@
+"""ORMA: plans against exact transport, similarities against loops, and slips that are easily made here, each pinned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import ot
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from class_kit.backbones.base import GraphBatch, TokenBatch
+from class_kit.backbones.hierarchy import upward_edges
+from class_kit.backbones.matching import assign_tokens, multi_token_similarity, token_atom_similarity
+from class_kit.backbones.orma import Orma
+from class_kit.backbones.transport import transport_plans
+
+TEXT, ATOM = 5, 4
+
+
+def texts(lengths: list[int], seed: int = 0) -> TokenBatch:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    tokens = torch.randn(*mask.shape, TEXT, generator=generator) * mask[..., None]
+    return TokenBatch(torch.randn(len(lengths), TEXT, generator=generator), tokens, mask)
+
+
+def molecules(motifs: list[list[int]], seed: int = 0) -> GraphBatch:
+    """One molecule for each list of motif sizes; motifs follow each other along a chain and share their end atoms."""
+    generator = torch.Generator().manual_seed(seed)
+    owner, bonds, members, homes = [], [], [], []
+    for molecule, sizes in enumerate(motifs):
+        start = len(owner)
+        for number, size in enumerate(sizes):
+            first = len(owner) - (1 if number else 0)
+            owner += [molecule] * (size - (1 if number else 0))
+            members += [(atom, len(homes)) for atom in range(first, first + size)]
+            homes.append(molecule)
+        bonds += [pair for atom in range(start, len(owner) - 1) for pair in ((atom, atom + 1), (atom + 1, atom))]
+    return GraphBatch(
+        atoms=torch.randn(len(owner), ATOM, generator=generator),
+        atom_molecule=torch.tensor(owner),
+        bonds=torch.tensor(bonds, dtype=torch.int64).reshape(-1, 2).T,
+        bond_features=torch.zeros(len(bonds), 12),
+        motif_atoms=torch.tensor(members).T,
+        motif_molecule=torch.tensor(homes),
+        size=len(motifs),
+    )
+
+
+def batch() -> tuple[TokenBatch, GraphBatch]:
+    return texts([4, 1, 7, 3, 5]), molecules([[3, 2], [1], [4, 3, 2, 5], [2], [6, 2, 2]])
+
+
+def make(**options) -> Orma:
+    torch.manual_seed(1)
+    model = Orma(TEXT, ATOM, **({"hidden": 16, "dim": 8, "layers": 2, "dropout": 0.0} | options))
+    model.fit_inputs(*batch())
+    return model
+
+
+# plans
+
+
+def masked_costs(seed: int, sizes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
+    rng = np.random.default_rng(seed)
+    rows = torch.arange(max(t for t, _ in sizes)) < torch.tensor([t for t, _ in sizes])[:, None]
+    columns = torch.arange(max(m for _, m in sizes)) < torch.tensor([m for _, m in sizes])[:, None]
+    cost = torch.from_numpy(rng.uniform(0, 2, (len(sizes), rows.shape[1], columns.shape[1]))).float()
+    return cost, rows, columns
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 999), st.lists(st.tuples(st.integers(1, 9), st.integers(1, 6)), min_size=1, max_size=5))
+def test_plans_have_their_marginals_and_nothing_at_padding(seed: int, sizes: list[tuple[int, int]]) -> None:
+    cost, rows, columns = masked_costs(seed, sizes)
+    plans = transport_plans(cost, rows, columns, regularisation=0.5, iterations=300)
+    assert (plans >= 0).all()
+    for plan, (t, m) in zip(plans, sizes, strict=True):
+        np.testing.assert_allclose(plan[:t].sum(1), 1 / t, rtol=2e-3)
+        np.testing.assert_allclose(plan[:, :m].sum(0), 1 / m, rtol=1e-4)
+        assert not plan[t:].any()
+        assert not plan[:, m:].any()
+
+
+def test_plans_equal_the_librarys_own_one_by_one() -> None:
+    sizes = [(5, 3), (9, 2), (1, 4), (7, 1)]
+    cost, rows, columns = masked_costs(0, sizes)
+    plans = transport_plans(cost, rows, columns, regularisation=0.2, iterations=400)
+    for plan, one, (t, m) in zip(plans, cost.double().numpy(), sizes, strict=True):
+        expected = ot.sinkhorn(np.full(t, 1 / t), np.full(m, 1 / m), one[:t, :m], 0.2, stopThr=1e-12)
+        np.testing.assert_allclose(plan[:t, :m], expected, atol=1e-5)
+
+
+def test_plans_cost_little_more_than_exact_ones_and_send_most_tokens_alike() -> None:
+    sizes = [(12, 4)] * 20
+    cost, rows, columns = masked_costs(3, sizes)
+    weights = np.full(12, 1 / 12), np.full(4, 1 / 4)
+    dear, alike, nearest = [], [], []
+    plans = transport_plans(cost, rows, columns, regularisation=0.025, iterations=400).double().numpy()
+    for plan, one in zip(plans, cost.double().numpy(), strict=True):
+        exact = ot.emd(*weights, one)
+        dear.append((plan * one).sum() / (exact * one).sum())
+        alike.append((plan.argmax(1) == exact.argmax(1)).mean())
+        nearest.append((one.argmin(1) == exact.argmax(1)).mean())
+    assert max(dear) < 1.03
+    assert min(dear) > 1 - 1e-3
+    assert np.mean(alike) > 0.95 > np.mean(nearest)
+
+
+def test_no_plan_depends_on_those_beside_it() -> None:
+    cost, rows, columns = masked_costs(1, [(5, 3), (9, 6), (2, 2)])
+    together = transport_plans(cost, rows, columns)
+    alone = transport_plans(cost[:1, :5, :3], rows[:1, :5], columns[:1, :3])
+    torch.testing.assert_close(together[0, :5, :3], alone[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": torch.zeros(2, 3, dtype=torch.bool)}, "no rows or no columns"),
+        ({"columns": torch.ones(2, 3, dtype=torch.bool)}, r"\(2, 3, 2\), \(2, 3\), \(2, 3\): expected \(P, T, M\)"),
+        ({"regularisation": 0.01}, "regularisation=0.01"),
+        ({"iterations": 0}, "iterations=0"),
+    ],
+)
+def test_impossible_problems_are_refused(change: dict, message: str) -> None:
+    good = {"rows": torch.ones(2, 3, dtype=torch.bool), "columns": torch.ones(2, 2, dtype=torch.bool)}
+    with pytest.raises(ValueError, match=message):
+        transport_plans(torch.ones(2, 3, 2), **(good | change))
+
+
+# similarities
+
+
+def loop_similarities(model: Orma, text: TokenBatch, graphs: GraphBatch) -> np.ndarray:
+    """s₁, s₂, s₃ of every pair by loops over tokens, motifs and atoms, one unpadded plan at a time."""
+    with torch.no_grad():
+        sentence, tokens = model.encode_text(text).double().numpy(), model.encode_tokens(text).double().numpy()
+        whole, motifs, atoms = (part.double().numpy() for part in model.hierarchy(graphs))
+    found = np.zeros((3, len(text), len(graphs)))
+    for i, j in np.ndindex(len(text), len(graphs)):
+        words = tokens[i][text.mask[i].numpy()]
+        own_motifs, own_atoms = (
+            part[(owner == j).numpy()]
+            for part, owner in ((motifs, graphs.motif_molecule), (atoms, graphs.atom_molecule))
+        )
+        found[0, i, j] = sentence[i] @ whole[j]
+        everything = torch.ones(1, len(words), dtype=torch.bool), torch.ones(1, len(own_motifs), dtype=torch.bool)
+        plan = transport_plans(torch.from_numpy(1 - words @ own_motifs.T)[None], *everything, **model.transport)[0]
+        # a text of one token fills all motifs alike, and then goes to all
+        goes = [[m for m, entry in enumerate(row.tolist()) if entry >= 0.9999 * max(row.tolist())] for row in plan]
+        cosines = []
+        for number, motif in enumerate(own_motifs):
+            mine = [words[t] for t in range(len(words)) if number in goes[t]]
+            if mine:
+                mean = np.mean(mine, axis=0)
+                cosines.append(mean @ motif / np.linalg.norm(mean))
+        found[1, i, j] = np.mean(cosines)
+        of_tokens = np.mean([max(word @ atom for atom in own_atoms) for word in words])
+        of_atoms = np.mean([max(word @ atom for word in words) for atom in own_atoms])
+        found[2, i, j] = (of_tokens + of_atoms) / 2 if model.matching == "both" else of_tokens
+    return found
+
+
+@pytest.mark.parametrize("matching", ["both", "tokens"])
+def test_similarities_equal_loops_in_a_batch_and_in_pairs(matching: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # blocks of two molecules, so that a batch of five has three of them
+    monkeypatch.setattr("class_kit.backbones.orma._PAIRS", 10)
+    model, (text, graphs) = make(matching=matching).eval(), batch()
+    expected = loop_similarities(model, text, graphs)
+    with torch.no_grad():
+        np.testing.assert_allclose(model.similarities(text, graphs), expected, atol=2e-6)
+        pairs = model.pair_similarities(text, graphs)
+        np.testing.assert_allclose(pairs, expected.diagonal(axis1=1, axis2=2), atol=2e-6)
+        one = TokenBatch(text.sentence[2:3], text.tokens[2:3], text.mask[2:3])
+        np.testing.assert_allclose(model.similarities(one, graphs), expected[:, 2:3], atol=2e-6)
+        np.testing.assert_allclose(model.pair_scores(text, graphs), pairs.T @ torch.tensor(model.weights), rtol=1e-5)
+
+
+def test_a_text_in_many_pairs_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (text, graphs) = make().eval(), batch()
+    rows = torch.tensor([2, 2, 2, 0, 0])
+    repeated = TokenBatch(text.sentence[rows], text.tokens[rows], text.mask[rows])
+    with torch.no_grad():
+        expected = model.similarities(text, graphs)[:, rows, torch.arange(5)]
+        seen = []
+        encode = model.encode_tokens
+        monkeypatch.setattr(model, "encode_tokens", lambda given: seen.append(len(given)) or encode(given))
+        torch.testing.assert_close(model.pair_similarities(repeated, graphs), expected, rtol=1e-5, atol=1e-6)
+    assert seen == [2]
+
+
+def test_terms_are_weighted_symmetric_cross_entropies() -> None:
+    model, (text, graphs) = make(alpha=0.5, beta=0.2).eval(), batch()
+    near = torch.zeros(5, 5, dtype=torch.bool)
+    near[0, 3] = True
+    with torch.no_grad():
+        terms = model.losses(text, graphs, not_negative=near)
+        logits = (model.similarities(text, graphs).double() / 0.07).numpy()
+    assert list(terms) == ["sentence_molecule", "multi_token_motif", "token_atom"]
+    for term, level, weight in zip(terms.values(), logits, (0.5, 0.2, 0.3), strict=True):
+        for i in range(5):
+            row = [level[i, j] for j in range(5) if i == j or not near[i, j]]
+            column = [level[j, i] for j in range(5) if i == j or not near[j, i]]
+            expected = sum(math.log(sum(map(math.exp, line))) - level[i, i] for line in (row, column)) / 2
+            assert term[i].item() == pytest.approx(weight * expected, rel=1e-4, abs=1e-5)
+
+
+# slips that are easily made here
+
+
+def test_a_token_goes_to_the_motif_with_the_largest_entry_of_the_plan() -> None:
+    """Tokens that each equal one of three orthogonal motifs go to that motif, and not to where least of them goes."""
+    motifs, planted = torch.eye(3), [0, 2, 1, 1, 0, 2]
+    tokens = motifs[planted][None]
+    cosines = (tokens @ motifs.T).unsqueeze(2)
+    everything = torch.ones(1, 6, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)
+    assigned = assign_tokens(cosines, *everything, regularisation=0.1, iterations=20)
+    assert assigned[0, :, 0].argmax(1).tolist() == planted
+    assert (assigned.sum(3) == 1).all()
+    similarity = multi_token_similarity(cosines, tokens @ tokens.mT, assigned)
+    assert similarity.item() == pytest.approx(1.0)
+
+
+def test_equal_motifs_share_their_tokens_whatever_rounding_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motifs = torch.nn.functional.normalize(torch.randn(3, 4, generator=generator), dim=1)[[0, 1, 0, 2]]
+    tokens = torch.nn.functional.normalize(torch.randn(1, 30, 4, generator=generator), dim=2)
+    noise = 1e-6 * torch.randn(1, 30, 1, 4, generator=generator)
+    everything = torch.ones(1, 30, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool)
+    cosines = (tokens @ motifs.T).unsqueeze(2) + noise
+    assigned = assign_tokens(cosines, *everything, regularisation=0.1, iterations=20)
+    assert torch.equal(assigned[..., 0], assigned[..., 2])
+    assert 0 < assigned[..., 0].sum() < 30
+
+
+@pytest.mark.parametrize("term", ["sentence_molecule", "multi_token_motif", "token_atom"])
+def test_every_term_trains_the_molecule_and_the_text(term: str) -> None:
+    """Motifs and atoms are no constants: each level's loss reaches the atoms it started from, and the text."""
+    model, (text, graphs) = make(), batch()
+    atoms, tokens, sentence = (one.clone().requires_grad_() for one in (graphs.atoms, text.tokens, text.sentence))
+    model.losses(TokenBatch(sentence, tokens, text.mask), replace(graphs, atoms=atoms))[term].sum().backward()
+    assert atoms.grad.abs().sum() > 0
+    assert all(layer.lin.weight.grad.abs().sum() > 0 for layer in model.hierarchy.convolutions)
+    words = sentence.grad if term == "sentence_molecule" else tokens.grad
+    assert words.abs().sum() > 0
+    if term != "sentence_molecule":
+        level = model.hierarchy.leave[1 if term == "multi_token_motif" else 2]
+        assert level[-1].weight.grad.abs().sum() > 0
+
+
+def test_padding_changes_nothing() -> None:
+    """Three more columns of padding with large values in them: no plan, no maximum, no mean takes notice."""
+    model, (text, graphs) = make(), batch()
+    dirty = torch.cat([text.tokens, torch.zeros(5, 3, TEXT)], dim=1)
+    mask = torch.cat([text.mask, torch.zeros(5, 3, dtype=torch.bool)], dim=1)
+    padded = TokenBatch(text.sentence, dirty.masked_fill(~mask[..., None], 50.0), mask)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.similarities(padded, graphs), model.similarities(text, graphs), rtol=1e-5, atol=1e-6
+        )
+        torch.testing.assert_close(
+            model.pair_similarities(padded, graphs), model.pair_similarities(text, graphs), rtol=1e-5, atol=1e-6
+        )
+        fresh = make()
+        fresh.fit_inputs(padded, graphs)
+        torch.testing.assert_close(fresh.token_scale.mean, model.token_scale.mean)
+
+
+def test_atoms_out_of_the_mask_are_never_nearest() -> None:
+    cosines = torch.tensor([0.1, 0.9, 0.5]).view(1, 1, 1, 3)
+    found = token_atom_similarity(
+        cosines, torch.ones(1, 1, dtype=torch.bool), torch.tensor([[True, False, True]]), both=False
+    )
+    assert found.item() == pytest.approx(0.5)
+
+
+# the hierarchy
+
+
+def test_edges_lead_upward_alone() -> None:
+    graphs = molecules([[2, 2], [1]])
+    # atoms 0-2 and 3, motifs 4, 5 and 6, molecules 7 and 8
+    assert set(map(tuple, upward_edges(graphs).T.tolist())) == {
+        (0, 1), (1, 0), (1, 2), (2, 1),
+        (0, 4), (1, 4), (1, 5), (2, 5), (3, 6),
+        (4, 7), (5, 7), (6, 8),
+    }  # fmt: skip
+
+
+def test_atoms_do_not_know_their_motifs_but_molecules_do() -> None:
+    model, graphs = make().eval(), molecules([[3, 2], [1]])
+    other = replace(graphs, motif_atoms=torch.tensor([[0, 1, 2, 3, 4], [0, 0, 1, 1, 2]]))
+    with torch.no_grad():
+        before, after = model.hierarchy(graphs), model.hierarchy(other)
+    torch.testing.assert_close(before[2], after[2])
+    assert not torch.allclose(before[1][:2], after[1][:2], atol=1e-4)
+    assert not torch.allclose(before[0][0], after[0][0], atol=1e-5)
+    torch.testing.assert_close(before[0][1], after[0][1])
+
+
+def test_motifs_and_molecules_start_as_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, graphs = make(layers=1), molecules([[3, 2], [1]])
+    seen = []
+    monkeypatch.setattr(
+        model.hierarchy.enter, "forward", lambda nodes: seen.append(nodes) or torch.zeros(len(nodes), 16)
+    )
+    model.hierarchy(graphs)
+    atoms = model.hierarchy.scale(graphs.atoms)
+    assert len(atoms) == 5
+    motifs = [atoms[:3].mean(0), atoms[2:4].mean(0), atoms[4]]
+    expected = torch.stack([*atoms, *motifs, (motifs[0] + motifs[1]) / 2, motifs[2]])
+    torch.testing.assert_close(seen[0], expected)
+
+
+# the rest
+
+
+def test_reduced_precision_keeps_losses_finite() -> None:
+    model, (text, graphs) = make(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = sum(term.float().mean() for term in model.losses(text, graphs).values())
+        scores = model.pair_scores(text, graphs)
+    loss.backward()
+    assert torch.isfinite(scores).all()
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters())
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.0])
+def test_a_level_may_have_no_weight(alpha: float) -> None:
+    terms = make(alpha=alpha, beta=0.0).losses(*batch())
+    assert [bool(term.any()) for term in terms.values()] == [alpha == 1, False, alpha == 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0.7, "beta": 0.4}, r"alpha=0\.7 and beta=0\.4: expected a sum of at most 1"),
+        ({"alpha": -0.1}, r"alpha=-0\.1"),
+        ({"beta": 1.5}, r"beta=1\.5"),
+        ({"matching": "atoms"}, "matching='atoms': expected one of both, tokens"),
+        ({"regularisation": 0.001}, r"regularisation=0\.001"),
+        ({"iterations": 2.5}, r"iterations=2\.5"),
+        ({"temperature": 0}, "temperature=0"),
+        ({"layers": 0}, "layers=0"),
+        ({"dropout": -0.1}, r"dropout=-0\.1"),
+        ({"hidden": "16"}, "hidden='16'"),
+    ],
+)
+def test_impossible_options_are_refused_by_name(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
