@@ -23,7 +23,7 @@ learnable :math:`\tau` for all, and :math:`w = (\alpha, \beta, 1 - \alpha - \bet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class Orma(Backbone):
         Of the transport.
     """
 
-    reranks: ClassVar[bool] = True
+    reranks = True
 
     def __init__(
         self,
