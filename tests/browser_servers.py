@@ -77,21 +77,25 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
-    def has_kernel(self) -> bool:
-        """Whether a page talks to a kernel that waits for work."""
+    def session(self, notebook: str) -> dict[str, Any] | None:
+        """The session of a notebook, or None before a page has asked for one."""
         try:
-            kernels = self.ask("api/kernels")
-            return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
+            return next((found for found in self.ask("api/sessions") if found["path"] == notebook), None)
         except urllib.error.HTTPError as error:
             # while a kernel starts the server may not know its state yet
             if error.code != 500:
                 raise
-            return False
+            return None
 
-    def stop_kernels(self) -> None:
-        """End all kernels, so that the next notebook has the machine for itself."""
-        for session in self.ask("api/sessions"):
-            self.ask(f"api/sessions/{session['id']}", "DELETE")
+    def is_ready(self, notebook: str) -> bool:
+        """Whether a page talks to the notebook's kernel, and the kernel waits for work."""
+        kernel = (self.session(notebook) or {}).get("kernel") or {}
+        return kernel.get("execution_state") == "idle" and bool(kernel.get("connections"))
+
+    def stop(self, notebook: str) -> None:
+        """End the notebook's kernel, so that others have the machine for themselves."""
+        if found := self.session(notebook):
+            self.ask(f"api/sessions/{found['id']}", "DELETE")
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class Hands:
         self.server, self.pictures = server, pictures
         self.strayed: list[str] = []
         self.answers = 0
+        self.notebook = ""
         self.page = context.new_page()
         self.page.set_default_timeout(1000 * _SECONDS)
         self.page.on("request", lambda request: self._note(request.url))
@@ -79,27 +80,42 @@ class Hands:
         token = f"?token={self.server.token}" if self.server.token else ""
         self.page.goto(f"{self.server.address}{path}{token}", wait_until="commit")
 
-    def run_all(self) -> None:
-        """Run all cells by the menu and wait for the last."""
+    def begin(self, path: str, notebook: str) -> None:
+        """Open a page with a notebook on it and run all its cells by the menu."""
+        self.notebook = notebook
+        self.open(path)
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(state="attached")
         end = time.monotonic() + _SECONDS
-        while not self.server.has_kernel() and time.monotonic() < end:
+        while not self.server.is_ready(notebook) and time.monotonic() < end:
             self.page.wait_for_timeout(100)
-        again = 0.0
-        while True:
-            prompts = self.page.evaluate(_PROMPTS)
+        # until the page itself has seen its kernel ready, the menu does nothing and says nothing
+        while self._untouched() and time.monotonic() < end:
+            self.page.get_by_role("menuitem", name="Run", exact=True).click()
+            self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            again = time.monotonic() + 5
+            while self._untouched() and time.monotonic() < again:
+                self.page.wait_for_timeout(50)
+
+    def _untouched(self) -> bool:
+        return set(self.page.evaluate(_PROMPTS)) == {"[ ]:"}
+
+    def finish(self) -> None:
+        """Wait for the last cell; no cell may fail or warn."""
+        end = time.monotonic() + _SECONDS
+        while not all(prompt.strip("[]:").isdigit() for prompt in self.page.evaluate(_PROMPTS)):
             self.check_outputs()
-            if all(prompt.strip("[]:").isdigit() for prompt in prompts):
-                return
-            if set(prompts) == {"[ ]:"} and time.monotonic() > again:
-                # until the page has seen its kernel ready, the menu does nothing and says nothing
-                self.page.get_by_role("menuitem", name="Run", exact=True).click()
-                self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-                again = time.monotonic() + 5
             if time.monotonic() > end:
                 self.save("not-done")
-                raise AssertionError(f"cells not done: {prompts}")
-            self.page.wait_for_timeout(250)
+                raise AssertionError(f"cells not done: {self.page.evaluate(_PROMPTS)}")
+            self.page.wait_for_timeout(200)
+        self.check_outputs()
+
+    def close(self) -> None:
+        """Leave the page and end its kernel; nothing may have left the machine or acted."""
+        self.check_manners()
+        self.page.close()
+        if self.notebook:
+            self.server.stop(self.notebook)
 
     def check_outputs(self) -> None:
         """No error and no warning in any output, those of the views included."""
@@ -145,6 +161,7 @@ class Hands:
         for control in view.locator(".noUi-handle, select").all():
             keys = ("Home", "End") if control.evaluate(_AT_ITS_END) else ("End", "Home")
             self._both(view, [(control, key) for key in keys])
+            assert control.evaluate("control => control.selectedIndex !== -1"), "a list shows no choice"
         for group in view.locator(".widget-toggle-buttons").all():
             buttons = group.locator("button").all()
             self._both(view, [(buttons[-1], "Space"), (buttons[0], "Space")])

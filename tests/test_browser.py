@@ -6,9 +6,9 @@ Screenshots go to the folder that CLASS_KIT_SCREENSHOTS names, else to pytest's 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.browser_tools import Hands, find_chromium, launch
 from tests.notebook_tools import write_notebook
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+LAB_TEST = "test_notebook_in_jupyterlab"
 DASHBOARD = ROOT / "notebooks" / "dashboard" / "dashboard.ipynb"
 
 
@@ -42,6 +43,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = hostile_pairs(root / "pairs.csv")
     for path in [*NOTEBOOKS, DASHBOARD]:
         small_copy(path, root / path.relative_to(ROOT / "notebooks"), pairs)
+    shutil.copytree(root, root / "again", ignore=lambda folder, names: set(names) - {"03_scheduler.ipynb"})
     shutil.copy(DASHBOARD.with_name("voila.json"), root / "dashboard")
     return root
 
@@ -52,20 +54,44 @@ def lab(browser: Any, copies: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield found
 
 
-@contextmanager
-def at_work(browser: Any, server: Server, folder: Path) -> Iterator[Hands]:
-    context = browser.new_context(viewport={"width": 1300, "height": 1700})
-    hands = Hands(context, server, Path(os.environ.get("CLASS_KIT_SCREENSHOTS") or folder))
-    yield hands
-    hands.check_manners()
-    context.close()
+@pytest.fixture(scope="session")
+def context(browser: Any) -> Iterator[Any]:
+    """One for all pages, so that the browser reads the front ends' code once."""
+    found = browser.new_context(viewport={"width": 1300, "height": 1700})
+    yield found
+    found.close()
 
 
-@pytest.fixture
-def hands(browser: Any, lab: Server, tmp_path: Path) -> Iterator[Hands]:
-    with at_work(browser, lab, tmp_path) as found:
-        yield found
-    lab.stop_kernels()
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(os.environ.get("CLASS_KIT_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+
+
+class Desk:
+    """Notebooks in JupyterLab: while one is looked at, the next one of this session is already computing."""
+
+    def __init__(self, new_page: Callable[[], Hands], coming: Sequence[str]) -> None:
+        self.new_page, self.coming = new_page, list(coming)
+        self.open: dict[str, Hands] = {}
+
+    def take(self, stem: str) -> Hands:
+        self._begin(stem)
+        self.coming.remove(stem)
+        if self.coming:
+            self._begin(self.coming[0])
+        return self.open.pop(stem)
+
+    def _begin(self, stem: str) -> None:
+        if stem not in self.open:
+            self.open[stem] = self.new_page()
+            # a workspace of its own: the common one would open what the test before left open
+            self.open[stem].begin(f"lab/workspaces/{stem}/tree/{stem}.ipynb", f"{stem}.ipynb")
+
+
+@pytest.fixture(scope="session")
+def desk(request: pytest.FixtureRequest, context: Any, lab: Server, pictures: Path) -> Desk:
+    items = [item for item in request.session.items if getattr(item, "originalname", "") == LAB_TEST]
+    return Desk(lambda: Hands(context, lab, pictures), [item.callspec.id for item in items])
 
 
 def move_views(hands: Hands, name: str) -> int:
@@ -78,23 +104,26 @@ def move_views(hands: Hands, name: str) -> int:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_in_jupyterlab(hands: Hands, path: Path) -> None:
-    # a workspace of its own: the common one would open what the test before left open
-    hands.open(f"lab/workspaces/{path.stem}/tree/{path.name}")
-    hands.run_all()
+def test_notebook_in_jupyterlab(desk: Desk, path: Path) -> None:
+    hands = desk.take(path.stem)
+    hands.finish()
     hands.save(f"{path.stem}-lab")
-    assert move_views(hands, path.stem) == path.read_text(encoding="utf-8").count("widgets.")
+    assert move_views(hands, path.stem) == len(re.findall(r"\bwidgets\.\w+\(", path.read_text(encoding="utf-8")))
+    hands.close()
 
 
-def test_notebook_in_notebook_7(hands: Hands) -> None:
-    hands.open("notebooks/03_scheduler.ipynb")
-    hands.run_all()
+def test_notebook_in_notebook_7(context: Any, lab: Server, pictures: Path) -> None:
+    hands = Hands(context, lab, pictures)
+    hands.begin("notebooks/again/03_scheduler.ipynb", "again/03_scheduler.ipynb")
+    hands.finish()
     hands.save("notebook-7")
     assert move_views(hands, "notebook-7") == 2
+    hands.close()
 
 
-def test_dashboard_in_voila(browser: Any, copies: Path, tmp_path: Path) -> None:
-    with voila(copies / "dashboard" / DASHBOARD.name, tmp_path) as server, at_work(browser, server, tmp_path) as hands:
+def test_dashboard_in_voila(context: Any, copies: Path, pictures: Path, tmp_path: Path) -> None:
+    with voila(copies / "dashboard" / DASHBOARD.name, tmp_path) as server:
+        hands = Hands(context, server, pictures)
         hands.open("")
         hands.page.locator(".class-kit-view").first.wait_for()
         views = hands.page.locator(".class-kit-view").all()
@@ -108,6 +137,7 @@ def test_dashboard_in_voila(browser: Any, copies: Path, tmp_path: Path) -> None:
         hands.choose_tab(tabs, 0)
         hands.ask(views[0], "A steroid with a hydroxy group.")
         assert hands.page.get_by_text("import numpy").count() == 0, "the dashboard shows no code"
+        hands.close()
 
 
 FAULTY = """
@@ -120,16 +150,16 @@ view
 """
 
 
-def test_what_these_tests_look_for_is_seen(browser: Any, lab: Server, copies: Path, tmp_path: Path) -> None:
+def test_what_these_tests_look_for_is_seen(context: Any, lab: Server, copies: Path, pictures: Path) -> None:
     """A callback that raises shows it in its view; markup that acts and pictures from elsewhere are noticed."""
     path = write_notebook(copies / "faulty.ipynb", [], FAULTY.strip())
     notebook = nbformat.read(path, as_version=4)
     # without it JupyterLab asks which kernel is meant
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     nbformat.write(notebook, path)
-    hands = Hands(browser.new_context(), lab, tmp_path)
-    hands.open("lab/workspaces/faulty/tree/faulty.ipynb")
-    hands.run_all()
+    hands = Hands(context, lab, pictures)
+    hands.begin("lab/workspaces/faulty/tree/faulty.ipynb", "faulty.ipynb")
+    hands.finish()
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         hands.move_all(hands.page.locator(".class-kit-view"))
     assert hands.page.locator(".class-kit-view").get_by_text("ZeroDivisionError").count()
@@ -138,4 +168,5 @@ def test_what_these_tests_look_for_is_seen(browser: Any, lab: Server, copies: Pa
     hands.strayed.clear()
     with pytest.raises(AssertionError, match="image"):
         hands.check_manners()
-    lab.stop_kernels()
+    hands.page.evaluate("() => { window.acted = null; }")
+    hands.close()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from class_kit.task import Task
 
 _RANKING = "text_to_molecule/split"
-_EVERY = "every class"
 
 
 def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 3) -> View:
@@ -58,10 +57,14 @@ class _Failures(View):
             raise InputError("a backbone alone has no ranks: expected a record, as study.run_arms returns it")
         self.classes = np.asarray(task.classes, dtype=object)[self.held]
         self.run = widgets.Dropdown(options=runs.names, description="training")
-        sizes = sorted(Counter(self.classes).items())
-        self.group = widgets.Dropdown(
-            options=[(_EVERY, None), *((f"{name} ({size})", name) for name, size in sizes)], description="class"
-        )
+        # numbers for values: a list whose value is None shows an empty line
+        self.of_class = [np.ones(len(self.held), bool)]
+        names = ["every class"]
+        for name, size in sorted(Counter(self.classes).items()):
+            self.of_class.append(self.classes == name)
+            names.append(f"{name} ({size:,})")
+        options = [(name, at) for at, name in enumerate(names)]
+        self.group = widgets.Dropdown(options=options, description="class")
         steps = _steps(len(self.held))
         self.span = widgets.SelectionRangeSlider(options=steps, index=(0, len(steps) - 1), description="ranks")
         self.image, self.words, self.drawn = Plot(figures.NARROW), widgets.HTML(), widgets.HTML()
@@ -83,7 +86,7 @@ class _Failures(View):
         ranks = self.ranks[self.run.value]
         low, high = self.span.value
         inside = (ranks >= low) & (ranks <= high)
-        of_class = np.ones(len(ranks), bool) if self.group.value is None else self.classes == self.group.value
+        of_class = self.of_class[self.group.value]
         rows = np.flatnonzero(inside & of_class)
 
         def bars(ax: Axes) -> None:

@@ -103,7 +103,7 @@ def picture(draw: Draw, size: tuple[float, float] = figures.NARROW) -> bytes:
 def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
     """Buttons of which one is down, as wide as their words, on one line with their name."""
     line = widgets.Layout(width="100%", display="flex")
-    style = {"button_width": "auto"}
+    style = {"button_width": "auto", "description_width": "82px"}
     return widgets.ToggleButtons(options=options, description=description, style=style, layout=line)
 
 
