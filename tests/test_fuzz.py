@@ -11,6 +11,7 @@ import csv
 import functools
 import gzip
 import io
+import itertools
 import json
 import math
 import os
@@ -329,7 +330,7 @@ THINGS = [
         "clear",
     ),
     *("0", "1", "-1", "0.9", "nan", "1e999", "9" * 5_000, "[1, 2]", "!!bool x", "99", "chebi20", "mol2vec", "1e-400"),
-    *("\x1b[2J", "\u202e", "\ud800", "a\nb", "$(touch x)", "`id`", "; rm x", "x" * 300, "é", "=1+1", "%s", "{0}", "\0"),
+    *("\x1b[2J", "\u202e", "\udce9", "a\nb", "$(touch x)", "`id`", "; rm x", "x" * 300, "é", "=1+1", "%s", "{0}", "\0"),
     *("morgan", "minilm", "stable", "epochs", "seeds", "random", "train", "text", "smiles", "01_book", "book"),
 ]
 OPTIONS = [
@@ -374,7 +375,9 @@ def test_command_lines(
             assert said.err.count("\n") == 1
             assert all(file.endswith("rejected.csv") for file in made), made
         assert not any(file.endswith(".tmp") for file in made)
-        assert all((here / file).read_bytes() == content for file, content in given.items())
+        # what is named as the output may be replaced, and nothing else
+        kept = set(given) - {file for option, file in itertools.pairwise(arguments) if option == "--out"}
+        assert all((here / file).read_bytes() == given[file] for file in kept)
 
 
 def _not_now(*arguments: Any, **options: Any) -> Any:
