@@ -159,9 +159,9 @@ def test_pictures_show_text_and_not_what_it_says() -> None:
     mpl.rcParams["text.usetex"] = True
     figures.use_style()
     assert mpl.rcParams["text.usetex"] is False
-    formulas = [attack for attack in ATTACKS if attack.isascii() and attack.isprintable()]
+    formulas = [attack for attack in ATTACKS[::3] if attack.isascii() and attack.isprintable()]
     names = [r"$\frac{$ $x$", "_hidden", "a" * 10**6, *formulas] * 2
-    _, ax = plt.subplots(figsize=(20, 20))
+    _, ax = plt.subplots(figsize=(12, 8))
     figures.class_map([[0.0, 1.0]] * len(names), names, ax=ax, most=len(names), legend=True)
     ax.figure.canvas.draw()
     shown = [text.get_text() for text in ax.get_legend().get_texts()]
