@@ -176,11 +176,11 @@ def test_learning_needs_no_critic_and_the_critic_is_left_out_with_weight_0() -> 
 def test_steps_of_both_players_bring_the_modalities_together() -> None:
     """With the adversary alone the Wasserstein distance of texts and molecules falls."""
     torch.manual_seed(0)
-    model, text, molecules = make(adversarial=1.0), torch.randn(48, TEXT), chains([1, 2, 3, 4] * 12)
+    model, text, molecules = make(adversarial=1.0, layers=1), torch.randn(24, TEXT), chains([1, 2, 3] * 8)
     model.fit_inputs(text, molecules)
-    critic = torch.optim.Adam(model.critic_parameters(), lr=3e-3, betas=(0.5, 0.9))
+    critic = torch.optim.Adam(model.critic_parameters(), lr=1e-2, betas=(0.5, 0.9))
     mine = {id(parameter) for parameter in model.critic_parameters()}
-    rest = torch.optim.Adam([one for one in model.parameters() if id(one) not in mine], lr=1e-3)
+    rest = torch.optim.Adam([one for one in model.parameters() if id(one) not in mine], lr=3e-3)
 
     def learn_to_tell(steps: int) -> float:
         for _ in range(steps):
@@ -190,13 +190,14 @@ def test_steps_of_both_players_bring_the_modalities_together() -> None:
             critic.step()
         return -terms["wasserstein"].item()
 
-    before = learn_to_tell(80)
-    for _ in range(40):
-        learn_to_tell(3)
+    before = learn_to_tell(40)
+    for _ in range(30):
+        learn_to_tell(2)
         rest.zero_grad()
         model.losses(text, molecules)["alignment"].mean().backward()
         rest.step()
-    assert learn_to_tell(80) < before / 2
+    assert before > 0.1
+    assert learn_to_tell(40) < before / 2
 
 
 @pytest.mark.parametrize("mining", ["soft", "hardest"])
