@@ -118,7 +118,7 @@ class _Failures(View):
             alike = f"s = {self._similarity(row, other):.2f} between the two pairs"
             lines = [f"ranked first · {scores[1]:.3f}", pairs.id[other], alike, pairs.text[other]]
             cards.append(card(pairs.smiles[other], lines))
-        words = paragraph(pairs.text[row], "width:300px;max-height:16em;overflow:auto;overflow-wrap:anywhere")
+        words = paragraph(pairs.text[row], "width:300px;max-height:14em;overflow:auto;overflow-wrap:anywhere")
         label = paragraph(self.classes[query], "font-weight:bold")
         frame = "display:flex;flex-wrap:wrap;gap:16px;border-top:1px solid #bbb;padding:6px 0"
         return f'<div style="{frame}"><div>{label}{words}</div>{row_of(cards)}</div>'

@@ -1,0 +1,105 @@
+"""A reader stops a long cell: the cell ends with KeyboardInterrupt, its workers end, and the kernel goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+ROOT = Path(__file__).parents[1]
+SETUP = """
+import numpy as np
+from pathlib import Path
+from class_kit import study
+from class_kit.pairs import load_pairs
+from class_kit.study.records import Arm
+from class_kit.task import Task
+from class_kit.training import TrainingConfig
+
+lines = [f"{at},{'C' * (at + 1)}O,text {at},{'train' if at < 8 else 'test'}" for at in range(12)]
+Path("pairs.csv").write_text("\\n".join(["id,smiles,text,split", *lines]))
+pairs, rng = load_pairs("pairs.csv"), np.random.default_rng(0)
+t, m = (rng.normal(size=(12, 8)).astype("f4") for _ in range(2))
+task = Task(pairs, t, m, pairs, m, {"text": "minilm", "molecules": "mol2vec", "vectors": "corpus"})
+arms = [Arm("all", order="standard")]
+"""
+CONFIG = "TrainingConfig(epochs={epochs}, batch_size=2)"
+ALL = f"print('begun', flush=True)\nlen(study.run_arms(task, arms, {CONFIG}, [0, 1], jobs={{jobs}}))"
+
+
+class Kernel:
+    """A kernel of this interpreter in a folder of its own, and a client that talks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manager = KernelManager()
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        self.manager._kernel_spec = KernelSpec(argv=argv, display_name="test", language="python")
+        known = os.environ.get("PYTHONPATH")
+        paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), *([known] if known else [])])}
+        own = {"CLASS_KIT_CACHE": str(folder / "cache"), "IPYTHONDIR": str(folder / "ipython")}
+        with open(folder / "kernel.log", "wb") as log:
+            self.manager.start_kernel(cwd=str(folder), env=os.environ | paths | own, stdout=log, stderr=log)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+
+    def run(self, code: str, interrupt_at: int | None = None) -> tuple[str, str]:
+        """Status of a cell and what it gave or raised; interrupted, if wished, when so many workers are up."""
+        said: list[str] = []
+
+        def hear(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream" and interrupt_at is not None:
+                self.wait_for_workers(interrupt_at)
+                time.sleep(1)
+                self.manager.interrupt_kernel()
+            elif message["msg_type"] == "execute_result":
+                said.append(message["content"]["data"]["text/plain"])
+
+        answer = self.client.execute_interactive(code, timeout=120, output_hook=hear)["content"]
+        return answer["status"], answer.get("ename") or "".join(said)
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until exactly so many processes train for this kernel."""
+        end = time.monotonic() + 60
+        while (found := len(self._workers())) != count:
+            assert time.monotonic() < end, f"{found} workers, not {count}"
+            time.sleep(0.1)
+
+    def _workers(self) -> list[str]:
+        found = []
+        for children in Path(f"/proc/{self.manager.provisioner.pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                with suppress(OSError):
+                    command = Path(f"/proc/{child}/cmdline").read_bytes()
+                    found += [child] if b"popen_loky" in command else []
+        return found
+
+    def end(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    found = Kernel(tmp_path_factory.mktemp("kernel"))
+    assert found.run(SETUP) == ("ok", "")
+    # PyTorch imports much of itself when the first optimiser is made, and Python cannot finish an interrupted import
+    assert found.run(ALL.format(epochs=3, jobs=1)) == ("ok", "2")
+    yield found
+    found.end()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_training_leaves_the_kernel_usable(kernel: Kernel, jobs: int) -> None:
+    workers = jobs if jobs > 1 else 0
+    assert kernel.run(ALL.format(epochs=10**6, jobs=jobs), interrupt_at=workers) == ("error", "KeyboardInterrupt")
+    kernel.wait_for_workers(0)
+    assert kernel.run(ALL.format(epochs=jobs, jobs=jobs)) == ("ok", "2")
