@@ -18,6 +18,20 @@ learnable :math:`\tau` for all, and :math:`w = (\alpha, \beta, 1 - \alpha - \bet
 
 .. math:: \ell_{k,i} = -\frac{w_k}{2} \biggl( \log \frac{e^{z_k^{ii}}}{\sum_j e^{z_k^{ij}}}
           + \log \frac{e^{z_k^{ii}}}{\sum_j e^{z_k^{ji}}} \biggr).
+
+The same weights make the full score, :math:`\alpha s_1 + \beta s_2 + (1 - \alpha - \beta) s_3`, by which a shortlist is
+ranked again; :math:`s_1` alone ranks the whole pool.
+
+**Chosen where the paper is silent.** A text has a plan with every molecule it is compared with, in training as in the
+score, and never one with its own molecule in a comparison with another: its multi-token vectors would know the answer.
+That makes B² small problems a batch, solved side by side (`class_kit.backbones.transport`). Equal motifs, two methyl
+groups for instance, have equal entries in the plan, and a token then goes to each. For tokens and atoms both
+directions are averaged: with tokens alone looking, a text of words that are near to any atom comes first for every
+molecule. The molecule's head also reads the maximum over its atoms.
+
+**Not taken over from the released code.** There a token goes to the motif with the *least* entry, no gradient reaches
+motifs and atoms, and padding takes part in plans and means. Here it is the largest entry, every level trains the
+graph, and padding changes nothing; a test holds each.
 """
 
 from __future__ import annotations
