@@ -17,6 +17,7 @@ import numpy as np
 
 from class_kit.errors import InputError
 from class_kit.pairs import MoleculeSet, PairSet, load_molecules, load_pairs, pool_targets
+from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
     from class_kit.training.inputs import Inputs
@@ -126,7 +127,10 @@ class Task:
     def classes(self) -> tuple[str, ...]:
         """A coarse class of each pair's molecule for colouring: the column `class`, else its rings."""
         column = self.pairs.extra.get("class")
-        return column if column is not None else tuple(ring_class(text) for text in self.pairs.smiles)
+        if column is None:
+            return tuple(ring_class(text) for text in self.pairs.smiles)
+        # a name stands in legends, tables and the records of figures
+        return tuple(one_line(name, 60) for name in column)
 
     @cached_property
     def digest(self) -> str:

@@ -284,3 +284,12 @@ def test_a_failed_training_stops_no_other(task: Task, mine: TrainingConfig, ends
     with pytest.raises(study.FailedTrainings, match="2 of 2 trainings failed; the others are finished") as caught:
         study.run_arms(task, [arm], bad, [0, 1], jobs=jobs, progress=False)
     assert [failure.seed for failure in caught.value.failures] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["ranks.npz", "record.json", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"[" * 100_000, b"{}", b"[]", b"\xff" * 40])
+def test_a_damaged_record_is_one_clear_error(task: Task, tmp_path: Path, name: str, content: bytes) -> None:
+    record = records.train_record(task, Arm("a", order="standard"), replace(CONFIG, epochs=1), tmp_path / "run")
+    (record.folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"no finished training|weights do not fit"):
+        records.load_backbone(records.read_record(record.folder), task)

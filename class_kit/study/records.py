@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -145,19 +146,20 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
     folder = Path(folder)
     try:
         stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        with np.load(folder / "ranks.npz", allow_pickle=False) as arrays:
+        with open(folder / "ranks.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
             ranks = {
                 name: Ranks(arrays[f"{name}/greater"], arrays[f"{name}/equal"], int(arrays[f"{name}/pool"]))
                 for name in RANKINGS
             }
         arm = Arm(**stored.pop("arm"))
         return Record(arm=arm, **stored, ranks=ranks, folder=folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile) as error:
         raise InputError(f"{folder}: no finished training ({error})") from error
 
 
 def load_backbone(record: Record, task: Task) -> Backbone:
     """The trained backbone of a record, in evaluation mode, for inputs of the task's widths."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from class_kit.backbones import backbone_needs, create_backbone
@@ -168,7 +170,7 @@ def load_backbone(record: Record, task: Task) -> Backbone:
     backbone = create_backbone(name, *widths, **options)
     try:
         backbone.load_state_dict(load_file(record.folder / "model.safetensors"))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{record.folder}: its weights do not fit these encoders or are damaged ({error})") from error
     return backbone.eval()
 
