@@ -61,7 +61,9 @@ def test_a_damaged_stored_training_is_done_again(
     first = runner.run_arm(task, ARM, CONFIG)
     path = first.folder / name
     whole = path.read_bytes()
-    place = len(whole) // 2 if "middle" in damage else len(whole) - 30
+    # a float's last digit may not matter: in the record it is a name in the middle, and the digit of the steps
+    middle = whole.index(b"loss") if name == "record.json" else len(whole) // 2
+    place = middle if "middle" in damage else len(whole) - 4
     flipped = whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :]
     path.unlink()
     if damage != "gone":
