@@ -6,6 +6,7 @@ does. Everything a table says about a training derives from its per-query ranks.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, write_json
+from class_kit.files import atomic_write, sha256_file, write_json
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
@@ -53,6 +54,7 @@ __all__ = [
     "validation_metrics",
 ]
 
+_BESIDE = ("model.safetensors", "ranks.npz")
 RANKINGS = ("text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split")
 
 
@@ -130,8 +132,9 @@ def train_record(
         "best_epoch": result.best_epoch,
         "seconds": result.seconds,
         "history": result.history,
+        "digests": {name: sha256_file(folder / name) for name in _BESIDE},
     }
-    write_json(folder / "record.json", stored)
+    write_json(folder / "record.json", stored | {"digest": _digest(stored)})
     return read_record(folder)
 
 
@@ -146,6 +149,11 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
     folder = Path(folder)
     try:
         stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        if stored.pop("digest") != _digest(stored):
+            raise ValueError("record.json does not match its digest")
+        for name, digest in stored.pop("digests").items():
+            if name not in _BESIDE or sha256_file(folder / name) != digest:
+                raise ValueError(f"{name[:40]} does not match its digest")
         with open(folder / "ranks.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
             ranks = {
                 name: Ranks(arrays[f"{name}/greater"], arrays[f"{name}/equal"], int(arrays[f"{name}/pool"]))
@@ -155,6 +163,10 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
         return Record(arm=arm, **stored, ranks=ranks, folder=folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile) as error:
         raise InputError(f"{folder}: no finished training ({error})") from error
+
+
+def _digest(stored: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def load_backbone(record: Record, task: Task) -> Backbone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -32,6 +33,8 @@ from class_kit.study.records import Record, read_record, train_record
 if TYPE_CHECKING:
     from class_kit.task import Task
     from class_kit.training import TrainingConfig
+
+logger = logging.getLogger(__name__)
 
 # What decides a training's outcome; a change in any of these must not serve old results.
 _DECISIVE = (
@@ -164,9 +167,11 @@ def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
     with scratch_folder(folder.parent, ".unfinished-") as unfinished:
         place = unfinished / "training"
         train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            place.rename(folder)
+        # what another process finished meanwhile is as good, and may be in use
+        if stored_record(task, arm, config) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                place.rename(folder)
     return replace(read_record(folder), arm=arm)
 
 
@@ -276,8 +281,8 @@ def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None
         return None
     try:
         return read_record(folder)
-    except InputError:
-        # damaged: done again, and replaced
+    except InputError as error:
+        logger.warning("a stored training is damaged and is done again: %s", error)
         return None
 
 

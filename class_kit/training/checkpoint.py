@@ -45,8 +45,8 @@ def save_checkpoint(
         "format": FORMAT,
         "identity": identity,
         "state": json.dumps(state, sort_keys=True, allow_nan=False),
-        "digest": _digest(plain),
     }
+    header["digest"] = _digest(plain, header)
     with atomic_write(path) as temporary:
         save_file(plain, temporary, metadata=header)
 
@@ -72,8 +72,8 @@ def load_checkpoint(
         raise InputError(f"{path}: damaged or no checkpoint ({error}); delete it and train again") from error
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this kit (format {header.get('format')!r}, expected {FORMAT!r})")
-    if header.get("digest") != _digest(tensors):
-        raise InputError(f"{path}: its tensors do not match their digest; the file is damaged, delete it")
+    if header.get("digest") != _digest(tensors, header):
+        raise InputError(f"{path}: its content does not match its digest; the file is damaged, delete it")
     if identity is not None and header.get("identity") != identity:
         raise InputError(f"{path}: belongs to a training with other settings or data; choose another folder")
     try:
@@ -112,8 +112,8 @@ def restore_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(repr([header.get(name) for name in ("format", "identity", "state")]).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
