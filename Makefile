@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lab bench lint lock readme clean
+.PHONY: run test test-versions lab bench lint lock readme clean
 
 run: $(INSTALLED)
 	$(BIN)/class-kit run
@@ -14,6 +14,11 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The suite on the oldest supported and on the newest versions of the dependencies, each in an environment of its own.
+test-versions: $(INSTALLED)
+	$(BIN)/python -m tests.versions oldest
+	$(BIN)/python -m tests.versions newest
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks

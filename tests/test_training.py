@@ -433,7 +433,7 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     sound = path.read_bytes()
     for damaged, message in (
         (sound[:-7], "damaged"),
-        (sound[:-40] + bytes(255 - byte for byte in sound[-40:]), "do not match their digest"),
+        (sound[:-40] + bytes(255 - byte for byte in sound[-40:]), "does not match its digest"),
         (b"hello", "damaged or no checkpoint"),
         (b"", "damaged or no checkpoint"),
     ):

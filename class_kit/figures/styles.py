@@ -105,6 +105,8 @@ def use_style(name: str = "notebook") -> None:
 
     global _active
     _active = find_style(name)
+    # a reader's own matplotlibrc would otherwise show in figures that are to be the same everywhere
+    mpl.rcdefaults()
     mpl.rcParams.update(_active.parameters())
     pd.set_option("styler.format.escape", "html")
     pd.set_option("styler.html.mathjax", False)

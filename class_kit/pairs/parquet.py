@@ -72,7 +72,7 @@ class _Columns:
                 continue
             try:
                 self.columns[name].extend(array.to_pylist())
-            except (OverflowError, ValueError, pyarrow.ArrowException):
+            except (OverflowError, ValueError, LookupError, pyarrow.ArrowException):
                 # dates beyond the year 9999, unknown time zones
                 self.skipped[name] = f"{str(array.type)[:100]} that Python cannot hold"
                 del self.columns[name]
