@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 from tests.browser_servers import Server
 
 # seconds for a page or a notebook, and for an answer of the kernel; milliseconds after which a view counts as at rest
+# and a kernel as quiet
 _SECONDS = 90.0
 _ANSWER = 5.0
 _STILL = 60
+_QUIET = 400
 
 _LOOK = """async view => {
   const seen = [view.innerText, ...[...view.querySelectorAll('textarea')].map(area => area.value)];
@@ -68,7 +70,7 @@ class Hands:
     def _hear(self, frame: str | bytes) -> None:
         """What a kernel says of itself: the only sign of work that all three front ends get."""
         said = frame.encode() if isinstance(frame, str) else frame
-        if found := re.search(rb'"execution_state": ?"(\w+)"', said):
+        if b"comm_msg" in said and (found := re.search(rb'"execution_state": ?"(\w+)"', said)):
             self.answers += found.group(1) == b"idle"
 
     def _dialog(self, dialog: Any) -> None:
@@ -145,6 +147,13 @@ class Hands:
             assert time.monotonic() < end, "the view does not come to rest"
             seen = now
 
+    def settle(self) -> None:
+        """Wait until the kernel has answered all that a page asks when it builds its views."""
+        answers = -1
+        while answers != self.answers:
+            answers = self.answers
+            self.page.wait_for_timeout(_QUIET)
+
     def press(self, control: Any, key: str) -> None:
         """One key on one control, which takes the focus as it would by the tabulator; wait for the kernel's answer."""
         before, end = self.answers, time.monotonic() + _ANSWER
@@ -158,6 +167,7 @@ class Hands:
 
         Buttons take the space bar: Enter is what JupyterLab itself takes, to edit the cell.
         """
+        self.settle()
         for control in view.locator(".noUi-handle, select").all():
             keys = ("Home", "End") if control.evaluate(_AT_ITS_END) else ("End", "Home")
             self._both(view, [(control, key) for key in keys])

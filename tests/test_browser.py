@@ -113,6 +113,7 @@ def test_notebook_in_jupyterlab(desk: Desk, path: Path) -> None:
 
 
 def test_notebook_in_notebook_7(context: Any, lab: Server, pictures: Path) -> None:
+    pytest.importorskip("notebook", reason="this test needs: pip install notebook")
     hands = Hands(context, lab, pictures)
     hands.begin("notebooks/again/03_scheduler.ipynb", "again/03_scheduler.ipynb")
     hands.finish()
@@ -122,6 +123,7 @@ def test_notebook_in_notebook_7(context: Any, lab: Server, pictures: Path) -> No
 
 
 def test_dashboard_in_voila(context: Any, copies: Path, pictures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("voila", reason="the dashboard needs: pip install voila")
     with voila(copies / "dashboard" / DASHBOARD.name, tmp_path) as server:
         hands = Hands(context, server, pictures)
         hands.open("")

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
-import subprocess
-import sys
-from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from torch import Tensor
 
-from class_kit import figures
 from class_kit import widgets as views
 from class_kit.backbones import create_backbone, register_backbone
 from class_kit.backbones.dual_encoder import DualEncoder
 from class_kit.curriculum import EpochPlan, LinearSchedule
 from class_kit.errors import InputError
-from class_kit.pairs import PairSet, load_pairs
-from class_kit.runs import kernels
+from class_kit.pairs import MoleculeSet, PairSet, load_pairs
 from class_kit.study import run_arms
 from class_kit.study.records import Arm, Record
 from class_kit.task import Task, load_task
 from class_kit.training import TrainingConfig
-from class_kit.widgets import parts
-from class_kit.widgets.cards import card, safe
 from class_kit.widgets.trained import Runs
-from tests.notebook_tools import write_notebook
 
+ROOT = Path(__file__).parents[1]
 SMILES = ["CCO", "CCCO", "CCCCO", "c1ccccc1O", "CC(=O)O", "CCN", "CCCN", "c1ccccc1N", "CC(=O)N", "CCS", "CCCS", "CCCl"]
 HOSTILE = (
     "<script>alert(1)</script> <img src=x onerror=alert(2)> </div></pre> & \"quoted\" 'single' "
@@ -280,6 +270,13 @@ def test_playground_takes_a_smiles_and_refuses_what_is_none(task: Task, trained:
     assert box.fault.outputs == ()
 
 
+def test_playground_shows_a_pool_that_has_no_texts(task: Task, trained: list[Record]) -> None:
+    molecules = MoleculeSet(task.pairs.id, task.pairs.smiles, task.pairs.split, "molecules alone")
+    box = views.retrieval_playground(replace(task, molecules=molecules, pool=task.m), trained[0], "an alcohol", show=2)
+    assert len(re.findall("<img ", html(box))) == 2
+    assert "script" not in html(box)
+
+
 def test_failure_browser_lists_the_worst_first_and_filters(task: Task, trained: list[Record]) -> None:
     from class_kit.retrieval import per_query_metrics
 
@@ -332,85 +329,3 @@ def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:
     np.testing.assert_allclose(
         one.scores("this retriever", question, rows, "all"), [score for _, score in up], atol=1e-6
     )
-
-
-def test_words_of_data_are_escaped_and_unreadable_structures_are_drawn() -> None:
-    text = card("C<script>alert(1)</script>", ['<img src="x" onerror="y">', "a\x1b[2Jb\u202ec"])
-    assert "<script" not in text
-    assert '"x"' not in text
-    assert "a\\x1b[2Jb\\u202ec" in text
-    assert safe("'\"<>&") == "&#x27;&quot;&lt;&gt;&amp;"
-    (drawing,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
-    assert base64.b64decode(drawing).startswith(b"\x89PNG")
-
-
-def test_pictures_keep_their_labels_inside() -> None:
-    """Margins are fixed for speed; the widest labels that the views make must fit into them."""
-    everything = np.random.default_rng(0).integers(0, 9000, size=30_000)
-    bins = parts.doubling_bins(0, 9000)
-    drawn = parts.picture(
-        lambda ax: parts.share_bars(ax, bins, everything, everything).set(xlabel="neighbours $N_i$", ylabel="pairs")
-    )
-    pixels = plt.imread(io.BytesIO(drawn))[:, :, :3]
-    for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
-        assert np.all(edge == 1), "ink at the edge of the picture"
-    assert np.any(pixels < 0.5)
-
-
-def test_bins_hold_every_number_once() -> None:
-    for lowest, top in ((0, 0), (0, 1), (0, 2), (0, 1023), (1, 1), (1, 440)):
-        bins = parts.doubling_bins(lowest, top)
-        assert bins[0][0] == lowest
-        assert bins[-1][0] <= max(top, 1) <= bins[-1][1]
-        assert all(low == high + 1 for (_, high), (low, _) in pairwise(bins))
-
-
-def test_a_callback_that_raises_shows_it_and_stops_the_code_that_moved_the_control() -> None:
-    slider = widgets.IntSlider(max=3, description="x")
-    view = views.View(slider)
-
-    def update() -> None:
-        if slider.value == 2:
-            raise ValueError("broken <b>\x1b[2J")
-
-    view.react(update, slider)
-    with pytest.raises(ValueError, match="broken"):
-        slider.value = 2
-    (fault,) = view.fault.outputs
-    assert (fault["output_type"], fault["ename"], fault["evalue"]) == ("error", "ValueError", "broken <b>\\x1b[2J")
-    assert any("in update" in line for line in fault["traceback"])
-    slider.value = 1
-    assert view.fault.outputs == ()
-
-
-@pytest.mark.parametrize("hidden", [False, True])
-def test_a_callback_that_raises_fails_the_notebook(tmp_path: Path, hidden: bool) -> None:
-    """Moved by code the cell fails; where nobody waits for the error, the widget's state tells."""
-    move = "slider.value = 1"
-    if hidden:
-        move = "import contextlib\nwith contextlib.suppress(ZeroDivisionError):\n    slider.value = 1"
-    path = write_notebook(
-        tmp_path / "01_raises.ipynb",
-        [],
-        "import ipywidgets\nfrom class_kit.widgets import View\nslider = ipywidgets.IntSlider(description='x')",
-        "view = View(slider)\nview.react(lambda: 1 / 0, slider)\nview",
-        move,
-    )
-    import nbformat
-
-    done = kernels.execute(nbformat.read(path, as_version=4), {}, tmp_path / "partial.ipynb")
-    assert "ZeroDivisionError" in (done.error or "")
-    assert hidden == ("in a widget's callback" in (done.error or ""))
-
-
-def test_importing_the_views_does_not_load_torch() -> None:
-    code = "import sys, class_kit.widgets; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["False", "False"]
-
-
-@pytest.mark.parametrize("make", [lambda: views.schedule_designer(10, 5), lambda: views.intensity_comparer(5)])
-def test_views_look_alike_whatever_style_the_notebook_set(make: Callable[[], widgets.Widget]) -> None:
-    before = inside(make(), widgets.Image)[0].value
-    with figures.styled("slides"):
-        assert inside(make(), widgets.Image)[0].value == before
