@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +37,18 @@ def chebi20_dir(data_dir: Path) -> Path:
     if not (path / "validation.txt").is_file():
         pytest.skip(f"CLASS_KIT_DATA has no chebi20/validation.txt ({path})")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium for the whole session: its driver cannot be started a second time while it runs."""
+    from tests.browser_tools import find_chromium, launch
+
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no chromium: the browser tests need Debian's package (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need: pip install playwright")
+    with playwright.sync_playwright() as driver:
+        found = launch(driver, executable)
+        yield found
+        found.close()

@@ -16,24 +16,12 @@ import nbformat
 import pytest
 
 from tests.browser_servers import ROOT, Server, hostile_pairs, jupyterlab, small_copy, voila
-from tests.browser_tools import Hands, find_chromium, launch
+from tests.browser_tools import Hands
 from tests.notebook_tools import write_notebook
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 LAB_TEST = "test_notebook_in_jupyterlab"
 DASHBOARD = ROOT / "notebooks" / "dashboard" / "dashboard.ipynb"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("no chromium: the browser tests need Debian's package (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need: pip install playwright")
-    with playwright.sync_playwright() as driver:
-        found = launch(driver, executable)
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="session")

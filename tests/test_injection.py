@@ -30,7 +30,6 @@ from class_kit.spreadsheet import inert, write_csv
 from tests.notebook_tools import write_notebook
 from tests.test_report import Found
 
-BROWSER = Path("/usr/bin/chromium")
 BEACON = "http://attack.invalid/"
 SCRIPT = f"window.hit=1;document.title='hit';new Image().src='{BEACON}'"
 ATTACKS = [
@@ -174,13 +173,12 @@ def test_pictures_show_text_and_not_what_it_says() -> None:
     plt.close("all")
 
 
-def watched_page(driver: Any, load: Any) -> SimpleNamespace:
-    """A page in a fresh browser, with what it asked for, ran and became after `load(page)`."""
+def watched_page(browser: Any, load: Any) -> SimpleNamespace:
+    """A page of its own, with what it asked for, ran and became after `load(page)`."""
     requests: list[str] = []
     dialogs: list[str] = []
-    browser = driver.chromium.launch(executable_path=str(BROWSER), args=["--no-sandbox"])
+    page = browser.new_page()
     try:
-        page = browser.new_page()
         page.on("request", lambda request: requests.append(request.url))
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         load(page)
@@ -204,45 +202,36 @@ def watched_page(driver: Any, load: Any) -> SimpleNamespace:
             scripts=page.evaluate("document.querySelectorAll('script, iframe, object, embed, form').length"),
         )
     finally:
-        browser.close()
+        page.close()
 
 
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not BROWSER.exists():
-        pytest.skip(f"no browser at {BROWSER}: pages are checked by their markup alone")
-    with playwright.sync_playwright() as driver:
-        yield driver
-
-
-def test_the_report_in_a_browser(ran: SimpleNamespace, driver: Any, tmp_path: Path) -> None:
+def test_the_report_in_a_browser(ran: SimpleNamespace, browser: Any, tmp_path: Path) -> None:
     report = ran.folder / "report.html"
-    seen = watched_page(driver, lambda page: page.goto(report.as_uri()))
+    seen = watched_page(browser, lambda page: page.goto(report.as_uri()))
     assert (seen.asked, seen.dialogs, seen.hit, seen.scripts, seen.hidden) == ([], [], None, 0, False)
     assert seen.title == f"class_kit run {ran.folder.name}"
     entries = {"01_hostile": {"status": "finished"}}
     write_json(tmp_path / "manifest.json", {"format": 1, "status": "finished", "notebooks": entries})
     harmless = write_report(tmp_path)
-    assert seen.outline == watched_page(driver, lambda page: page.goto(harmless.as_uri())).outline
+    assert seen.outline == watched_page(browser, lambda page: page.goto(harmless.as_uri())).outline
     # what was an attack can be read as the text it is
     for attack in ATTACKS[:3]:
         assert attack[:30] in seen.text
 
 
-def test_the_notebook_s_own_markup_in_a_browser(ran: SimpleNamespace, driver: Any) -> None:
+def test_the_notebook_s_own_markup_in_a_browser(ran: SimpleNamespace, browser: Any) -> None:
     """What JupyterLab puts into its page, here without the report's second lock, the security policy."""
     html = "<hr>".join([*outputs_of(ran.folder, "text/html"), *widget_texts(ran.folder)])
     page_ = f"<!DOCTYPE html><meta charset=utf-8><title>notebook</title><body>{html}</body>"
-    seen = watched_page(driver, lambda page: page.set_content(page_))
+    seen = watched_page(browser, lambda page: page.set_content(page_))
     assert (seen.asked, seen.dialogs, seen.hit, seen.scripts, seen.hidden) == ([], [], None, 0, False)
     assert seen.title == "notebook"
     assert ATTACKS[0] in seen.text
 
 
-def test_the_browser_test_would_notice(driver: Any) -> None:
+def test_the_browser_test_would_notice(browser: Any) -> None:
     attacked = f"<!DOCTYPE html><title>notebook</title><body><table></table>{ATTACKS[0]}{ATTACKS[1]}</body>"
-    seen = watched_page(driver, lambda page: page.set_content(attacked))
+    seen = watched_page(browser, lambda page: page.set_content(attacked))
     assert seen.hit == 1
     assert BEACON in seen.asked
     assert seen.scripts
