@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+# the one word that is not taken for the path of a study's file
+PAPER = "paper"
+
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of `study`."""
@@ -18,12 +21,25 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("config", metavar="CONFIG", help="a YAML file; the README shows its keys")
-    add("--out", metavar="DIR", help="folder of the results (default: runs/study-NAME)")
+    add("config", metavar="CONFIG", help='a YAML file, whose keys the README shows, or "paper" for the paper\'s claims')
+    add("--out", metavar="DIR", help="folder of the results (default: runs/study-NAME, or runs/paper)")
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: one a core)")
     add("--plan", action="store_true", help="say what would be done and how long it takes, and stop")
     add_import_option(parser)
+    _add_paper_options(parser)
     parser.set_defaults(handler=handle_study)
+
+
+def _add_paper_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("options of `study paper`").add_argument
+    add("--pairs", metavar="NAME_OR_FILE", help="chebi20 (default), corpus, or a CSV, TSV or Parquet file")
+    add("--data", metavar="DIR", help="folder of the real split; without it where `class-kit fetch` puts it")
+    add("--extra", metavar="FILE", help="with chebi20: further training pairs")
+    add("--vectors", metavar="NAME", help="Mol2vec vectors: corpus (default), text2mol, mol2vec or a file")
+    add("--swap", action="store_true", help="with --extra: train on the test pairs, evaluate on the validation pairs")
+    add("--only", nargs="+", metavar="PRODUCT", help="these products alone, such as main ablation sigma")
+    add("--seeds", type=int, metavar="N", help="at most so many seeds a setting (default: 5)")
+    add("--epochs", type=int, metavar="N", help="epochs of each training (default: 40; graph backbones at most 8)")
 
 
 def handle_study(arguments: argparse.Namespace) -> int:
@@ -42,6 +58,9 @@ def handle_study(arguments: argparse.Namespace) -> int:
         raise InputError(f"--jobs {arguments.jobs}: expected at least 1")
     jobs = arguments.jobs or cpu_count()
     import_own(arguments.modules)
+    if arguments.config == PAPER:
+        return _handle_paper(arguments, jobs)
+    _refuse_paper_options(arguments)
     config = read_config(arguments.config)
     out = Path(arguments.out or f"runs/study-{_slug(config.name)}")
     refuse_foreign(out)
@@ -58,6 +77,40 @@ def handle_study(arguments: argparse.Namespace) -> int:
         print(one_line(f"failed: {cell.backbone}, {failure.summary}"))
     print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if result.failures else ""))
     return 1 if result.failures else 0
+
+
+def _handle_paper(arguments: argparse.Namespace, jobs: int) -> int:
+    from class_kit.runs.folder import lock
+    from class_kit.study.conduct import refuse_foreign
+    from class_kit.study.paper import PaperSettings, chosen_products, plan_paper, run_paper
+    from class_kit.terminal import visible
+
+    given = {name: getattr(arguments, name) for name in ("data", "extra", "vectors", "swap")}
+    pairs = {"source": arguments.pairs or "chebi20", **{name: value for name, value in given.items() if value}}
+    chosen = chosen_products(arguments.only or ())
+    settings = PaperSettings(pairs, chosen, arguments.seeds, arguments.epochs)
+    out = Path(arguments.out or "runs/paper")
+    refuse_foreign(out)
+    if arguments.plan:
+        plan_paper(settings, jobs, _say)
+        return 0
+    with lock(out):
+        results = run_paper(settings, out, jobs=jobs, say=_say)
+    failed = sum(len(results["products"][name].get("failed", ())) for name in chosen if name in results["products"])
+    print(f"kept in {visible(out)}" + (f"; {failed} trainings failed, see its failures.json files" if failed else ""))
+    return 1 if failed else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _refuse_paper_options(arguments: argparse.Namespace) -> None:
+    from class_kit.errors import InputError
+
+    for name in ("pairs", "data", "extra", "vectors", "swap", "only", "seeds", "epochs"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) is not False:
+            raise InputError(f"--{name} belongs to `study {PAPER}`; a study's file says it itself")
 
 
 def one_line_table(frame: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from class_kit.figures.drawings import draw, draw_again, drawing_of, molecule_grid, panel, register_plot
 from class_kit.figures.files import redraw_run, save
+from class_kit.figures.grids import heat_map, share_lines
 from class_kit.figures.molecules import molecule, molecule_png
 from class_kit.figures.plots import (
     NARROW,
@@ -41,6 +42,7 @@ __all__ = [
     "drawing_of",
     "epoch_contents",
     "flat_map",
+    "heat_map",
     "intensity_curves",
     "interval_plot",
     "molecule",
@@ -52,6 +54,7 @@ __all__ = [
     "register_plot",
     "save",
     "schedule_curves",
+    "share_lines",
     "similarity_histogram",
     "styled",
     "tallied",

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from class_kit.errors import InputError
-from class_kit.figures import plots
+from class_kit.figures import grids, plots
 from class_kit.figures.molecules import molecule
 from class_kit.figures.styles import active_style, styled
 
@@ -35,6 +35,8 @@ PLOTS: dict[str, Plot] = {
         plots.interval_plot,
         plots.training_curves,
         plots.rank_by_count,
+        grids.heat_map,
+        grids.share_lines,
         molecule,
     )
 }

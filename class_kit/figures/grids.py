@@ -1,0 +1,81 @@
+"""Plots over settings rather than over data: a grid of two settings, shares along a list of one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from class_kit.errors import InputError
+from class_kit.figures.plots import _DASHES, _MARKERS, _STRONG, _own_figure
+from class_kit.figures.styles import as_text
+
+
+@_own_figure()
+def heat_map(
+    values: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    notes: Sequence[Sequence[str]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A grid of numbers by lightness, each cell with its note written into it; a cell that is None stays white.
+
+    Parameters
+    ----------
+    values : (r, c) float, None where there is none
+    rows, columns : r and c names
+    label : str
+        What the numbers are, beside the bar of lightness.
+    notes : r lists of c strings, optional
+        What is written into the cells; nothing by default.
+    """
+    assert ax is not None
+    grid = np.array([[np.nan if value is None else value for value in row] for row in values], float)
+    if grid.shape != (len(rows), len(columns)) or not np.isfinite(grid).any():
+        raise InputError(
+            f"values of shape {grid.shape} for {len(rows)} rows and {len(columns)} columns: expected a number in a cell"
+        )
+    picture = ax.imshow(grid, cmap="cividis", aspect="auto")
+    ax.set(xticks=range(len(columns)), yticks=range(len(rows)))
+    ax.set_xticklabels([as_text(name) for name in columns])
+    ax.set_yticklabels([as_text(name) for name in rows])
+    ax.grid(visible=False)
+    middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
+    for row, column in itertools.product(range(len(rows)), range(len(columns)) if notes is not None else ()):
+        if notes is not None and np.isfinite(grid[row, column]):
+            # light writing on the dark half of the scale
+            colour = "white" if grid[row, column] < middle else "black"
+            ax.text(column, row, as_text(notes[row][column]), ha="center", va="center", color=colour, fontsize="small")
+    bar = ax.figure.colorbar(picture, ax=ax)
+    bar.set_label(as_text(label))
+    return ax
+
+
+@_own_figure()
+def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label: str, ax: Axes | None = None) -> Axes:
+    """Shares from 0 to 1 along named settings, one marked line each.
+
+    Parameters
+    ----------
+    shares : name to as many values as there are settings
+    at : names of the settings, in order
+    label : str
+        What the settings are.
+    """
+    assert ax is not None
+    looks = zip(itertools.cycle(_MARKERS), itertools.cycle(_DASHES), itertools.cycle(_STRONG), strict=False)
+    for (name, values), (marker, dashes, colour) in zip(shares.items(), looks, strict=False):
+        if len(values) != len(at):
+            raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected as many")
+        size = 0.9 * mpl.rcParams["lines.markersize"]
+        ax.plot(range(len(at)), values, marker=marker, markersize=size, linestyle=dashes, color=colour, label=name)
+    ax.set(xlabel=label, ylabel="share of training pairs", ylim=(0, 1.02), xticks=range(len(at)))
+    ax.set_xticklabels([as_text(name) for name in at], rotation=90, fontsize="small")
+    ax.legend()
+    return ax

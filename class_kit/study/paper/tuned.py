@@ -1,0 +1,18 @@
+"""Learning rates of the paper's backbones, each chosen on validation alone by `figures/backbones/measure.py`."""
+
+from __future__ import annotations
+
+TUNED: dict[str, float] = {
+    "dual_encoder": 1e-3,
+    "text2mol": 1e-3,
+    "moleculestm": 1e-3,
+    "memory_bank": 1e-3,
+    "dsokr": 1e-3,
+    "denoising": 1e-3,
+    "distillation": 1e-3,
+    "text2mol (GCN)": 1e-3,
+    "aman": 1e-3,
+    "orma": 1e-3,
+}
+# SGD's peak rate has nothing to do with Adam's; this is the one of notebook 4.
+SGD_RATE = 0.3

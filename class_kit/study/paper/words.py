@@ -1,0 +1,276 @@
+"""What the numbers say, as sentences: made from the rows of `paper.json`, so that they cannot disagree with them.
+
+A difference is called one only where its interval excludes zero and its p value, corrected over the table it stands
+in, is below 0.05; whatever else is found "could not be told apart".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from class_kit.study.paper.products import CLASS, MAIN, MAIN_DEEP, MATCHED, NEITHER, RANDOM, SAVINGS, STANDARD
+from class_kit.study.paper.published import CLAIMED
+from class_kit.terminal import one_line
+
+RANKING = "text_to_molecule/split"
+NOTHING = "No results of this product are here; `class-kit study paper` makes them."
+_LEVEL = 0.05
+_VERDICTS = ("better", "could not be told apart", "worse")
+Rows = Sequence[Mapping[str, Any]]
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """ "better", "worse" or "could not be told apart", for a row of differences; a lower Mean Rank is better."""
+    low, high = row["difference_low"], row["difference_high"]
+    if low is None or high is None or row.get("p_holm", 0.0) >= _LEVEL or low <= 0 <= high:
+        return _VERDICTS[1]
+    return _VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else _VERDICTS[2]
+
+
+def product_words(results: Mapping[str, Any], name: str) -> str:
+    """What one product found, as Markdown; a sentence that says so where the results do not hold it."""
+    product = results["products"].get(name)
+    if product is None or not (product.get("summary") or product.get("savings")):
+        return NOTHING
+    lines = _WORDS[name](product)
+    if product.get("failed"):
+        lines.append(f"{len(product['failed'])} trainings failed and are left out.")
+    return "\n\n".join(lines)
+
+
+def input_words(results: Mapping[str, Any]) -> str:
+    """What was trained on, what was asked, and how an answer is read."""
+    inputs = results["inputs"]
+    sizes = inputs["sizes"]
+    said = f"Trained on {sizes.get('train', 0):,} pairs ({_code(inputs['pairs'])})"
+    if inputs["extra"]:
+        said += f", of which {inputs['extra']:,} are extra ones that the published split does not have"
+    asked = sizes.get(inputs["evaluated"], 0)
+    said += f"; {asked:,} queries, ranked among the {asked:,} candidates of their split and among {inputs['pool']:,}."
+    if inputs["swapped"]:
+        said += " The roles of the test and the validation file are exchanged."
+    relatives = inputs["relatives"]
+    if relatives:
+        said += (
+            f" {relatives['queries'] - relatives['apart']:,} of the queries have a near-duplicate among the training "
+            f"pairs (equal text {relatives['equal_text']:,}, equal structure without stereochemistry "
+            f"{relatives['equal_structure']:,}, mean cosine above {relatives['sigma']:g} {relatives['near']:,})."
+        )
+    return said + (
+        " A difference is called one where its 95 % interval over queries and seeds excludes zero and its p value, "
+        f"corrected over its table, is below {_LEVEL:g}."
+    )
+
+
+def differences_words(rows: Rows, metric: str = "hits@1", by: str = "arm") -> str:
+    """The rows of one metric by verdict, each with effect and interval."""
+    chosen = [row for row in rows if row["metric"] == metric]
+    parts = []
+    for word in _VERDICTS:
+        found = [f"{_code(row[by])} {effect(row)}" for row in chosen if verdict(row) == word]
+        if found:
+            parts.append(f"**{word}**: {', '.join(found)}")
+    return "; ".join(parts) + "." if parts else "no comparison was possible."
+
+
+def effect(row: Mapping[str, Any]) -> str:
+    """A difference with its interval: points for Hits@k, places for Mean Rank."""
+    factor, digits = (100, 1) if row["metric"].startswith("hits") else (1, 3 if row["metric"] == "mrr" else 1)
+    numbers = [row["difference"], row["difference_low"], row["difference_high"]]
+    if None in numbers:
+        return f"{factor * row['difference']:+.{digits}f}"
+    middle, low, high = (f"{factor * number:+.{digits}f}" for number in numbers)
+    return f"{middle} ({low} to {high})"
+
+
+def found_words(results: Mapping[str, Any], search: Mapping[str, Any] | None = None) -> str:
+    """ "What we found": one paragraph a product, what did not help included."""
+    parts = [input_words(results)]
+    for name, title in _TITLES.items():
+        if name in results["products"]:
+            parts.append(f"**{title}.** {product_words(results, name)}")
+    if search:
+        parts.append(f"**The search for a gain.** {search_words(search)}")
+    return "\n\n".join(parts)
+
+
+def search_words(search: Mapping[str, Any]) -> str:
+    """What a search for a better curriculum reached, on the split it was tuned on and on the other one."""
+    said = f"{search['tried']:,} settings were tried on validation pairs."
+    for key, title in (("test", "On the test pairs"), ("swapped", "With the splits exchanged, nothing tuned anew")):
+        for metric, unit in (("hits@1", "Hits@1 in points"), ("mean_rank", "Mean Rank in places")):
+            rows = [row for row in search.get(key, []) if row["metric"] == metric and row["ranking"] == RANKING]
+            if rows:
+                said += f" {title}, {unit}, minus the tuned baseline: {differences_words(rows, metric)}"
+    shares = sorted({row["share"] for row in search.get("test", []) if row.get("share") is not None})
+    if shares:
+        used = f"{shares[0]:.0%}" if len(shares) == 1 else f"{shares[0]:.0%} to {shares[-1]:.0%}"
+        said += f" They used {used} of the baseline's samples."
+    return said
+
+
+def _main(product: Mapping[str, Any]) -> list[str]:
+    lines = [_share_words(product), *_against(product["differences"])]
+    low, high = CLAIMED["hits@1"]
+    near, far = CLAIMED["mean_rank"]
+    lines.append(
+        f"The paper reports {100 * low:+.1f} to {100 * high:+.1f} points of Hits@1 and a Mean Rank {-far:.2f} to "
+        f"{-near:.2f} places better, round other backbones."
+    )
+    if "apart" in product:
+        lines.append(_apart_words(product))
+    return lines
+
+
+def _against(differences: Rows) -> list[str]:
+    """CLASS minus each control, in Hits@1 and Mean Rank, backbone by backbone."""
+    lines = []
+    for reference in (STANDARD, RANDOM, MATCHED):
+        rows = [row for row in _of(differences, reference) if row["arm"] == CLASS]
+        if rows:
+            lines.append(
+                f"{CLASS} minus *{reference}*, Hits@1 in points: {differences_words(rows, by='backbone')} "
+                f"Mean Rank in places (lower is better): {differences_words(rows, 'mean_rank', 'backbone')}"
+            )
+    return lines
+
+
+def _apart_words(product: Mapping[str, Any]) -> str:
+    """Whether the verdicts on CLASS stay when queries with a near-duplicate are left out."""
+    apart = product["apart"]
+
+    def verdicts(rows: Rows) -> dict[tuple[str, str, str], str]:
+        return {
+            (row["backbone"], row["reference"], row["metric"]): verdict(row)
+            for row in rows
+            if row["arm"] == CLASS and row["ranking"] == RANKING and row["metric"] != "mrr"
+        }
+
+    whole, part = verdicts(product["differences"]), verdicts(apart["differences"])
+    changed = [key for key in whole if part.get(key) != whole[key]]
+    said = f"On the {apart['queries']:,} queries without a near-duplicate among the training pairs, "
+    if not changed:
+        return f"{said}all {len(whole)} verdicts on {CLASS} are the same."
+    named = ", ".join(
+        f"{_code(backbone)} minus *{reference}* in {metric}: {part.get((backbone, reference, metric), 'not there')}"
+        for backbone, reference, metric in changed
+    )
+    return f"{said}{len(changed)} of {len(whole)} verdicts on {CLASS} are others ({named})."
+
+
+def _share_words(product: Mapping[str, Any]) -> str:
+    shares = sorted({row["share"] for row in product["summary"] if row["arm"] == CLASS})
+    used = f"{shares[0]:.0%}" if f"{shares[0]:.0%}" == f"{shares[-1]:.0%}" else f"{shares[0]:.0%} to {shares[-1]:.0%}"
+    low, high = CLAIMED["share"]
+    return f"{CLASS} used {used} of the standard run's samples (the paper: {low:.2%} to {high:.2%})."
+
+
+def _deep(product: Mapping[str, Any]) -> list[str]:
+    epochs, seeds = product["settings"]["training"]["epochs"], len(product["settings"]["seeds"])
+    first = f"Preliminary, {seeds} seed{'s' if seeds > 1 else ''} and {epochs} epochs, intervals over queries alone."
+    return [first, *_against(product["differences"])]
+
+
+def _ablation(product: Mapping[str, Any]) -> list[str]:
+    return [f"Minus *{NEITHER}*, Hits@1 in points: {differences_words(_of(product['differences'], NEITHER))}"]
+
+
+def _intensity(product: Mapping[str, Any]) -> list[str]:
+    rows = _of(product["differences"], "constant")
+    return [
+        f"{name}, minus a constant γ, Hits@1 in points: "
+        + differences_words([row for row in rows if row["backbone"] == name])
+        for name in dict.fromkeys(row["backbone"] for row in rows)
+    ]
+
+
+def _grid(product: Mapping[str, Any]) -> list[str]:
+    rows = [row for row in _of(product["differences"], STANDARD) if row["metric"] == "hits@1"]
+    shares = {row["arm"]: row["share"] for row in product["summary"] if row["ranking"] == RANKING}
+    if not rows:
+        return [NOTHING]
+    counts = _counts(rows)
+    best = max(rows, key=lambda row: row["difference"])
+    return [
+        f"Of {len(rows)} schedules, minus *{STANDARD}* in Hits@1: {counts}. The best is {_code(best['arm'])}: "
+        f"{effect(best)} points at {shares[best['arm']]:.0%} of the samples ({verdict(best)})."
+    ]
+
+
+def _sigma(product: Mapping[str, Any]) -> list[str]:
+    lines = []
+    ties = product.get("ties", [])
+    if ties:
+        least, most = (pick(ties, key=lambda row: row["largest"]) for pick in (min, max))
+        lines.append(
+            f"The largest group of pairs with equal counts, which the tie rule orders, holds {least['largest']:.0%} of "
+            f"the training pairs at {_code(least['arm'])} and {most['largest']:.0%} at {_code(most['arm'])}."
+        )
+    return lines + [_counted(product, reference, "thresholds") for reference in (RANDOM, STANDARD)]
+
+
+def _measures(product: Mapping[str, Any]) -> list[str]:
+    rows = [row for row in _of(product["differences"], RANDOM) if row["arm"] != STANDARD]
+    return [f"Minus *{RANDOM}* with the same schedule, Hits@1 in points: {differences_words(rows)}"]
+
+
+def _savings(product: Mapping[str, Any]) -> list[str]:
+    said = []
+    for row in product["savings"]:
+        if row["arm"] == CLASS:
+            seconds = f"{row['seconds']:.0%}"
+            if row["seconds_low"] is not None:
+                seconds += f" ({row['seconds_low']:.0%} to {row['seconds_high']:.0%})"
+            said.append(f"{_code(row['backbone'])} {row['samples']:.0%} and {seconds}")
+    return [
+        f"Samples and seconds of training that {CLASS} saved of the standard run, as measured: {', '.join(said)}. "
+        "Its order needs the neighbour counts, which are not in these seconds."
+    ]
+
+
+def _counted(product: Mapping[str, Any], reference: str, what: str) -> str:
+    rows = [
+        row
+        for row in _of(product["differences"], reference)
+        if row["metric"] == "hits@1" and row["arm"] not in (RANDOM, STANDARD)
+    ]
+    clear = [f"{_code(row['arm'])} {effect(row)}" for row in rows if verdict(row) != _VERDICTS[1]]
+    named = f" ({', '.join(clear)})" if clear else ""
+    return f"Of {len(rows)} {what}, minus *{reference}* in Hits@1: {_counts(rows)}{named}."
+
+
+def _counts(rows: Rows) -> str:
+    found = {word: sum(verdict(row) == word for row in rows) for word in _VERDICTS}
+    return ", ".join(f"{number} {word}" for word, number in found.items())
+
+
+def _of(differences: Rows, reference: str) -> list[Mapping[str, Any]]:
+    return [row for row in differences if row["reference"] == reference and row["ranking"] == RANKING]
+
+
+def _code(value: Any) -> str:
+    """A name from a file as Markdown shows it, whatever it holds."""
+    return "`" + one_line(value, 60).replace("`", "'") + "`"
+
+
+_WORDS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    MAIN: _main,
+    MAIN_DEEP: _deep,
+    "ablation": _ablation,
+    "intensity": _intensity,
+    "grid": _grid,
+    "sigma": _sigma,
+    "measures": _measures,
+    SAVINGS: _savings,
+}
+_TITLES = {
+    MAIN: "CLASS and its controls",
+    MAIN_DEEP: "Graph backbones",
+    "ablation": "Scheduler and intensity apart",
+    "intensity": "The intensity",
+    "grid": "α and β",
+    "sigma": "The threshold",
+    "measures": "Other difficulties",
+    SAVINGS: "Saved",
+}
