@@ -51,7 +51,8 @@ def heat_map(
         if notes is not None and np.isfinite(grid[row, column]):
             # light writing on the dark half of the scale
             colour = "white" if grid[row, column] < middle else "black"
-            ax.text(column, row, as_text(notes[row][column]), ha="center", va="center", color=colour, fontsize="small")
+            note = "\n".join(map(as_text, notes[row][column].split("\n")))
+            ax.text(column, row, note, ha="center", va="center", color=colour, fontsize="small")
     bar = ax.figure.colorbar(picture, ax=ax)
     bar.set_label(as_text(label))
     return ax

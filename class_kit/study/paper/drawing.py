@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from class_kit.errors import InputError
 from class_kit.study.output import write_table
 from class_kit.study.paper.products import ALPHAS, BETAS, CLASS, MAIN, MAIN_DEEP, MATCHED, RANDOM, SAVINGS, STANDARD
 from class_kit.study.paper.tables import product_tables, rows_frame
@@ -18,28 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RANKING = "text_to_molecule/split"
-_LARGEST = 2**20
-
-
-def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `run_paper` left as `paper.json`.
-
-    Raises
-    ------
-    InputError
-        For a file that is missing, too large, or holds something else.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError("larger than 1 MiB")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        products, sizes = found["products"], found["inputs"]["sizes"]
-        if not isinstance(sizes, dict) or not all(isinstance(product, dict) for product in products.values()):
-            raise TypeError("expected objects")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: no results of `class-kit study paper` ({error})") from None
-    return dict(found)
 
 
 def draw_products(results: Mapping[str, Any], out: str | os.PathLike[str]) -> None:
@@ -62,6 +38,17 @@ def draw_products(results: Mapping[str, Any], out: str | os.PathLike[str]) -> No
         for title, fig in product_figures(results, name).items():
             figures.save(fig, folder, title, figure_parameters(results, name))
             plt.close(fig)
+
+
+def save_figures(results: Mapping[str, Any], name: str, out: str | os.PathLike[str], prefix: str = "") -> None:
+    """Draw one product's figures in the style in force and keep them under `out/figures/`; they stay open to be shown.
+
+    `prefix` goes before their names, which no two products share.
+    """
+    from class_kit import figures
+
+    for title, fig in product_figures(results, name).items():
+        figures.save(fig, out, f"{prefix}{title}", figure_parameters(results, name))
 
 
 def figure_parameters(results: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -190,7 +177,7 @@ def _effects(product: Mapping[str, Any], against: Mapping[str, Sequence[str]], b
     most = max(len(one["data"]["table"]["table"]["arm"]) for one in panels)
     width = "text" if len(panels) > 1 else "column"
     ratio = (0.16 + 0.03 * most) * (1 if len(panels) > 1 else 1.6)
-    return figures.draw(*panels, width=width, ratio=ratio, share="y")
+    return figures.draw(*panels, width=width, ratio=ratio, share="xy")
 
 
 def _one_metric(frame: pd.DataFrame, label: str) -> Figure:

@@ -15,8 +15,12 @@ from class_kit.terminal import one_line
 
 RANKING = "text_to_molecule/split"
 NOTHING = "No results of this product are here; `class-kit study paper` makes them."
+NO_RESULTS = (
+    "The paper's claims have not been settled on real pairs here: no results are committed. "
+    "`class-kit study paper` makes them."
+)
 _LEVEL = 0.05
-_VERDICTS = ("better", "could not be told apart", "worse")
+VERDICTS = ("better", "could not be told apart", "worse")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -24,8 +28,8 @@ def verdict(row: Mapping[str, Any]) -> str:
     """ "better", "worse" or "could not be told apart", for a row of differences; a lower Mean Rank is better."""
     low, high = row["difference_low"], row["difference_high"]
     if low is None or high is None or row.get("p_holm", 0.0) >= _LEVEL or low <= 0 <= high:
-        return _VERDICTS[1]
-    return _VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else _VERDICTS[2]
+        return VERDICTS[1]
+    return VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else VERDICTS[2]
 
 
 def product_words(results: Mapping[str, Any], name: str) -> str:
@@ -41,9 +45,11 @@ def product_words(results: Mapping[str, Any], name: str) -> str:
 
 def input_words(results: Mapping[str, Any]) -> str:
     """What was trained on, what was asked, and how an answer is read."""
+    if not results["products"]:
+        return NO_RESULTS
     inputs = results["inputs"]
     sizes = inputs["sizes"]
-    said = f"Trained on {sizes.get('train', 0):,} pairs ({_code(inputs['pairs'])})"
+    said = f"Trained on {sizes.get('train', 0):,} pairs ({code(inputs['pairs'])})"
     if inputs["extra"]:
         said += f", of which {inputs['extra']:,} are extra ones that the published split does not have"
     asked = sizes.get(inputs["evaluated"], 0)
@@ -67,32 +73,40 @@ def differences_words(rows: Rows, metric: str = "hits@1", by: str = "arm") -> st
     """The rows of one metric by verdict, each with effect and interval."""
     chosen = [row for row in rows if row["metric"] == metric]
     parts = []
-    for word in _VERDICTS:
-        found = [f"{_code(row[by])} {effect(row)}" for row in chosen if verdict(row) == word]
+    for word in VERDICTS:
+        found = [f"{code(row[by])} {effect(row)}" for row in chosen if verdict(row) == word]
         if found:
             parts.append(f"**{word}**: {', '.join(found)}")
     return "; ".join(parts) + "." if parts else "no comparison was possible."
+
+
+def verdict_counts(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
+    """How many differences in Hits@1 got each verdict, by product and reference."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for name, product in results["products"].items():
+        for row in product.get("differences", []):
+            if row["metric"] == "hits@1" and row["ranking"] == RANKING:
+                counts = found.setdefault(name, {}).setdefault(row["reference"], dict.fromkeys(VERDICTS, 0))
+                counts[verdict(row)] += 1
+    return found
 
 
 def effect(row: Mapping[str, Any]) -> str:
     """A difference with its interval: points for Hits@k, places for Mean Rank."""
     factor, digits = (100, 1) if row["metric"].startswith("hits") else (1, 3 if row["metric"] == "mrr" else 1)
     numbers = [row["difference"], row["difference_low"], row["difference_high"]]
-    if None in numbers:
-        return f"{factor * row['difference']:+.{digits}f}"
-    middle, low, high = (f"{factor * number:+.{digits}f}" for number in numbers)
-    return f"{middle} ({low} to {high})"
+    middle, *ends = (signed(factor * number, digits) for number in numbers if number is not None)
+    return f"{middle} ({ends[0]} to {ends[1]})" if len(ends) == 2 else middle
 
 
-def found_words(results: Mapping[str, Any], search: Mapping[str, Any] | None = None) -> str:
-    """ "What we found": one paragraph a product, what did not help included."""
-    parts = [input_words(results)]
-    for name, title in _TITLES.items():
-        if name in results["products"]:
-            parts.append(f"**{title}.** {product_words(results, name)}")
-    if search:
-        parts.append(f"**The search for a gain.** {search_words(search)}")
-    return "\n\n".join(parts)
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, and no minus before a zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def share(value: float) -> str:
+    """A share in whole per cent, without a minus before a zero."""
+    return f"{round(value, 2) + 0.0:.0%}"
 
 
 def search_words(search: Mapping[str, Any]) -> str:
@@ -111,7 +125,7 @@ def search_words(search: Mapping[str, Any]) -> str:
 
 
 def _main(product: Mapping[str, Any]) -> list[str]:
-    lines = [_share_words(product), *_against(product["differences"])]
+    lines = [share_words(product), *_against(product["differences"])]
     low, high = CLAIMED["hits@1"]
     near, far = CLAIMED["mean_rank"]
     lines.append(
@@ -119,7 +133,7 @@ def _main(product: Mapping[str, Any]) -> list[str]:
         f"{-near:.2f} places better, round other backbones."
     )
     if "apart" in product:
-        lines.append(_apart_words(product))
+        lines.append(apart_words(product))
     return lines
 
 
@@ -127,7 +141,7 @@ def _against(differences: Rows) -> list[str]:
     """CLASS minus each control, in Hits@1 and Mean Rank, backbone by backbone."""
     lines = []
     for reference in (STANDARD, RANDOM, MATCHED):
-        rows = [row for row in _of(differences, reference) if row["arm"] == CLASS]
+        rows = [row for row in rows_against(differences, reference) if row["arm"] == CLASS]
         if rows:
             lines.append(
                 f"{CLASS} minus *{reference}*, Hits@1 in points: {differences_words(rows, by='backbone')} "
@@ -136,7 +150,7 @@ def _against(differences: Rows) -> list[str]:
     return lines
 
 
-def _apart_words(product: Mapping[str, Any]) -> str:
+def apart_words(product: Mapping[str, Any]) -> str:
     """Whether the verdicts on CLASS stay when queries with a near-duplicate are left out."""
     apart = product["apart"]
 
@@ -153,13 +167,14 @@ def _apart_words(product: Mapping[str, Any]) -> str:
     if not changed:
         return f"{said}all {len(whole)} verdicts on {CLASS} are the same."
     named = ", ".join(
-        f"{_code(backbone)} minus *{reference}* in {metric}: {part.get((backbone, reference, metric), 'not there')}"
+        f"{code(backbone)} minus *{reference}* in {metric}: {part.get((backbone, reference, metric), 'not there')}"
         for backbone, reference, metric in changed
     )
     return f"{said}{len(changed)} of {len(whole)} verdicts on {CLASS} are others ({named})."
 
 
-def _share_words(product: Mapping[str, Any]) -> str:
+def share_words(product: Mapping[str, Any]) -> str:
+    """How much of the standard run's samples CLASS used, beside what the paper says of its own."""
     shares = sorted({row["share"] for row in product["summary"] if row["arm"] == CLASS})
     used = f"{shares[0]:.0%}" if f"{shares[0]:.0%}" == f"{shares[-1]:.0%}" else f"{shares[0]:.0%} to {shares[-1]:.0%}"
     low, high = CLAIMED["share"]
@@ -173,11 +188,11 @@ def _deep(product: Mapping[str, Any]) -> list[str]:
 
 
 def _ablation(product: Mapping[str, Any]) -> list[str]:
-    return [f"Minus *{NEITHER}*, Hits@1 in points: {differences_words(_of(product['differences'], NEITHER))}"]
+    return [f"Minus *{NEITHER}*, Hits@1 in points: {differences_words(rows_against(product['differences'], NEITHER))}"]
 
 
 def _intensity(product: Mapping[str, Any]) -> list[str]:
-    rows = _of(product["differences"], "constant")
+    rows = rows_against(product["differences"], "constant")
     return [
         f"{name}, minus a constant γ, Hits@1 in points: "
         + differences_words([row for row in rows if row["backbone"] == name])
@@ -186,14 +201,14 @@ def _intensity(product: Mapping[str, Any]) -> list[str]:
 
 
 def _grid(product: Mapping[str, Any]) -> list[str]:
-    rows = [row for row in _of(product["differences"], STANDARD) if row["metric"] == "hits@1"]
+    rows = [row for row in rows_against(product["differences"], STANDARD) if row["metric"] == "hits@1"]
     shares = {row["arm"]: row["share"] for row in product["summary"] if row["ranking"] == RANKING}
     if not rows:
         return [NOTHING]
-    counts = _counts(rows)
+    counts = counted(rows)
     best = max(rows, key=lambda row: row["difference"])
     return [
-        f"Of {len(rows)} schedules, minus *{STANDARD}* in Hits@1: {counts}. The best is {_code(best['arm'])}: "
+        f"Of {len(rows)} schedules, minus *{STANDARD}* in Hits@1: {counts}. The best is {code(best['arm'])}: "
         f"{effect(best)} points at {shares[best['arm']]:.0%} of the samples ({verdict(best)})."
     ]
 
@@ -205,13 +220,13 @@ def _sigma(product: Mapping[str, Any]) -> list[str]:
         least, most = (pick(ties, key=lambda row: row["largest"]) for pick in (min, max))
         lines.append(
             f"The largest group of pairs with equal counts, which the tie rule orders, holds {least['largest']:.0%} of "
-            f"the training pairs at {_code(least['arm'])} and {most['largest']:.0%} at {_code(most['arm'])}."
+            f"the training pairs at {code(least['arm'])} and {most['largest']:.0%} at {code(most['arm'])}."
         )
     return lines + [_counted(product, reference, "thresholds") for reference in (RANDOM, STANDARD)]
 
 
 def _measures(product: Mapping[str, Any]) -> list[str]:
-    rows = [row for row in _of(product["differences"], RANDOM) if row["arm"] != STANDARD]
+    rows = [row for row in rows_against(product["differences"], RANDOM) if row["arm"] != STANDARD]
     return [f"Minus *{RANDOM}* with the same schedule, Hits@1 in points: {differences_words(rows)}"]
 
 
@@ -219,10 +234,10 @@ def _savings(product: Mapping[str, Any]) -> list[str]:
     said = []
     for row in product["savings"]:
         if row["arm"] == CLASS:
-            seconds = f"{row['seconds']:.0%}"
+            seconds = share(row["seconds"])
             if row["seconds_low"] is not None:
-                seconds += f" ({row['seconds_low']:.0%} to {row['seconds_high']:.0%})"
-            said.append(f"{_code(row['backbone'])} {row['samples']:.0%} and {seconds}")
+                seconds += f" ({share(row['seconds_low'])} to {share(row['seconds_high'])})"
+            said.append(f"{code(row['backbone'])} {share(row['samples'])} and {seconds}")
     return [
         f"Samples and seconds of training that {CLASS} saved of the standard run, as measured: {', '.join(said)}. "
         "Its order needs the neighbour counts, which are not in these seconds."
@@ -232,24 +247,26 @@ def _savings(product: Mapping[str, Any]) -> list[str]:
 def _counted(product: Mapping[str, Any], reference: str, what: str) -> str:
     rows = [
         row
-        for row in _of(product["differences"], reference)
+        for row in rows_against(product["differences"], reference)
         if row["metric"] == "hits@1" and row["arm"] not in (RANDOM, STANDARD)
     ]
-    clear = [f"{_code(row['arm'])} {effect(row)}" for row in rows if verdict(row) != _VERDICTS[1]]
+    clear = [f"{code(row['arm'])} {effect(row)}" for row in rows if verdict(row) != VERDICTS[1]]
     named = f" ({', '.join(clear)})" if clear else ""
-    return f"Of {len(rows)} {what}, minus *{reference}* in Hits@1: {_counts(rows)}{named}."
+    return f"Of {len(rows)} {what}, minus *{reference}* in Hits@1: {counted(rows)}{named}."
 
 
-def _counts(rows: Rows) -> str:
-    found = {word: sum(verdict(row) == word for row in rows) for word in _VERDICTS}
+def counted(rows: Rows) -> str:
+    """How many rows of differences get each verdict."""
+    found = {word: sum(verdict(row) == word for row in rows) for word in VERDICTS}
     return ", ".join(f"{number} {word}" for word, number in found.items())
 
 
-def _of(differences: Rows, reference: str) -> list[Mapping[str, Any]]:
+def rows_against(differences: Rows, reference: str) -> list[Mapping[str, Any]]:
+    """Differences from one reference, text→molecule in the pool of the split."""
     return [row for row in differences if row["reference"] == reference and row["ranking"] == RANKING]
 
 
-def _code(value: Any) -> str:
+def code(value: Any) -> str:
     """A name from a file as Markdown shows it, whatever it holds."""
     return "`" + one_line(value, 60).replace("`", "'") + "`"
 
@@ -263,14 +280,4 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "sigma": _sigma,
     "measures": _measures,
     SAVINGS: _savings,
-}
-_TITLES = {
-    MAIN: "CLASS and its controls",
-    MAIN_DEEP: "Graph backbones",
-    "ablation": "Scheduler and intensity apart",
-    "intensity": "The intensity",
-    "grid": "α and β",
-    "sigma": "The threshold",
-    "measures": "Other difficulties",
-    SAVINGS: "Saved",
 }

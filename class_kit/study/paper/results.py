@@ -1,0 +1,73 @@
+"""Where results of the paper's study are, and reading them: they come from files, so everything is checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from class_kit.errors import InputError
+from class_kit.places import home_path, shipped
+
+# beside the figures of a checkout, and inside an installed package
+COMMITTED, SEARCH = "figures/paper/paper.json", "figures/paper/search.json"
+LARGEST = 2**20
+_NONE: dict[str, Any] = {"inputs": {}, "products": {}}
+
+
+def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `run_paper` left as `paper.json`.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, too large, or holds something else.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("larger than 1 MiB")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        products, sizes = found["products"], found["inputs"]["sizes"]
+        if not isinstance(sizes, dict) or not all(isinstance(product, dict) for product in products.values()):
+            raise TypeError("expected objects")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: no results of `class-kit study paper` ({error})") from None
+    return dict(found)
+
+
+def find_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
+    """The results in a file, or without a path the committed ones; results without products where there are none.
+
+    Raises
+    ------
+    InputError
+        As `read_results`.
+    """
+    if str(path):
+        return read_results(home_path(path))
+    committed = shipped(COMMITTED)
+    return read_results(committed) if committed.is_file() else dict(_NONE)
+
+
+def find_search() -> dict[str, Any] | None:
+    """What the committed search for a better curriculum found; None where there is none.
+
+    Raises
+    ------
+    InputError
+        For a file that is no such record.
+    """
+    path = shipped(SEARCH)
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("larger than 1 MiB")
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        if not isinstance(found["tried"], int) or not isinstance(found["test"], list):
+            raise TypeError("expected a number tried and a list test")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: no record of a search ({error})") from None
+    return found
