@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test test-versions lab bench lint lock readme clean
+.PHONY: run test test-versions lab dashboard bench lint lock readme clean
 
 run: $(INSTALLED)
 	$(BIN)/class-kit run
@@ -22,6 +22,9 @@ test-versions: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+dashboard: $(INSTALLED)
+	$(BIN)/voila notebooks/dashboard/dashboard.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench
