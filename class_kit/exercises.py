@@ -36,6 +36,7 @@ SOLUTIONS = {
     "check_first_epoch": "10",
     "check_expected_hits": "0.4375",
     "check_set_epoch": "6",
+    "check_holm": "2",
 }
 
 
@@ -246,6 +247,36 @@ def check_expected_hits(answer: Any, higher: Sequence[int] = HIGHER, same: Seque
     if math.isclose(value, right * len(first), abs_tol=5e-5):
         return Verdict("wrong", "That is the sum over the queries; Hits@1 is their mean.")
     return Verdict("wrong", "Take the queries one by one: what is the chance that the right one stands first?")
+
+
+def check_holm(answer: Any, p_values: Sequence[float], level: float = 0.05) -> Verdict:
+    """How many of a table's p values stay below `level` after Holm's step-down correction (Holm 1979)."""
+    if not len(p_values):
+        raise InputError("p_values is empty: expected at least one")
+    ordered = sorted(check_real(f"p_values[{at}]", value, low=0, high=1) for at, value in enumerate(p_values))
+    total = len(ordered)
+    steps = [(total - at) * value < level for at, value in enumerate(ordered)]
+    # the first that fails ends the procedure for all larger ones
+    right = steps.index(False) if False in steps else total
+    plain = sum(value < level for value in ordered)
+    strict = sum(total * value < level for value in ordered)
+    value, refusal = _whole(answer)
+    if refusal:
+        return refusal
+    if value == right:
+        factors = ", ".join(f"{total - at} · {given:g}" for at, given in enumerate(ordered[: right + 1]))
+        return Verdict("right", f"Smallest first, times {total}, then {total - 1} and so on: {factors}.")
+    if not 0 <= value <= total:
+        return Verdict("wrong", f"There are {total} comparisons, so {value} cannot be.")
+    if value == plain:
+        return Verdict("wrong", f"{plain} are below {level:g} as they stand; the correction makes each one larger.")
+    if value == strict:
+        return Verdict(
+            "wrong", f"That is Bonferroni's: it multiplies all by {total}; Holm's factor falls by one a step."
+        )
+    return Verdict(
+        "wrong", f"Multiply the smallest by {total}, the next by {total - 1}, and stop at the first too large."
+    )
 
 
 def _number(answer: Any, expected: str) -> tuple[float, Verdict | None]:

@@ -1,10 +1,12 @@
 """Commit what a run found: reference figures, notebook outputs and the numbers of the README.
 
     python figures/publish.py runs/default
+    python figures/publish.py runs/paper
 
 copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its notebooks
-into `notebooks/`, and rewrites the README's generated parts, that on the speed of the counts included. Nothing there
-is typed; the test suite checks that README and metrics agree.
+into `notebooks/`; of the folder of `class-kit study paper` its `paper.json` and the figures that the README shows to
+`figures/paper/`. Then the README's generated parts are rewritten, that on the speed of the counts included. Nothing
+there is typed; the test suite checks that README and metrics agree.
 """
 
 from __future__ import annotations
@@ -18,15 +20,44 @@ from typing import Any
 
 import nbformat
 
+from class_kit.study.paper.found import found_words
+from class_kit.study.paper.results import find_results, find_search, read_results
+
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = {
     "run": ("<!-- from the default run: begin -->", "<!-- from the default run: end -->"),
+    "paper": ("<!-- from the paper's study: begin -->", "<!-- from the paper's study: end -->"),
     "times": ("<!-- from the measurement of neighbours: begin -->", "<!-- from the measurement of neighbours: end -->"),
 }
+# what the README shows of the paper's study: product, figure, and what it says to those who cannot see it
+PAPER_FIGURES = (("main", "main_effect", "CLASS minus each control in Hits@1, by backbone, with intervals"),)
 
 
 def publish(run: Path) -> None:
-    """Copy a finished run's figures, metrics and notebook outputs, and rewrite the README's generated part."""
+    """Copy what is committed of a finished run, or of the paper's study, and rewrite the README's generated parts."""
+    if (run / "paper.json").is_file():
+        publish_paper(run)
+    else:
+        publish_run(run)
+    readme = ROOT / "README.md"
+    words = with_results(readme.read_text(encoding="utf-8"), load_metrics(), load_times(), paper_section())
+    readme.write_text(words, encoding="utf-8")
+
+
+def publish_paper(run: Path) -> None:
+    """Copy the aggregated results of the paper's study and the figures that the README shows."""
+    results = read_results(run / "paper.json")
+    target = ROOT / "figures" / "paper"
+    for product, figure, _ in PAPER_FIGURES:
+        if product not in results["products"]:
+            raise SystemExit(f"{run}: no results of the product {product!r}, whose figure the README shows")
+        for suffix in ("png", "pdf", "json"):
+            shutil.copy(run / product / "figures" / f"{figure}.{suffix}", target / f"{figure}.{suffix}")
+    shutil.copy(run / "paper.json", target / "paper.json")
+
+
+def publish_run(run: Path) -> None:
+    """Copy a finished run's figures, metrics and notebook outputs."""
     if not (run / "done").is_file():
         raise SystemExit(f"{run}: not a finished run (no file `done`)")
     target = ROOT / "figures" / "default"
@@ -35,8 +66,6 @@ def publish(run: Path) -> None:
     shutil.copy(run / "metrics.json", target / "metrics.json")
     for executed in sorted((run / "notebooks").glob("*.ipynb")):
         copy_outputs(executed, ROOT / "notebooks" / executed.name)
-    readme = ROOT / "README.md"
-    readme.write_text(with_results(readme.read_text(encoding="utf-8"), load_metrics(), load_times()), encoding="utf-8")
 
 
 def copy_outputs(executed: Path, source: Path) -> None:
@@ -74,15 +103,26 @@ def load_times() -> dict[str, Any]:
     return json.loads((ROOT / "figures" / "neighbours" / "time.json").read_text(encoding="utf-8"))
 
 
-def with_results(readme: str, metrics: dict[str, Any], times: dict[str, Any]) -> str:
-    """The README with its generated parts made from the run's metrics and the measured times."""
-    for name, words in (("run", results_section(metrics)), ("times", times_section(times))):
+def with_results(readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str) -> str:
+    """The README with its generated parts made from the run's metrics, the measured times, and the paper's words."""
+    for name, words in (("run", results_section(metrics)), ("paper", paper), ("times", times_section(times))):
         start, end = MARKS[name]
         if readme.count(start) != 1 or readme.count(end) != 1:
             raise SystemExit(f"README.md: expected each of {start!r} and {end!r} once")
         pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
         readme = pattern.sub(lambda _, new=f"{start}\n{words}\n{end}": new, readme)
     return readme
+
+
+def paper_section(results: dict[str, Any] | None = None) -> str:
+    """What the paper's study found, in words and figures; of the committed results where none are given."""
+    results = find_results() if results is None else results
+    shown = [
+        f"![{alternative}](figures/paper/{figure}.png)"
+        for product, figure, alternative in PAPER_FIGURES
+        if product in results["products"]
+    ]
+    return "\n\n".join([found_words(results, find_search()), *shown])
 
 
 def times_section(times: dict[str, Any]) -> str:

@@ -15,8 +15,10 @@ from class_kit.curriculum.intensity import make_intensity
 from class_kit.errors import InputError
 from class_kit.molecules import mol2vec_words
 from class_kit.retrieval import Ranks, per_query_metrics
+from class_kit.study.statistics import holm
 
 KETONE = "CC(=O)C"
+P_VALUES = [0.04, 0.004, 0.2, 0.015]
 TEXTS = ["a", "b", "b", "c", "c", "c", "d", "e"]
 CHECKS = {
     "best hits": lambda answer: exercises.check_best_hits(answer, TEXTS),
@@ -26,6 +28,7 @@ CHECKS = {
     "epoch": exercises.check_first_epoch,
     "set_epoch": lambda answer: exercises.check_set_epoch(answer, epoch=7),
     "expected hits": exercises.check_expected_hits,
+    "holm": lambda answer: exercises.check_holm(answer, P_VALUES),
 }
 RIGHT = {
     "best hits": [5 / 8, 0.625, np.float64(0.625)],
@@ -35,6 +38,7 @@ RIGHT = {
     "epoch": [10],
     "set_epoch": [6, np.int64(6)],
     "expected hits": [0.4375, 7 / 16],
+    "holm": [2, np.int64(2)],
 }
 WRONG = [
     ("set_epoch", 7, "selects epoch 8"),
@@ -75,6 +79,10 @@ WRONG = [
     ("expected hits", 1.75, "the sum over the queries"),
     ("expected hits", 43.75, "per cent"),
     ("expected hits", 0.9, "one by one"),
+    ("holm", 3, "as they stand"),
+    ("holm", 1, "Bonferroni"),
+    ("holm", 0, "the next by 3"),
+    ("holm", 5, "There are 4 comparisons"),
 ]
 
 
@@ -129,6 +137,14 @@ def test_right_answers_are_what_the_kit_computes() -> None:
     assert RIGHT["epoch"][0] == next(epoch for epoch in range(1, 41) if curve(epoch) > 0.9)
     ranks = Ranks(np.array(exercises.HIGHER), np.array(exercises.SAME), 10)
     assert RIGHT["expected hits"][0] == per_query_metrics(ranks)["hits@1"].mean()
+    assert RIGHT["holm"][0] == (holm(P_VALUES) < 0.05).sum()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.01, 0.5))
+def test_the_count_of_corrected_p_values_is_the_kits(p_values: list[float], level: float) -> None:
+    right = int((holm(p_values) < level).sum())
+    verdicts = [exercises.check_holm(answer, p_values, level).status for answer in range(len(p_values) + 1)]
+    assert [answer for answer, status in enumerate(verdicts) if status == "right"] == [right]
 
 
 @pytest.mark.parametrize("level", [0.5, 0.75, 0.9, 0.95, 0.99])
@@ -160,6 +176,8 @@ def test_without_equal_texts_everything_can_be_right() -> None:
         lambda: exercises.check_set_epoch(3, epoch=0),
         lambda: exercises.check_neighbour_counts(None, sigma=2),
         lambda: exercises.check_expected_hits(0.1, [1], [1, 2]),
+        lambda: exercises.check_holm(1, []),
+        lambda: exercises.check_holm(1, [1.2]),
     ],
 )
 def test_impossible_questions_are_refused(call: Any) -> None:
