@@ -1,0 +1,199 @@
+"""Looking for a curriculum that helps: each kind of arm tuned on validation with one budget, then read on the test set.
+
+    python figures/paper/search.py --data FOLDER --extra FILE
+
+First the plain run is tuned: batch size, rate, dropout and epochs, then widths, decay and temperature. From the best of
+it every kind of arm gets one more round of as many settings, drawn at random from what the kind may vary; the plain run
+may vary all of the above again. In each round the few best get further seeds, and the best mean is chosen. What decides
+is the MRR of the validation texts among all molecules of the collection; no test text is looked at. Then each kind's
+choice is trained with new seeds and read on the test set, and once more with the roles of validation and test swapped,
+for which nothing was tuned. Kinds other than the plain run spend at most `SHARE` of its samples. `search.json` holds
+every setting tried. What was finished before is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from class_kit.files import write_json
+from class_kit.pairs import pool_targets
+from class_kit.retrieval import retrieval_metrics, retrieval_ranks
+from class_kit.study.arms import Arm
+from class_kit.study.records import RANKINGS, Record, load_backbone
+from class_kit.study.runner import Failure, run_all
+from class_kit.study.tables import differences, summary
+from class_kit.task import Task, load_task
+from class_kit.training import TrainingConfig, encode
+
+HERE = Path(__file__).resolve().parent
+SHARE = 0.85
+LOOP: dict[str, Sequence[Any]] = {
+    "batch_size": (64, 128, 256, 512),
+    "learning_rate": (5e-4, 1e-3, 2e-3, 4e-3),
+    "dropout": (0.1, 0.2, 0.4),
+    "epochs": (20, 30, 40),
+}
+WIDTHS: dict[str, Sequence[Any]] = {
+    "hidden": (256, 512, 1024),
+    "dim": (128, 256, 512),
+    "weight_decay": (0.01, 0.1, 0.3),
+    "temperature": (0.03, 0.07, 0.14),
+}
+# a start and the share of the epochs at which all pairs are in use, of which none spends more than SHARE
+SCHEDULES = ((0.4, 0.55), (0.55, 0.73), (0.68, 1.0), (0.2, 0.39))
+HARD: dict[str, Sequence[Any]] = {
+    "hardness": (0.5, 0.75, 1.0),
+    "hardness_from": (0.0, 0.25, 0.5),
+    "hardness_rise": (0.0, 0.25, 0.5),
+    "near": ("joint", "text", "molecules"),
+    "group_size": (8, 16, 32, 64),
+    "duplicates": ("ignore", "mask", "apart"),
+    "schedule": SCHEDULES,
+}
+EASY: dict[str, Sequence[Any]] = {
+    "difficulty": ("neighbours", "neighbours_tanimoto", "loss"),
+    "sigma": (0.8, 0.9, 0.95),
+    "intensity": ("inverse", "sigmoid", "constant"),
+    "intensity_on": ("loss", "lr"),
+    "schedule": SCHEDULES,
+}
+KINDS: dict[str, dict[str, Sequence[Any]]] = {
+    "plain": LOOP | WIDTHS,
+    "CLASS": EASY,
+    "hard batches": HARD | {"order": ("random",), "intensity": ("constant",)},
+    "CLASS and hard batches": HARD | EASY,
+}
+
+
+def setting(kind: str, drawn: Mapping[str, Any]) -> tuple[Arm, TrainingConfig]:
+    """An arm and the loop it runs in, of values that were drawn."""
+    values = dict(drawn)
+    options = {name: values.pop(name) for name in ("dropout", "hidden", "dim", "temperature") if name in values}
+    loop = ("epochs", "batch_size", "learning_rate", "weight_decay", "intensity_on")
+    training = {name: values.pop(name) for name in loop if name in values}
+    config = TrainingConfig(backbone_options=options, **training)
+    if kind == "plain":
+        return Arm(kind, order="standard", intensity="constant"), config
+    start, full_at = values.pop("schedule")
+    if "hardness_rise" in values:
+        values["hardness_until"] = min(1.0, values["hardness_from"] + values.pop("hardness_rise"))
+    return Arm(kind, **{"order": "curriculum"} | values, start=start, full_at=full_at, growth=0.0), config
+
+
+def draw(space: Mapping[str, Sequence[Any]], count: int, generator: np.random.Generator) -> list[dict[str, Any]]:
+    """Different settings, each value of each name equally likely."""
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        drawn = {name: values[int(generator.integers(len(values)))] for name, values in space.items()}
+        if drawn not in found:
+            found.append(drawn)
+    return found
+
+
+def validation_mrr(task: Task, record: Record) -> float:
+    """MRR of the validation texts among all molecules of the collection."""
+    backbone, rows = load_backbone(record, task), task.rows("validation")
+    pool = encode(backbone, "molecules", task.pool)
+    targets = rows if task.molecules is task.pairs else pool_targets(task.pairs.take(rows), task.molecules)
+    return float(retrieval_metrics(retrieval_ranks(encode(backbone, "text", task.t[rows]), pool, targets))["mrr"])
+
+
+def trained(
+    task: Task, wanted: Sequence[tuple[Arm, TrainingConfig]], seeds: Sequence[int], jobs: int | None
+) -> list[list[Record]]:
+    """The records of each setting, one a seed."""
+    work = [(task, arm, replace(config, seed=seed)) for arm, config in wanted for seed in seeds]
+    records = []
+    for outcome in run_all(work, jobs, progress=True):
+        if isinstance(outcome, Failure):
+            raise SystemExit(outcome.reason)
+        records.append(outcome)
+    return [records[at : at + len(seeds)] for at in range(0, len(records), len(seeds))]
+
+
+def tune(
+    task: Task, kind: str, space: Mapping[str, Sequence[Any]], base: Mapping[str, Any], arguments: argparse.Namespace
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One round: the best setting of those drawn from a space on top of a base, and all of them with what they reached.
+
+    Where the space says all that the base does, the base itself takes part.
+    """
+    arguments.rounds += 1
+    drawn = draw(space, arguments.settings, np.random.default_rng(arguments.rounds))
+    if set(space) >= set(base) and base:
+        drawn[0] = dict(base)
+    settings = [dict(base) | values for values in drawn]
+    wanted = [setting(kind, values) for values in settings]
+    scores = [[validation_mrr(task, one) for one in found] for found in trained(task, wanted, [0], arguments.jobs)]
+    best = sorted(range(len(drawn)), key=lambda at: -scores[at][0])[: arguments.finalists]
+    again = trained(task, [wanted[at] for at in best], range(1, arguments.tuning_seeds), arguments.jobs)
+    for at, found in zip(best, again, strict=True):
+        scores[at] += [validation_mrr(task, record) for record in found]
+    chosen = max(best, key=lambda at: float(np.mean(scores[at])))
+    tried = [
+        {"round": arguments.rounds, "kind": kind, "settings": values, "mrr": found}
+        for values, found in zip(drawn, scores, strict=True)
+    ]
+    return settings[chosen], tried
+
+
+def read(task: Task, chosen: Mapping[str, tuple[Arm, TrainingConfig]], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Each kind's choice with seeds that tuning did not see: metrics, and its difference from the plain run."""
+    seeds = range(100, 100 + arguments.seeds)
+    records = [record for found in trained(task, list(chosen.values()), seeds, arguments.jobs) for record in found]
+    shares = summary(records).set_index("arm")["share"].to_dict()
+    gaps = [
+        differences(records, "plain", name, metric) for name in RANKINGS for metric in ("hits@1", "mrr", "mean_rank")
+    ]
+    return {
+        "summary": [row for name in RANKINGS for row in summary(records, name).to_dict("records")],
+        "differences": [row | {"share": shares[row["arm"]]} for gap in gaps for row in gap.to_dict("records")],
+    }
+
+
+def main() -> None:
+    """Tune, choose, read, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    add = parser.add_argument
+    add("--data", help="folder of the real split, as class-kit fetch leaves it; without it the bundled corpus")
+    add("--extra", help="further training pairs")
+    add("--vectors", default="text2mol", help="Mol2vec vectors: text2mol, mol2vec or a file")
+    add("--settings", type=int, default=16, help="settings drawn for the loop, and for each kind")
+    add("--finalists", type=int, default=4, help="settings of each that get further seeds")
+    add("--tuning-seeds", type=int, default=3, help="seeds of a finalist")
+    add("--seeds", type=int, default=5, help="seeds on the test set")
+    add("--jobs", type=int)
+    add("--out", default="search.json", help="file beside this script")
+    arguments = parser.parse_args()
+    real = {"data": arguments.data, "extra": arguments.extra, "vectors": arguments.vectors}
+    task = load_task("chebi20", **real) if arguments.data else load_task("corpus")
+    results: dict[str, Any] = {"share": SHARE, "validation": len(task.rows("validation")), "tried": [], "chosen": {}}
+    base: dict[str, Any] = {}
+    arguments.rounds = 0
+    for space in (LOOP, WIDTHS):
+        base, tried = tune(task, "plain", space, base, arguments)
+        results["tried"] += tried
+        print(base, flush=True)
+    chosen = {}
+    for kind, space in KINDS.items():
+        values, tried = tune(task, kind, space, base, arguments)
+        results["tried"] += tried
+        results["chosen"][kind] = values
+        chosen[kind] = setting(kind, values)
+        write_json(HERE / arguments.out, results)
+        print(kind, values, flush=True)
+    results["test"] = read(task, chosen, arguments)
+    write_json(HERE / arguments.out, results)
+    if arguments.data:
+        results["swapped"] = read(load_task("chebi20", swap=True, **real), chosen, arguments)
+        write_json(HERE / arguments.out, results)
+
+
+if __name__ == "__main__":
+    main()
