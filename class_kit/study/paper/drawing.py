@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from class_kit.study.output import write_table
-from class_kit.study.paper.products import ALPHAS, BETAS, CLASS, MAIN, MAIN_DEEP, MATCHED, RANDOM, SAVINGS, STANDARD
+from class_kit.study.paper.products import CLASS, MAIN, MAIN_DEEP, MATCHED, RANDOM, SAVINGS, STANDARD
 from class_kit.study.paper.tables import product_tables, rows_frame
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def product_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
 
 
 def _main(product: Mapping[str, Any]) -> dict[str, Figure]:
-    return {"main_effect": _effects(product, dict.fromkeys((STANDARD, RANDOM, MATCHED), (CLASS,)))} | _hits(
-        product, MAIN
-    )
+    rivals = dict.fromkeys((STANDARD, RANDOM, MATCHED), (CLASS,))
+    return _effects("main_effect", product, rivals) | _hits(product, MAIN)
 
 
 def _hits(product: Mapping[str, Any], name: str) -> dict[str, Figure]:
@@ -104,13 +103,15 @@ def _grid(product: Mapping[str, Any]) -> dict[str, Figure]:
 
     frame = _percent(_ranked(product["summary"]), "hits@1")
     found = {row["arm"]: (float(row["hits@1"]), float(row["share"])) for row in frame.to_dict("records")}
-    values: list[list[float | None]] = []
-    notes: list[list[str]] = []
-    for alpha in ALPHAS:
-        cells = [found.get(f"α {alpha:g} β {beta:g}") for beta in BETAS]
-        values.append([cell and cell[0] for cell in cells])
-        notes.append([f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in cells])
-    rows, columns = [f"{alpha:g}" for alpha in ALPHAS], [f"{beta:g}" for beta in BETAS]
+    schedules = product["settings"]["schedules"]
+    names = {(one["start"], one["growth"]): one["name"] for one in schedules}
+    alphas, betas = (sorted({one[key] for one in schedules}) for key in ("start", "growth"))
+    cells = [[found.get(names.get((alpha, beta), "")) for beta in betas] for alpha in alphas]
+    if not any(cell for row in cells for cell in row):
+        return {}
+    values = [[cell and cell[0] for cell in row] for row in cells]
+    notes = [[f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in row] for row in cells]
+    rows, columns = [f"{alpha:g}" for alpha in alphas], [f"{beta:g}" for beta in betas]
     settings = {"xlabel": "growth β", "ylabel": "start α"}
     one = figures.panel("heat_map", values, rows, columns, "Hits@1, %", notes, settings=settings)
     return {"grid": figures.draw(one, ratio=0.8)}
@@ -119,7 +120,7 @@ def _grid(product: Mapping[str, Any]) -> dict[str, Figure]:
 def _sigma(product: Mapping[str, Any]) -> dict[str, Figure]:
     from class_kit import figures
 
-    found = {"sigma_effect": _effects(product, {RANDOM: (), STANDARD: ()}, by="arm")}
+    found = _effects("sigma_effect", product, {RANDOM: (), STANDARD: ()}, by="arm")
     ties = rows_frame(product.get("ties", []))
     if len(ties):
         shares = {
@@ -133,7 +134,7 @@ def _sigma(product: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def _measures(product: Mapping[str, Any]) -> dict[str, Figure]:
-    return {"measures": _effects(product, {RANDOM: ()}, by="arm")}
+    return _effects("measures", product, {RANDOM: ()}, by="arm")
 
 
 def _savings(product: Mapping[str, Any]) -> dict[str, Figure]:
@@ -144,6 +145,8 @@ def _savings(product: Mapping[str, Any]) -> dict[str, Figure]:
 
     rows = rows_frame(product["savings"])
     rows = rows[rows["arm"] == CLASS]
+    if not len(rows):
+        return {}
     exact = pd.DataFrame({"arm": rows["backbone"]})
     for suffix in ("", "_low", "_high"):
         exact[f"saved{suffix}"] = 100 * rows["samples"]
@@ -158,11 +161,15 @@ def _savings(product: Mapping[str, Any]) -> dict[str, Figure]:
     return {"savings": figures.draw(*panels, width="text", ratio=0.16 + 0.03 * len(rows), share="y")}
 
 
-def _effects(product: Mapping[str, Any], against: Mapping[str, Sequence[str]], by: str = "backbone") -> Figure:
-    """Differences in Hits@1 with their intervals, one panel a reference, zero marked."""
+def _effects(
+    name: str, product: Mapping[str, Any], against: Mapping[str, Sequence[str]], by: str = "backbone"
+) -> dict[str, Figure]:
+    """Differences in Hits@1 with their intervals, one panel a reference, zero marked; none where trainings failed."""
     from class_kit import figures
 
     frame = _ranked(product["differences"])
+    if not len(frame):
+        return {}
     frame = _percent(frame[frame["metric"] == "hits@1"], "difference")
     panels = []
     for reference, arms in against.items():
@@ -174,10 +181,12 @@ def _effects(product: Mapping[str, Any], against: Mapping[str, Sequence[str]], b
             label = "Hits@1, points" if len(against) > 1 else f"Hits@1, points over {reference}"
             title = f"minus {reference}" if len(against) > 1 else ""
             panels.append(figures.panel("interval_plot", rows, "difference", label, zero=True, title=title))
+    if not panels:
+        return {}
     most = max(len(one["data"]["table"]["table"]["arm"]) for one in panels)
     width = "text" if len(panels) > 1 else "column"
     ratio = (0.16 + 0.03 * most) * (1 if len(panels) > 1 else 1.6)
-    return figures.draw(*panels, width=width, ratio=ratio, share="xy")
+    return {name: figures.draw(*panels, width=width, ratio=ratio, share="xy")}
 
 
 def _one_metric(frame: pd.DataFrame, label: str) -> Figure:
@@ -188,7 +197,7 @@ def _one_metric(frame: pd.DataFrame, label: str) -> Figure:
 
 def _ranked(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = rows_frame(rows)
-    return frame[frame["ranking"] == RANKING]
+    return frame[frame["ranking"] == RANKING] if len(frame) else frame
 
 
 def _percent(frame: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def product_tables(results: Mapping[str, Any], name: str) -> dict[str, ProductTa
     if product is None:
         return {}
     if name == SAVINGS:
-        return {"savings": _savings(product["savings"])}
+        return {"savings": _savings(product["savings"])} if product["savings"] else {}
     found = _main(results, name) if name in (MAIN, MAIN_DEEP) else _plain(product, _note(results, product))
     if product.get("ties"):
         found["ties"] = _ties(product["ties"])

@@ -176,6 +176,8 @@ def apart_words(product: Mapping[str, Any]) -> str:
 def share_words(product: Mapping[str, Any]) -> str:
     """How much of the standard run's samples CLASS used, beside what the paper says of its own."""
     shares = sorted({row["share"] for row in product["summary"] if row["arm"] == CLASS})
+    if not shares:
+        return f"No training of {CLASS} finished."
     used = f"{shares[0]:.0%}" if f"{shares[0]:.0%}" == f"{shares[-1]:.0%}" else f"{shares[0]:.0%} to {shares[-1]:.0%}"
     low, high = CLAIMED["share"]
     return f"{CLASS} used {used} of the standard run's samples (the paper: {low:.2%} to {high:.2%})."
@@ -238,6 +240,8 @@ def _savings(product: Mapping[str, Any]) -> list[str]:
             if row["seconds_low"] is not None:
                 seconds += f" ({share(row['seconds_low'])} to {share(row['seconds_high'])})"
             said.append(f"{code(row['backbone'])} {share(row['samples'])} and {seconds}")
+    if not said:
+        return [f"No training of {CLASS} finished."]
     return [
         f"Samples and seconds of training that {CLASS} saved of the standard run, as measured: {', '.join(said)}. "
         "Its order needs the neighbour counts, which are not in these seconds."
