@@ -44,6 +44,8 @@ CALLS = {
     "interval_plot": lambda ax: figures.interval_plot(ARMS, "x", "Hits@1", ax=ax),
     "training_curves": lambda ax: figures.training_curves(HISTORY, "x", "y", ("x", "y"), ax=ax),
     "rank_by_count": lambda ax: figures.rank_by_count(np.arange(9) % 3, np.arange(1, 10), ax=ax, least=2),
+    "heat_map": lambda ax: figures.heat_map([[1.0, None]], ["a"], ["b", "c"], "Hits@1", ax=ax),
+    "share_lines": lambda ax: figures.share_lines({"ties": [0.4, 1.0]}, ["a", "b"], "threshold", ax=ax),
 }
 # The same plots as panels of a figure that remembers its data.
 PANELS: dict[str, tuple[Any, ...]] = {
@@ -56,6 +58,8 @@ PANELS: dict[str, tuple[Any, ...]] = {
     "interval_plot": (ARMS, "x", "Hits@1"),
     "training_curves": (HISTORY, "x", "y", ("samples", "MRR")),
     "rank_by_count": (np.arange(90) % 3, np.arange(1, 91)),
+    "heat_map": ([[1.0, 2.0], [3.0, None]], ["a", "b"], ["c", "d"], "Hits@1", [["x\ny", "$"], ["", ""]]),
+    "share_lines": ({"ties": [0.4, 1.0], "zero": [0.1, 0.2]}, ["a", "$b"], "threshold"),
     "molecule": ("C[C@H](N)C(=O)[O-]", "L-alanine, $not TeX"),
 }
 
@@ -93,6 +97,23 @@ def test_rank_by_count_leaves_small_bins_out() -> None:
     assert first[0] == pytest.approx(np.mean(1 / np.arange(1.0, 11.0)))
     with pytest.raises(ValueError, match="no bin of 25 counts holds 99 pairs"):
         figures.rank_by_count(counts, np.arange(1.0, 26.0), least=99)
+
+
+def test_heat_map_writes_what_can_be_read_into_the_cells_that_have_a_number() -> None:
+    ax = figures.heat_map([[0.0, 1.0], [0.9, None]], ["a", "b"], ["c", "d"], "Hits@1", [["w", "x"], ["y", "z"]])
+    written = {text.get_text(): text.get_color() for text in ax.texts}
+    assert written == {"w": "white", "x": "black", "y": "black"}
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    for values in ([[1.0]], [[None, None], [None, None]]):
+        with pytest.raises(ValueError, match="expected a number in a cell"):
+            figures.heat_map(values, ["a", "b"], ["c", "d"], "Hits@1")
+
+
+def test_share_lines_have_a_value_for_each_setting() -> None:
+    ax = figures.share_lines({"ties": [0.4, 1.0]}, ["σ 0.9", "σ 0.95"], "threshold")
+    assert ax.lines[0].get_ydata().tolist() == [0.4, 1.0]
+    with pytest.raises(ValueError, match="ties: 1 values for 2 settings"):
+        figures.share_lines({"ties": [0.4]}, ["a", "b"], "threshold")
 
 
 def test_interval_plot_puts_the_first_arm_on_top() -> None:

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.small_paper import small_results
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -39,6 +41,45 @@ def test_a_changed_time_would_change_the_readme(publish: ModuleType) -> None:
     times = publish.load_times()
     times["rows"][0]["seconds"] = 123.0
     assert publish.with_results(readme, publish.load_metrics(), times, publish.paper_section()) != readme
+
+
+def test_changed_results_of_the_paper_would_change_the_readme(publish: ModuleType) -> None:
+    from class_kit.study.paper.results import find_results
+
+    results = find_results()
+    if not results["products"]:
+        pytest.skip("figures/paper/paper.json is not committed yet: the README says that there are no results")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in results["products"]["main"]["differences"]:
+        row["difference"] += 0.5
+    changed = publish.paper_section(results)
+    assert publish.with_results(readme, publish.load_metrics(), publish.load_times(), changed) != readme
+
+
+def test_results_of_the_paper_are_published_with_their_figure(
+    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = small_results(tmp_path_factory)
+    (tmp_path / "figures" / "paper").mkdir(parents=True)
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    publish.publish_paper(run)
+    target = tmp_path / "figures" / "paper"
+    assert {path.name for path in target.iterdir()} == {
+        "paper.json",
+        "main_effect.png",
+        "main_effect.pdf",
+        "main_effect.json",
+    }
+    results = json.loads((target / "paper.json").read_text(encoding="utf-8"))
+    section = publish.paper_section(results)
+    assert "](figures/paper/main_effect.png)" in section
+    assert "**The threshold.**" in section
+    del results["products"]["main"]
+    assert "](figures/" not in publish.paper_section(results)
+    (run.parent / "part").mkdir()
+    (run.parent / "part" / "paper.json").write_text(json.dumps(results), encoding="utf-8")
+    with pytest.raises(SystemExit, match="no results of the product 'main'"):
+        publish.publish_paper(run.parent / "part")
 
 
 def test_pictures_and_files_that_the_readme_shows_exist() -> None:
