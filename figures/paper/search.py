@@ -5,7 +5,7 @@
 First the plain run is tuned: batch size, rate, dropout and epochs, then widths, decay and temperature. From the best of
 it every kind of arm gets one more round of as many settings, drawn at random from what the kind may vary; the plain run
 may vary all of the above again. In each round the few best get further seeds, and the best mean is chosen. What decides
-is the MRR of the validation texts among all molecules of the collection; no test text is looked at. Then each kind's
+is the MRR of the validation texts among the molecules of all pairs; no test text is looked at. Then each kind's
 choice is trained with new seeds and read on the test set, and once more with the roles of validation and test swapped,
 for which nothing was tuned. Kinds other than the plain run spend at most `SHARE` of its samples. `search.json` holds
 every setting tried. What was finished before is not trained again.
@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from class_kit.files import write_json
-from class_kit.pairs import pool_targets
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks
 from class_kit.study.arms import Arm
 from class_kit.study.records import RANKINGS, Record, load_backbone
@@ -97,11 +96,10 @@ def draw(space: Mapping[str, Sequence[Any]], count: int, generator: np.random.Ge
 
 
 def validation_mrr(task: Task, record: Record) -> float:
-    """MRR of the validation texts among all molecules of the collection."""
+    """MRR of the validation texts among the molecules of all pairs."""
     backbone, rows = load_backbone(record, task), task.rows("validation")
-    pool = encode(backbone, "molecules", task.pool)
-    targets = rows if task.molecules is task.pairs else pool_targets(task.pairs.take(rows), task.molecules)
-    return float(retrieval_metrics(retrieval_ranks(encode(backbone, "text", task.t[rows]), pool, targets))["mrr"])
+    texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
+    return float(retrieval_metrics(retrieval_ranks(texts, molecules, rows))["mrr"])
 
 
 def trained(
