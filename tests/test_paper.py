@@ -324,7 +324,11 @@ def test_published_figures_stand_beside_with_pool_and_standing(made: Path) -> No
     text = (made / "main" / "tables" / "text_to_molecule_all.tex").read_text(encoding="utf-8")
     assert "not said" in text
     assert "(inferred)" in text
-    assert "published" not in (made / "main" / "tables" / "molecule_to_text_split.tex").read_text(encoding="utf-8")
+    other = (made / "main" / "tables" / "molecule_to_text_split.tex").read_text(encoding="utf-8")
+    assert "published" not in other
+    for table in (text, other):
+        assert all(row.startswith("aman &") for row in table.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
+        assert table.count("preliminary: 1 seed, 2 epochs") == 2
 
 
 def test_running_again_trains_nothing_and_changes_nothing(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -400,7 +404,7 @@ def test_extra_pairs_are_counted_and_said() -> None:
     task = replace(small_task(), pairs=pairs)
     told = paper_conduct.describe_inputs({"source": "chebi20", "extra": "x.tsv"}, task, None)
     assert (told["extra"], told["sizes"]) == (1, {"train": 2, "validation": 1, "test": 1})
-    assert "of which 1 are extra ones" in words.input_words({"inputs": told, "products": {"main": {}}})
+    assert "1 of them extra ones" in words.input_words({"inputs": told, "products": {"main": {}}})
     assert paper_conduct.describe_inputs({"source": "chebi20"}, task, None)["extra"] == 0
 
 

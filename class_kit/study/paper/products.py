@@ -15,9 +15,11 @@ from class_kit.errors import InputError
 from class_kit.study.arms import Arm
 from class_kit.study.paper.tuned import SGD_RATE, TUNED
 
-HEADS = ("dual_encoder", "text2mol", "moleculestm", "memory_bank", "dsokr", "denoising", "distillation")
-# these read graphs: name -> registered name and options
+HEADS = ("dual_encoder", "text2mol", "moleculestm", "memory_bank", "dsokr")
+# these read graphs or tokens: name -> registered name and options
 DEEP: dict[str, tuple[str, dict[str, Any]]] = {
+    "denoising": ("denoising", {}),
+    "distillation": ("distillation", {}),
     "text2mol (GCN)": ("text2mol", {"molecule_encoder": "gcn"}),
     "aman": ("aman", {}),
     "orma": ("orma", {}),
@@ -77,7 +79,7 @@ def products(pairs: Mapping[str, Any], *, seeds: int | None = None, epochs: int 
         A choice of a study's key `pairs`, `source` at least.
     seeds, epochs : int, optional
         At most so many seeds a training, and epochs of each; 5 (fewer where a product says so) and 40 by default.
-        Graph backbones have at most 8 epochs and one seed.
+        Backbones that read graphs or tokens have at most 8 epochs and one seed.
     """
     number = _SEEDS if seeds is None else check_whole("seeds", seeds, low=1, high=1000)
     length = _EPOCHS if epochs is None else check_whole("epochs", epochs, low=1)
@@ -149,7 +151,7 @@ class _Builder:
         ]
         training = {"epochs": min(self.epochs, _DEEP_EPOCHS), "batch_size": 64}
         config = self.config(MAIN_DEEP, 1, backbones=backbones, arms=[class_arm()], training=training)
-        return Product(MAIN_DEEP, "CLASS round graph backbones", config, preliminary=True)
+        return Product(MAIN_DEEP, "CLASS round backbones that read graphs or tokens", config, preliminary=True)
 
     def ablation(self) -> Product:
         arms = [

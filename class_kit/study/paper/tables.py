@@ -52,11 +52,14 @@ def rows_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _main(results: Mapping[str, Any], name: str) -> dict[str, ProductTable]:
-    """One table a ranking, published figures below the measured ones; the same without near-duplicates."""
+    """One table a ranking, graph backbones and published figures below the heads; the same without near-duplicates."""
     product = results["products"][name]
     note = _note(results, product)
     found = {}
-    whole = rows_frame(product["summary"])
+    shown = [results["products"][each] for each in (name, MAIN_DEEP) if each in results["products"]]
+    whole = rows_frame(
+        [row | {"source": _source(one)} for one in shown[: 2 if name == MAIN else 1] for row in one["summary"]]
+    )
     for ranking in RANKINGS if len(whole) else ():
         rows = whole[whole["ranking"] == ranking]
         beside = PUBLISHED if name == MAIN and ranking.startswith("text_to_molecule") else ()
@@ -94,9 +97,9 @@ def _with_published(frame: pd.DataFrame, published: Sequence[PublishedRow], note
     shown = readable(frame)
     if "backbone" not in shown:
         shown.insert(0, "backbone", frame["backbone"])
-    shown["source"] = "measured here"
+    shown["source"] = frame["source"]
     more = pd.DataFrame([asdict(row) for row in published])
-    whole = pd.concat([frame.assign(source="measured here"), _renamed(more)], ignore_index=True)
+    whole = pd.concat([frame, _renamed(more)], ignore_index=True)
     cells = [
         {
             "backbone": row.model,
@@ -112,6 +115,17 @@ def _with_published(frame: pd.DataFrame, published: Sequence[PublishedRow], note
     ]
     below = pd.DataFrame(cells).reindex(columns=shown.columns) if cells else shown.iloc[:0]
     return ProductTable(whole, pd.concat([shown, below], ignore_index=True).fillna(_NONE), note)
+
+
+def _source(product: Mapping[str, Any]) -> str:
+    if not product["preliminary"]:
+        return "measured here"
+    return f"measured here, preliminary: {_seeds(product)}, {product['settings']['training']['epochs']} epochs"
+
+
+def _seeds(product: Mapping[str, Any]) -> str:
+    number = len(product["settings"]["seeds"])
+    return f"{number} seed{'s' if number > 1 else ''}"
 
 
 def _renamed(published: pd.DataFrame) -> pd.DataFrame:
@@ -147,10 +161,9 @@ def _savings(rows: Sequence[Mapping[str, Any]]) -> ProductTable:
 
 def _note(results: Mapping[str, Any], product: Mapping[str, Any]) -> str:
     inputs, settings = results["inputs"], product["settings"]
-    seeds = len(settings["seeds"])
     note = (
         f"{inputs['sizes'].get('train', 0):,} training pairs, {settings['training']['epochs']} epochs; 95 % intervals "
-        f"over queries and {seeds} seed{'s' if seeds > 1 else ''}; ties at their expectation."
+        f"over queries and {_seeds(product)}; ties at their expectation."
     )
     if inputs["extra"]:
         note += f" {inputs['extra']:,} of the training pairs are extra ones, not of the published split."

@@ -51,7 +51,9 @@ def input_words(results: Mapping[str, Any]) -> str:
     sizes = inputs["sizes"]
     said = f"Trained on {sizes.get('train', 0):,} pairs ({code(inputs['pairs'])})"
     if inputs["extra"]:
-        said += f", of which {inputs['extra']:,} are extra ones that the published split does not have"
+        said += (
+            f", {inputs['extra']:,} of them extra ones that are unpublished as a set: not the published training set"
+        )
     asked = sizes.get(inputs["evaluated"], 0)
     said += f"; {asked:,} queries, ranked among the {asked:,} candidates of their split and among {inputs['pool']:,}."
     if inputs["swapped"]:
