@@ -39,7 +39,12 @@ def _add_paper_options(parser: argparse.ArgumentParser) -> None:
     add("--swap", action="store_true", help="with --extra: train on the test pairs, evaluate on the validation pairs")
     add("--only", nargs="+", metavar="PRODUCT", help="these products alone, such as main ablation sigma")
     add("--seeds", type=int, metavar="N", help="at most so many seeds a setting (default: 5)")
-    add("--epochs", type=int, metavar="N", help="epochs of each training (default: 40; graph backbones at most 8)")
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="epochs of each training (default: 40; those that read graphs or tokens at most 8)",
+    )
 
 
 def handle_study(arguments: argparse.Namespace) -> int:

@@ -26,9 +26,11 @@ from class_kit.task import Task, load_task
 
 HERE = Path(__file__).resolve().parent
 RATES = (5e-4, 1e-3, 2e-3)
-HEADS = ("dual_encoder", "text2mol", "dsokr", "moleculestm", "memory_bank", "denoising", "distillation")
+HEADS = ("dual_encoder", "text2mol", "dsokr", "moleculestm", "memory_bank")
 # these read graphs or tokens: name -> registered name and options
 DEEP: dict[str, tuple[str, dict[str, Any]]] = {
+    "denoising": ("denoising", {}),
+    "distillation": ("distillation", {}),
     "text2mol (GCN)": ("text2mol", {"molecule_encoder": "gcn"}),
     "aman": ("aman", {}),
     "orma": ("orma", {}),
@@ -40,7 +42,12 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 def measure(task: Task, arguments: argparse.Namespace) -> dict[str, Any]:
     """Search and final trainings of all backbones, as plain data."""
     results: dict[str, Any] = {
-        "pairs": {"train": len(task.rows("train")), "test": len(task.rows("test")), "pool": len(task.molecules)},
+        "pairs": {
+            "train": len(task.rows("train")),
+            "extra": sum(task.pairs.id[row].startswith("extra-") for row in task.rows("train")),
+            "test": len(task.rows("test")),
+            "pool": len(task.molecules),
+        },
         "rates": list(RATES),
         "ridge": ridge(task),
         "search": {},
@@ -146,8 +153,8 @@ def main() -> None:
     add("--search-epochs", type=int, default=20)
     add("--batch-size", type=int, default=128)
     add("--seeds", type=int, default=5)
-    add("--deep-epochs", type=int, default=12)
-    add("--deep-search-epochs", type=int, default=3)
+    add("--deep-epochs", type=int, default=8)
+    add("--deep-search-epochs", type=int, default=2)
     add("--deep-batch-size", type=int, default=64)
     add("--jobs", type=int)
     add("--only", nargs="+", help="these backbones alone")

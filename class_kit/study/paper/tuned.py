@@ -4,10 +4,10 @@ from __future__ import annotations
 
 TUNED: dict[str, float] = {
     "dual_encoder": 1e-3,
-    "text2mol": 1e-3,
+    "text2mol": 5e-4,
     "moleculestm": 1e-3,
-    "memory_bank": 1e-3,
-    "dsokr": 1e-3,
+    "memory_bank": 2e-3,
+    "dsokr": 2e-3,
     "denoising": 1e-3,
     "distillation": 1e-3,
     "text2mol (GCN)": 1e-3,
