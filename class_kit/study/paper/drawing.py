@@ -123,6 +123,8 @@ def _sigma(product: Mapping[str, Any]) -> dict[str, Figure]:
     found = _effects("sigma_effect", product, {RANDOM: (), STANDARD: ()}, by="arm")
     ties = rows_frame(product.get("ties", []))
     if len(ties):
+        # a line joins thresholds in their own order, those by quantile among those by value
+        ties = ties.sort_values("sigma", kind="stable")
         shares = {
             "no neighbour": ties["zero"].tolist(),
             "count shared": ties["shared"].tolist(),
