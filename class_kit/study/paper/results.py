@@ -52,7 +52,13 @@ def find_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
 
 
 def find_search() -> dict[str, Any] | None:
-    """What the committed search for a better curriculum found; None where there is none.
+    """What the committed search for a better curriculum found; None where there is none, or it has read no test yet.
+
+    Returns
+    -------
+    dict or None
+        `tried`, a number of settings, and rows of differences from the tuned plain run: `test` and, where the splits
+        were exchanged as well, `swapped`.
 
     Raises
     ------
@@ -65,9 +71,16 @@ def find_search() -> dict[str, Any] | None:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError("larger than 1 MiB")
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-        if not isinstance(found["tried"], int) or not isinstance(found["test"], list):
-            raise TypeError("expected a number tried and a list test")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        tried = found["tried"]
+        if "test" not in found:
+            return None
+        parts = {key: _differences(found[key]) for key in ("test", "swapped") if key in found}
+        return {"tried": tried if isinstance(tried, int) else len(tried), **parts}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no record of a search ({error})") from None
-    return found
+
+
+def _differences(part: Any) -> list[dict[str, Any]]:
+    rows = part if isinstance(part, list) else part["differences"]
+    return [dict(row) for row in rows]
