@@ -24,7 +24,7 @@ from class_kit.study.paper.words import (
 )
 
 _TITLES = {
-    MAIN_DEEP: "Graph backbones",
+    MAIN_DEEP: "Backbones that read graphs or tokens",
     "ablation": "Scheduler and intensity apart",
     "intensity": "The intensity",
     "grid": "α and β",

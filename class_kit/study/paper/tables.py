@@ -52,7 +52,7 @@ def rows_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _main(results: Mapping[str, Any], name: str) -> dict[str, ProductTable]:
-    """One table a ranking, graph backbones and published figures below the heads; the same without near-duplicates."""
+    """One table a ranking, slower backbones and published figures below the heads; the same without near-duplicates."""
     product = results["products"][name]
     note = _note(results, product)
     found = {}
