@@ -27,6 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MARKS = {
     "run": ("<!-- from the default run: begin -->", "<!-- from the default run: end -->"),
     "paper": ("<!-- from the paper's study: begin -->", "<!-- from the paper's study: end -->"),
+    "backbones": (
+        "<!-- from the measurement of backbones: begin -->",
+        "<!-- from the measurement of backbones: end -->",
+    ),
     "times": ("<!-- from the measurement of neighbours: begin -->", "<!-- from the measurement of neighbours: end -->"),
 }
 # what the README shows of the paper's study: product, figure, and what it says to those who cannot see it
@@ -40,8 +44,8 @@ def publish(run: Path) -> None:
     else:
         publish_run(run)
     readme = ROOT / "README.md"
-    words = with_results(readme.read_text(encoding="utf-8"), load_metrics(), load_times(), paper_section())
-    readme.write_text(words, encoding="utf-8")
+    made = load_metrics(), load_times(), paper_section(), backbones_section(load_backbones())
+    readme.write_text(with_results(readme.read_text(encoding="utf-8"), *made), encoding="utf-8")
 
 
 def publish_paper(run: Path) -> None:
@@ -103,9 +107,16 @@ def load_times() -> dict[str, Any]:
     return json.loads((ROOT / "figures" / "neighbours" / "time.json").read_text(encoding="utf-8"))
 
 
-def with_results(readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str) -> str:
-    """The README with its generated parts made from the run's metrics, the measured times, and the paper's words."""
-    for name, words in (("run", results_section(metrics)), ("paper", paper), ("times", times_section(times))):
+def load_backbones() -> dict[str, Any] | None:
+    """What `figures/backbones/measure.py` left, where it is committed."""
+    path = ROOT / "figures" / "backbones" / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def with_results(readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str, backbones: str) -> str:
+    """The README with its generated parts: the run's metrics, the measured times, the paper's words, the backbones."""
+    parts = {"run": results_section(metrics), "paper": paper, "backbones": backbones, "times": times_section(times)}
+    for name, words in parts.items():
         start, end = MARKS[name]
         if readme.count(start) != 1 or readme.count(end) != 1:
             raise SystemExit(f"README.md: expected each of {start!r} and {end!r} once")
@@ -123,6 +134,45 @@ def paper_section(results: dict[str, Any] | None = None) -> str:
         if product in results["products"]
     ]
     return "\n\n".join([found_words(results, find_search()), *shown])
+
+
+def backbones_section(results: dict[str, Any] | None) -> str:
+    """Every backbone bare and with CLASS, as a table whose every number is in `results`."""
+    if results is None:
+        return "No measurement is committed yet."
+    pairs, ridge = results["pairs"], results["ridge"]["text_to_molecule/split"]
+    split, whole, back = "text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split"
+    lines = [
+        f"Trained on {pairs['train']:,} real pairs ({pairs['extra']:,} of them not of ChEBI-20's own validation file; "
+        f"this is not the published training set), read on {pairs['test']:,} test pairs, frozen MiniLM and Mol2vec. "
+        f"Hits@1 in percent with 95 % intervals over queries and seeds, text→molecule among {pairs['test']:,} and all "
+        f"{pairs['pool']:,} molecules and molecule→text among {pairs['test']:,} texts; last, CLASS minus bare in the "
+        f"first. Ridge regression from text to molecule vectors has MRR {ridge['mrr']:.3f} and Hits@1 "
+        f"{100 * ridge['hits@1']:.1f}.",
+        "",
+        "| backbone | | MRR | Hits@1 | among all | molecule→text | samples | seconds | CLASS minus bare |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, table in results["tables"].items():
+        rows = {(row["arm"], row["ranking"]): row for row in table["summary"]}
+        gap = next(row for row in table["differences"] if row["ranking"] == split)
+        change, low, high = (100 * gap["difference" + part] for part in ("", "_low", "_high"))
+        shift = f"{change:+.1f} ({low:+.1f} to {high:+.1f})"
+        for arm, word in (("standard", "bare"), ("curriculum", "CLASS")):
+            own = rows[arm, split]
+            seeds = f"{own['seeds']} seed{'s' if own['seeds'] > 1 else ''}, {table['settings']['epochs']} epochs"
+            label = f"{name} ({seeds}{', preliminary' if table['preliminary'] else ''})" if arm == "standard" else ""
+            hits = " | ".join(_percent(rows[arm, ranking], "hits@1") for ranking in (split, whole, back))
+            lines.append(
+                f"| {label} | {word} | {own['mrr']:.3f} | {hits} | {own['samples']:,.0f} | {own['seconds']:,.0f} | "
+                f"{shift if arm == 'curriculum' else ''} |"
+            )
+    return "\n".join(lines)
+
+
+def _percent(row: dict[str, Any], metric: str) -> str:
+    value, low, high = (100 * row[metric + part] for part in ("", "_low", "_high"))
+    return f"{value:.1f} ({low:.1f}–{high:.1f})"
 
 
 def times_section(times: dict[str, Any]) -> str:

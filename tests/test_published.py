@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -23,24 +24,54 @@ def publish() -> ModuleType:
     return module
 
 
+def readme_of(publish: ModuleType, **changed: Any) -> str:
+    """The README as it would be with other results."""
+    made = {
+        "metrics": publish.load_metrics(),
+        "times": publish.load_times(),
+        "paper": publish.paper_section(),
+        "backbones": publish.backbones_section(publish.load_backbones()),
+    }
+    return publish.with_results((ROOT / "README.md").read_text(encoding="utf-8"), **made | changed)
+
+
 def test_readme_says_what_the_metrics_say(publish: ModuleType) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert publish.with_results(readme, publish.load_metrics(), publish.load_times(), publish.paper_section()) == readme
+    assert readme_of(publish) == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_changed_metric_would_change_the_readme(publish: ModuleType) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     metrics = publish.load_metrics()
     for row in metrics["05_retrieval"]["summary"]:
         row["mrr"] = 0.123
-    assert publish.with_results(readme, metrics, publish.load_times(), publish.paper_section()) != readme
+    assert readme_of(publish, metrics=metrics) != readme_of(publish)
 
 
 def test_a_changed_time_would_change_the_readme(publish: ModuleType) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     times = publish.load_times()
     times["rows"][0]["seconds"] = 123.0
-    assert publish.with_results(readme, publish.load_metrics(), times, publish.paper_section()) != readme
+    assert readme_of(publish, times=times) != readme_of(publish)
+
+
+def test_a_changed_backbone_would_change_the_readme(publish: ModuleType) -> None:
+    results = publish.load_backbones()
+    if results is None:
+        pytest.skip("figures/backbones/results.json is not committed yet: the README says that there are no results")
+    for table in results["tables"].values():
+        for row in table["differences"]:
+            row["difference"] += 0.5
+    assert readme_of(publish, backbones=publish.backbones_section(results)) != readme_of(publish)
+
+
+def test_every_backbone_beats_ridge_regression(publish: ModuleType) -> None:
+    results = publish.load_backbones()
+    if results is None:
+        pytest.skip("figures/backbones/results.json is not committed yet: the README says that there are no results")
+    assert set(results["tables"]) == set(results["search"])
+    ridge = max(results["ridge"]["text_to_molecule/split"]["mrr"], 0.12)
+    for name, table in results["tables"].items():
+        rows = [row for row in table["summary"] if row["ranking"] == "text_to_molecule/split"]
+        assert [row["arm"] for row in rows] == ["standard", "curriculum"]
+        assert min(row["mrr_low"] for row in rows) > ridge, name
 
 
 def test_changed_results_of_the_paper_would_change_the_readme(publish: ModuleType) -> None:
@@ -49,11 +80,9 @@ def test_changed_results_of_the_paper_would_change_the_readme(publish: ModuleTyp
     results = find_results()
     if not results["products"]:
         pytest.skip("figures/paper/paper.json is not committed yet: the README says that there are no results")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for row in results["products"]["main"]["differences"]:
         row["difference"] += 0.5
-    changed = publish.paper_section(results)
-    assert publish.with_results(readme, publish.load_metrics(), publish.load_times(), changed) != readme
+    assert readme_of(publish, paper=publish.paper_section(results)) != readme_of(publish)
 
 
 def test_results_of_the_paper_are_published_with_their_figure(
