@@ -26,11 +26,18 @@ from class_kit.task import Task, load_task
 
 HERE = Path(__file__).resolve().parent
 RATES = (5e-4, 1e-3, 2e-3)
-HEADS = ("dual_encoder", "text2mol", "dsokr", "moleculestm", "memory_bank")
-# these read graphs or tokens: name -> registered name and options
-DEEP: dict[str, tuple[str, dict[str, Any]]] = {
+# name -> registered name and options; these read frozen vectors
+HEADS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dual_encoder": ("dual_encoder", {}),
+    "text2mol": ("text2mol", {}),
+    "dsokr": ("dsokr", {}),
+    "moleculestm": ("moleculestm", {}),
+    "memory_bank": ("memory_bank", {}),
     "denoising": ("denoising", {}),
-    "distillation": ("distillation", {}),
+    "distillation": ("distillation", {"reads": "inner"}),
+}
+# these read graphs or tokens
+DEEP: dict[str, tuple[str, dict[str, Any]]] = {
     "text2mol (GCN)": ("text2mol", {"molecule_encoder": "gcn"}),
     "aman": ("aman", {}),
     "orma": ("orma", {}),
@@ -53,8 +60,8 @@ def measure(task: Task, arguments: argparse.Namespace) -> dict[str, Any]:
         "search": {},
         "tables": {},
     }
-    deep = {name: {"backbone": kind, "options": options} for name, (kind, options) in DEEP.items()}
-    for name, choice in ({name: {"backbone": name} for name in HEADS} | deep).items():
+    for name, (kind, options) in (HEADS | DEEP).items():
+        choice = {"backbone": kind, "options": options}
         if arguments.only and name not in arguments.only:
             continue
         preliminary = name in DEEP

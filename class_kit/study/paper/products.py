@@ -15,11 +15,18 @@ from class_kit.errors import InputError
 from class_kit.study.arms import Arm
 from class_kit.study.paper.tuned import SGD_RATE, TUNED
 
-HEADS = ("dual_encoder", "text2mol", "moleculestm", "memory_bank", "dsokr")
-# these read graphs or tokens: name -> registered name and options
-DEEP: dict[str, tuple[str, dict[str, Any]]] = {
+# name -> registered name and options; these read frozen vectors
+HEADS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dual_encoder": ("dual_encoder", {}),
+    "text2mol": ("text2mol", {}),
+    "moleculestm": ("moleculestm", {}),
+    "memory_bank": ("memory_bank", {}),
+    "dsokr": ("dsokr", {}),
     "denoising": ("denoising", {}),
-    "distillation": ("distillation", {}),
+    "distillation": ("distillation", {"reads": "inner"}),
+}
+# these read graphs or tokens
+DEEP: dict[str, tuple[str, dict[str, Any]]] = {
     "text2mol (GCN)": ("text2mol", {"molecule_encoder": "gcn"}),
     "aman": ("aman", {}),
     "orma": ("orma", {}),
@@ -133,7 +140,8 @@ class _Builder:
         return base | keys
 
     def head(self, name: str) -> dict[str, Any]:
-        return {"backbone": name, "learning_rate": TUNED[name]}
+        kind, options = HEADS[name]
+        return {"backbone": kind, "options": options, "name": name, "learning_rate": TUNED[name]}
 
     def main(self) -> Product:
         arms = [
