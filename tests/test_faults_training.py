@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,3 +277,32 @@ def test_a_training_killed_at_any_of_its_writes_goes_on(tmp_path: Path, monkeypa
         assert (tmp_path / out / "done").exists()
         assert not list((tmp_path / out).glob("*.tmp"))
     assert write >= 8
+
+
+LONG = """
+from dataclasses import replace
+from class_kit import study
+from tests.test_faults_training import ARM, CONFIG
+from tests.test_study import small_task
+study.run_arms(small_task(), [ARM], replace(CONFIG, epochs=100_000), [0, 1], jobs=2)
+"""
+
+
+def test_a_killed_study_leaves_no_process_behind(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil", reason="processes are found with psutil, which JupyterLab brings")
+    process = psutil.Popen([sys.executable, "-c", LONG], cwd=Path(__file__).parents[1])
+    try:
+        wait_until(lambda: len(list((tmp_path / "cache" / "trainings").glob(".unfinished-*"))) == 2)
+        children = process.children(recursive=True)
+        assert len([child for child in children if child.is_running()]) >= 2
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not psutil.wait_procs(children, timeout=0.1)[1])
+
+
+def wait_until(reached: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "not reached in time"
+        time.sleep(0.1)

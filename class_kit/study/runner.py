@@ -13,6 +13,8 @@ import logging
 import os
 import secrets
 import shutil
+import threading
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -205,7 +207,7 @@ def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
 
     own = _own_backbones()
     sources = {name: _source_of(name, kind) for name, kind in own.items()}
-    caller = _Caller(str(cache_folder().absolute()), own, sources)
+    caller = _Caller(str(cache_folder().absolute()), own, sources, os.getpid())
     finished = set()
     try:
         runs = Parallel(n_jobs=jobs, return_as="generator")(
@@ -236,7 +238,7 @@ def _alone(caller: _Caller, item: Work) -> Record | Failure:
 
 @dataclass(frozen=True)
 class _Caller:
-    """What a process has to know of its caller: where the store is, and the backbones that were registered there.
+    """What a process has to know of its caller: its number, where the store is, and the backbones registered there.
 
     Processes are kept for the next call, so what they were born with may be out of date.
     """
@@ -244,11 +246,27 @@ class _Caller:
     store: str
     backbones: Mapping[str, Any]
     sources: Mapping[str, str]
+    process: int
+
+
+@cache
+def _end_with(caller: int) -> None:
+    """End this process when the one that started it has died: nobody would ever read what it finds, or stop it."""
+
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(2)
+        os._exit(1)
+
+    # a worker of a cluster has another parent, whose business it is
+    if os.getppid() == caller:
+        threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
 def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
     from class_kit import backbones
 
+    _end_with(caller.process)
     os.environ["CLASS_KIT_CACHE"] = caller.store
     backbones._REGISTERED.update(caller.backbones)
     _TOLD.update(caller.sources)
