@@ -8,7 +8,7 @@ TUNED: dict[str, float] = {
     "moleculestm": 1e-3,
     "memory_bank": 2e-3,
     "dsokr": 2e-3,
-    "denoising": 1e-3,
+    "denoising": 2e-3,
     "distillation": 1e-3,
     "text2mol (GCN)": 1e-3,
     "aman": 1e-3,
