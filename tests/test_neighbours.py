@@ -260,6 +260,7 @@ def real_vectors(chebi20_dir, rows):
 
 @pytest.mark.parametrize("encoder", ["minilm", "mpnet"])
 def test_real_pairs(chebi20_dir, encoder):
+    pytest.importorskip("transformers", reason="real texts are embedded with transformers and torch")
     from class_kit.text import embed_text
 
     if encoder == "mpnet":
