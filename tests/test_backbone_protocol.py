@@ -33,6 +33,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"student_options": SMALL, "reads": "inner", "score": "teacher", "width": 32},
         {"student": "text2mol", "student_options": GCN, "score": "teacher", "width": 32},
     ],
+    "aman": [{}, {"mining": "hardest"}],
+    "orma": [{}, {"matching": "tokens"}],
     # reads token numbers, which have tests of their own
     "finetuned": [],
 }
