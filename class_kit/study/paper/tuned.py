@@ -9,8 +9,7 @@ TUNED: dict[str, float] = {
     "memory_bank": 2e-3,
     "dsokr": 2e-3,
     "denoising": 2e-3,
-    "distillation": 1e-3,
-    "text2mol (GCN)": 1e-3,
+    "text2mol (GCN)": 5e-4,
     "aman": 1e-3,
     "orma": 1e-3,
 }
