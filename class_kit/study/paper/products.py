@@ -15,17 +15,10 @@ from class_kit.errors import InputError
 from class_kit.study.arms import Arm
 from class_kit.study.paper.tuned import SGD_RATE, TUNED
 
-# name -> registered name and options; these read frozen vectors. Distillation's teacher makes a training four times as
-# dear, so it is measured beside the other backbones (`figures/backbones/`) and not under every control.
-HEADS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dual_encoder": ("dual_encoder", {}),
-    "text2mol": ("text2mol", {}),
-    "moleculestm": ("moleculestm", {}),
-    "memory_bank": ("memory_bank", {}),
-    "dsokr": ("dsokr", {}),
-    "denoising": ("denoising", {}),
-}
-# these read graphs or tokens
+# These read frozen vectors. Distillation does too, but its teacher makes a training four times as dear, so it is
+# measured beside the other backbones (`figures/backbones/`) and not under every control.
+HEADS = ("dual_encoder", "text2mol", "moleculestm", "memory_bank", "dsokr", "denoising")
+# these read graphs or tokens: name -> registered name and options
 DEEP: dict[str, tuple[str, dict[str, Any]]] = {
     "text2mol (GCN)": ("text2mol", {"molecule_encoder": "gcn"}),
     "aman": ("aman", {}),
@@ -140,8 +133,7 @@ class _Builder:
         return base | keys
 
     def head(self, name: str) -> dict[str, Any]:
-        kind, options = HEADS[name]
-        return {"backbone": kind, "options": options, "name": name, "learning_rate": TUNED[name]}
+        return {"backbone": name, "learning_rate": TUNED[name]}
 
     def main(self) -> Product:
         arms = [
