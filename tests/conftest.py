@@ -52,3 +52,21 @@ def browser() -> Iterator[Any]:
         found = launch(driver, executable)
         yield found
         found.close()
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished small study of the paper."""
+    from tests.small_paper import study_paper
+
+    place = tmp_path_factory.mktemp("paper")
+    assert study_paper(place) == 0
+    return place / "paper"
+
+
+@pytest.fixture(scope="session")
+def small_results(small_study: Path) -> dict[str, Any]:
+    """What the small study found."""
+    from class_kit.study.paper.results import read_results
+
+    return read_results(small_study / "paper.json")

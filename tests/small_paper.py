@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -54,15 +53,3 @@ def study_paper(place: Path, *more: str) -> int:
     """The command in a folder, with few settings; its exit code."""
     with few_settings(place):
         return main(["study", "paper", *OPTIONS, *more])
-
-
-_MADE: list[Path] = []
-
-
-def small_results(factory: Any) -> Path:
-    """The folder of a finished small study, made once for all test files."""
-    if not _MADE:
-        place = factory.mktemp("paper")
-        assert study_paper(place) == 0
-        _MADE.append(place / "paper")
-    return _MADE[0]

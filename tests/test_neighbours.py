@@ -346,6 +346,30 @@ def test_memory_stays_within_the_budget(engine):
     assert counts.max() >= min(len(t), 8000) - 1
 
 
+def test_fifty_thousand_copies_among_two_hundred_thousand_pairs():
+    """In bounded memory, and without comparing the copies with each other: those alone are 1.25 billion pairs."""
+    t, m = corpus(200_000)
+    rng = np.random.default_rng(7)
+    copies = rng.permutation(len(t))[:50_000]
+    t[copies], m[copies] = t[copies[0]], m[copies[0]]
+    memory = 256 * 2**20
+    tracemalloc.start()
+    try:
+        counts = neighbour_counts(t, m, 0.97, memory=memory)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < memory + 2 * counts.nbytes
+    assert len(set(counts[copies])) == 1
+    rows = np.concatenate([copies[:1], rng.choice(len(t), 40, replace=False)])
+    near = np.zeros(len(rows), int)
+    for at in range(0, len(t), 10_000):
+        part = slice(at, at + 10_000)
+        near += (similarities(t[rows], m[rows], against=(t[part], m[part])) > 0.97).sum(axis=1)
+    assert (counts[rows] == near - 1).all()
+    assert counts[rows[0]] >= len(copies) - 1
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_interrupted_count_continues_from_its_blocks(engine, tmp_path, monkeypatch):
     t, m = corpus(3000)

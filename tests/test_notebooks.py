@@ -18,8 +18,7 @@ from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.parameters import declared_parameters
 from class_kit.study.paper import words
-from class_kit.study.paper.results import find_results, read_results
-from tests.small_paper import small_results
+from class_kit.study.paper.results import find_results
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -163,13 +162,13 @@ def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, small_study: Path) -> Path:
     """All notebooks on a sixth of the corpus, with few epochs: every cell runs, nothing is learned."""
     place = tmp_path_factory.mktemp("notebooks")
     part = pandas.read_csv(ROOT / "data" / "corpus.csv", dtype=str).iloc[::6]
     part.assign(description=part["description"] + " " + ATTACK).to_csv(place / "part.csv", index=False)
     options = [part for name, value in SHORT.items() for part in ("-p", name, value)]
-    options += ["-p", "results", str(small_results(tmp_path_factory) / "paper.json")]
+    options += ["-p", "results", str(small_study / "paper.json")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("PYTHONWARNINGS", "error::DeprecationWarning:class_kit")
@@ -265,14 +264,13 @@ def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
     assert steps["CLASS"] == steps["random order"] == steps["step-matched"] < steps["baseline"]
 
 
-def test_notebook_7_shows_what_its_results_say(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_notebook_7_shows_what_its_results_say(run: Path, small_results: dict[str, Any]) -> None:
     """Every product's words and figures, from a file alone."""
-    results = read_results(small_results(tmp_path_factory) / "paper.json")
     executed = run / "notebooks" / "07_paper.ipynb"
     said = outputs_of(executed, "text/markdown")
-    assert said[0] == words.input_words(results)
-    for name in results["products"]:
-        assert words.product_words(results, name) in said
+    assert said[0] == words.input_words(small_results)
+    for name in small_results["products"]:
+        assert words.product_words(small_results, name) in said
     assert len(outputs_of(executed, "image/png")) == len(list((run / "figures").glob("07_*.png"))) >= 8
     assert "&lt;" not in "".join(said)
 

@@ -21,7 +21,7 @@ from class_kit.study.paper.drawing import draw_products
 from class_kit.study.paper.near import training_relatives
 from class_kit.study.paper.published import PUBLISHED
 from class_kit.study.paper.results import LARGEST, read_results
-from tests.small_paper import few_settings, small_results, study_paper, task_with_relatives
+from tests.small_paper import few_settings, study_paper, task_with_relatives
 
 
 @pytest.fixture(autouse=True)
@@ -29,21 +29,11 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_results(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def results(made: Path) -> dict[str, Any]:
-    return read_results(made / "paper.json")
-
-
-def test_the_command_leaves_every_product(made: Path, results: dict[str, Any]) -> None:
-    assert list(results["products"]) == list(products.NAMES)
-    assert (made / "paper.json").stat().st_size < LARGEST
+def test_the_command_leaves_every_product(small_study: Path, small_results: dict[str, Any]) -> None:
+    assert list(small_results["products"]) == list(products.NAMES)
+    assert (small_study / "paper.json").stat().st_size < LARGEST
     for name in products.NAMES:
-        folder = made / name
+        folder = small_study / name
         assert list((folder / "tables").glob("*.csv"))
         assert {path.stem for path in (folder / "tables").glob("*.csv")} == {
             path.stem for path in (folder / "tables").glob("*.tex")
@@ -53,24 +43,26 @@ def test_the_command_leaves_every_product(made: Path, results: dict[str, Any]) -
         for picture in pictures:
             assert picture.with_suffix(".pdf").is_file()
             assert json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["drawing"]
-    with few_settings(made.parent):
+    with few_settings(small_study.parent):
         for product in products.products({"source": "own.csv"}, seeds=2, epochs=2):
-            assert read_config(made / product.name / "study.yml") == study_config(dict(product.config))
-            assert (made / product.name / "study" / "done").is_file()
+            assert read_config(small_study / product.name / "study.yml") == study_config(dict(product.config))
+            assert (small_study / product.name / "study" / "done").is_file()
 
 
-def test_results_name_no_place_of_this_machine(made: Path) -> None:
-    text = (made / "paper.json").read_text(encoding="utf-8")
-    assert str(made.parent) not in text
+def test_results_name_no_place_of_this_machine(small_study: Path) -> None:
+    text = (small_study / "paper.json").read_text(encoding="utf-8")
+    assert str(small_study.parent) not in text
     assert "own.csv" not in text
 
 
-def test_numbers_of_the_summary_are_those_of_the_ranks(made: Path, results: dict[str, Any]) -> None:
-    runs = [json.loads(path.read_text()) for path in (made / "main" / "study" / "trainings").glob("*/metrics.json")]
+def test_numbers_of_the_summary_are_those_of_the_ranks(small_study: Path, small_results: dict[str, Any]) -> None:
+    runs = [
+        json.loads(path.read_text()) for path in (small_study / "main" / "study" / "trainings").glob("*/metrics.json")
+    ]
     assert len(runs) == 16
     apart = training_relatives(task_with_relatives()).apart
-    product = results["products"]["main"]
-    assert product["apart"]["queries"] == apart.sum() == results["inputs"]["relatives"]["apart"]
+    product = small_results["products"]["main"]
+    assert product["apart"]["queries"] == apart.sum() == small_results["inputs"]["relatives"]["apart"]
     for rows, mask in ((product["summary"], np.ones_like(apart)), (product["apart"]["summary"], apart)):
         assert len(rows) == 2 * 4 * 3
         for row in rows:
@@ -85,49 +77,53 @@ def test_numbers_of_the_summary_are_those_of_the_ranks(made: Path, results: dict
             assert row["pool"] == ranks[0]["pool"]
 
 
-def test_everything_is_drawn_again_from_the_results_alone(made: Path, results: dict[str, Any], tmp_path: Path) -> None:
-    draw_products(json.loads(json.dumps(results)), tmp_path)
+def test_everything_is_drawn_again_from_the_results_alone(
+    small_study: Path, small_results: dict[str, Any], tmp_path: Path
+) -> None:
+    draw_products(json.loads(json.dumps(small_results)), tmp_path)
     again = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert len(again) >= 8 * 5
     for path in again:
-        assert path.read_bytes() == (made / path.relative_to(tmp_path)).read_bytes(), path.name
+        assert path.read_bytes() == (small_study / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
-def test_published_figures_stand_beside_with_pool_and_standing(made: Path) -> None:
-    with open(made / "main" / "tables" / "text_to_molecule_all.csv", encoding="utf-8", newline="") as file:
+def test_published_figures_stand_beside_with_pool_and_standing(small_study: Path) -> None:
+    with open(small_study / "main" / "tables" / "text_to_molecule_all.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["arm"] == "published"]
     assert [row["backbone"] for row in rows] == [row.model for row in PUBLISHED]
     assert all(row["standing"] in ("reported", "inferred") for row in rows)
     assert [row["pool"] for row in rows[:4]] == ["33010.0"] * 4
-    text = (made / "main" / "tables" / "text_to_molecule_all.tex").read_text(encoding="utf-8")
+    text = (small_study / "main" / "tables" / "text_to_molecule_all.tex").read_text(encoding="utf-8")
     assert "not said" in text
     assert "(inferred)" in text
-    other = (made / "main" / "tables" / "molecule_to_text_split.tex").read_text(encoding="utf-8")
+    other = (small_study / "main" / "tables" / "molecule_to_text_split.tex").read_text(encoding="utf-8")
     assert "published" not in other
     for table in (text, other):
         assert all(row.startswith("aman &") for row in table.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
         assert table.count("preliminary: 1 seed, 2 epochs") == 2
 
 
-def test_running_again_trains_nothing_and_changes_nothing(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (made / "paper.json").read_bytes()
-    assert study_paper(made.parent, "--only", "ablation") == 0
+def test_running_again_trains_nothing_and_changes_nothing(
+    small_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (small_study / "paper.json").read_bytes()
+    assert study_paper(small_study.parent, "--only", "ablation") == 0
     said = capsys.readouterr().out
     assert "ablation: 8 trainings: 8 are done already, 0 to do" in said
     assert "main:" not in said
-    assert (made / "paper.json").read_bytes() == before
+    assert (small_study / "paper.json").read_bytes() == before
 
 
-def test_the_plan_trains_nothing(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (made / "paper.json").stat().st_mtime_ns
-    assert study_paper(made.parent, "--plan") == 0
+def test_the_plan_trains_nothing(small_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (small_study / "paper.json").stat().st_mtime_ns
+    assert study_paper(small_study.parent, "--plan") == 0
     said = capsys.readouterr().out
     assert [line.split(":")[0] for line in said.splitlines()] == list(products.NAMES[:-1])
-    assert (made / "paper.json").stat().st_mtime_ns == before
+    assert (small_study / "paper.json").stat().st_mtime_ns == before
 
 
-def test_results_of_other_pairs_are_not_mixed_in(made: Path) -> None:
-    assert paper_conduct.gathered(made, {"digest": "of another task"})["products"] == {}
+def test_results_of_other_pairs_are_not_mixed_in(small_study: Path) -> None:
+    assert paper_conduct.gathered(small_study, {"digest": "of another task"})["products"] == {}
 
 
 def test_a_failed_training_stops_nothing_and_is_done_again(

@@ -15,19 +15,8 @@ from class_kit.study.paper import products, words
 from class_kit.study.paper import results as paper_results
 from class_kit.study.paper.drawing import product_figures
 from class_kit.study.paper.found import found_words
-from class_kit.study.paper.results import LARGEST, find_results, find_search, read_results
+from class_kit.study.paper.results import LARGEST, find_results, find_search
 from class_kit.study.paper.tables import product_tables
-from tests.small_paper import small_results
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_results(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def results(made: Path) -> dict[str, Any]:
-    return read_results(made / "paper.json")
 
 
 def row_of(low: float | None, high: float | None, metric: str = "hits@1", p: float = 0.01) -> dict[str, Any]:
@@ -62,35 +51,35 @@ def test_a_difference_has_to_stand_against_interval_and_correction(row: dict[str
     assert words.differences_words([row], row["metric"]).startswith(f"**{expected}**: `a` ")
 
 
-def test_words_hold_every_effect_and_follow_the_numbers(results: dict[str, Any]) -> None:
-    main_words = words.product_words(results, "main")
+def test_words_hold_every_effect_and_follow_the_numbers(small_results: dict[str, Any]) -> None:
+    main_words = words.product_words(small_results, "main")
     rows = [
         row
-        for row in results["products"]["main"]["differences"]
+        for row in small_results["products"]["main"]["differences"]
         if row["ranking"] == words.RANKING and row["arm"] == "CLASS" and row["metric"] != "mrr"
     ]
     assert len(rows) == 2 * 3 * 2
     for row in rows:
         assert f"`{row['backbone']}` {words.effect(row)}" in main_words
-    changed = json.loads(json.dumps(results))
+    changed = json.loads(json.dumps(small_results))
     for row in changed["products"]["main"]["differences"]:
         row |= {"difference": 0.2, "difference_low": 0.1, "difference_high": 0.3, "p_holm": 0.001}
     said = words.product_words(changed, "main")
     assert "could not be told apart" not in said.split("The paper reports")[0]
     assert "**better**: `dual_encoder` +20.0 (+10.0 to +30.0)" in said
     assert "**worse**: `dual_encoder` +0.2 (+0.1 to +0.3)" in said
-    assert found_words(changed) != found_words(results)
+    assert found_words(changed) != found_words(small_results)
     assert "+20.0 (+10.0 to +30.0) *" in found_words(changed)
 
 
-def test_every_product_has_words_of_its_own(results: dict[str, Any]) -> None:
-    said = [words.product_words(results, name) for name in products.NAMES]
+def test_every_product_has_words_of_its_own(small_results: dict[str, Any]) -> None:
+    said = [words.product_words(small_results, name) for name in products.NAMES]
     assert len(set(said)) == len(said)
     assert words.NOTHING not in said
-    counts = words.verdict_counts(results)
+    counts = words.verdict_counts(small_results)
     assert sum(counts["measures"]["random order"].values()) == 3
     for name, references in counts.items():
-        shown = product_tables(results, name)
+        shown = product_tables(small_results, name)
         assert shown
         assert all(sum(kinds.values()) for kinds in references.values())
 
@@ -111,9 +100,9 @@ def test_without_results_words_say_so() -> None:
 
 
 @pytest.mark.parametrize("kept", [("standard", "neither"), ("CLASS", "random order")])
-def test_what_failed_is_missing_and_breaks_nothing(results: dict[str, Any], kept: tuple[str, ...]) -> None:
+def test_what_failed_is_missing_and_breaks_nothing(small_results: dict[str, Any], kept: tuple[str, ...]) -> None:
     """Whichever trainings failed, what the others found is drawn and said."""
-    some = json.loads(json.dumps(results))
+    some = json.loads(json.dumps(small_results))
     for product in some["products"].values():
         for holder in (product, product.get("apart", {})):
             for key in ("summary", "differences", "savings"):
@@ -127,8 +116,8 @@ def test_what_failed_is_missing_and_breaks_nothing(results: dict[str, Any], kept
     plt.close("all")
 
 
-def test_names_from_a_file_stay_names(results: dict[str, Any]) -> None:
-    hostile = json.loads(json.dumps(results).replace("dsokr", "`<b>_x_`"))
+def test_names_from_a_file_stay_names(small_results: dict[str, Any]) -> None:
+    hostile = json.loads(json.dumps(small_results).replace("dsokr", "`<b>_x_`"))
     said = words.product_words(hostile, "main") + found_words(hostile)
     assert "`'<b>_x_'`" in said
     assert "``" not in said

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.small_paper import small_results
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -86,12 +84,11 @@ def test_changed_results_of_the_paper_would_change_the_readme(publish: ModuleTyp
 
 
 def test_results_of_the_paper_are_published_with_their_figure(
-    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_study: Path
 ) -> None:
-    run = small_results(tmp_path_factory)
     (tmp_path / "figures" / "paper").mkdir(parents=True)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
-    publish.publish_paper(run)
+    publish.publish_paper(small_study)
     target = tmp_path / "figures" / "paper"
     assert {path.name for path in target.iterdir()} == {
         "paper.json",
@@ -105,10 +102,10 @@ def test_results_of_the_paper_are_published_with_their_figure(
     assert "**The threshold.**" in section
     del results["products"]["main"]
     assert "](figures/" not in publish.paper_section(results)
-    (run.parent / "part").mkdir()
-    (run.parent / "part" / "paper.json").write_text(json.dumps(results), encoding="utf-8")
+    (small_study.parent / "part").mkdir()
+    (small_study.parent / "part" / "paper.json").write_text(json.dumps(results), encoding="utf-8")
     with pytest.raises(SystemExit, match="no results of the product 'main'"):
-        publish.publish_paper(run.parent / "part")
+        publish.publish_paper(small_study.parent / "part")
 
 
 def test_pictures_and_files_that_the_readme_shows_exist() -> None:

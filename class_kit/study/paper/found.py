@@ -120,8 +120,14 @@ def _savings(product: Mapping[str, Any]) -> str:
     rows = [row for row in product["savings"] if row["arm"] == CLASS]
     if not rows:
         return NOTHING
-    samples, seconds = ([row[cost] for row in rows] for cost in ("samples", "seconds"))
+    samples, seconds = (_between([row[cost] for row in rows]) for cost in ("samples", "seconds"))
     return (
-        f"{CLASS} saved {share(min(samples))} to {share(max(samples))} of the standard run's samples and "
-        f"{share(min(seconds))} to {share(max(seconds))} of its seconds, by backbone."
+        f"{CLASS} saved {samples} of the standard run's samples and {seconds} of its seconds, by backbone. Seconds are "
+        "as measured, whatever else the machine did meanwhile; samples are exact."
     )
+
+
+def _between(shares: list[float]) -> str:
+    """The least and the greatest share, once where both read the same."""
+    low, high = share(min(shares)), share(max(shares))
+    return low if low == high else f"{low} to {high}"
