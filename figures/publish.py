@@ -2,11 +2,12 @@
 
     python figures/publish.py runs/default
     python figures/publish.py runs/paper
+    python figures/publish.py
 
-copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its notebooks
-into `notebooks/`; of the folder of `class-kit study paper` its `paper.json` and the figures that the README shows to
-`figures/paper/`. Then the README's generated parts are rewritten, that on the speed of the counts included. Nothing
-there is typed; the test suite checks that README and metrics agree.
+The first copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its
+notebooks into `notebooks/`; the second, of the folder of `class-kit study paper`, its `paper.json` and the figures that
+the README shows to `figures/paper/`. Each then rewrites the README's generated parts from everything committed, which
+is all that the third does. Nothing there is typed; the test suite checks that README and metrics agree.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import nbformat
 
+from class_kit.backbones import available_backbones
 from class_kit.study.paper.found import found_words
 from class_kit.study.paper.results import find_results, find_search, read_results
 
@@ -43,6 +45,11 @@ def publish(run: Path) -> None:
         publish_paper(run)
     else:
         publish_run(run)
+    rewrite_readme()
+
+
+def rewrite_readme() -> None:
+    """Make the README's generated parts from what is committed."""
     readme = ROOT / "README.md"
     made = load_metrics(), load_times(), paper_section(), backbones_section(load_backbones())
     readme.write_text(with_results(readme.read_text(encoding="utf-8"), *made), encoding="utf-8")
@@ -161,12 +168,18 @@ def backbones_section(results: dict[str, Any] | None) -> str:
         for arm, word in (("standard", "bare"), ("curriculum", "CLASS")):
             own = rows[arm, split]
             seeds = f"{own['seeds']} seed{'s' if own['seeds'] > 1 else ''}, {table['settings']['epochs']} epochs"
-            label = f"{name} ({seeds}{', preliminary' if table['preliminary'] else ''})" if arm == "standard" else ""
+            options = "".join(f", {key}={value}" for key, value in table["options"].items())
+            said = f"{name} ({seeds}{options}{', preliminary' if table['preliminary'] else ''})"
+            label = said if arm == "standard" else ""
             hits = " | ".join(_percent(rows[arm, ranking], "hits@1") for ranking in (split, whole, back))
             lines.append(
                 f"| {label} | {word} | {own['mrr']:.3f} | {hits} | {own['samples']:,.0f} | {own['seconds']:,.0f} | "
                 f"{shift if arm == 'curriculum' else ''} |"
             )
+    measured = {table["backbone"] for table in results["tables"].values()}
+    missing = [f"`{name}`" for name in available_backbones() if name not in measured]
+    if missing:
+        lines += ["", f"Not measured on these pairs: {', '.join(missing)}."]
     return "\n".join(lines)
 
 
@@ -255,4 +268,6 @@ def verdict(shift: dict[str, dict[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    publish(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/default"))
+    for given in sys.argv[1:]:
+        publish(Path(given))
+    rewrite_readme()

@@ -5,12 +5,14 @@
 Each backbone gets the same search: the learning rates of `RATES`, one training each, chosen by validation MRR alone.
 Then it is trained bare and with the curriculum; heads on frozen vectors with five seeds, backbones that read graphs or
 tokens with one seed and fewer epochs (marked preliminary). `results.json` holds every setting, every choice and the
-aggregated metrics; what was finished before is not trained again.
+aggregated metrics; what was finished before is not trained again, and `--only` replaces of a file about the same pairs
+and rates only what it names.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ def measure(task: Task, arguments: argparse.Namespace) -> dict[str, Any]:
         "search": {},
         "tables": {},
     }
+    results |= kept(HERE / arguments.out, results) if arguments.only else {}
     for name, (kind, options) in (HEADS | DEEP).items():
         choice = {"backbone": kind, "options": options}
         if arguments.only and name not in arguments.only:
@@ -72,11 +75,20 @@ def measure(task: Task, arguments: argparse.Namespace) -> dict[str, Any]:
         settings = {"batch_size": size, "epochs": epochs, "learning_rate": best}
         seeds = [0] if preliminary else list(range(arguments.seeds))
         records = final(task, choice, settings, seeds, arguments.jobs)
-        results["tables"][name] = {"preliminary": preliminary, "settings": settings, **tables(records)}
+        results["tables"][name] = {"preliminary": preliminary, **choice, "settings": settings, **tables(records)}
         write_json(HERE / arguments.out, results)
         shown = {row["arm"]: f"{row['hits@1']:.1%}" for row in results["tables"][name]["summary"][: len(ORDERS)]}
         print(f"{name}: learning rate {best:g}, Hits@1 {shown}", flush=True)
     return results
+
+
+def kept(path: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Search and tables of an earlier measurement, where it had the same pairs and tried the same rates."""
+    if not path.is_file():
+        return {}
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    same = all(earlier[key] == results[key] for key in ("pairs", "rates"))
+    return {key: earlier[key] for key in ("search", "tables")} if same else {}
 
 
 def search(
