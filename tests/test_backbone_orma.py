@@ -171,6 +171,7 @@ def loop_similarities(model: Orma, text: TokenBatch, graphs: GraphBatch) -> np.n
 def test_similarities_equal_loops_in_a_batch_and_in_pairs(matching: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # blocks of two molecules, so that a batch of five has three of them
     monkeypatch.setattr("class_kit.backbones.orma._PAIRS", 10)
+    monkeypatch.setattr("class_kit.backbones.orma._ALIGNED", 2)
     model, (text, graphs) = make(matching=matching).eval(), batch()
     expected = loop_similarities(model, text, graphs)
     with torch.no_grad():

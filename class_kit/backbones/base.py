@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +163,18 @@ class Backbone(nn.Module, ABC):
     def pair_scores(self, text: Any, molecules: Any) -> Tensor:
         """Full scores `(B,)` of aligned pairs, larger is closer; asked only where `reranks` is True."""
         raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
+
+    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
+        """What the full score needs of each row of a batch, "text" or "molecules", encoded once for all its pairs.
+
+        Each is a tuple of tensors that `part_scores` reads. None, the default, where nothing can be encoded ahead:
+        `pair_scores` then gets the batches.
+        """
+        return None
+
+    def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
+        """`pair_scores` of aligned pairs by what `pair_parts` gave of each; asked only where that is not None."""
+        raise NotImplementedError(f"{type(self).__name__} encodes nothing ahead")
 
 
 def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:

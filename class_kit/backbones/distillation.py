@@ -156,6 +156,10 @@ class Distillation(Wrapper):
         parts = [self._scores(items, piece, piece) for piece in own.split(PAIRS_AT_ONCE)]
         return torch.cat(parts)
 
+    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
+        """The student's; the teacher looks at both sides together."""
+        return super().pair_parts(side, batch) if self.score == "student" else None
+
     def _scores(self, items: tuple[Items, Items], texts: Tensor, molecules: Tensor) -> Tensor:
         t, m = self.teacher(*items, (texts, molecules))
         return (t * m).sum(-1)

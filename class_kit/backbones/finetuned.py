@@ -22,7 +22,7 @@ a record keeps hold the encoder; its configuration and tokenizer are read from w
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -150,6 +150,17 @@ class Finetuned(Wrapper):
         features = self.read(text.take(first))
         with exactly(text.ids):
             return self.inner.pair_scores(_taken(features, back), molecules)
+
+    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
+        """The inner backbone's, of what the encoder reads."""
+        features = self.read(batch) if side == "text" else batch
+        with exactly(next(self.encoder.parameters())):
+            return self.inner.pair_parts(side, features)
+
+    def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
+        """The inner backbone's full scores `(B,)`."""
+        with exactly(next(self.encoder.parameters())):
+            return self.inner.part_scores(texts, molecules)
 
     def read(self, text: IdBatch) -> TextBatch:
         """What the encoder makes of texts, float32: sentence vectors, or a `TokenBatch` where the inner reads one."""

@@ -58,6 +58,8 @@ LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
 MATCHINGS = ("both", "tokens")
 # Pairs of a text and a molecule worked on at once: what padded motifs and atoms of a few hundred take stays in cache.
 _PAIRS = 512
+# The same of aligned pairs, where every text has tokens of its own.
+_ALIGNED = 128
 
 
 @register_backbone("orma")
@@ -160,12 +162,25 @@ class Orma(Backbone):
 
     def pair_similarities(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
         """s₁, s₂ and s₃ of aligned pairs, `(3, B)`; a text that stands in pairs next to each other is encoded once."""
-        whole, motifs, atoms = self._parts(molecules)
         distinct, again = _once(text)
-        parts = [(part.unsqueeze(1), real.unsqueeze(1)) for part, real in (motifs, atoms)]
-        fine = self._fine(self.encode_tokens(distinct)[again], text.mask, parts).squeeze(2)
-        coarse = (self.encode_text(distinct)[again] * whole).sum(1)
-        return torch.cat([coarse.unsqueeze(0), fine])
+        texts = self.pair_parts("text", distinct)
+        return self._of_parts([texts[row] for row in again.tolist()], self.pair_parts("molecules", molecules))
+
+    def pair_parts(self, side: str, batch: Any) -> list[tuple[Tensor, ...]]:
+        """Of a text the sentence `(dim,)` and its tokens `(T, dim)`; of a molecule itself, its motifs and its atoms."""
+        if side == "text":
+            tokens = self.encode_tokens(batch)[batch.mask].split(batch.mask.sum(1).tolist())
+            return list(zip(self.encode_text(batch), tokens, strict=True))
+        whole, motifs, atoms = self.hierarchy(batch)
+        pieces = (
+            part.split(torch.bincount(owner, minlength=batch.size).tolist())
+            for part, owner in ((motifs, batch.motif_molecule), (atoms, batch.atom_molecule))
+        )
+        return list(zip(whole, *pieces, strict=True))
+
+    def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
+        """α s₁ + β s₂ + (1 - α - β) s₃ of aligned pairs, `(B,)`."""
+        return self._weighed(self._of_parts(texts, molecules))
 
     def losses(
         self, text: TokenBatch, molecules: GraphBatch, *, not_negative: Tensor | None = None
@@ -179,8 +194,26 @@ class Orma(Backbone):
 
     def pair_scores(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
         """α s₁ + β s₂ + (1 - α - β) s₃ of aligned pairs, `(B,)`."""
-        found = self.pair_similarities(text, molecules)
+        return self._weighed(self.pair_similarities(text, molecules))
+
+    def _weighed(self, found: Tensor) -> Tensor:
         return (found * found.new_tensor(self.weights)[:, None]).sum(0)
+
+    def _of_parts(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
+        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`, molecules of like size together."""
+        order = torch.tensor([len(atoms) for _, _, atoms in molecules]).argsort(stable=True)
+        found = []
+        for block in order.split(_ALIGNED):
+            rows = block.tolist()
+            sentences, (tokens, mask) = (
+                torch.stack([texts[row][0] for row in rows]),
+                _padded([texts[row][1] for row in rows]),
+            )
+            wholes = torch.stack([molecules[row][0] for row in rows])
+            parts = [_padded([molecules[row][level] for row in rows]) for level in (1, 2)]
+            fine = self._fine(tokens, mask, [(part.unsqueeze(1), real.unsqueeze(1)) for part, real in parts]).squeeze(2)
+            found.append(torch.cat([(sentences * wholes).sum(1).unsqueeze(0), fine]))
+        return torch.cat(found, dim=1)[:, order.argsort()]
 
     def _parts(self, molecules: GraphBatch) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Vectors of the molecules, and of their motifs and atoms padded `(C, n, dim)` with masks `(C, n)`."""
@@ -220,6 +253,13 @@ def _cut(values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """Without the padding that none of these rows needs."""
     longest = int(real.sum(-1).max())
     return values[..., :longest, :], real[..., :longest]
+
+
+def _padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Parts `(n, dim)` one above the other, `(B, N, dim)`, and where they are real."""
+    counts = torch.tensor([len(part) for part in parts], device=parts[0].device)
+    values = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+    return values, torch.arange(values.shape[1], device=counts.device) < counts[:, None]
 
 
 def _once(text: TokenBatch) -> tuple[TokenBatch, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -86,6 +86,14 @@ class Wrapper(Backbone):
     def pair_scores(self, text: Any, molecules: Any) -> Tensor:
         """The inner backbone's full scores `(B,)`."""
         return self.inner.pair_scores(self.inner_text(text), self.inner_molecules(molecules))
+
+    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
+        """The inner backbone's."""
+        return self.inner.pair_parts(side, self.inner_text(batch) if side == "text" else self.inner_molecules(batch))
+
+    def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
+        """The inner backbone's full scores `(B,)`."""
+        return self.inner.part_scores(texts, molecules)
 
 
 def checked_options(option: str, name: Any, options: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from class_kit.retrieval import (
     search,
 )
 from class_kit.study.arms import Arm, plan_arm, training_counts, training_duplicates
+from class_kit.study.full_scores import full_scores
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone, Needs
@@ -213,10 +214,10 @@ def rank_split(
     }
     if not (full and backbone.reranks):
         return ranks
-    forward, backward = _pair_scores(backbone, text, molecules), _pair_scores(backbone, text, molecules, swap=True)
+    forward, backward = full_scores(backbone, text, molecules), full_scores(backbone, text, molecules, swap=True)
     stages = {
         "text_to_molecule/split": (texts, found, own, forward),
-        "text_to_molecule/all": (texts, everything, goals, _pair_scores(backbone, text, pool)),
+        "text_to_molecule/all": (texts, everything, goals, full_scores(backbone, text, pool)),
         "molecule_to_text/split": (found, texts, own, backward),
     }
     for name, (queries, candidates, targets, scores) in stages.items():
@@ -252,23 +253,6 @@ def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, In
     rows = task.rows(split)
     needs = backbone.inputs
     return task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
-
-
-def _pair_scores(
-    backbone: Backbone, text: Inputs, molecules: Inputs, *, swap: bool = False
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`pair_scores` as a function of query rows and candidate rows; `swap` where the queries are molecules."""
-    import torch
-
-    device = next(backbone.parameters()).device
-
-    def scores(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        text_rows, molecule_rows = (candidates, queries) if swap else (queries, candidates)
-        with torch.no_grad():
-            found = backbone.pair_scores(text.take(text_rows, device), molecules.take(molecule_rows, device))
-        return np.asarray(found.double().cpu().numpy())
-
-    return scores
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:

@@ -44,6 +44,7 @@ _DECISIVE = (
     "training",
     "text/ids",
     "study/arms",
+    "study/full_scores",
     "study/records",
     "study/reference",
     "curriculum",

@@ -11,6 +11,7 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.retrieval import search
 from class_kit.retrieval.rerank import RERANKED
+from class_kit.study.full_scores import full_scores
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -95,7 +96,7 @@ class Runs:
         found = self._closest(name, pool, encode(backbone, "text", text)[0], candidates)
         if backbone.reranks:
             rows = np.array([row for row, _ in found])
-            scores = self._full_scores(backbone, text, self.inputs(name, pool), rows)
+            scores = full_scores(backbone, text, self.inputs(name, pool))(np.zeros_like(rows), rows)
             found = [(int(rows[at]), float(scores[at])) for at in np.argsort(-scores, kind="stable")]
         return found[:top]
 
@@ -105,7 +106,7 @@ class Runs:
 
         backbone = self.backbone(name)
         if backbone.reranks:
-            return self._full_scores(backbone, text, self.inputs(name, pool), rows)
+            return full_scores(backbone, text, self.inputs(name, pool))(np.zeros_like(rows), rows)
         vector = encode(backbone, "text", text)[0].astype(np.float64)
         return self.pool(name, pool)[rows] @ (vector / (np.linalg.norm(vector) or 1))
 
@@ -131,13 +132,3 @@ class Runs:
         candidates = self.pool(name, pool)
         rows, cosines = search(vector[None], candidates, min(top, len(candidates)), progress=False)
         return [(int(row), float(cosine)) for row, cosine in zip(rows[0], cosines[0], strict=True)]
-
-    @staticmethod
-    def _full_scores(backbone: Backbone, text: Inputs, candidates: Inputs, rows: np.ndarray) -> np.ndarray:
-        import torch
-
-        device = next(backbone.parameters()).device
-        with torch.no_grad():
-            again = text.take(np.zeros(len(rows), np.int64), device)
-            scores = backbone.pair_scores(again, candidates.take(rows, device))
-        return np.asarray(scores.double().cpu().numpy())
