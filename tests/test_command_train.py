@@ -12,7 +12,7 @@ import pytest
 
 from class_kit.backbones import _REGISTERED
 from class_kit.cli import main
-from class_kit.cli.evaluate import newest_training
+from class_kit.cli.evaluate import finishing_number, newest_training
 from class_kit.errors import InputError
 from class_kit.places import corpus_file
 
@@ -257,13 +257,55 @@ def test_resume_continues_to_the_same_weights(folder: Path) -> None:
     assert (run / "model.safetensors").read_bytes() == before
 
 
+def finished(folder: Path, number: int | None, age: float = 0) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    (folder / "done").write_text("finished\n" if number is None else f"finished, number {number}\n")
+    os.utime(folder / "done", (time.time() - age, time.time() - age))
+    return folder
+
+
 def test_the_newest_finished_training_is_taken(tmp_path: Path) -> None:
-    for age, name in enumerate(("old", "new", "unfinished")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "record.json").write_text("{}")
-        if name != "unfinished":
-            (tmp_path / name / "done").write_text("")
-            os.utime(tmp_path / name / "done", (time.time() + age, time.time() + age))
-    assert newest_training(tmp_path).name == "new"
+    """By its number: times say what the clock said, which may have been set back, and what copying made of it."""
     with pytest.raises(InputError, match="run class-kit train first"):
-        newest_training(tmp_path / "old")
+        newest_training(tmp_path)
+    assert finishing_number(tmp_path) == 1
+    finished(tmp_path / "from before numbers", None)
+    assert newest_training(tmp_path).name == "from before numbers"
+    for number, age in enumerate((0, 3600, 10**8), start=1):
+        assert finishing_number(tmp_path) == number
+        assert newest_training(finished(tmp_path / f"run {number}", number, age).parent).name == f"run {number}"
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "record.json").write_text("{}")
+    assert newest_training(tmp_path).name == "run 3"
+    finished(tmp_path / "copy of run 3", 3, -3600)
+    with pytest.raises(InputError, match=r"cannot be told \(.*copy of run 3, .*run 3\): name one with --run"):
+        newest_training(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "finished, number \n", "finished, number ٣\n", f"finished, number {'9' * 5000}\n"]
+)
+def test_a_done_without_a_number_is_the_oldest(tmp_path: Path, content: str) -> None:
+    (finished(tmp_path / "a", None) / "done").write_text(content)
+    finished(tmp_path / "b", 1, age=60)
+    assert newest_training(tmp_path).name == "b"
+
+
+def test_search_takes_the_last_training_though_the_clock_went_backwards(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.csv").write_bytes((folder / "own.csv").read_bytes())
+    columns = ["--text", "words", "--smiles", "structure", "--epochs", "1", "--order", "standard"]
+    for name, age in (("first", 0), ("second", 86_400)):
+        assert main(["train", "own.csv", *columns, "--out", f"runs/{name}"]) == 0
+        for path in (tmp_path / "runs" / name).iterdir():
+            os.utime(path, (time.time() - age, time.time() - age))
+    capsys.readouterr()
+    assert main(["search", "acid", "--top", "1"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "searching with runs/second, the last finished of runs/; --run names another\n"
+    assert len(shown.out.splitlines()) == 1
+    assert main(["search", "acid", "--top", "1", "--run", "runs/first"]) == 0
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from class_kit.retrieval import Ranks
     from class_kit.study.records import Record
     from class_kit.task import Task
+
+# what `done` says: the trainings of one folder are numbered as they finish
+_NUMBERED = re.compile(r"finished, number ([0-9]{1,18})\n")
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -102,13 +107,22 @@ def handle_search(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: expected at least 1")
     import_own(arguments.modules)
-    record, task = load_trained(arguments.run or newest_training("runs"))
+    record, task = load_trained(arguments.run or _said_newest("runs"))
     found = search_molecules(load_backbone(record, task), task, arguments.query, arguments.top)
     for place, (row, score) in enumerate(found, start=1):
         print(
             f"{place:>4}  {score:6.3f}  {one_line(task.molecules.id[row]):<14}  {one_line(task.molecules.smiles[row])}"
         )
     return 0
+
+
+def _said_newest(runs: str) -> Path:
+    """The newest training, which nobody named: so it is named here."""
+    from class_kit.terminal import visible
+
+    folder = newest_training(runs)
+    print(f"searching with {visible(folder)}, the last finished of {runs}/; --run names another", file=sys.stderr)
+    return folder
 
 
 def load_trained(folder: str | Path) -> tuple[Record, Task]:
@@ -154,13 +168,44 @@ def _stored_task(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def newest_training(runs: str | Path) -> Path:
-    """The folder under `runs` whose training finished last; an error where there is none."""
+    """The folder under `runs` whose training finished last, by the numbers that `finishing_number` gave.
+
+    Times would be misleading: a clock that was set back, or a folder that was copied, makes an older training look
+    newer.
+
+    Raises
+    ------
+    InputError
+        If no training under `runs` is finished, or the last one cannot be told from another.
+    """
     from class_kit.errors import InputError
 
-    found = [path.parent for path in Path(runs).glob("*/record.json") if (path.parent / "done").is_file()]
+    found = _finished_under(Path(runs))
     if not found:
         raise InputError(f"no finished training in {runs}/: run class-kit train first, or name one with --run")
-    return max(found, key=lambda path: (path / "done").stat().st_mtime)
+    last = max(found.values())
+    newest = sorted(folder for folder, number in found.items() if number == last)
+    if len(newest) > 1:
+        names = ", ".join(str(folder) for folder in newest[:5]) + (", …" if len(newest) > 5 else "")
+        raise InputError(f"which training finished last cannot be told ({names}): name one with --run")
+    return newest[0]
+
+
+def finishing_number(runs: str | Path) -> int:
+    """The number of a training that finishes now beside those under `runs`: one more than any of them has."""
+    return 1 + max(_finished_under(Path(runs)).values(), default=0)
+
+
+def _finished_under(runs: Path) -> dict[Path, int]:
+    """Folders of finished trainings, each with the number that its `done` says, 0 where it says none."""
+    found = {}
+    for record in runs.glob("*/record.json"):
+        done = record.parent / "done"
+        if done.is_file():
+            with open(done, encoding="utf-8", errors="replace") as file:
+                numbered = _NUMBERED.fullmatch(file.read(100))
+            found[record.parent] = int(numbered[1]) if numbered else 0
+    return found
 
 
 def metrics_of(ranks: Any) -> dict[str, dict[str, Any]]:

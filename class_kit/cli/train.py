@@ -48,7 +48,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def handle_train(arguments: argparse.Namespace) -> int:
     """Train, or continue; write the record and print the table."""
-    from class_kit.cli.evaluate import metrics_of, print_metrics
+    from class_kit.cli.evaluate import finishing_number, metrics_of, print_metrics
     from class_kit.files import write_json, write_text
     from class_kit.runs.folder import lock
     from class_kit.runs.parameters import plain
@@ -76,7 +76,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
             )
         metrics = metrics_of(record.ranks)
         write_json(folder / "metrics.json", {"split": task.evaluation_split, "metrics": metrics})
-        write_text(folder / "done", "finished\n")
+        write_text(folder / "done", f"finished, number {finishing_number(folder.parent)}\n")
     print(
         f"{record.samples:,} samples in {record.steps:,} steps, {record.seconds:.1f} s; best epoch {record.best_epoch}"
     )
