@@ -19,7 +19,7 @@ from class_kit.difficulty import difficulty
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
 from class_kit.study.arms import Arm, plan_arm, training_difficulty, training_duplicates
 from class_kit.study.records import load_backbone, train_record
-from class_kit.study.reference import pair_losses, pair_ranks
+from class_kit.study.reference import pair_errors, pair_losses, pair_ranks
 from class_kit.training import encode
 from tests.test_study import CONFIG, small_task
 
@@ -106,7 +106,7 @@ def test_hardness_rises_as_it_is_told() -> None:
 
 
 def test_a_reference_model_orders_the_pairs(task) -> None:
-    for measure in ("rank", "loss"):
+    for measure in ("rank", "loss", "el2n"):
         arm = Arm("a", difficulty=measure, full_at=0.5)
         scores = study.reference_scores(task, arm, CONFIG)
         plain = study.run_arm(task, Arm("p", order="standard", intensity="constant"), CONFIG)
@@ -119,7 +119,8 @@ def test_a_reference_model_orders_the_pairs(task) -> None:
             np.testing.assert_array_equal(scores, expected)
             np.testing.assert_array_equal(scores, pair_ranks(backbone, task))
         else:
-            np.testing.assert_array_equal(scores, pair_losses(backbone, task, CONFIG.batch_size, CONFIG.seed))
+            asked = pair_losses if measure == "loss" else pair_errors
+            np.testing.assert_array_equal(scores, asked(backbone, task, CONFIG.batch_size, CONFIG.seed))
             assert (scores > 0).all()
         plan = plan_arm(task, arm, CONFIG, scores)
         assert np.all(np.diff(scores[plan.order]) >= 0)
@@ -139,6 +140,34 @@ def test_pair_losses_equal_a_whole_batch(task) -> None:
     with torch.no_grad():
         terms = backbone.losses(torch.from_numpy(task.t[rows]), torch.from_numpy(task.m[rows]))
     np.testing.assert_allclose(found, sum(terms.values()).numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dual_encoder", "dsokr"])
+def test_pair_errors_are_the_length_of_the_error_vector(task, name: str) -> None:
+    """EL2N from the definition, one pair at a time, with the temperature of the model where it has learnt one."""
+    import torch
+
+    backbone = create_backbone(name, 9, 7)
+    factor = 1 / 0.07
+    if name == "dual_encoder":
+        with torch.no_grad():
+            backbone.scale.log_scale.fill_(2.0)
+        factor = np.exp(2.0)
+    found = pair_errors(backbone, task, 80, 3)
+    rows = task.rows("train")
+    t, m = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])
+    cosines = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in m] for a in t])
+    for pair in range(80):
+        lengths = []
+        for row in (cosines[pair], cosines[:, pair]):
+            share = np.exp(factor * row)
+            share /= share.sum()
+            share[pair] -= 1
+            lengths.append(np.sqrt((share**2).sum()))
+        assert found[pair] == pytest.approx(np.mean(lengths), rel=1e-4)
+    assert ((found > 0) & (found < np.sqrt(2))).all()
+    held = pair_errors(backbone, task, 8, 3, split="test")
+    assert held.shape == task.rows("test").shape
 
 
 def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
@@ -167,6 +196,7 @@ def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
         ({"intensity": {"a": "inverse", "b": "loud"}}, "intensity='loud'"),
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
         ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),
+        ({"order": "standard", "difficulty": "el2n"}, "nothing is ordered"),
     ],
 )
 def test_impossible_arms_are_refused(options: dict, message: str) -> None:

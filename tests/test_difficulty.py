@@ -150,6 +150,7 @@ def everything(n=200, seed=7):
         "text": words,
         "loss": rng.random((3, n)),
         "rank": rng.integers(1, 50, n),
+        "el2n": rng.random((2, n)),
     }
 
 
@@ -171,8 +172,8 @@ def definition(name, x, ref, sigma, weight, k):
     }.get(name)
     if name == "description_length":
         return np.array([text.count(" ") + 1 for text in x["text"]])
-    if name == "loss":
-        return x["loss"].mean(axis=0)
+    if name in ("loss", "el2n"):
+        return x[name].mean(axis=0)
     if name == "rank":
         return x["rank"]
     if ref is x:

@@ -31,6 +31,7 @@ class Inputs:
     smiles: Sequence[str] | None = None
     loss: Any = None
     rank: Any = None
+    el2n: Any = None
     reference: Inputs | None = None
     sigma: float = 0.99
     weight: float = 0.5
@@ -50,15 +51,28 @@ class Measure:
     meaning: str
     compute: Callable[[Inputs], np.ndarray]
 
+    @property
+    def looks_around(self) -> bool:
+        """Whether it looks at other pairs, so that it matters in which set."""
+        return not set(self.needs).isdisjoint(_AROUND)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether it repeats what a model trained before says of the pair."""
+        return not set(self.needs).isdisjoint(_MODEL)
+
 
 MEASURES: dict[str, Measure] = {}
+# what a pair is, and what a model trained before says of it; everything else is looked up among other pairs
+_PAIR, _MODEL = ("text",), ("loss", "rank", "el2n")
+_AROUND = ("t", "m", "smiles")
 
 
 def register_measure(name: str, needs: Sequence[str], meaning: str) -> Callable[[Any], Any]:
     """Make a function from `Inputs` to (L,) numbers, higher is harder, available by name; refuses a taken name."""
-    unknown = set(needs) - {"t", "m", "text", "smiles", "loss", "rank"}
-    if unknown:
-        raise ValueError(f"measure {name!r} needs {sorted(unknown)}: t, m, text, smiles, loss or rank expected")
+    known = (*_AROUND, *_PAIR, *_MODEL)
+    if unknown := set(needs) - set(known):
+        raise ValueError(f"measure {name!r} needs {sorted(unknown)}: some of {', '.join(known)} expected")
     if name in MEASURES:
         raise ValueError(f"a measure {name!r} exists already: {MEASURES[name].meaning}")
 
@@ -75,8 +89,8 @@ def difficulty(measure: str = "neighbours", *, reference: Mapping[str, Any] | No
     Parameters
     ----------
     measure : one of `available_measures()`.
-    t, m : (L, d) embeddings; text, smiles : sequences of strings; loss, rank : (L,) or (epochs, L) of a reference
-        model. Give what the measure needs; more does no harm, so that one set of arguments serves all measures.
+    t, m : (L, d) embeddings; text, smiles : sequences of strings; loss, rank, el2n : (L,) or (epochs, L) of a
+        reference model. Give what the measure needs; more does no harm, so that one set of arguments serves all.
     reference : the same fields of another set, to count neighbours there, for held-out pairs.
     sigma : threshold in (−1, 1]; weight : share of the text in [0, 1]; k : which neighbour's distance.
 
@@ -89,7 +103,7 @@ def difficulty(measure: str = "neighbours", *, reference: Mapping[str, Any] | No
     for name in chosen.needs:
         if getattr(inputs, name) is None:
             raise ValueError(f"measure {measure!r} needs {name}=, which is not given")
-        counted = chosen.needs[0] not in ("text", "loss", "rank") or name in ("t", "m", "smiles")
+        counted = chosen.needs[0] not in (*_PAIR, *_MODEL) or name in _AROUND
         if inputs.reference is not None and counted and getattr(inputs.reference, name) is None:
             raise ValueError(f"measure {measure!r} needs {name} in reference, which is not given")
     return check_vector(np.asarray(chosen.compute(inputs), np.float64), f"measure {measure!r}")
@@ -162,11 +176,18 @@ def _rank(x: Inputs) -> np.ndarray:
     return _over_epochs(x.rank, "rank")
 
 
+@register_measure("el2n", ("el2n",), "length of a reference model's error vector (EL2N), the mean over its epochs")
+def _error(x: Inputs) -> np.ndarray:
+    return _over_epochs(x.el2n, "el2n")
+
+
 def el2n(scores: Any, targets: Any) -> np.ndarray:
     """Length of the error vector ‖softmax(scores) − one-hot‖₂ of each query, (Q,): early in training it tells hard
-    examples (Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet"); give it to `difficulty` as `loss`.
+    examples (Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2). A measure of that name takes
+    it as `el2n=`; `class_kit.study.reference.pair_errors` asks a trained retriever for it.
 
-    `scores` (Q, C) logits of every candidate, `targets` (Q,) the right one. Raises ValueError for other shapes.
+    `scores` (Q, C) logits of every candidate, `targets` (Q,) the right one. Between 0 and √2. Raises ValueError for
+    other shapes.
     """
     logits, right = np.asarray(scores, np.float64), np.asarray(targets)
     if logits.ndim != 2 or right.shape != logits.shape[:1] or not logits.size:

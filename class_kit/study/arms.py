@@ -121,7 +121,7 @@ class Arm:
             raise InputError(f"step_matched with order={self.order!r}: only 'standard' can be matched to a schedule")
         if self.pace == "metric" and self.order not in ("curriculum", "anti-curriculum", "random"):
             raise InputError(f"pace='metric' with order={self.order!r}: expected an order that a schedule cuts")
-        if self.difficulty in ("loss", "rank") and self.order == "standard":
+        if self.difficulty in ("loss", "rank", "el2n") and self.order == "standard":
             raise InputError(f"difficulty={self.difficulty!r} with order='standard': nothing is ordered")
 
     @property
@@ -161,7 +161,7 @@ def training_counts(task: Task, sigma: float) -> np.ndarray:
 def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = None) -> np.ndarray:
     """How hard the arm's measure finds each training pair, `(L_train,)`, higher is harder.
 
-    `reference` `(L_train,)` is what a trained model said of them, for the measures "loss" and "rank".
+    `reference` `(L_train,)` is what a trained model said of them, for the measures "loss", "rank" and "el2n".
     """
     if arm.order in ("standard", *DYNAMIC):
         return np.zeros(len(task.rows("train")), np.int64)
@@ -178,6 +178,7 @@ def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = Non
         sigma=arm.sigma,
         loss=reference,
         rank=reference,
+        el2n=reference,
     )
 
 
@@ -204,7 +205,7 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
     Parameters
     ----------
     reference : (L_train,) float, optional
-        Loss or rank of the training pairs under a trained model, for an arm whose difficulty that is.
+        Loss, rank or EL2N of the training pairs under a trained model, for an arm whose difficulty that is.
     """
     count, epochs, seed = len(task.rows("train")), config.epochs, config.seed
     composition = _composition(task, arm, config)

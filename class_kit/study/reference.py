@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from class_kit.curriculum import EpochPlan, FullSchedule
+from class_kit.difficulty.measures import el2n
 from class_kit.errors import InputError
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
 from class_kit.study.records import split_inputs
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
-SCORES = ("loss", "rank")
+SCORES = ("loss", "rank", "el2n")
+# the usual start of a learnt one (Radford et al. 2021, section 2.5), for backbones that learn none
+TEMPERATURE = 0.07
 
 
 def pair_ranks(backbone: Backbone, task: Task) -> np.ndarray:
@@ -27,10 +30,10 @@ def pair_ranks(backbone: Backbone, task: Task) -> np.ndarray:
     return np.asarray(np.mean([per_query_metrics(ranks)["mean_rank"] for ranks in both], axis=0))
 
 
-def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int) -> np.ndarray:
-    """Loss of each training pair in evaluation mode, in random batches of the training's size, `(L_train,)` float64.
+def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:
+    """Loss of each pair of a split in evaluation mode, in random batches of the training's size, `(L,)` float64.
 
-    The sum of the terms that say what a pair costs.
+    The sum of the terms that say what a pair costs. By default of the training pairs.
 
     Raises
     ------
@@ -39,17 +42,59 @@ def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int) -> n
     """
     import torch
 
-    text, molecules = split_inputs(backbone, task, "train")
+    text, molecules = split_inputs(backbone, task, split)
     device = next(backbone.parameters()).device
     backbone.eval()
     found = np.empty(len(text))
-    everything = EpochPlan(np.arange(len(text)), FullSchedule(), "constant", seed, epochs=1)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        for rows in everything.batches(1, batch_size):
+        for rows in _batches(len(text), batch_size, seed):
             terms = backbone.losses(text.take(rows, device), molecules.take(rows, device))
             parts = [term.double() for term in terms.values() if term.ndim == 1]
             if not parts:
                 raise InputError(f"{type(backbone).__name__} gives no loss a pair: choose another difficulty")
             found[rows] = torch.stack(parts).sum(0).cpu().numpy()
     return found
+
+
+def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:
+    """EL2N of each pair of a split, the mean of both directions, in the batches of `pair_losses`, `(L,)` float64.
+
+    The length of softmax(cosine / temperature) − one-hot over the batch's candidates (Paul, Ganguli, Dziugaite 2021,
+    section 2), between 0 and √2. The temperature is the one that the backbone has learnt, or 0.07 where it learns
+    none: every backbone compares by cosine, so this one asks any of them the same.
+    """
+    from class_kit.training import encode
+
+    text, molecules = split_inputs(backbone, task, split)
+    sides = [encode(backbone, "text", text), encode(backbone, "molecules", molecules)]
+    a, b = (_unit(side.astype(np.float64)) for side in sides)
+    factor = _factor(backbone)
+    found = np.empty(len(text))
+    for rows in _batches(len(text), batch_size, seed):
+        logits, own = factor * (a[rows] @ b[rows].T), np.arange(len(rows))
+        found[rows] = (el2n(logits, own) + el2n(logits.T, own)) / 2
+    return found
+
+
+def _batches(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
+    """All rows once, in random batches."""
+    return EpochPlan(np.arange(count), FullSchedule(), "constant", seed, epochs=1).batches(1, batch_size)
+
+
+def _factor(backbone: Backbone) -> float:
+    """What the backbone multiplies cosines by before a softmax."""
+    import torch
+
+    from class_kit.backbones.layers import Scale
+
+    learnt = next((part for part in backbone.modules() if isinstance(part, Scale)), None)
+    if learnt is None:
+        return 1 / TEMPERATURE
+    with torch.no_grad():
+        return float(learnt(torch.ones_like(learnt.log_scale)))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

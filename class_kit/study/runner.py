@@ -181,10 +181,10 @@ def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
 def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray | None:
     """What a plain training with the same settings says of the training pairs, `(L_train,)`, where the arm asks for it.
 
-    For the difficulties "loss" and "rank"; None for all others. The plain training is stored like any other.
+    For the difficulties "loss", "rank" and "el2n"; None for all others. The plain training is stored like any other.
     """
     from class_kit.study.records import load_backbone
-    from class_kit.study.reference import SCORES, pair_losses, pair_ranks
+    from class_kit.study.reference import SCORES, pair_errors, pair_losses, pair_ranks
 
     if arm.difficulty not in SCORES:
         return None
@@ -192,7 +192,8 @@ def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray
     backbone = load_backbone(plain, task)
     if arm.difficulty == "rank":
         return pair_ranks(backbone, task)
-    return pair_losses(backbone, task, config.batch_size, config.seed)
+    measure = pair_errors if arm.difficulty == "el2n" else pair_losses
+    return measure(backbone, task, config.batch_size, config.seed)
 
 
 def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[str, Record | Failure]]:
