@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from class_kit.difficulty.answer import HeldOut, answer_table, answer_words, heldout_measures, set_against_rank
 from class_kit.difficulty.measures import available_measures, difficulty, register_measure
 from class_kit.difficulty.order import (
     difficulty_order,
@@ -14,14 +15,19 @@ from class_kit.difficulty.prediction import Association, heldout_counts, measure
 
 __all__ = [
     "Association",
+    "HeldOut",
+    "answer_table",
+    "answer_words",
     "available_measures",
     "difficulty",
     "difficulty_order",
     "difficulty_table",
     "heldout_counts",
+    "heldout_measures",
     "mean_top_similarity",
     "measure_vs_rank",
     "register_measure",
+    "set_against_rank",
     "sigma_for_quantile",
     "tie_mass",
 ]
