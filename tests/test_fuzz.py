@@ -1,7 +1,7 @@
 """Made-up input of every kind: each gives a result or an InputError, and leaves only what it should.
 
 `CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. atheris fuzzes the pickle reader by
-coverage: `python -m tests.fuzz_restricted_pickle`.
+coverage: `python -m tests.fuzz_restricted_pickle`. Command lines are in `test_fuzz_commands`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ import csv
 import functools
 import gzip
 import io
-import itertools
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from class_kit import cli
 from class_kit.errors import InputError
 from class_kit.molecules.substructures import mol2vec_words, morgan_counts
 from class_kit.molecules.vectors import load_vectors
@@ -33,7 +29,6 @@ from class_kit.pairs import load_pairs
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.splits import make_splits
 from class_kit.pairs.structures import parsed, structure
-from class_kit.runs import kernels, notebook_files
 from class_kit.runs.parameters import check_value, declared_parameters, parse_value
 from tests import fuzz_restricted_pickle
 from tests.hostile_files import PARQUET_BYTES, TABLE
@@ -309,76 +304,3 @@ def test_changed_pickles(data: st.DataObject, place: Path) -> None:
 
 def test_the_seeds_are_data(place: Path) -> None:
     assert all(fuzz_restricted_pickle.check(content, place / "one.pkl") for content in SEEDS)
-
-
-COMMANDS = ["run", "fetch", "cache", "difficulty", "train", "evaluate", "search", "figures", "study"]
-THINGS = [
-    *(
-        "good.csv",
-        "bad.csv",
-        "folder",
-        "made.csv",
-        "nowhere.csv",
-        "--",
-        "-",
-        "",
-        ".",
-        "..",
-        "/",
-        "~x/y",
-        "list",
-        "clear",
-    ),
-    *("0", "1", "-1", "0.9", "nan", "1e999", "9" * 5_000, "[1, 2]", "!!bool x", "99", "chebi20", "mol2vec", "1e-400"),
-    *("\x1b[2J", "\u202e", "\udce9", "a\nb", "$(touch x)", "`id`", "; rm x", "x" * 300, "é", "=1+1", "%s", "{0}", "\0"),
-    *("morgan", "minilm", "stable", "epochs", "seeds", "random", "train", "text", "smiles", "01_book", "book"),
-]
-OPTIONS = [
-    *("--out", "--name", "--pairs", "--split", "--text", "--smiles", "--id", "--data", "--extra", "--sigma", "--seed"),
-    *("--encoder", "--molecule-encoder", "--vectors", "--ties", "-p", "--run", "--top", "--backbone", "--order"),
-    *("--epochs", "--start", "--growth", "--force", "--resume", "--swap", "--kind", "--from", "--folder", "--style"),
-]
-option = st.tuples(st.sampled_from(OPTIONS), st.sampled_from(THINGS))
-with_options = st.lists(option, max_size=3).map(lambda pairs: [word for pair in pairs for word in pair])
-command_lines = st.one_of(
-    st.lists(st.sampled_from([*COMMANDS, *THINGS, *OPTIONS]), max_size=7),
-    st.tuples(st.sampled_from(COMMANDS), st.sampled_from(THINGS), with_options).map(lambda all_: [*all_[:2], *all_[2]]),
-    st.tuples(st.sampled_from(["good.csv", "bad.csv"]), with_options).map(
-        lambda both: ["difficulty", both[0], "--molecule-encoder", "morgan", *both[1]]
-    ),
-    st.lists(st.sampled_from(THINGS), max_size=2).map(lambda values: ["run", "book", "-p", "epochs", *values]),
-)
-
-
-@examples(80)
-@given(arguments=command_lines)
-def test_command_lines(
-    arguments: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Real handlers, but for what would take minutes: no cell is executed, nothing fetched, nothing trained."""
-    with tempfile.TemporaryDirectory(dir=place) as name, contextlib.chdir(name):
-        here = Path(name)
-        given = {"good.csv": TABLE, "bad.csv": b"text,smiles\na,C(\n"}
-        for file, content in given.items():
-            (here / file).write_bytes(content)
-        (here / "folder").mkdir()
-        monkeypatch.setattr(notebook_files, "notebooks_folder", lambda: place / "books")
-        monkeypatch.setattr(kernels, "execute", lambda book, *rest: kernels.Execution(nbformat.from_dict(book)))
-        monkeypatch.setattr("class_kit.fetch.fetch", _not_now)
-        monkeypatch.setattr("class_kit.task.load_task", _not_now)
-        code = cli.main(arguments)
-        said = capsys.readouterr()
-        assert code in {0, 2}, (code, said.err[-2_000:])
-        assert not {"\x1b", "\u202e", "\0"} & set(said.out + said.err)
-        made = {path.name for path in here.rglob("*") if path.is_file()} - set(given)
-        if code == 2:
-            assert said.err.count("\n") == 1
-            assert all(file.endswith("rejected.csv") for file in made), made
-        assert not any(file.endswith(".tmp") for file in made)
-        # what is named as the output may be replaced, and nothing else
-        kept = set(given) - {file for option, file in itertools.pairwise(arguments) if option == "--out"}
-        assert all((here / file).read_bytes() == given[file] for file in kept)
-
-
-def _not_now(*arguments: Any, **options: Any) -> Any:
-    raise InputError("this would take too long for a test")
