@@ -118,12 +118,12 @@ def _finished(
 
 @contextmanager
 def _way_on(folder: Path) -> Iterator[None]:
-    """Say how to continue where the user interrupts a training that has a checkpoint."""
+    """Say how to continue where the user or the machine interrupts a training that has a checkpoint."""
     from class_kit.terminal import visible
 
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         if (folder / "checkpoint.safetensors").exists():
             place = visible(folder)
             print(f"the last finished epoch is kept in {place}; the same command with --resume --out {place} continues")

@@ -98,10 +98,9 @@ def train_record(
     checkpoints, resume : bool
         Write a checkpoint each epoch, and continue from one that is there.
     """
-    from safetensors.torch import save_file
-
     from class_kit.backbones import backbone_needs
     from class_kit.training import train
+    from class_kit.training.checkpoint import write_tensors
 
     folder = Path(folder)
     rows = task.rows("train")
@@ -117,8 +116,7 @@ def train_record(
         groups=training_duplicates(task, arm) if arm.duplicates == "mask" else None,
         progress=progress,
     )
-    with atomic_write(folder / "model.safetensors") as temporary:
-        save_file({name: value.cpu().contiguous() for name, value in result.backbone.state_dict().items()}, temporary)
+    write_tensors(folder / "model.safetensors", result.backbone.state_dict())
     arrays: dict[str, Any] = {}
     for name, found in rank_split(result.backbone, task, task.evaluation_split).items():
         arrays |= {f"{name}/greater": found.greater, f"{name}/equal": found.equal, f"{name}/pool": found.pool}

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from class_kit.errors import InputError
@@ -39,6 +39,11 @@ def save_checkpoint(
         Anything JSON can hold; NaN is refused.
     identity : str
         What the checkpoint belongs to (a digest of the configuration and the inputs).
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was saved before is still there, whole.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {
@@ -47,8 +52,20 @@ def save_checkpoint(
         "state": json.dumps(state, sort_keys=True, allow_nan=False),
     }
     header["digest"] = _digest(plain, header)
+    write_tensors(path, plain, header)
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: dict[str, str] | None = None
+) -> None:
+    """Write tensors as a safetensors file, atomically; an OSError says what the machine has no room or leave for.
+
+    The file is made in memory: the library's own writer wraps the system's errors in one without their number, and
+    writes to a temporary file that a killed process leaves behind and nobody knows.
+    """
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata=header)
     with atomic_write(path) as temporary:
-        save_file(plain, temporary, metadata=header)
+        temporary.write_bytes(content)
 
 
 def load_checkpoint(
