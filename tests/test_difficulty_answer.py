@@ -127,7 +127,9 @@ def test_the_best_may_be_one_that_sees_the_pair_alone():
 def test_several_thresholds_are_told_apart():
     more = [row("neighbours", "train", 0.2, 0.1, 0.3, measure="N, σ = 0.99"), *rows()]
     said = answer_words(more)[0]
-    assert "By 1 of 2 what counts as harder is ranked worse; by 1 of 2 what counts as harder is ranked better" in said
+    assert (
+        "For 1 of 2, what counts as harder is ranked worse; for 1 of 2, what counts as harder is ranked better" in said
+    )
     said = answer_words([row("neighbours", "train", 0.2, -0.1, 0.3), *rows()])[0]
     assert said.endswith("1 of 2 cannot be told from zero.")
 

@@ -26,11 +26,11 @@ _LABELS = {
     "neighbours_min": "N by both (min)",
     "neighbours_max": "N by either (max)",
     "neighbours_tanimoto": "N by Tanimoto",
-    "kth_distance": "closeness of neighbour {k}",
+    "kth_distance": "closeness, k = {k}",
     "description_length": "length of the text",
-    "loss": "loss of another model",
-    "rank": "rank by another model",
-    "el2n": "EL2N of another model",
+    "loss": "loss, other model",
+    "rank": "rank, other model",
+    "el2n": "EL2N, other model",
 }
 
 Found = Sequence[Mapping[str, Any]]
@@ -163,7 +163,7 @@ def _meaning(rows: Found) -> str:
     parts = []
     for count, word in ((worse, "worse"), (better, "better, against the measure's own reading")):
         if count:
-            share = "" if count == len(rows) else f"by {count} of {len(rows)} "
+            share = "" if count == len(rows) else f"for {count} of {len(rows)}, "
             parts.append(f"{share}what counts as harder is ranked {word}")
     if unclear:
         parts.append(f"{unclear} of {len(rows)} cannot be told from zero")
