@@ -215,6 +215,13 @@ def test_styles_set_width_and_type_and_embed_fonts(style: str, tmp_path: Path) -
     assert b"/Subtype /Image" not in pdf, "everything is vector"
 
 
+@pytest.mark.parametrize("name", PANELS)
+def test_every_plot_is_vector_in_its_pdf(name: str, tmp_path: Path) -> None:
+    pdf = figures.save(figures.draw(as_panel(name)), tmp_path, "one", {}).with_suffix(".pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/Subtype /Image" not in pdf
+
+
 def test_an_equal_axis_is_shared_and_settings_are_set() -> None:
     panels = [figures.panel("interval_plot", ARMS, "x", "a", title=name) for name in "pq"]
     fig = figures.draw(*panels, share="y", columns=1, ratio=1.0)

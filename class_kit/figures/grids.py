@@ -41,8 +41,10 @@ def heat_map(
         raise InputError(
             f"values of shape {grid.shape} for {len(rows)} rows and {len(columns)} columns: expected a number in a cell"
         )
-    picture = ax.imshow(grid, cmap="cividis", aspect="auto")
-    ax.set(xticks=range(len(columns)), yticks=range(len(rows)))
+    edges = [np.arange(count + 1) - 0.5 for count in (len(columns), len(rows))]
+    # cells as areas with outlines of their own colour: an image would not be vector, bare areas leave hairlines
+    picture = ax.pcolormesh(*edges, np.ma.masked_invalid(grid), cmap="cividis", edgecolors="face", linewidth=0.2)
+    ax.set(xticks=range(len(columns)), yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5))
     ax.set_xticklabels([as_text(name) for name in columns])
     ax.set_yticklabels([as_text(name) for name in rows])
     ax.grid(visible=False)
@@ -55,6 +57,7 @@ def heat_map(
             ax.text(column, row, note, ha="center", va="center", color=colour, fontsize="small")
     bar = ax.figure.colorbar(picture, ax=ax)
     bar.set_label(as_text(label))
+    bar.solids.set(rasterized=False, edgecolor="face")
     return ax
 
 
