@@ -163,6 +163,29 @@ def test_totals_and_table_agree_with_the_batches() -> None:
         EpochPlan(np.arange(9), FullSchedule()).steps_total(4)
 
 
+@given(st.integers(20, 200), st.floats(0.0, 0.5), st.integers(2, 64), st.integers(1, 3))
+@settings(deadline=None, max_examples=60)
+def test_the_total_of_samples_is_what_a_training_sees(
+    length: int, start: float, batch_size: int, world_size: int
+) -> None:
+    """Epochs that are filled up to one full batch count as they are, in every way of saying it."""
+    plan = EpochPlan(np.arange(length), LinearSchedule(start, 0.1), epochs=12)
+    epochs = [flat(plan.batches(k, batch_size, r, world_size)) for k in range(1, 13) for r in range(world_size)]
+    seen = sum(len(rows) for rows in epochs)
+    assert plan.samples_total(batch_size, world_size) == seen
+    assert sum(row["rows"] for row in plan.table(batch_size, world_size)) == seen
+    assert plan.step_matched(batch_size, world_size).samples_total(batch_size, world_size) == seen
+    assert plan.samples_total() == sum(plan.count(k) for k in range(1, 13)) <= seen
+
+
+def test_a_first_epoch_of_less_than_a_batch_counts_as_one() -> None:
+    plan = EpochPlan(np.arange(100), LinearSchedule(0.0, 0.1), epochs=12)
+    assert plan.samples_total() == 10 * 11 * 5 + 200
+    assert plan.samples_total(64) == 6 * 64 + 70 + 80 + 90 + 3 * 100 == sum(row["rows"] for row in plan.table(64))
+    with pytest.raises(InputError, match="batch_size=0"):
+        plan.samples_total(0)
+
+
 def test_a_schedule_that_leaves_pairs_out_warns() -> None:
     with pytest.warns(NeverFullWarning, match=r"λ = 0\.7 in epoch 10: 30 of 100 pairs"):
         plan_of(epochs=10)

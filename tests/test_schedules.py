@@ -73,12 +73,60 @@ def test_a_wanted_share_of_samples_is_met(name: str, start: float, between: floa
     assert np.mean([schedule(k) for k in range(1, epochs + 1)]) == pytest.approx(share, abs=1e-6)
 
 
-@given(st.floats(0.0, 1.0), st.floats(0.0, 1.5), st.integers(1, 200))
-@settings(deadline=None)
-def test_the_closed_form_of_the_linear_share_is_the_sum(start: float, growth: float, epochs: int) -> None:
-    schedule = LinearSchedule(start, growth)
-    summed = math.fsum(min(1.0, start + growth * k) for k in range(1, epochs + 1)) / epochs
-    assert schedule.share(epochs) == pytest.approx(summed, abs=1e-9)
+OPTIONS = {
+    "root": {"power": st.floats(1.0, 6.0)},
+    "competence": {"power": st.floats(1.0, 6.0)},
+    "exponential": {"rate": st.floats(0.001, 400.0)},
+    "logarithmic": {"rate": st.floats(0.001, 400.0)},
+    "step": {"interval": st.integers(1, 15)},
+}
+# decimal growths and those that reach the full data at a whole epoch are where an epoch could be counted wrongly
+any_growth = st.one_of(st.floats(0.0, 2.0), st.integers(1, 90).map(lambda n: 1 / n), st.sampled_from([0.0, 1e-9, 0.03]))
+
+
+@given(st.data(), names, st.floats(0.0, 1.0), any_growth, st.integers(1, 200))
+@settings(deadline=None, max_examples=300)
+def test_the_share_in_closed_form_is_the_sum(
+    data: st.DataObject, name: str, start: float, growth: float, epochs: int
+) -> None:
+    options = {key: data.draw(values) for key, values in OPTIONS.get(name, {}).items()}
+    schedule = SCHEDULES[name](start, growth, **options)
+    summed = math.fsum(schedule(k) for k in range(1, epochs + 1)) / epochs
+    assert schedule.share(epochs) == pytest.approx(summed, abs=2e-9)
+
+
+@pytest.mark.parametrize("name", ["linear", "step", "quadratic", "exponential", "logarithmic"])
+def test_a_share_in_closed_form_needs_no_epoch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = SCHEDULES[name](0.1, 0.01)
+    summed = math.fsum(schedule(k) for k in range(1, 121)) / 120
+    monkeypatch.setattr(type(schedule), "__call__", lambda *_: pytest.fail("an epoch was asked for"))
+    assert schedule.share(120) == pytest.approx(summed, abs=1e-12)
+
+
+def test_shares_worked_out_by_hand() -> None:
+    # 0.4 twice, 0.7 three times, then 1
+    assert StepSchedule(0.4, 0.1, interval=3).share(10) == pytest.approx((2 * 0.4 + 3 * 0.7 + 5) / 10)
+    # (1 + 4 + 9) / 16 before the fourth epoch
+    assert QuadraticSchedule(0.0, 0.25).share(5) == pytest.approx((14 / 16 + 2) / 5)
+
+
+@pytest.mark.parametrize("growth", [0.0, 1e-300, 1e-4, 0.1])
+@pytest.mark.parametrize("name", SHAPED)
+def test_no_epoch_is_without_a_pair_where_nothing_is_in_use_at_first(name: str, growth: float) -> None:
+    schedule = SCHEDULES[name](0.0, growth, **({"interval": 3} if name == "step" else {}))
+    assert all(0.0 < schedule(k) <= 1.0 for k in range(1, 30))
+    assert 0.0 < schedule.share(10) <= 1.0
+    plan = EpochPlan(np.arange(100), schedule)
+    assert len(plan.rows(1)) == max(1, round(100 * schedule(1)))
+    assert len(plan.batches(1, 8)[0]) == 8
+    assert plan.weights(1).sum() == len(plan.rows(1))
+
+
+def test_baby_steps_from_nothing_begin_with_one_pair() -> None:
+    plan = EpochPlan(np.arange(100), StepSchedule(0.0, 0.1, interval=3), epochs=12)
+    assert [plan.count(k) for k in range(1, 13)] == [1, 1, 30, 30, 30, 60, 60, 60, 90, 90, 90, 100]
+    assert plan.samples_total() == 2 + 90 + 180 + 270 + 100
+    assert plan.samples_total(8) == plan.samples_total() + 2 * 7
 
 
 def test_the_papers_example_uses_the_share_worked_out_by_hand() -> None:

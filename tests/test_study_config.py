@@ -85,12 +85,33 @@ def test_budgets_are_made_equal(budget: str) -> None:
     spent = {}
     for cell in found:
         plan = grid._plan(cell.arm, 80, cell.config)
-        spent[cell.arm.name] = plan.samples_total() if budget == "samples" else plan.steps_total(16)
+        spent[cell.arm.name] = plan.samples_total(16) if budget == "samples" else plan.steps_total(16)
         assert grid.foreseen_steps(cell, task) == plan.steps_total(16)
     base = spent.pop("standard")
     one_epoch = 80 if budget == "samples" else 5
     assert all(abs(value - base) <= one_epoch / 2 for value in spent.values())
     assert {cell.config.epochs for cell in found if cell.arm.name != "standard"} != {10}
+
+
+def test_a_budget_of_samples_counts_the_batches_that_small_epochs_are_filled_up_to() -> None:
+    """Without them the arm would get more epochs than the plain run's samples pay for."""
+    slow = [{"shape": "quadratic", "start": 0.0, "growth": 0.025}]
+    found = laid_out(
+        orders=["standard", "curriculum"],
+        schedules=slow,
+        budgets=["samples"],
+        training=SMALL | {"epochs": 10, "batch_size": 64},
+    )
+    epochs = {cell.arm.name: cell.config.epochs for cell in found}
+    plan = grid._plan(next(cell.arm for cell in found if cell.arm.name == "curriculum"), 80, found[0].config)
+    spent = []
+    for longer in range(8, 40):
+        plan.epochs = longer
+        spent.append(sum(len(batch) for k in range(1, longer + 1) for batch in plan.batches(k, 64)))
+    nearest = 8 + int(np.argmin(np.abs(np.array(spent) - 80 * 10)))
+    assert epochs == {"standard": 10, "curriculum": nearest}
+    plan.epochs = nearest
+    assert plan.samples_total() < 0.5 * plan.samples_total(64)
 
 
 def test_the_seconds_budget_asks_the_clock() -> None:

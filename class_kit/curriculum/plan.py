@@ -247,9 +247,15 @@ class Plan(ABC):
         """Optimiser steps of all planned epochs, the number that a learning-rate schedule must be told."""
         return sum(self.steps(k, batch_size, world_size, drop_last) for k in range(1, self._planned() + 1))
 
-    def samples_total(self) -> int:
-        """Pairs seen in all planned epochs, each as often as it is seen."""
-        return sum(self.count(k) for k in range(1, self._planned() + 1))
+    def samples_total(self, batch_size: int = 1, world_size: int = 1) -> int:
+        """Pairs seen in all planned epochs, each as often as it is seen.
+
+        Epochs with fewer pairs than a full batch on every rank are filled up to one, so give the training's sizes; the
+        defaults tell what the schedule alone asks for.
+        """
+        check_whole("batch_size", batch_size, low=1)
+        check_whole("world_size", world_size, low=1)
+        return sum(self.count(k, batch_size * world_size) for k in range(1, self._planned() + 1))
 
     def _planned(self) -> int:
         if self.epochs is None:

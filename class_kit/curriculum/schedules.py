@@ -4,6 +4,9 @@ Every schedule is described by the same two numbers, so that their shapes can be
 before the first epoch, and `growth` β, the *mean* growth an epoch. All shapes with the same α and β reach the full
 data at the same epoch K = (1 - α) / β; they differ in how they get there. `full_at` sets β from the share of the
 epochs after which everything is in use, `for_share` from the share of samples to be spent in all.
+
+λ is above 0 in every epoch, so that none is without a pair: the first steps of baby steps with α = 0, or a growth of 0
+from there, would see nothing, and see 1e-12 of the data instead, which a plan rounds up to one pair.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from class_kit.checks import check_epoch, check_real, check_whole
+from class_kit.curriculum.shares import sum_of_exponentials, sum_of_logarithms, sum_of_squares, sum_of_steps
 from class_kit.errors import InputError
 
 # α + βk for decimal α and β misses 1 by a few ulps at the epoch meant to be the first full one
 _SNAP = 1e-9
+# less than half a pair of any data set, so that it changes no number of pairs but 0
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -57,17 +63,31 @@ class Schedule(ABC):
         return (1.0 - self.start) / self.growth if self.growth > 0 else math.inf
 
     def __call__(self, epoch: int) -> float:
-        """λ of an epoch, counted from 1."""
+        """λ of an epoch, counted from 1, in (0, 1]."""
         epoch = check_epoch(epoch)
         full = self.full_epoch
         if epoch >= full * (1.0 - _SNAP):
             return 1.0
-        return min(1.0, self.start + (1.0 - self.start) * self.shape(epoch / full))
+        return max(_LEAST, min(1.0, self.start + (1.0 - self.start) * self.shape(epoch / full)))
 
     def share(self, epochs: int) -> float:
-        """Share of the samples of `epochs` full epochs that is used: the mean of λ(1) … λ(epochs)."""
+        """Share of the samples of `epochs` full epochs that is used: the mean of λ(1) … λ(epochs).
+
+        Linear, step, quadratic, exponential and logarithmic schedules have closed forms, see `shares`. Root and
+        competence have none and are added up, as is a shape of one's own.
+        """
         check_whole("epochs", epochs, low=1)
-        return math.fsum(self(k) for k in range(1, epochs + 1)) / epochs
+        full = self.full_epoch
+        rising = epochs if math.isinf(full) else min(epochs, max(0, math.ceil(full * (1.0 - _SNAP)) - 1))
+        gained = None if math.isinf(full) else self.shape_sum(rising)
+        if gained is None:
+            return math.fsum(self(k) for k in range(1, epochs + 1)) / epochs
+        used = self.start * rising + (1.0 - self.start) * gained + (epochs - rising)
+        return min(1.0, max(_LEAST, used / epochs))
+
+    def shape_sum(self, count: int) -> float | None:
+        """Σ shape(k / K) for k = 1 … `count`, all before K, where it has a closed form."""
+        return None
 
     @classmethod
     def full_at(cls, start: float, at: float, epochs: int, **extra: Any) -> Self:
@@ -114,7 +134,7 @@ class LinearSchedule(Schedule):
 
     def __call__(self, epoch: int) -> float:
         value = self.start + self.growth * check_epoch(epoch)
-        return 1.0 if value > 1.0 - _SNAP else value
+        return 1.0 if value > 1.0 - _SNAP else max(_LEAST, value)
 
     def share(self, epochs: int) -> float:
         """Closed form: with r = min(E, ⌊K⌋) rising epochs, (αr + βr(r + 1)/2 + E - r) / E."""
@@ -122,7 +142,7 @@ class LinearSchedule(Schedule):
         full = self.full_epoch
         rising = epochs if full >= epochs else math.floor(full + _SNAP)
         used = self.start * rising + self.growth * rising * (rising + 1) / 2.0
-        return min(1.0, (used + epochs - rising) / epochs)
+        return min(1.0, max(_LEAST, (used + epochs - rising) / epochs))
 
     @classmethod
     def for_share(cls, start: float, share: float, epochs: int, **extra: Any) -> Self:
@@ -182,6 +202,9 @@ class QuadraticSchedule(Schedule):
     def shape(self, x: float) -> float:
         return x * x
 
+    def shape_sum(self, count: int) -> float | None:
+        return sum_of_squares(count, self.full_epoch) if count else 0.0
+
 
 @dataclass(frozen=True)
 class ExponentialSchedule(Schedule):
@@ -195,6 +218,9 @@ class ExponentialSchedule(Schedule):
 
     def shape(self, x: float) -> float:
         return math.expm1(self.rate * x) / math.expm1(self.rate)
+
+    def shape_sum(self, count: int) -> float | None:
+        return sum_of_exponentials(count, self.full_epoch, self.rate) if count else 0.0
 
 
 @dataclass(frozen=True)
@@ -212,6 +238,9 @@ class LogarithmicSchedule(Schedule):
 
     def shape(self, x: float) -> float:
         return math.log1p(x * math.expm1(self.rate)) / self.rate
+
+    def shape_sum(self, count: int) -> float | None:
+        return sum_of_logarithms(count, self.full_epoch, self.rate) if count else 0.0
 
 
 @dataclass(frozen=True)
@@ -235,7 +264,15 @@ class StepSchedule(Schedule):
 
     def __call__(self, epoch: int) -> float:
         value = self.start + self.growth * self.interval * (check_epoch(epoch) // self.interval)
-        return 1.0 if value > 1.0 - _SNAP else value
+        return 1.0 if value > 1.0 - _SNAP else max(_LEAST, value)
+
+    def share(self, epochs: int) -> float:
+        """Closed form: with r epochs before the last step, (αr + βn Σ ⌊k/n⌋ + E - r) / E."""
+        check_whole("epochs", epochs, low=1)
+        last = 0.0 if self.start == 1.0 else max(self.interval, self.full_epoch)
+        rising = epochs if last > epochs else int(max(0, last - 1))
+        used = self.start * rising + self.growth * self.interval * sum_of_steps(rising, self.interval)
+        return min(1.0, max(_LEAST, (used + epochs - rising) / epochs))
 
     @classmethod
     def full_at(cls, start: float, at: float, epochs: int, **extra: Any) -> Self:

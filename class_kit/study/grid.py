@@ -178,7 +178,7 @@ class _Sizes(EpochPlan):
 
 def _spent(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> float:
     plan = _plan(arm, len(task.rows("train")), config)
-    return float(plan.samples_total() if budget == "samples" else plan.steps_total(config.batch_size))
+    return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
 
 
 def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str, wanted: float) -> TrainingConfig:
