@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
-from class_kit import cli
+from class_kit import cli, molecules, neighbours, text
 from class_kit.difficulty import difficulty_table
+from class_kit.neighbours.product import product_block
 from class_kit.pairs import PairSet
 from class_kit.spreadsheet import write_csv
+from tests.bench.generated import resembling
 
 ROWS = [
     ("ethanol-like alcohol with two carbons", "CCO", "=1+1"),
@@ -90,6 +93,40 @@ def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "e.csv").read_bytes() == first
 
 
+def test_an_interrupted_command_goes_on_from_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Stopped after some blocks, the same command computes the others only and writes the same table."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    t, m = resembling(2500)
+    monkeypatch.setattr(text, "embed_text", lambda *given, **options: t)
+    monkeypatch.setattr(molecules, "embed_molecules", lambda *given, **options: m)
+    with open("many.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "smiles"), *((f"chain of {n}", "C" * (n % 50 + 1)) for n in range(2500))])
+    command = ["difficulty", "many.csv", "--sigma", "0.9", "0.95"]
+    assert cli.main([*command, "--out", "whole.csv"]) == 0
+    computed: list[int] = []
+
+    def noted(shared, block, *task):
+        if len(computed) == stop:
+            raise KeyboardInterrupt
+        computed.append(block)
+        return product_block(shared, block, *task)
+
+    monkeypatch.setattr(neighbours, "panel_height", lambda *given: 400)
+    monkeypatch.setattr(neighbours, "product_block", noted)
+    with joblib.parallel_config(backend="threading", n_jobs=1):
+        stop = 3
+        assert cli.main([*command, "--checkpoint", "blocks", "--out", "resumed.csv"]) == 130
+        assert not Path("resumed.csv").exists()
+        saved = list(Path("blocks").rglob("block-*.npz"))
+        assert 1 <= len(saved) <= 3
+        computed, stop = [], -1
+        assert cli.main([*command, "--checkpoint", "blocks", "--out", "resumed.csv"]) == 0
+    assert len(computed) == 7 - len(saved)
+    assert Path("resumed.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert not list(Path("blocks").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -100,6 +137,9 @@ def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["corpus", "--out", "."], "expected the name of a file"),
         (["corpus", "--out", "a\0b"], "--out"),
         (["nowhere.csv"], "nowhere.csv"),
+        (["corpus", "--checkpoint", "mine.csv"], "--checkpoint 'mine.csv': expected a folder"),
+        (["corpus", "--checkpoint", "mine.csv/blocks"], "expected a folder"),
+        (["corpus", "--checkpoint", "a\0b"], "--checkpoint"),
         (["mine.csv", "--text", "wrods"], "words"),
     ],
 )

@@ -36,6 +36,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--vectors", default="corpus", metavar="SOURCE", help="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
     add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="what orders equal counts")
     add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
+    add(
+        "--checkpoint",
+        metavar="DIR",
+        help="keep finished blocks of the count here: the same command goes on from them after an interruption, and "
+        "they are removed when the count is complete",
+    )
     add("--out", default="difficulty.csv", metavar="FILE", help="CSV to write (default: %(default)s)")
     parser.set_defaults(handler=handle_difficulty)
 
@@ -60,7 +66,9 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
         print(visible(note))
     t = embed_text(pairs.text, encoder=arguments.encoder)
     m = embed_molecules(pairs.smiles, encoder=arguments.molecule_encoder, vectors=arguments.vectors)
-    table = difficulty_table(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)
+    table = difficulty_table(
+        pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
+    )
     columns = {name: values.tolist() for name, values in table.items()}
     write_csv(out, columns, zip(*columns.values(), strict=True))
     for line in _summary(columns, arguments.sigma):
@@ -77,8 +85,25 @@ def _check(arguments: argparse.Namespace) -> None:
     # the names of the columns have six digits
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError("--sigma: the same threshold is given twice")
+    if arguments.checkpoint is not None:
+        _check_folder(Path(arguments.checkpoint))
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: expected a whole number from 0")
+
+
+def _check_folder(folder: Path) -> None:
+    """A folder, or the name of one that can be made."""
+    refused = InputError(f"--checkpoint {str(folder)!r}: expected a folder, or the name of one to be made")
+    if "\0" in str(folder):
+        raise refused
+    try:
+        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    except OSError as error:
+        raise InputError(f"--checkpoint {str(folder)!r}: {error}") from None
+    if not existing.is_dir():
+        raise refused
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"--checkpoint {str(folder)!r}: nothing can be written in {str(existing)!r}")
 
 
 def _checked_outputs(arguments: argparse.Namespace, out: Path) -> Path:
