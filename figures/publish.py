@@ -2,12 +2,14 @@
 
     python figures/publish.py runs/default
     python figures/publish.py runs/paper
+    python figures/publish.py runs/real-difficulty
     python figures/publish.py
 
 The first copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its
 notebooks into `notebooks/`; the second, of the folder of `class-kit study paper`, its `paper.json` and the figures that
-the README shows to `figures/paper/`. Each then rewrites the README's generated parts from everything committed, which
-is all that the third does. Nothing there is typed; the test suite checks that README and metrics agree.
+the README shows to `figures/paper/`; the third, of a run of notebook 2 alone on real pairs, its answer to
+`figures/difficulty/`. Each then rewrites the README's generated parts from everything committed, which is all that the
+last does. Nothing there is typed; the test suite checks that README and metrics agree.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from typing import Any
 import nbformat
 
 from class_kit.backbones import available_backbones
+from class_kit.difficulty import answer_page
+from class_kit.files import write_json
 from class_kit.study.paper.found import found_words
 from class_kit.study.paper.results import find_results, find_search, read_results
 
@@ -33,6 +37,7 @@ MARKS = {
         "<!-- from the measurement of backbones: begin -->",
         "<!-- from the measurement of backbones: end -->",
     ),
+    "prediction": ("<!-- from notebook 2 on real pairs: begin -->", "<!-- from notebook 2 on real pairs: end -->"),
     "times": ("<!-- from the measurement of neighbours: begin -->", "<!-- from the measurement of neighbours: end -->"),
 }
 # what the README shows of the paper's study: product, figure, and what it says to those who cannot see it
@@ -43,6 +48,8 @@ def publish(run: Path) -> None:
     """Copy what is committed of a finished run, or of the paper's study, and rewrite the README's generated parts."""
     if (run / "paper.json").is_file():
         publish_paper(run)
+    elif set(json.loads((run / "metrics.json").read_text(encoding="utf-8"))) == {"02_difficulty"}:
+        publish_prediction(run)
     else:
         publish_run(run)
     rewrite_readme()
@@ -51,7 +58,8 @@ def publish(run: Path) -> None:
 def rewrite_readme() -> None:
     """Make the README's generated parts from what is committed."""
     readme = ROOT / "README.md"
-    made = load_metrics(), load_times(), paper_section(), backbones_section(load_backbones())
+    backbones = backbones_section(load_backbones())
+    made = load_metrics(), load_times(), paper_section(), backbones, answer_page(load_prediction())
     readme.write_text(with_results(readme.read_text(encoding="utf-8"), *made), encoding="utf-8")
 
 
@@ -65,6 +73,15 @@ def publish_paper(run: Path) -> None:
         for suffix in ("png", "pdf", "json"):
             shutil.copy(run / product / "figures" / f"{figure}.{suffix}", target / f"{figure}.{suffix}")
     shutil.copy(run / "paper.json", target / "paper.json")
+
+
+def publish_prediction(run: Path) -> None:
+    """Keep what a run of notebook 2 on real pairs found about measures and ranks."""
+    found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["02_difficulty"]
+    if not (run / "done").is_file() or found["predicted"]["pairs"] == "corpus":
+        raise SystemExit(f"{run}: expected a finished run of notebook 2 on real pairs")
+    kept = {name: found[name] for name in ("training_pairs", "predicted", "prediction")}
+    write_json(ROOT / "figures" / "difficulty" / "prediction.json", kept)
 
 
 def publish_run(run: Path) -> None:
@@ -120,9 +137,17 @@ def load_backbones() -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def with_results(readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str, backbones: str) -> str:
-    """The README with its generated parts: the run's metrics, the measured times, the paper's words, the backbones."""
+def load_prediction() -> dict[str, Any]:
+    """The committed answer of notebook 2 on real pairs."""
+    return json.loads((ROOT / "figures" / "difficulty" / "prediction.json").read_text(encoding="utf-8"))
+
+
+def with_results(
+    readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str, backbones: str, prediction: str
+) -> str:
+    """The README with its generated parts: the run's metrics, the measured times, and the words of the others."""
     parts = {"run": results_section(metrics), "paper": paper, "backbones": backbones, "times": times_section(times)}
+    parts["prediction"] = prediction
     for name, words in parts.items():
         start, end = MARKS[name]
         if readme.count(start) != 1 or readme.count(end) != 1:
@@ -194,7 +219,7 @@ def times_section(times: dict[str, Any]) -> str:
     sizes = sorted({row["size"] for row in rows})
     lines = [
         f"Seconds on {times['threads']} cores at σ = {times['sigma']:g}; ≈ marks times foreseen by L² from the last "
-        "measured size. The first column is real ChEBI-20, the others are generated to resemble it.",
+        f"measured size. {_kinds(rows)}",
         "",
         "| method | " + " | ".join(f"{size:,}" for size in sizes) + " |",
         "|---|" + "---:|" * len(sizes),
@@ -215,6 +240,13 @@ def times_section(times: dict[str, Any]) -> str:
         f"{peak:.1f} GiB, input included.",
     ]
     return "\n".join(lines)
+
+
+def _kinds(rows: list[dict[str, Any]]) -> str:
+    """Which numbers of pairs are real ones, as each row says of itself."""
+    real = sorted({row["size"] for row in rows if row["data"] == "real"})
+    own = f"{', '.join(f'{size:,}' for size in real)} pairs are real ChEBI-20, the others" if real else "All pairs"
+    return f"{own} are generated to resemble {'it' if real else 'ChEBI-20'}."
 
 
 def results_section(metrics: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from class_kit.difficulty import answer_table, answer_words, difficulty, heldout_measures, set_against_rank
+from class_kit.difficulty import answer_page, answer_table, answer_words, difficulty, heldout_measures, set_against_rank
 from class_kit.difficulty.measures import MEASURES
 from class_kit.neighbours import neighbour_counts
 from tests.test_difficulty import everything
@@ -146,3 +146,13 @@ def test_the_table_has_a_line_for_each_measure():
     assert lines[5] == "| loss |  |  | +0.70 (+0.60 to +0.80) |"
     assert lines[6] == "| N by both |  | the same for all |  |"
     assert len(lines) == 7
+
+
+def test_the_page_says_of_whom_it_was_asked():
+    ran = {"held_out_pairs": 1200, "pairs": "mine", "text_encoder": "minilm", "vectors": "corpus", "pool": 1300}
+    ran |= {"epochs": 7, "sigmas": [0.85, 0.9], "note": "read from mine.csv"}
+    page = answer_page({"predicted": ran, "training_pairs": 4321, "prediction": rows()})
+    for part in ("1,200 held-out pairs of mine", "among 1,300", "7 epochs on 4,321 pairs (read from mine.csv)"):
+        assert part in page
+    assert "take σ = 0.85." in page
+    assert all(line in page for line in [*answer_table(rows()), *answer_words(rows())])

@@ -29,6 +29,7 @@ def readme_of(publish: ModuleType, **changed: Any) -> str:
         "times": publish.load_times(),
         "paper": publish.paper_section(),
         "backbones": publish.backbones_section(publish.load_backbones()),
+        "prediction": publish.answer_page(publish.load_prediction()),
     }
     return publish.with_results((ROOT / "README.md").read_text(encoding="utf-8"), **made | changed)
 
@@ -48,6 +49,54 @@ def test_a_changed_time_would_change_the_readme(publish: ModuleType) -> None:
     times = publish.load_times()
     times["rows"][0]["seconds"] = 123.0
     assert readme_of(publish, times=times) != readme_of(publish)
+
+
+@pytest.mark.parametrize("kind", ["real", "generated"])
+def test_the_readme_takes_from_the_measurement_which_sizes_are_real(publish: ModuleType, kind: str) -> None:
+    times = publish.load_times()
+    assert {row["data"] for row in times["rows"]} == {"real", "generated"}
+    for row in times["rows"]:
+        row["data"] = kind
+    section = publish.times_section(times)
+    assert ("real ChEBI-20" in section) == (kind == "real")
+    assert publish.times_section(publish.load_times()) not in (section, "")
+
+
+def test_a_changed_answer_would_change_the_readme(publish: ModuleType) -> None:
+    results = publish.load_prediction()
+    for row in results["prediction"]:
+        row["rho"] = 0.123
+    assert readme_of(publish, prediction=publish.answer_page(results)) != readme_of(publish)
+
+
+def test_the_answer_is_that_of_real_pairs_and_all_measures(publish: ModuleType) -> None:
+    from class_kit.difficulty import available_measures
+
+    results = publish.load_prediction()
+    assert results["predicted"]["pairs"] == "chebi20"
+    assert {row["name"] for row in results["prediction"]} == set(available_measures())
+    assert {row["pairs"] for row in results["prediction"]} == {results["predicted"]["held_out_pairs"]}
+
+
+def test_a_run_of_notebook_2_on_real_pairs_is_published(
+    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "figures" / "difficulty").mkdir(parents=True)
+    run = tmp_path / "run"
+    run.mkdir()
+    results = publish.load_prediction()
+    (run / "metrics.json").write_text(json.dumps({"02_difficulty": results | {"counts": []}}), encoding="utf-8")
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "rewrite_readme", lambda: None)
+    with pytest.raises(SystemExit, match="expected a finished run of notebook 2 on real pairs"):
+        publish.publish(run)
+    (run / "done").write_text("", encoding="utf-8")
+    publish.publish(run)
+    assert publish.load_prediction() == results
+    results["predicted"]["pairs"] = "corpus"
+    (run / "metrics.json").write_text(json.dumps({"02_difficulty": results}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="on real pairs"):
+        publish.publish(run)
 
 
 def test_a_changed_backbone_would_change_the_readme(publish: ModuleType) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from class_kit.difficulty.answer import HeldOut, answer_table, answer_words, heldout_measures, set_against_rank
+from class_kit.difficulty.answer import (
+    HeldOut,
+    answer_page,
+    answer_table,
+    answer_words,
+    heldout_measures,
+    set_against_rank,
+)
 from class_kit.difficulty.measures import available_measures, difficulty, register_measure
 from class_kit.difficulty.order import (
     difficulty_order,
@@ -16,6 +23,7 @@ from class_kit.difficulty.prediction import Association, heldout_counts, measure
 __all__ = [
     "Association",
     "HeldOut",
+    "answer_page",
     "answer_table",
     "answer_words",
     "available_measures",

@@ -141,6 +141,27 @@ def answer_table(found: Found) -> list[str]:
     return lines
 
 
+def answer_page(results: Mapping[str, Any]) -> str:
+    """What was asked of whom, the table and the sentences, in Markdown.
+
+    `results` are those that notebook 2 records: `prediction`, the rows of `set_against_rank`; `training_pairs`; and
+    under `predicted` what was held out and how the retriever was trained.
+    """
+    ran, found = results["predicted"], results["prediction"]
+    lines = [
+        f"*Which of these predicts the rank that a trained retriever gives a pair?* Asked of {ran['held_out_pairs']:,} "
+        f"held-out pairs of {ran['pairs']} (text vectors {ran['text_encoder']}, Mol2vec vectors {ran['vectors']}), "
+        f"ranked text→molecule among {ran['pool']:,} by heads trained for {ran['epochs']} epochs on "
+        f"{results['training_pairs']:,} pairs ({ran['note']}). Spearman's ρ with its 95 % bootstrap interval; above 0, "
+        f"what counts as harder is ranked worse. Counts that name no σ take σ = {ran['sigmas'][0]:.2f}.",
+        "",
+        *answer_table(found),
+        "",
+        *(f"- {said}" for said in answer_words(found)),
+    ]
+    return "\n".join(lines)
+
+
 def _value(row: Mapping[str, Any], *, bold: bool = False) -> str:
     if row["rho"] is None:
         return "the same for all"
