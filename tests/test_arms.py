@@ -58,6 +58,36 @@ def test_a_schedule_by_name_is_the_schedule(task) -> None:
     plan = plan_arm(task, Arm("a", schedule="root", full_at=0.5, start=0.2), CONFIG)
     expected = make_schedule("root", 0.2, full_at=0.5, epochs=CONFIG.epochs)
     assert [plan.fraction(k) for k in (1, 2, 3, 4)] == [expected(k) for k in (1, 2, 3, 4)]
+    steps = plan_arm(task, Arm("a", schedule="step", interval=2, full_at=1.0, start=0.2), CONFIG)
+    assert [steps.fraction(k) for k in (1, 2, 3, 4)] == pytest.approx([0.2, 0.6, 0.6, 1.0])
+    grown = plan_arm(task, Arm("a", schedule="step", interval=3, growth=0.3, start=0.1), CONFIG)
+    assert [grown.fraction(k) for k in (1, 2, 3, 4)] == pytest.approx([0.1, 0.1, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("shape", ["linear", "root", "quadratic", "step"])
+def test_a_share_of_the_samples_is_what_an_arm_spends(task, shape: str) -> None:
+    config = replace(CONFIG, epochs=40)
+    arm = Arm("a", schedule=shape, share=0.8, start=0.3, interval=4 if shape == "step" else None)
+    plan = plan_arm(task, arm, config)
+    # a pair more or less an epoch is what rounding to pairs may cost
+    assert plan.samples_total(config.batch_size) / (40 * 80) == pytest.approx(0.8, abs=0.5 / 80)
+    control = plan_arm(task, replace(arm, order="standard", step_matched=True), config)
+    assert control.steps_total(config.batch_size) == plan.steps_total(config.batch_size)
+
+
+def test_hardness_in_steps() -> None:
+    steps = HardnessSchedule.over(12, 0.9, start=0.25, shape="step", until=1.0, interval=3)
+    assert [steps(k) for k in range(1, 13)] == pytest.approx([0] * 5 + [0.3] * 3 + [0.6] * 3 + [0.9])
+
+
+def test_options_that_are_not_set_leave_the_key_of_stored_trainings_as_it_was() -> None:
+    names = {"order", "start", "growth", "intensity", "sigma", "step_matched", "schedule", "full_at", "pace"}
+    names |= {"difficulty", "hardness", "duplicates"}
+    assert set(Arm("a").decides) == names
+    assert set(Arm("a", schedule="step", interval=2).decides) == names | {"interval"}
+    assert set(Arm("a", share=0.7).decides) == names | {"share"}
+    plain = Arm("a", order="standard")
+    assert replace(plain, schedule="step", interval=2, share=0.7).decides == plain.decides
 
 
 @pytest.mark.parametrize("measure", ["neighbours_text", "kth_distance", "description_length"])

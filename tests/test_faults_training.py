@@ -214,6 +214,24 @@ def test_a_finished_training_is_never_undone(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("played_task")
+def test_a_training_of_before_an_option_existed_is_finished_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    path = tmp_path / "run" / "record.json"
+    stored = json.loads(path.read_text())
+    for name in ("interval", "share"):
+        del stored["arm"][name]
+    del stored["digest"]
+    path.write_text(json.dumps(stored | {"digest": records._digest(stored)}))
+    capsys.readouterr()
+    assert train("--resume") == 0
+    assert "finished before" in capsys.readouterr().out
+    assert train("--resume", "--share", "0.8") == 2
+    assert "another arm" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("played_task")
 def test_an_interrupted_training_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,25 @@ def test_choices_are_crossed_where_they_decide_something() -> None:
     assert {cell.config.intensity_on for cell in found if "constant" in cell.arm.name} == {"loss"}
 
 
+def test_schedules_by_steps_and_by_what_they_spend() -> None:
+    schedules = [
+        {"shape": "step", "start": 0.4, "full_at": 1, "interval": 2},
+        {"shape": "root", "start": 0.2, "share": 0.7},
+        {"shape": "step", "start": 0.2, "growth": 0.1, "interval": 4, "name": "baby"},
+    ]
+    found = [cell.arm for cell in laid_out(orders=["curriculum"], schedules=schedules)]
+    assert [(arm.schedule, arm.interval, arm.share) for arm in found] == [
+        ("step", 2, None),
+        ("root", None, 0.7),
+        ("step", 4, None),
+    ]
+    assert [arm.name for arm in found] == [
+        "curriculum · step of 2 α 0.4 full at 100%",
+        "curriculum · root α 0.2 70% of the samples",
+        "curriculum · baby",
+    ]
+
+
 def test_a_quantile_becomes_the_threshold_it_names() -> None:
     from class_kit import neighbour_counts
 
@@ -152,7 +171,12 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"training": {"epochs": "many"}}, "epochs is 'many': expected int"),
         ({"training": {"epochs": 0}}, "epochs=0"),
         ({"training": {"epochs": True}}, "expected int"),
-        ({"schedules": [{"shape": "linear"}]}, "expected one of the two"),
+        ({"schedules": [{"shape": "linear"}]}, "expected one of them"),
+        ({"schedules": [{"shape": "linear", "growth": 0.1, "share": 0.7}]}, "expected one of them"),
+        ({"schedules": [{"shape": "linear", "start": 0.8, "share": 0.7}]}, "share=0.7"),
+        ({"schedules": ["step"]}, "interval=None"),
+        ({"schedules": [{"shape": "step", "growth": 0.1, "interval": 0}]}, "interval=0"),
+        ({"schedules": [{"shape": "root", "growth": 0.1, "interval": 2}]}, "only 'step' has one"),
         ({"schedules": [{"shape": "linaer", "growth": 0.1}]}, "did you mean 'linear'"),
         ({"schedules": [{"shape": "linear", "start": 2, "growth": 0.1}]}, "start=2"),
         ({"intensities": ["loud"]}, "intensity='loud'"),

@@ -110,6 +110,8 @@ def _finished(
     found = load_trained(folder)
     stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     asked = json.loads(json.dumps({"arm": asdict(arm), "config": asdict(config), "task": task}))
+    # read once more: a training of before an option existed has its default
+    stored["arm"] = json.loads(json.dumps(asdict(found[0].arm)))
     stored["task"] = json.loads((folder / "task.json").read_text(encoding="utf-8"))["task"]
     if other := [part for part, value in asked.items() if stored[part] != value]:
         raise InputError(f"{folder}: holds a finished training with another {', '.join(other)}; choose another --out")

@@ -33,6 +33,8 @@ _ARM = (
     "group_size",
     "duplicates",
     "duplicates_above",
+    "interval",
+    "share",
 )
 _CONFIG = (
     "epochs",
@@ -67,10 +69,19 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     orders = ("curriculum", "anti-curriculum", "random", "standard", "self-paced", "loss-pruned")
     add("--order", default="curriculum", choices=orders, help="which pairs come first (default: %(default)s)")
     add("--step-matched", action="store_true", help="with --order standard: the steps of the schedule, from all pairs")
-    add("--schedule", default="linear", metavar="NAME", help="shape of λ: linear, root, competence, quadratic, …")
+    add(
+        "--schedule",
+        default="linear",
+        metavar="NAME",
+        help="shape of λ: linear, root, competence, quadratic, exponential, logarithmic, step or full",
+    )
+    add("--interval", type=int, metavar="N", help="with the shape step: epochs from one step to the next")
     add("--start", type=float, default=0.40, metavar="A", help="α, the share at the start (default: %(default)s)")
     add("--growth", type=float, metavar="B", help="β, mean growth an epoch")
     add("--full-at", type=float, metavar="F", help="all pairs after this share of the epochs (default: two thirds)")
+    add(
+        "--share", type=float, metavar="S", help="β by what it spends: this share of the samples of as many full epochs"
+    )
     add("--pace", default="schedule", choices=("schedule", "metric"), help="metric: λ grows when validation stalls")
     add("--difficulty", default="neighbours", metavar="MEASURE", help="what orders the pairs (default: %(default)s)")
     add("--sigma", type=float, default=0.95, metavar="S", help="threshold of the neighbour count")
@@ -163,11 +174,12 @@ def arm_from(arguments: argparse.Namespace) -> Arm:
     from class_kit.study.arms import Arm
 
     values = {name: getattr(arguments, name) for name in _ARM}
-    if values["growth"] is not None and values["full_at"] is not None:
-        raise InputError("--growth and --full-at both set when all pairs are in use: give one of them")
+    if len([name for name in ("growth", "full_at", "share") if values[name] is not None]) > 1:
+        raise InputError("--growth, --full-at and --share each set how λ grows: give one of them")
     if values["growth"] is None:
         values["growth"] = 0.0
-        values["full_at"] = 2 / 3 if values["full_at"] is None else values["full_at"]
+        if values["full_at"] is None and values["share"] is None:
+            values["full_at"] = 2 / 3
         if values["pace"] == "metric":
             values["growth"] = 0.1
     return Arm("train", intensity=_intensity(arguments.intensity), **values)

@@ -259,11 +259,18 @@ class HardnessSchedule:
 
     @classmethod
     def over(
-        cls, epochs: int, final: float, start: float = 0.0, until: float = 0.0, shape: str = "linear"
+        cls,
+        epochs: int,
+        final: float,
+        start: float = 0.0,
+        until: float = 0.0,
+        shape: str = "linear",
+        interval: int = 1,
     ) -> HardnessSchedule:
         """From shares of the epochs: 0 up to the share `start`, in full force from the share `until` on.
 
-        Where `until` does not lie beyond `start`, hardness jumps.
+        Where `until` does not lie beyond `start`, hardness jumps. `interval` is the epochs from one step to the next
+        of the shape "step".
 
         Raises
         ------
@@ -277,4 +284,5 @@ class HardnessSchedule:
             raise InputError(f"shape={shape!r} is unknown, expected one of {', '.join(SCHEDULES)}")
         if end <= begin or shape == "full":
             return cls(final, begin, FullSchedule())
-        return cls(final, begin, SCHEDULES[shape].full_at(0.0, 1.0, end - begin))
+        extra = {"interval": interval} if shape == "step" else {}
+        return cls(final, begin, SCHEDULES[shape].full_at(0.0, 1.0, end - begin, **extra))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.apart import duplicate_labels, pairs_above
 from class_kit.curriculum.controls import ORDERS, make_plan
 from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
@@ -49,6 +50,11 @@ class Arm:
         α and β of the schedule; without meaning for "standard" and "loss-pruned".
     full_at : float, optional
         Share of the epochs after which all pairs are in use; sets β, and `growth` is then not looked at.
+    share : float, optional
+        Share of the samples of as many full epochs that the schedule spends, from `start` to 1; sets β likewise.
+    interval : int, optional
+        Epochs from one step to the next, for the shape "step" of the schedule or of hardness, which must have it: a
+        step an epoch is the linear shape.
     pace : "schedule" or "metric"
         Whether λ follows the epochs, or grows by `growth` whenever the validation metric has stopped to improve.
     intensity : str or mapping of loss term to str
@@ -99,6 +105,8 @@ class Arm:
     group_size: int = 32
     duplicates: str = "ignore"
     duplicates_above: float | None = None
+    interval: int | None = None
+    share: float | None = None
 
     def __post_init__(self) -> None:
         choices: dict[str, Any] = {
@@ -123,6 +131,22 @@ class Arm:
             raise InputError(f"pace='metric' with order={self.order!r}: expected an order that a schedule cuts")
         if self.difficulty in ("loss", "rank", "el2n") and self.order == "standard":
             raise InputError(f"difficulty={self.difficulty!r} with order='standard': nothing is ordered")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        if self.interval is not None:
+            check_whole("interval", self.interval, low=1)
+            if "step" not in (self.schedule, self.hardness_shape):
+                raise InputError(f"interval={self.interval} with schedule={self.schedule!r}: only 'step' has one")
+        elif self.schedule == "step" or (self.hardness and self.hardness_shape == "step"):
+            raise InputError("interval=None with the shape 'step': expected the epochs from one step to the next")
+        if self.share is None:
+            return
+        check_real("share", self.share, low=check_real("start", self.start, low=0.0, high=1.0), high=1.0)
+        if self.full_at is not None:
+            raise InputError(f"share={self.share} and full_at={self.full_at}: both set β, expected one of them")
+        if self.pace == "metric":
+            raise InputError(f"share={self.share} with pace='metric': the metric decides what is spent")
 
     @property
     def decides(self) -> dict[str, Any]:
@@ -131,8 +155,14 @@ class Arm:
         unused: set[str] = set()
         if self.order in ("standard", *DYNAMIC):
             unused |= {"sigma", "difficulty"}
-        if (self.order == "standard" and not self.step_matched) or self.order == "loss-pruned":
-            unused |= {"schedule", "start", "growth", "full_at"}
+        scheduled = self.order != "loss-pruned" and (self.order != "standard" or self.step_matched)
+        if not scheduled:
+            unused |= {"schedule", "start", "growth", "full_at", "share"}
+        if not (scheduled and self.schedule == "step") and not (self.hardness and self.hardness_shape == "step"):
+            unused |= {"interval"}
+        # left out where it is not set: trainings stored before it existed are those that do without it
+        if self.share is None:
+            unused |= {"share"}
         if self.order == "standard":
             unused |= {"intensity"}
         if self.order != "self-paced":
@@ -147,9 +177,12 @@ class Arm:
 
     def make_schedule(self, epochs: int) -> Schedule:
         """λ over so many epochs."""
+        extra = {"interval": self.interval} if self.schedule == "step" else {}
+        if self.share is not None:
+            return make_schedule(self.schedule, self.start, share=self.share, epochs=epochs, **extra)
         if self.full_at is not None:
-            return make_schedule(self.schedule, self.start, full_at=self.full_at, epochs=epochs)
-        return make_schedule(self.schedule, self.start, self.growth)
+            return make_schedule(self.schedule, self.start, full_at=self.full_at, epochs=epochs, **extra)
+        return make_schedule(self.schedule, self.start, self.growth, **extra)
 
 
 def training_counts(task: Task, sigma: float) -> np.ndarray:
@@ -235,6 +268,11 @@ def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]
         spaces = {"joint": (task.t, task.m), "text": (task.t,), "molecules": (task.m,)}[arm.near]
         found["line"] = neighbour_line(*(space[rows] for space in spaces), group_size=arm.group_size)
         found["hardness"] = HardnessSchedule.over(
-            config.epochs, arm.hardness, arm.hardness_from, arm.hardness_until, arm.hardness_shape
+            config.epochs,
+            arm.hardness,
+            arm.hardness_from,
+            arm.hardness_until,
+            arm.hardness_shape,
+            arm.interval if arm.interval is not None else 1,
         )
     return found | {"apart": labels}

@@ -36,7 +36,7 @@ LOOP = (
     "precision",
 )
 _TASK = ("source", "data", "extra", "swap", "text_encoder", "molecule_encoder", "vectors", "text", "smiles", "name")
-_SCHEDULE = ("shape", "start", "growth", "full_at", "name")
+_SCHEDULE = ("shape", "start", "growth", "full_at", "share", "interval", "name")
 # not "on", which YAML reads as a truth value
 _INTENSITY = ("curve", "scales", "name")
 _ARM = tuple(field.name for field in fields(Arm) if field.name not in ("name", "order", "intensity", "sigma"))
@@ -257,16 +257,26 @@ def _schedule(value: Any, where: str) -> Choice:
     sets = {"shape": value, "full_at": 2 / 3} if isinstance(value, str) else _mapping(value, where, _SCHEDULE)
     shape = _known(sets.get("shape", "linear"), f"{where}: shape", tuple(SCHEDULES))
     start = check_real(f"{where}: start", sets.get("start", 0.4), low=0.0, high=1.0)
-    growth, full_at = sets.get("growth"), sets.get("full_at")
-    if (growth is None) == (full_at is None):
-        raise InputError(f"{where}: growth {growth!r} and full_at {full_at!r}: expected one of the two")
+    growth, full_at, share = (sets.get(key) for key in ("growth", "full_at", "share"))
+    if sum(value is not None for value in (growth, full_at, share)) != 1:
+        raise InputError(f"{where}: growth {growth!r}, full_at {full_at!r} and share {share!r}: expected one of them")
+    rise: dict[str, Any] = {"growth": 0.0}
     if growth is not None:
-        rise, how = {"growth": check_real(f"{where}: growth", growth, low=0.0)}, f"β {growth:g}"
+        rise["growth"], how = check_real(f"{where}: growth", growth, low=0.0), f"β {growth:g}"
+    elif full_at is not None:
+        rise["full_at"] = check_real(f"{where}: full_at", full_at, low=0.0, high=1.0, open_low=True)
+        how = f"full at {full_at:.0%}"
     else:
-        share = check_real(f"{where}: full_at", full_at, low=0.0, high=1.0, open_low=True)
-        rise, how = {"full_at": share, "growth": 0.0}, f"full at {share:.0%}"
-    name = _name(sets.get("name", f"{shape} α {start:g} {how}"), f"{where}: name")
-    return Choice(name, {"schedule": shape, "start": start, **rise})
+        rise["share"] = check_real(f"{where}: share", share, low=start, high=1.0)
+        how = f"{share:.0%} of the samples"
+    word = shape
+    if shape == "step" or sets.get("interval") is not None:
+        rise["interval"] = check_whole(f"{where}: interval", sets.get("interval"), low=1)
+        word = f"{shape} of {rise['interval']}"
+    name = _name(sets.get("name", f"{word} α {start:g} {how}"), f"{where}: name")
+    found = {"schedule": shape, "start": start, **rise}
+    Arm("check", **found)
+    return Choice(name, found)
 
 
 def _intensity(value: Any, where: str) -> Choice:
