@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -160,6 +161,33 @@ class Handler(BaseHTTPRequestHandler):
         self.redirect(self.path)
 
 
+class HubHandler(Handler):
+    """A hub of models under an address that ends in a kind: its lists are right, its files are as the kind says.
+
+    With a kind that begins with `list-`, the list itself is as the rest says.
+    """
+
+    FILES = ("config.json", "vocab.txt", "model.safetensors")
+
+    def do_GET(self):
+        kind = self.path.split("/")[1]
+        if kind.startswith("list-"):
+            self.path = self.path.replace("/list-", "/", 1)
+        elif "/api/" in self.path:
+            # newer clients ask for the tree, older ones for the revision
+            tree = [{"type": "file", "path": name, "size": len(CONTENT), "oid": BLOB} for name in self.FILES]
+            revision = self.path.partition("/revision/")[2]
+            told = {"id": "a/b", "sha": revision, "siblings": [{"rfilename": name} for name in self.FILES]}
+            body = json.dumps(tree if "/tree/" in self.path else told).encode()
+            self.head(len(body), Content_Type="application/json")
+            self.wfile.write(body)
+            return
+        super().do_GET()
+
+    def do_HEAD(self):
+        self.head(len(CONTENT), ETag=f'"{BLOB}"', X_Repo_Commit=self.path.split("/resolve/")[1].split("/")[0])
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -169,8 +197,8 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    server = Server(("127.0.0.1", 0), Handler)
+def running(handler=Handler) -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), handler)
     server.seen = Counter()
     server.released, server.begun = threading.Event(), threading.Event()
     server.address = f"http://127.0.0.1:{server.server_port}"

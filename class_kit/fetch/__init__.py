@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from class_kit.errors import InputError
+from class_kit.fetch import hub
 from class_kit.fetch.downloads import FetchError, copy, copy_verified, download
 from class_kit.fetch.folders import data_home
 from class_kit.fetch.releases import PINNED, RAW_FILES, git_blob_id
@@ -98,7 +99,7 @@ def fetch(
     origin = None if source is None else _source_folder(source)
     with _no_empty_folder_left(target):
         if what == "scibert":
-            return _copy_model(origin, target) if origin else _download_model(target)
+            return _copy_model(origin, target) if origin else _download_model(target, progress)
         if origin:
             return _copy_pinned(what, origin, target)
         get = partial(download, timeout=timeout, attempts=attempts, pause=pause, progress=progress)
@@ -193,7 +194,7 @@ def _copy_model(origin: Path, target: Path) -> Fetched:
     return Fetched(target, tuple(there), (), tuple(missing), _weights_note(target))
 
 
-def _download_model(target: Path) -> Fetched:
+def _download_model(target: Path, progress: bool | None) -> Fetched:
     from class_kit.text.encoders import SCIBERT_ID, SCIBERT_REVISION
 
     weights = next((name for name in WEIGHT_FILES if (target / name).is_file()), None)
@@ -203,7 +204,7 @@ def _download_model(target: Path) -> Fetched:
     target.mkdir(parents=True, exist_ok=True)
     # the hub client writes files piecemeal and keeps records of its own beside them: neither belongs in the folder
     with scratch_folder(target.parent, ".scibert.") as scratch:
-        weights = _hub_files(SCIBERT_ID, SCIBERT_REVISION, scratch)
+        weights = _hub_files(SCIBERT_ID, SCIBERT_REVISION, scratch, progress)
         got = [name for name in MODEL_FILES if (scratch / name).is_file()]
         for each in (*got, weights):
             # weights last: a folder that has them has all the rest
@@ -211,23 +212,26 @@ def _download_model(target: Path) -> Fetched:
     return Fetched(target, (*got, weights), (), (), _weights_note(target))
 
 
-def _hub_files(identifier: str, revision: str, folder: Path) -> str:
-    """Download a model's files into `folder` and return the name of its weights."""
-    from huggingface_hub import snapshot_download
+def _model_by_hand(identifier: str, revision: str) -> str:
+    return (
+        f"Run `class-kit fetch scibert` again, or download {', '.join(MODEL_NEEDS)} and {' or '.join(WEIGHT_FILES)} "
+        f"with a browser from https://huggingface.co/{identifier}/tree/{revision} into a folder, under their own "
+        "names, and run `class-kit fetch scibert --from FOLDER`"
+    )
 
-    get = partial(snapshot_download, identifier, revision=revision, local_dir=folder)
+
+def _hub_files(identifier: str, revision: str, folder: Path, progress: bool | None) -> str:
+    """Download a model's files into `folder` and return the name of its weights."""
     try:
-        get(allow_patterns=[*MODEL_FILES, WEIGHT_FILES[0]])
+        hub.snapshot(identifier, revision, folder, [*MODEL_FILES, WEIGHT_FILES[0]], progress=progress)
         if not (folder / WEIGHT_FILES[0]).is_file():
-            get(allow_patterns=[WEIGHT_FILES[1]])
-    except Exception as failure:
-        # the client hands on whatever its HTTP library of the day raises
-        said = " ".join(str(failure).split())[:300]
-        raise FetchError(
-            f"{identifier} at {revision}: {type(failure).__name__}: {said}. {_by_hand('scibert')}"
-        ) from None
+            hub.snapshot(identifier, revision, folder, [WEIGHT_FILES[1]], progress=progress)
+    except hub.HubError as failure:
+        raise FetchError(f"{identifier} at {revision}: {failure}. {_model_by_hand(identifier, revision)}") from None
     weights = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()] + ([] if weights else ["weights"])
     if missing or weights is None:
-        raise FetchError(f"{identifier} at {revision} has no {', '.join(missing)}. {_by_hand('scibert')}")
+        raise FetchError(
+            f"{identifier} at {revision} has no {', '.join(missing)}. {_model_by_hand(identifier, revision)}"
+        )
     return weights
