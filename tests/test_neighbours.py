@@ -1,22 +1,12 @@
-"""Counts against a float64 brute force, element by element, and what happens round a count: memory, stops, clusters."""
+"""Counts against a float64 brute force, element by element, on generated pairs of every awkward kind."""
 
 from __future__ import annotations
-
-import os
-import signal
-import subprocess
-import sys
-import time
-import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import neighbours
-from class_kit.neighbours import blocks as neighbour_blocks
 from class_kit.neighbours import neighbour_counts
 from class_kit.neighbours.index import TILE, leading_axes, merge_equal, project
 from class_kit.neighbours.nearest import top_similarities
@@ -250,44 +240,6 @@ def test_merging_groups_equal_rows_only():
     assert (m[merged.first[merged.group]] == m).all()
 
 
-def real_vectors(chebi20_dir, rows):
-    from class_kit.molecules import embed_molecules
-    from class_kit.pairs import load_pairs
-
-    pairs = load_pairs("chebi20", data=chebi20_dir, split="test").take(np.arange(rows))
-    return pairs.text, embed_molecules(pairs.smiles, cache=False, progress=False)
-
-
-@pytest.mark.parametrize("encoder", ["minilm", "mpnet"])
-def test_real_pairs(chebi20_dir, encoder):
-    pytest.importorskip("transformers", reason="real texts are embedded with transformers and torch")
-    from class_kit.text import embed_text
-
-    if encoder == "mpnet":
-        encoder = os.environ.get("CLASS_KIT_MPNET", "")
-        if not encoder:
-            pytest.skip("CLASS_KIT_MPNET does not name a folder with all-mpnet-base-v2")
-    texts, m = real_vectors(chebi20_dir, 250)
-    t = embed_text(texts, encoder=encoder, cache=False, progress=False)
-    for engine in ENGINES:
-        assert_exact(neighbour_counts(t, m, SIGMAS, engine=engine), similarities(t, m), SIGMAS)
-
-
-def test_the_bundled_corpus():
-    from class_kit.molecules import embed_molecules
-    from class_kit.pairs import load_pairs
-
-    pairs = load_pairs("corpus")
-    m = embed_molecules(pairs.smiles, encoder="morgan", cache=False, progress=False)
-    counts = {engine: neighbour_counts(None, m, [0.8, 0.95], engine=engine) for engine in ENGINES}
-    part = np.arange(0, len(pairs), 7)
-    s = unit(m)[part] @ unit(m).T
-    s[np.arange(len(part)), part] = -9
-    for count in counts.values():
-        assert_exact(count[:, part], s, [0.8, 0.95])
-    assert (counts["product"] == counts["tiles"]).all()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -328,139 +280,6 @@ def test_refusals_name_the_value(arguments, message):
 def test_wrong_types_are_type_errors(arguments):
     with pytest.raises(TypeError, match="expected"):
         neighbour_counts(arguments.pop("t"), **arguments)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_memory_stays_within_the_budget(engine):
-    t, m = corpus(20_000) if engine == "tiles" else corpus(6000)
-    t[:8000], m[:8000] = t[0], m[0]
-    memory = 64 * 2**20
-    neighbour_counts(t[:500], m[:500], 0.9, engine=engine)
-    tracemalloc.start()
-    try:
-        counts = neighbour_counts(t, m, 0.97, engine=engine, memory=memory)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < memory + 2 * counts.nbytes
-    assert counts.max() >= min(len(t), 8000) - 1
-
-
-def test_fifty_thousand_copies_among_two_hundred_thousand_pairs():
-    """In bounded memory, and without comparing the copies with each other: those alone are 1.25 billion pairs."""
-    t, m = corpus(200_000)
-    rng = np.random.default_rng(7)
-    copies = rng.permutation(len(t))[:50_000]
-    t[copies], m[copies] = t[copies[0]], m[copies[0]]
-    memory = 256 * 2**20
-    tracemalloc.start()
-    try:
-        counts = neighbour_counts(t, m, 0.97, memory=memory)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < memory + 2 * counts.nbytes
-    assert len(set(counts[copies])) == 1
-    rows = np.concatenate([copies[:1], rng.choice(len(t), 40, replace=False)])
-    near = np.zeros(len(rows), int)
-    for at in range(0, len(t), 10_000):
-        part = slice(at, at + 10_000)
-        near += (similarities(t[rows], m[rows], against=(t[part], m[part])) > 0.97).sum(axis=1)
-    assert (counts[rows] == near - 1).all()
-    assert counts[rows[0]] >= len(copies) - 1
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_interrupted_count_continues_from_its_blocks(engine, tmp_path, monkeypatch):
-    t, m = corpus(3000)
-    expected = neighbour_counts(t, m, SIGMAS, engine=engine)
-    saved = []
-    original = neighbour_blocks.Checkpoint.save
-
-    def save_some(self, name, **arrays):
-        if len(saved) == 3:
-            raise KeyboardInterrupt
-        saved.append(name)
-        original(self, name, **arrays)
-
-    monkeypatch.setattr(neighbour_blocks.Checkpoint, "save", save_some)
-    with pytest.raises(KeyboardInterrupt):
-        neighbour_counts(t, m, SIGMAS, engine=engine, checkpoint=tmp_path, n_jobs=1)
-    monkeypatch.setattr(neighbour_blocks.Checkpoint, "save", original)
-    files = sorted(tmp_path.rglob("block-*.npz"))
-    assert files
-    assert not list(tmp_path.rglob("*.tmp"))
-    files[0].write_bytes(files[0].read_bytes()[:40])
-    computed = []
-    name = "product_block" if engine == "product" else "tile_block"
-    module = neighbours if engine == "product" else sys.modules["class_kit.neighbours.tiles"]
-    real = getattr(module, name)
-
-    def noted(*arguments):
-        computed.append(arguments)
-        return real(*arguments)
-
-    monkeypatch.setattr(module, name, noted)
-    again = neighbour_counts(t, m, SIGMAS, engine=engine, checkpoint=tmp_path, n_jobs=1)
-    assert (again == expected).all()
-    resumed = len(computed)
-    computed.clear()
-    neighbour_counts(t, m, SIGMAS, engine=engine, n_jobs=1)
-    assert resumed == len(computed) - len(files) + 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_other_input_does_not_take_up_the_blocks(tmp_path):
-    t, m = corpus(200)
-    rows = make_rows(t, m, 0.5)
-    keys = {neighbours._checkpoint(tmp_path, rows, rows, np.array([s]), "auto").folder for s in (0.9, 0.95)}
-    t[0, 0] += 1
-    changed = make_rows(t, m, 0.5)
-    keys.add(neighbours._checkpoint(tmp_path, changed, changed, np.array([0.9]), "auto").folder)
-    assert len(keys) == 3
-
-
-INTERRUPTED = """
-import sys, numpy as np
-from class_kit.neighbours import neighbour_counts
-rng = np.random.default_rng(0)
-t = rng.standard_normal((60_000, 200)).astype(np.float32)
-print("counting", flush=True)
-neighbour_counts(t, None, 0.2, checkpoint=sys.argv[1])
-"""
-
-
-def test_control_c_stops_at_once_and_leaves_whole_files(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-    assert process.stdout.readline() == b"counting\n"
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("block-*.npz")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    code = process.wait(timeout=30)
-    process.stdout.close()
-    assert code != 0
-    assert time.monotonic() - started < 15
-    files = list(tmp_path.rglob("block-*.npz"))
-    assert files
-    for file in files:
-        with np.load(file) as block:
-            assert set(block.files) == {"first", "places", "values"}
-    assert not [f for f in tmp_path.rglob("*") if f.is_file() and f.suffix != ".npz"]
-
-
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_the_backend_changes_nothing(backend):
-    import joblib
-
-    t, m = corpus(1200)
-    expected = neighbour_counts(t, m, SIGMAS, engine="tiles")
-    with joblib.parallel_config(backend=backend, n_jobs=2):
-        assert (neighbour_counts(t, m, SIGMAS, engine="tiles") == expected).all()
-        assert (neighbour_counts(t, m, SIGMAS, engine="product") == expected).all()
 
 
 @pytest.mark.parametrize("k", [1, 10, 70])

@@ -120,19 +120,21 @@ def run_blocks(
     `loads` are the relative costs of the blocks, for the bar's estimate.
     """
     hidden = None if progress is None else not progress
-    with progress_bar(total=round(sum(loads)), desc=desc, unit="work", disable=hidden) as bar:
+    # rounded one by one, so that the parts add up to the whole and the bar ends full
+    work_of = [round(load) for load in loads]
+    with progress_bar(total=sum(work_of), desc=desc, unit="work", disable=hidden) as bar:
         waiting = []
         for block in range(len(tasks)):
             saved = checkpoint.load(f"block-{block:05d}") if checkpoint else None
             if saved is None:
                 waiting.append(block)
                 continue
-            bar.update(round(loads[block]))
+            bar.update(work_of[block])
             yield block, int(saved["first"]), saved["places"], saved["values"]
         for part in _computed(work, shared, tasks, waiting, n_jobs):
             if checkpoint:
                 checkpoint.save(f"block-{part[0]:05d}", first=np.array(part[1]), places=part[2], values=part[3])
-            bar.update(round(loads[part[0]]))
+            bar.update(work_of[part[0]])
             yield part
 
 
