@@ -297,26 +297,54 @@ def test_a_training_killed_at_any_of_its_writes_goes_on(tmp_path: Path, monkeypa
     assert write >= 8
 
 
-LONG = """
-from dataclasses import replace
-from class_kit import study
-from tests.test_faults_training import ARM, CONFIG
-from tests.test_study import small_task
-study.run_arms(small_task(), [ARM], replace(CONFIG, epochs=100_000), [0, 1], jobs=2)
-"""
+class Held(Mine):
+    """Goes on only when the file that its options name is gone."""
+
+    def losses(self, text, molecules, *, not_negative=None):
+        while Path(self.ends).exists():
+            time.sleep(0.05)
+        return super().losses(text, molecules, not_negative=not_negative)
 
 
-def test_a_killed_study_leaves_no_process_behind(tmp_path: Path) -> None:
-    psutil = pytest.importorskip("psutil", reason="processes are found with psutil, which JupyterLab brings")
-    process = psutil.Popen([sys.executable, "-c", LONG], cwd=Path(__file__).parents[1])
+def study_of_four(hold: Path) -> list[records.Record | study.Failure]:
+    """Two trainings that are soon finished and two that are held; the backbone is this process's own."""
+    register_backbone("held")(Held)
     try:
-        wait_until(lambda: len(list((tmp_path / "cache" / "trainings").glob(".unfinished-*"))) == 2)
+        held = replace(CONFIG, backbone="held", backbone_options={"ends": str(hold)})
+        settings = [CONFIG, replace(CONFIG, seed=1), held, replace(held, seed=1)]
+        return study.run_all([(small_task(), ARM, config) for config in settings], jobs=2, progress=False)
+    finally:
+        _REGISTERED.pop("held")
+
+
+STUDY = "import sys; from tests.test_faults_training import *; study_of_four(Path(sys.argv[1]))"
+
+
+def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil", reason="processes are found with psutil, which JupyterLab brings")
+    hold, store = tmp_path / "hold", tmp_path / "cache" / "trainings"
+    hold.touch()
+    process = psutil.Popen([sys.executable, "-c", STUDY, str(hold)], cwd=Path(__file__).parents[1])
+    try:
+        wait_until(lambda: len(list(store.glob("[!.]*"))) == len(list(store.glob(".unfinished-*"))) == 2)
         children = process.children(recursive=True)
         assert len([child for child in children if child.is_running()]) >= 2
     finally:
         process.kill()
         process.wait()
     wait_until(lambda: not psutil.wait_procs(children, timeout=0.1)[1])
+    finished = {path: path.stat().st_mtime_ns for folder in store.glob("[!.]*") for path in folder.iterdir()}
+    assert len(finished) == 2 * len(STORED)
+    hold.unlink()
+    found = study_of_four(hold)
+    assert [(record.config["backbone"], record.seed) for record in found] == [
+        ("dual_encoder", 0),
+        ("dual_encoder", 1),
+        ("held", 0),
+        ("held", 1),
+    ]
+    assert len(list(store.iterdir())) == 4, "what the killed ones left is gone"
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "what was finished is taken up as it is"
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 60) -> None:

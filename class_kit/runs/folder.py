@@ -121,7 +121,7 @@ class lock:
             holder = file.read(40).strip() or "unknown"
             file.close()
             raise InputError(
-                f"another process (id {holder}) is running in {str(self.folder)!r}; wait for it, or choose a --name"
+                f"another process (id {holder}) is running in {str(self.folder)!r}; wait for it, or name another"
             ) from None
         except OSError as error:
             file.close()
