@@ -37,6 +37,10 @@ MARKS = {
         "<!-- from the measurement of backbones: begin -->",
         "<!-- from the measurement of backbones: end -->",
     ),
+    "cost": (
+        "<!-- from the measurement of the curriculum: begin -->",
+        "<!-- from the measurement of the curriculum: end -->",
+    ),
     "prediction": ("<!-- from notebook 2 on real pairs: begin -->", "<!-- from notebook 2 on real pairs: end -->"),
     "times": ("<!-- from the measurement of neighbours: begin -->", "<!-- from the measurement of neighbours: end -->"),
 }
@@ -59,7 +63,8 @@ def rewrite_readme() -> None:
     """Make the README's generated parts from what is committed."""
     readme = ROOT / "README.md"
     backbones = backbones_section(load_backbones())
-    made = load_metrics(), load_times(), paper_section(), backbones, answer_page(load_prediction())
+    cost = cost_section(load_cost())
+    made = load_metrics(), load_times(), paper_section(), backbones, answer_page(load_prediction()), cost
     readme.write_text(with_results(readme.read_text(encoding="utf-8"), *made), encoding="utf-8")
 
 
@@ -137,17 +142,23 @@ def load_backbones() -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def load_cost() -> dict[str, Any] | None:
+    """What `tests/bench/bench_curriculum.py` wrote, where it is committed."""
+    path = ROOT / "figures" / "curriculum" / "cost.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def load_prediction() -> dict[str, Any]:
     """The committed answer of notebook 2 on real pairs."""
     return json.loads((ROOT / "figures" / "difficulty" / "prediction.json").read_text(encoding="utf-8"))
 
 
 def with_results(
-    readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str, backbones: str, prediction: str
+    readme: str, metrics: dict[str, Any], times: dict[str, Any], paper: str, backbones: str, prediction: str, cost: str
 ) -> str:
     """The README with its generated parts: the run's metrics, the measured times, and the words of the others."""
     parts = {"run": results_section(metrics), "paper": paper, "backbones": backbones, "times": times_section(times)}
-    parts["prediction"] = prediction
+    parts |= {"prediction": prediction, "cost": cost}
     for name, words in parts.items():
         start, end = MARKS[name]
         if readme.count(start) != 1 or readme.count(end) != 1:
@@ -238,6 +249,33 @@ def times_section(times: dict[str, Any]) -> str:
         "",
         f"From 50,000 pairs on the kit's time grows like L^{times['exponent']:.2f}; the largest size took "
         f"{peak:.1f} GiB, input included.",
+    ]
+    return "\n".join(lines)
+
+
+def cost_section(figures: dict[str, Any] | None) -> str:
+    """What the curriculum costs, measured beside what it may cost at most; every number is in `figures`."""
+    if figures is None:
+        return "No measurement is committed yet."
+    limits, rows = figures["limits"], f"{figures['rows']:,}"
+    table = [
+        (f"plan of {figures['epochs']} epochs over {rows} pairs", "plan_seconds", "{:.2g} s"),
+        ("its sampler, share of an epoch's training", "sampler_share", "{:.2%}"),
+        ("a step with the plan against one without", "step_difference", "{:+.1%}"),
+        (f"groups of near neighbours among {rows} pairs", "groups_seconds", "{:.3g} s"),
+        ("batches of such groups, duplicates apart, share of an epoch", "composition_share", "{:.2%}"),
+    ]
+    lines = ["| what | measured | at most |", "|---|---:|---:|"]
+    for words, name, form in table:
+        most = form.replace("+", "").format(limits[name]) if name in limits else "–"
+        lines.append(f"| {words} | {form.format(figures[name])} | {'±' * ('+' in form)}{most} |")
+    for run in figures["runs"]:
+        most = run["share"] + limits["time_beside_share"]
+        lines.append(f"| time of a run with {run['share']:.0%} of the samples | {run['time']:.0%} | {most:.0%} |")
+    lines += [
+        "",
+        f"Processor time of a small dual encoder on frozen vectors, batches of {figures['batch_size']}, with and "
+        f"without in turns; a larger model makes every share smaller. Memory at most {figures['peak_gib']:.1f} GiB.",
     ]
     return "\n".join(lines)
 

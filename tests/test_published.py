@@ -11,7 +11,24 @@ from typing import Any
 
 import pytest
 
+from tests.bench import bench_curriculum
+
 ROOT = Path(__file__).parents[1]
+
+
+COST = {
+    "rows": 1000,
+    "batch_size": 8,
+    "epochs": 4,
+    "limits": bench_curriculum.LIMITS,
+    "plan_seconds": 0.5,
+    "sampler_share": 0.001,
+    "groups_seconds": 3.0,
+    "composition_share": 0.02,
+    "peak_gib": 1.5,
+    "step_difference": -0.015,
+    "runs": [{"share": 0.5, "time": 0.52}, {"share": 0.85, "time": 0.86}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +47,7 @@ def readme_of(publish: ModuleType, **changed: Any) -> str:
         "paper": publish.paper_section(),
         "backbones": publish.backbones_section(publish.load_backbones()),
         "prediction": publish.answer_page(publish.load_prediction()),
+        "cost": publish.cost_section(publish.load_cost()),
     }
     return publish.with_results((ROOT / "README.md").read_text(encoding="utf-8"), **made | changed)
 
@@ -107,6 +125,55 @@ def test_a_changed_backbone_would_change_the_readme(publish: ModuleType) -> None
         for row in table["differences"]:
             row["difference"] += 0.5
     assert readme_of(publish, backbones=publish.backbones_section(results)) != readme_of(publish)
+
+
+def test_the_cost_of_the_curriculum_is_told_beside_its_limits(publish: ModuleType) -> None:
+    shown = publish.cost_section(COST)
+    assert "| a step with the plan against one without | -1.5% | ±2.0% |" in shown
+    assert "| its sampler, share of an epoch's training | 0.10% | 0.50% |" in shown
+    assert "| time of a run with 50% of the samples | 52% | 55% |" in shown
+    assert readme_of(publish, cost=shown) != readme_of(publish)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"plan_seconds": 1.5}, "plan_seconds is 1.5, the limit 1"),
+        ({"sampler_share": 0.006}, "sampler_share"),
+        ({"step_difference": 0.03}, "step_difference"),
+        ({"step_difference": -0.03}, "step_difference"),
+        ({"step_difference": float("nan")}, "step_difference"),
+        ({"groups_seconds": 3600.0}, "groups_seconds"),
+        ({"runs": [{"share": 0.5, "time": 0.6}]}, "50.0% of the samples take 60.0% of the time"),
+        ({"runs": [{"share": 0.96, "time": 1.005}]}, "does not fall"),
+    ],
+)
+def test_a_cost_above_its_limit_is_noticed(changed: dict[str, Any], words: str) -> None:
+    assert bench_curriculum.passed(COST) == []
+    (found,) = bench_curriculum.passed(COST | changed)
+    assert words in found
+
+
+def test_the_committed_cost_is_within_its_limits(publish: ModuleType) -> None:
+    figures = publish.load_cost()
+    if figures is None:
+        pytest.skip("figures/curriculum/cost.json is not committed yet: the README says that there is no measurement")
+    assert figures["rows"] == bench_curriculum.ROWS
+    assert figures["limits"] == bench_curriculum.LIMITS
+    assert bench_curriculum.passed(figures) == []
+
+
+def test_the_measurement_of_the_curriculum_writes_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], publish: ModuleType
+) -> None:
+    out = tmp_path / "cost.json"
+    code = bench_curriculum.main(["--rows", "640", "--rounds", "1", "--out", str(out)])
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    wrong = bench_curriculum.passed(figures)
+    assert code == bool(wrong)
+    assert capsys.readouterr().out.count("LIMIT: ") == len(wrong)
+    assert all(0.4 < run["share"] < 1 for run in figures["runs"])
+    assert publish.cost_section(figures).count("\n| ") == 1 + 5 + 3 - 1
 
 
 def test_every_backbone_beats_ridge_regression(publish: ModuleType) -> None:

@@ -1,23 +1,40 @@
 """What the curriculum costs: the plan, the sampler, the step, and what a smaller share of samples saves.
 
-Every claim is a ratio of two times taken in turns within one run, on one thread and in processor time, so that other
-work on the machine neither counts nor changes one side more than the other.
+Run `python -m tests.bench.bench_curriculum`; it writes a JSON file, which the README shows, and ends with exit code 1
+where a limit is passed. Every comparison is a ratio of two times taken in turns within one run, on one thread and in
+processor time, so that other work on the machine neither counts nor changes one side more than the other. Memory: 7 GB.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import resource
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule
-from class_kit.curriculum.controls import make_plan
+from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, FullSchedule, LinearSchedule
 from class_kit.curriculum.hard_batches import neighbour_line
+from class_kit.files import write_json
+from tests.bench.generated import resembling
 
-ROWS, BATCH, EPOCHS = 1_000_000, 64, 40
+ROWS, BATCH, EPOCHS, ROUNDS = 1_000_000, 64, 40, 4
 SCHEDULE = LinearSchedule(start=0.40, growth=0.03)
+SHARES = (0.6, 0.75, 0.9)
+OUT = Path(__file__).parents[2] / "figures" / "curriculum" / "cost.json"
+# what each figure may be at most
+LIMITS = {
+    "plan_seconds": 1.0,
+    "sampler_share": 0.005,
+    "step_difference": 0.02,
+    "groups_seconds": 60.0,
+    "time_beside_share": 0.05,
+}
 
 
 def seconds(function: Callable[[], Any], times: int = 3) -> float:
@@ -77,7 +94,7 @@ def endless(loader: Any, sampler: CurriculumBatchSampler | None) -> Iterator[Any
         epoch += 1
 
 
-def step_times(model: DualEncoder, blocks: int = 40, block: int = 20) -> tuple[float, float]:
+def step_times(model: DualEncoder, blocks: int, block: int = 20) -> tuple[float, float]:
     """Median seconds a step with the plan, and the median ratio to a shuffled loader, block by block in turns."""
     from torch.utils.data import DataLoader
 
@@ -101,28 +118,29 @@ def step_times(model: DualEncoder, blocks: int = 40, block: int = 20) -> tuple[f
     return float(np.median(times["plan"])), float(np.median(ratios))
 
 
-def run_ratio(model: DualEncoder, rows: int = 6400, epochs: int = 20, rounds: int = 3) -> tuple[float, float]:
-    """Time of a curriculum's whole run over that of the full one, in turns; and the share of samples it uses."""
-    schedule = SCHEDULE
+def run_times(model: DualEncoder, rows: int, rounds: int, epochs: int = 20) -> list[dict[str, float]]:
+    """Time of whole runs by the share of samples they use, over that of the run that uses all, in turns."""
     order = np.random.default_rng(0).permutation(rows)
-    plans = {
-        "plan": EpochPlan(order, schedule, epochs=epochs),
-        "plain": make_plan("standard", order, schedule, epochs=epochs),
-    }
-    times: dict[str, list[float]] = {name: [] for name in plans}
+    schedules = [LinearSchedule.for_share(0.1, share, epochs) for share in SHARES]
+    plans = [EpochPlan(order, schedule, epochs=epochs) for schedule in (*schedules, FullSchedule())]
+    times: list[list[float]] = [[] for _ in plans]
     for turn in range(rounds):
-        for name in sorted(plans, reverse=bool(turn % 2)):
+        for number in range(len(plans))[:: -1 if turn % 2 else 1]:
             begin = time.process_time()
             for epoch in range(1, epochs + 1):
-                for batch in plans[name].batches(epoch, BATCH):
+                for batch in plans[number].batches(epoch, BATCH):
                     model.step(model.collate(batch.tolist()))
-            times[name].append(time.process_time() - begin)
-    return min(times["plan"]) / min(times["plain"]), schedule.share(epochs)
+            times[number].append(time.process_time() - begin)
+    samples = [plan.samples_total(BATCH) for plan in plans]
+    return [
+        {"share": samples[number] / samples[-1], "time": min(times[number]) / min(times[-1])}
+        for number in range(len(SHARES))
+    ]
 
 
-def run() -> dict[str, float]:
-    """All figures by name."""
-    order = np.random.default_rng(0).permutation(ROWS)
+def plan_and_sampler(rows: int) -> tuple[float, float]:
+    """Seconds to build a plan, its number of steps included, and to draw the largest epoch's batches."""
+    order = np.random.default_rng(0).permutation(rows)
     build = seconds(lambda: EpochPlan(order, SCHEDULE, seed=0, epochs=EPOCHS).steps_total(BATCH))
     plan = EpochPlan(order, SCHEDULE, seed=0, epochs=EPOCHS)
 
@@ -132,37 +150,87 @@ def run() -> dict[str, float]:
         for _ in sampler:
             pass
 
-    sampling = seconds(sample)
-    vectors = np.random.default_rng(1).standard_normal((ROWS, 64), dtype=np.float32)
+    return build, seconds(sample)
+
+
+def groups(rows: int) -> tuple[float, float]:
+    """Seconds to find groups of near neighbours in both spaces, and to compose an epoch of them, duplicates apart."""
+    text, molecules = resembling(rows)
     begin = time.process_time()
-    line = neighbour_line(vectors)
-    line_time = time.process_time() - begin
-    labels = np.where(np.arange(ROWS) % 5 == 0, np.arange(ROWS) // 20, -1)
+    line = neighbour_line(text, molecules)
+    found = time.process_time() - begin
+    del text, molecules
+    number = np.arange(rows)
+    labels = np.where(number % 5 == 0, number // 20, -1)
+    order = np.random.default_rng(0).permutation(rows)
     hard = EpochPlan(order, SCHEDULE, epochs=EPOCHS, hardness=LinearSchedule(0.0, 0.025), line=line, apart=labels)
-    composing = seconds(lambda: hard.batches(EPOCHS, BATCH))
-    del vectors
-    model = DualEncoder(100_000)
-    step, ratio = step_times(model)
-    whole, share = run_ratio(model)
-    epoch = step * plan.steps(EPOCHS, BATCH)
+    return found, seconds(lambda: hard.batches(EPOCHS, BATCH))
+
+
+def measure(rows: int = ROWS, rounds: int = ROUNDS) -> dict[str, Any]:
+    """All figures by name; seconds are of processor time."""
+    build, sampling = plan_and_sampler(rows)
+    line, composing = groups(rows)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    model = DualEncoder(min(rows, 100_000))
+    step, ratio = step_times(model, blocks=12 * rounds)
+    epoch = step * -(-rows // BATCH)
     return {
-        "plan built, seconds (limit 1)": build,
-        "sampler, share of an epoch (limit 0.005)": sampling / epoch,
-        "hard batches with duplicates apart, share of an epoch": composing / epoch,
-        "line of near neighbours, seconds": line_time,
-        "step with the plan, seconds": step,
-        "step with the plan / without (1 ± 0.02)": ratio,
-        "run with the plan / without": whole,
-        "share of samples": share,
+        "rows": rows,
+        "batch_size": BATCH,
+        "epochs": EPOCHS,
+        "schedule": {"start": SCHEDULE.start, "growth": SCHEDULE.growth},
+        "cores": os.cpu_count(),
+        "limits": LIMITS,
+        "plan_seconds": build,
+        "sampler_share": sampling / epoch,
+        "groups_seconds": line,
+        "composition_share": composing / epoch,
+        "peak_gib": peak,
+        "step_seconds": step,
+        "step_difference": ratio - 1.0,
+        "runs": run_times(model, min(rows, 6400), rounds=rounds),
     }
 
 
-def main() -> None:
-    """Print the figures."""
-    print(f"curriculum: {ROWS:,} rows, batches of {BATCH}")
-    for name, value in run().items():
-        print(f"  {name:<56} {value:.4g}")
+def passed(figures: dict[str, Any]) -> list[str]:
+    """The limits that the figures pass, in words; none where all is well."""
+    found = [
+        f"{name} is {figures[name]:.4g}, the limit {limit:g}"
+        for name, limit in LIMITS.items()
+        if name in figures and not abs(figures[name]) <= limit
+    ]
+    runs = sorted(figures["runs"], key=lambda run: run["share"])
+    for run in runs:
+        if not abs(run["time"] - run["share"]) <= LIMITS["time_beside_share"]:
+            found.append(f"{run['share']:.1%} of the samples take {run['time']:.1%} of the time")
+    times = [run["time"] for run in runs] + [1.0]
+    if times != sorted(times):
+        found.append("the time does not fall with the share of samples")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write, and compare with the limits."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=ROWS, help="pairs of the plan and of the groups")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns that each comparison takes")
+    parser.add_argument("--out", type=Path, default=OUT, help="the JSON file")
+    given = parser.parse_args(arguments)
+    figures = measure(given.rows, given.rounds)
+    print(f"curriculum: {given.rows:,} rows, batches of {BATCH}")
+    for name, value in figures.items():
+        if isinstance(value, float):
+            print(f"  {name:<20} {value:.4g}" + (f"  (limit {LIMITS[name]:g})" if name in LIMITS else ""))
+    for run in figures["runs"]:
+        print(f"  {run['share']:.1%} of the samples: {run['time']:.1%} of the time")
+    write_json(given.out, figures)
+    print(f"written: {given.out}")
+    wrong = passed(figures)
+    for words in wrong:
+        print(f"LIMIT: {words}")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
