@@ -6,8 +6,10 @@ or matplotlib; a reader of counts and schedules never pays for an encoder.
 
 from __future__ import annotations
 
-import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+from class_kit.interrupts import import_whole
 
 __version__ = "0.1.0"
 
@@ -109,7 +111,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'class_kit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"class_kit.{_HOME[name]}"), name)
+    home = f"class_kit.{_HOME[name]}"
+    import_whole(home)
+    value = getattr(sys.modules[home], name)
     globals()[name] = value
     return value
 

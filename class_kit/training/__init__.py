@@ -18,6 +18,7 @@ import torch
 from class_kit.backbones import backbone_needs
 from class_kit.backbones.base import Backbone
 from class_kit.errors import InputError
+from class_kit.interrupts import import_whole
 from class_kit.training.config import INTENSITY_TARGETS, OPTIMIZERS, TERM_WEIGHTS, TrainingConfig, learning_rate
 from class_kit.training.inputs import Inputs, as_inputs
 from class_kit.training.loop import Trainer
@@ -46,7 +47,8 @@ class TrainingResult:
 
     `history` has one entry per epoch: epoch, fraction, rows, steps, loss, each term and its intensity
     (`intensity/<term>`), an adversary's terms (`critic/<term>`), learnt weights (`weight/<term>`), each validation
-    metric, seconds (training alone). `samples` and `steps` are totals over all epochs.
+    metric, seconds (training alone); where near-duplicates are kept apart, how often they were not (`repeats`, and
+    `unavoidable` ones among them). `samples` and `steps` are totals over all epochs.
     """
 
     backbone: Backbone
@@ -110,6 +112,8 @@ def train(
         raise InputError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
     if "metrics" in plan.follows and validate is None:
         raise InputError("validate=None: this plan follows the validation metric, expected a function of the backbone")
+    # PyTorch reads this part of itself, seconds of it, when the first optimiser is made
+    import_whole("torch._dynamo")
     # Weights and dropout come from the configuration's seed, without disturbing the caller's generator.
     with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
