@@ -57,7 +57,8 @@ def heat_map(
             ax.text(column, row, note, ha="center", va="center", color=colour, fontsize="small")
     bar = ax.figure.colorbar(picture, ax=ax)
     bar.set_label(as_text(label))
-    bar.solids.set(rasterized=False, edgecolor="face")
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
     return ax
 
 
