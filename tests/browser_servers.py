@@ -30,18 +30,25 @@ HOSTILE = (
     "![m](http://example.invalid/markdown.png) <img src='http://example.invalid/tag.png'> "
     "[k](javascript:window.acted='link') $\\href{javascript:window.acted='tex'}{x}$ "
 )
+# a column with this name holds the texts once more; the report on one's own pairs is told to read that one
+COLUMN = "text <img src=x onerror=\"window.acted='column'\"> $\\href{javascript:window.acted='name'}{x}$"
+ID = "<img src=x onerror=\"window.acted='id'\">"
 SMALL = {"epochs": 2, "seeds": [0, 1], "sample": 120, "growth": 0.3, "batch_size": 64}
 _SECONDS = 120.0
 
 
 def hostile_pairs(path: Path, every: int = 10) -> Path:
-    """A tenth of the bundled corpus; every third text and every third id is an attack."""
+    """A tenth of the bundled corpus; every third text and every third id is an attack, and so is a column's name."""
     with open(ROOT / "data" / "corpus.csv", encoding="utf-8", newline="") as source:
         rows = list(csv.DictReader(source))[::every]
     for at, row in enumerate(rows):
         if at % 3 == 0:
             row["description"] += HOSTILE
-            row["id"] += "<img src=x onerror=\"window.acted='id'\">"
+            row["id"] += ID
+    # two rows are rejected: one attacks by its SMILES, one by an id that is there twice, which the reason names
+    rows += [rows[1] | {"id": "rejected", "smiles": f"C{HOSTILE}"}, dict(rows[0])]
+    for row in rows:
+        row[COLUMN] = row["description"]
     with open(path, "w", encoding="utf-8", newline="") as target:
         writer = csv.DictWriter(target, list(rows[0]))
         writer.writeheader()
@@ -56,7 +63,7 @@ def small_copy(source: Path, target: Path, pairs: Path) -> Path:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     (first,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    wishes = SMALL | {"pairs": str(pairs), "path": str(pairs)}
+    wishes = SMALL | {"pairs": str(pairs), "path": str(pairs), "text_column": COLUMN}
     chosen = [f"{name} = {wishes[name]!r}" for name in declared_parameters(first.source) if name in wishes]
     notebook.cells.insert(notebook.cells.index(first) + 1, new_code_cell("\n".join(chosen)))
     target.parent.mkdir(parents=True, exist_ok=True)

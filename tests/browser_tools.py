@@ -35,6 +35,12 @@ _ERRORS = """() => [...document.querySelectorAll(
 _AT_ITS_END = """control => control.tagName === 'SELECT'
   ? control.selectedIndex === control.options.length - 1
   : Number(control.getAttribute('aria-valuenow')) >= Number(control.getAttribute('aria-valuemax'))"""
+# What a reader moves; a slider's own number, which can be typed into, is a field with a name of its own.
+CONTROLS = ".noUi-handle, select, textarea, .widget-toggle-buttons button, button.widget-button"
+_REACHED = """node => {
+  const found = document.activeElement;
+  return [...node.querySelectorAll(CONTROLS)].filter(one => one.offsetParent !== null).indexOf(found);
+}""".replace("CONTROLS", repr(CONTROLS))
 _PROMPTS = """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputArea-prompt')]
   .map(prompt => prompt.innerText.trim())"""
 
@@ -157,6 +163,8 @@ class Hands:
     def press(self, control: Any, key: str) -> None:
         """One key on one control, which takes the focus as it would by the tabulator; wait for the kernel's answer."""
         before, end = self.answers, time.monotonic() + _ANSWER
+        # what a script can focus the tabulator need not reach
+        assert control.evaluate("control => control.tabIndex") >= 0, "a control that the tabulator passes over"
         control.focus()
         self.page.keyboard.press(key)
         while self.answers == before and time.monotonic() < end:
@@ -180,6 +188,23 @@ class Hands:
             self.look(view)
         self.check_outputs()
 
+    def tab_through(self, view: Any, start: Any) -> None:
+        """From `start`, press nothing but the tabulator: it must reach every control of the view, in their order."""
+        self.settle()
+        visible = [control for control in view.locator(CONTROLS).all() if control.is_visible()]
+        assert visible
+        start.focus()
+        reached: list[int] = []
+        # other things between the controls take the focus as well: fields of numbers, links, scrolled areas
+        for _ in range(4 * len(visible) + 10):
+            self.page.keyboard.press("Tab")
+            at = view.evaluate(_REACHED)
+            if at >= 0 and at not in reached:
+                reached.append(at)
+            if len(reached) == len(visible):
+                break
+        assert reached == list(range(len(visible))), f"the tabulator reaches {reached} of {len(visible)} controls"
+
     def ask(self, view: Any, question: str) -> None:
         """Type a question and search; the answer must be another."""
         before = self.look(view)
@@ -192,7 +217,9 @@ class Hands:
 
     def choose_tab(self, tabs: Sequence[Any], at: int) -> None:
         """The tab number `at`, reached by an arrow key from the one before it."""
-        tabs[max(0, at - 1)].focus()
+        chosen = tabs[max(0, at - 1)]
+        assert chosen.evaluate("tab => tab.tabIndex") >= 0, "the tabulator passes over the tab that is shown"
+        chosen.focus()
         if at:
             self.page.keyboard.press("ArrowRight")
         self.page.keyboard.press("Enter")

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.browser_servers import ROOT, Server, hostile_pairs, jupyterlab, small_copy, voila
+from tests.browser_servers import ID, ROOT, Server, hostile_pairs, jupyterlab, small_copy, voila
 from tests.browser_tools import Hands
 from tests.notebook_tools import write_notebook
 
@@ -97,6 +97,10 @@ def test_notebook_in_jupyterlab(desk: Desk, path: Path) -> None:
     hands.finish()
     hands.save(f"{path.stem}-lab")
     assert move_views(hands, path.stem) == len(re.findall(r"\bwidgets\.\w+\(", path.read_text(encoding="utf-8")))
+    if path.stem == "00_your_pairs":
+        assert hands.page.locator("td").get_by_text(ID.split("window")[0]).count(), (
+            "a rejected row is in the table, as text"
+        )
     hands.close()
 
 
@@ -122,6 +126,7 @@ def test_dashboard_in_voila(context: Any, copies: Path, pictures: Path, tmp_path
         for at, (tab, view) in enumerate(zip(tabs, views, strict=True)):
             hands.choose_tab(tabs, at)
             assert view.is_visible()
+            hands.tab_through(view, tab)
             hands.move_all(view)
             hands.save(f"voila-{tab.inner_text().strip()}")
         hands.choose_tab(tabs, 0)
