@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -27,6 +27,18 @@ def progress_bar(
     if disable is None:
         disable = wish == "0" if wish in {"0", "1"} else not _watched()
     return tqdm(iterable, total=total, desc=desc, unit=unit, disable=disable, leave=False, dynamic_ncols=True)
+
+
+def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, with the bars taken off the terminal while it speaks and drawn again below its line."""
+
+    def said(line: str) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode():
+            say(line)
+
+    return said
 
 
 def _watched() -> bool:

@@ -128,6 +128,14 @@ def test_an_interrupted_training_leaves_the_kernel_usable(kernel: Kernel, jobs: 
     assert kernel.run(ALL.format(epochs=jobs, jobs=jobs)) == ("ok", "2")
 
 
+def test_a_bar_is_shown_in_a_notebook_s_page(kernel: Kernel) -> None:
+    """A kernel has no terminal, and its reader sees what it writes; one that runs for a record is told to be silent."""
+    ask = "import os, sys\nfrom class_kit.progress import progress_bar\n{}\n"
+    ask += "(sys.stderr.isatty(), progress_bar(range(2), desc='x').disable)"
+    assert kernel.run(ask.format("_ = os.environ.pop('CLASS_KIT_PROGRESS', None)")) == ("ok", "(False, False)")
+    assert kernel.run(ask.format("os.environ['CLASS_KIT_PROGRESS'] = '0'")) == ("ok", "(False, True)")
+
+
 def test_an_interrupt_waits_for_the_end_of_a_block_and_of_an_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.files import write_json, write_text
+from class_kit.progress import beside_bars, progress_bar
 from class_kit.runs import manifest as facts
 from class_kit.runs.folder import SAFE_NAME, file_digest, inside, lock, run_folder, written_files
 from class_kit.runs.notebook_files import Notebook, choose_notebooks, resolve_parameters, shown_overrides
@@ -233,9 +234,13 @@ class _Run:
         (self.folder / "report.html").unlink(missing_ok=True)
         self._sweep()
         self._save()
-        for notebook in self.chosen:
-            if not self._one(notebook):
-                break
+        waiting = len(self.chosen) - len(self.kept)
+        with progress_bar(total=waiting, desc="notebooks", unit="notebook") as bar:
+            self.say = self.say if bar.disable else beside_bars(self.say)
+            for notebook in self.chosen:
+                if not self._one(notebook):
+                    break
+                bar.update(notebook.stem not in self.kept)
         self._finish(time.monotonic() - started)
         return self.result
 
