@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
+from class_kit.errors import InputError
 from class_kit.molecules import embed_molecules
 from class_kit.neighbours import neighbour_counts
 from class_kit.pairs import load_pairs
@@ -127,3 +128,29 @@ def test_real_pairs_by_mpnet_and_mol2vec(real):
 def test_the_molecules_of_the_corpus_alone(bundled):
     m = embed_molecules(bundled[0].smiles, encoder="morgan", cache=False, progress=False)
     assert_exact_by_blocks(None, m, [0.8, 0.95])
+
+
+def test_the_measurement_finds_real_pairs_where_fetch_puts_them(chebi20_dir, tmp_path, monkeypatch, capsys):
+    from tests.bench import bench_neighbours
+
+    monkeypatch.setattr("class_kit.text.embed_text", lambda texts: np.full((len(texts), 2), 7.0))
+    monkeypatch.delenv("CLASS_KIT_DATA")
+    monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    assert bench_neighbours.real_pairs() is None
+    assert "class-kit fetch chebi20" in capsys.readouterr().out
+    (tmp_path / "chebi20").symlink_to(chebi20_dir)
+    asked = []
+
+    def embed_molecules(smiles, vectors):
+        asked.append(vectors)
+        if vectors != "corpus":
+            raise InputError("not fetched")
+        return np.full((len(smiles), 3), 8.0)
+
+    monkeypatch.setattr("class_kit.molecules.embed_molecules", embed_molecules)
+    t, m = bench_neighbours.real_pairs()
+    assert t.shape == (6601, 2)
+    assert m.shape == (6601, 3)
+    assert asked == ["text2mol", "mol2vec", "corpus", "corpus"]
+    assert "6,601 real pairs, Mol2vec vectors corpus" in capsys.readouterr().out
