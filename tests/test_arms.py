@@ -113,6 +113,19 @@ def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:
     assert training_duplicates(task, Arm("a")) is None
 
 
+def test_a_record_says_how_often_duplicates_shared_a_batch(task, tmp_path: Path) -> None:
+    # a family of 20 among 80 pairs cannot be kept apart in the batches of 20 that an epoch has
+    arm = Arm("a", duplicates="apart", duplicates_above=0.99, full_at=0.5)
+    config = replace(CONFIG, batch_size=20)
+    record = train_record(task, arm, config, tmp_path / "run")
+    plan = plan_arm(task, arm, config)
+    told = [{name: entry[name] for name in ("repeats", "unavoidable")} for entry in record.history]
+    assert told == [plan.repeats(epoch, 20) for epoch in range(1, config.epochs + 1)]
+    assert told[-1]["repeats"] == told[-1]["unavoidable"] > 0
+    plain = train_record(task, replace(arm, duplicates="ignore"), config, tmp_path / "plain")
+    assert "repeats" not in plain.history[0]
+
+
 def test_masked_duplicates_are_no_negatives(task, tmp_path: Path) -> None:
     plain = train_record(task, Arm("a", order="standard"), CONFIG, tmp_path / "plain")
     masked = Arm("a", order="standard", duplicates="mask", duplicates_above=0.99)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,6 @@ from class_kit.cli.training_options import (
 )
 
 if TYPE_CHECKING:
-    from class_kit.curriculum import Plan
     from class_kit.study.arms import Arm
     from class_kit.study.records import Record
     from class_kit.task import Task
@@ -53,7 +52,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.runs.folder import lock
     from class_kit.runs.parameters import plain
     from class_kit.study import reference_scores
-    from class_kit.study.records import plan_arm, train_record
+    from class_kit.study.records import train_record
     from class_kit.task import load_task
     from class_kit.terminal import visible
 
@@ -80,7 +79,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     print(
         f"{record.samples:,} samples in {record.steps:,} steps, {record.seconds:.1f} s; best epoch {record.best_epoch}"
     )
-    for line in _apart(plan_arm(task, arm, config, reference), config):
+    for line in _apart(record.history):
         print(line)
     print_metrics(metrics, task.evaluation_split)
     print(f"kept in {visible(folder)}")
@@ -132,15 +131,13 @@ def _way_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def _apart(plan: Plan, config: TrainingConfig) -> list[str]:
+def _apart(history: Sequence[Mapping[str, float]]) -> list[str]:
     """How often near-duplicates shared a batch after all, in the first and the last epoch."""
-    if plan.apart is None:
-        return []
     lines = []
-    for epoch in sorted({1, config.epochs}):
-        found = plan.repeats(epoch, config.batch_size)
-        shared = f"{found['repeats']:,} near-duplicates share a batch with another"
-        lines.append(f"epoch {epoch}: {shared}, {found['unavoidable']:,} of them unavoidably")
+    for entry in history[:: max(1, len(history) - 1)]:
+        if "repeats" in entry:
+            shared = f"{entry['repeats']:,} near-duplicates share a batch with another"
+            lines.append(f"epoch {entry['epoch']}: {shared}, {entry['unavoidable']:,} of them unavoidably")
     return lines
 
 

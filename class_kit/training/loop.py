@@ -200,6 +200,8 @@ class Trainer:
             "seconds": self.epoch_seconds,
         }
         entry |= {f"intensity/{name}": value for name, value in plan.intensities(self.epoch, terms).items()}
+        if plan.apart is not None:
+            entry |= plan.repeats(self.epoch, self.config.batch_size)
         if self.term_weights is not None:
             entry |= {f"weight/{name}": value for name, value in self.term_weights.weights().items()}
         score = float(self.epoch)
