@@ -32,9 +32,8 @@ TEXTS = (
 SMILES = ("CCO", "c1ccccc1C(=O)O", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C")
 
 
-def views() -> dict[str, widgets.View]:
+def views(task: ck.Task) -> dict[str, widgets.View]:
     """Every view as notebooks 1 to 5 make it."""
-    task = ck.load_task("corpus")
     rows = task.rows("train")
     train, t, m = task.pairs.take(rows), task.t[rows], task.m[rows]
     grid = np.round(np.linspace(0.80, 0.995, 40), 3).tolist()
@@ -84,7 +83,7 @@ def main() -> int:
     """Print each view's controls with their longest wait; 1 where one is over the limit."""
     torch.set_num_threads(1)
     over, swept = 0, 0.0
-    for name, view in views().items():
+    for name, view in views(ck.load_task("corpus")).items():
         longest: dict[str, float] = {}
         for what, move in moves(view):
             swept = max(swept, spent(gc.collect))
