@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,6 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import class_kit as ck
-from class_kit.cli import main
 from class_kit.retrieval import retrieval_ranks
 from class_kit.study import records, run_arms
 from class_kit.study.records import Arm
@@ -20,7 +24,9 @@ from class_kit.training import TrainingConfig
 from tests.test_study import small_task
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"epochs": "2", "seeds": "[0]", "growth": "0.3", "batch_size": "16"}
+SMALL = {"epochs": "2", "seeds": "[0]", "sample": "60", "growth": "0.3", "batch_size": "16"}
+# By how much another number of threads may change a recorded number, as the README says.
+THREADS_CHANGE = 1e-6
 # Everything a plot could take from its surroundings instead of from its own style.
 LOUD = "\n".join(
     (
@@ -32,45 +38,67 @@ LOUD = "\n".join(
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs from nothing, the second with other settings of the machine's own."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a twenty-fourth of the corpus, and settings of matplotlib that nothing may take over."""
     place = tmp_path_factory.mktemp("same")
     lines = (ROOT / "data" / "corpus.csv").read_text(encoding="utf-8").splitlines()
-    (place / "part.csv").write_text("\n".join([lines[0], *lines[1::40]]) + "\n", encoding="utf-8")
+    (place / "part.csv").write_text("\n".join([lines[0], *lines[1::24]]) + "\n", encoding="utf-8")
     (place / "settings").mkdir()
     (place / "settings" / "matplotlibrc").write_text(LOUD + "\n", encoding="utf-8")
-    options = [part for name, value in SMALL.items() for part in ("-p", name, value)]
-    surroundings: tuple[dict[str, str], ...] = (
-        {"TZ": "UTC"},
-        {
-            "TZ": "Pacific/Kiritimati",
-            "MATPLOTLIBRC": str(place / "settings" / "matplotlibrc"),
-            "SOURCE_DATE_EPOCH": "1000000000",
-            "PYTHONHASHSEED": "77",
-            "COLUMNS": "50",
-        },
+    return place
+
+
+def run_from_nothing(place: Path, name: str, *notebooks: str, threads: int = 1, **surroundings: str) -> Path:
+    """The folder of a run in a process of its own, with a cache of its own and so many threads."""
+    known = set(SMALL) if not notebooks else set(SMALL) - {"sample"}
+    options = [part for item in SMALL.items() if item[0] in known for part in ("-p", *item)]
+    own = {"CLASS_KIT_CACHE": str(place / f"cache-{name}"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(
+        [sys.executable, "-m", "class_kit", "run", *notebooks, "--pairs", "part.csv", *options, "--out", name],
+        cwd=place,
+        env={**os.environ, **own, **surroundings},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        for name, settings in zip(("one", "two"), surroundings, strict=True):
-            patch.setenv("CLASS_KIT_CACHE", str(place / f"cache-{name}"))
-            for variable, value in settings.items():
-                patch.setenv(variable, value)
-            assert main(["run", "5", "--pairs", "part.csv", *options, "--out", name]) == 0
-    return place / "one", place / "two"
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3_000:]
+    return place / name
+
+
+@pytest.fixture(scope="module")
+def thrice(place: Path) -> tuple[Path, Path, Path]:
+    """Two runs of all notebooks, the second with other settings of the machine's own; one of a training on two threads.
+
+    Side by side, since each spends its time on one core.
+    """
+    other = {"TZ": "Pacific/Kiritimati", "SOURCE_DATE_EPOCH": "1000000000", "PYTHONHASHSEED": "77", "COLUMNS": "50"}
+    other |= {"MATPLOTLIBRC": str(place / "settings" / "matplotlibrc")}
+    with ThreadPoolExecutor(3) as pool:
+        one = pool.submit(run_from_nothing, place, "one", TZ="UTC")
+        two = pool.submit(run_from_nothing, place, "two", **other)
+        threads = pool.submit(run_from_nothing, place, "threads", "5", threads=2)
+    return one.result(), two.result(), threads.result()
+
+
+@pytest.fixture(scope="module")
+def twice(thrice: tuple[Path, Path, Path]) -> tuple[Path, Path]:
+    """The two runs that have to be equal."""
+    return thrice[:2]
 
 
 def test_two_runs_give_equal_metrics(twice: tuple[Path, Path]) -> None:
     one, two = ((folder / "metrics.json").read_bytes() for folder in twice)
     assert one == two
-    assert set(json.loads(one)) == {"05_retrieval"}
+    assert set(json.loads(one)) == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
 def test_two_runs_give_equal_figures(twice: tuple[Path, Path]) -> None:
     one, two = ({path.name: path.read_bytes() for path in (folder / "figures").iterdir()} for folder in twice)
     assert one.keys() == two.keys()
     assert {Path(name).suffix for name in one} >= {".png", ".pdf"}
-    assert sum(name.endswith(".pdf") for name in one) >= 4
+    assert {name[:2] for name in one if name.endswith(".pdf")} == {
+        path.name[:2] for path in (ROOT / "notebooks").glob("*.ipynb")
+    }
     assert [name for name in one if one[name] != two[name]] == []
 
 
@@ -93,6 +121,29 @@ def with_threads(count: int, work: Any) -> Any:
             return work()
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_change_no_metric_beyond_the_stated_bound(thrice: tuple[Path, Path, Path]) -> None:
+    """From the embedding on, in another process: with one thread and with two."""
+    one, two = (json.loads((thrice[at] / "metrics.json").read_text(encoding="utf-8")) for at in (0, 2))
+    compared = [*differences(one["05_retrieval"], two["05_retrieval"])]
+    assert len(compared) > 100
+    assert max(compared) <= THREADS_CHANGE
+
+
+def differences(one: Any, two: Any) -> Iterator[float]:
+    """By how much each number differs; everything else has to be equal."""
+    if isinstance(one, dict | list):
+        assert type(one) is type(two)
+        assert len(one) == len(two)
+        pairs = ((one[key], two[key]) for key in one) if isinstance(one, dict) else zip(one, two, strict=True)
+        for pair in pairs:
+            yield from differences(*pair)
+    elif isinstance(one, float) and isinstance(two, float):
+        yield abs(one - two)
+    else:
+        assert one == two
+        yield 0.0
 
 
 def test_threads_change_text_vectors_by_rounding_at_most() -> None:
