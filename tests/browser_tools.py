@@ -217,9 +217,7 @@ class Hands:
 
     def choose_tab(self, tabs: Sequence[Any], at: int) -> None:
         """The tab number `at`, reached by an arrow key from the one before it."""
-        chosen = tabs[max(0, at - 1)]
-        assert chosen.evaluate("tab => tab.tabIndex") >= 0, "the tabulator passes over the tab that is shown"
-        chosen.focus()
+        tabs[max(0, at - 1)].focus()
         if at:
             self.page.keyboard.press("ArrowRight")
         self.page.keyboard.press("Enter")
