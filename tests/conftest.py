@@ -70,3 +70,18 @@ def small_results(small_study: Path) -> dict[str, Any]:
     from class_kit.study.paper.results import read_results
 
     return read_results(small_study / "paper.json")
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory, small_study: Path) -> Path:
+    """The folder of a finished short run of all notebooks."""
+    from class_kit.cli import main
+    from tests.short_run import all_notebooks, write_part
+
+    place = tmp_path_factory.mktemp("notebooks")
+    write_part(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("PYTHONWARNINGS", "error::DeprecationWarning:class_kit")
+        assert main([*all_notebooks(small_study / "paper.json"), "--out", "short"]) == 0
+    return place / "short"

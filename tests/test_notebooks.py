@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import json
 import re
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from class_kit.runs.parameters import declared_parameters
 from class_kit.study.paper import words
 from class_kit.study.paper.reading import explained_words
 from class_kit.study.paper.results import find_results
+from tests.short_run import ATTACK
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -33,10 +33,6 @@ TERMS = (
     "loss", "contrastive", "gradient", "Adam", "SGD", "MRR", "Hits@1", "interval", "p value", "Holm", "warm-up",
     "stereochemistry", "weights", "arm", "control", "pool", "seed", "backbone", "aromatic", "ketone", "hydroxy",
 )  # fmt: skip
-ATTACK = "<script>alert(1)</script>"
-# colours the rest of a terminal, takes back a letter, a line, and turns the direction of reading
-CONTROL = "\x1b[31m\x08\r\u202e"
-SHORT = {"epochs": "2", "seeds": "[0, 1]", "sample": "150", "growth": "0.3", "batch_size": "64"}
 
 
 def cells(path: Path, kind: str) -> list[Any]:
@@ -172,20 +168,9 @@ def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> 
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, small_study: Path) -> Path:
-    """All notebooks on a sixth of the corpus, with few epochs: every cell runs, nothing is learned."""
-    place = tmp_path_factory.mktemp("notebooks")
-    part = pandas.read_csv(ROOT / "data" / "corpus.csv", dtype=str).iloc[::6]
-    texts, ids = part["description"] + " " + ATTACK + CONTROL, part["id"] + CONTROL
-    part.assign(description=texts, id=ids).to_csv(place / "part.csv", index=False, quoting=csv.QUOTE_ALL)
-    options = [part for name, value in SHORT.items() for part in ("-p", name, value)]
-    options += ["-p", "results", str(small_study / "paper.json")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("PYTHONWARNINGS", "error::DeprecationWarning:class_kit")
-        assert main(["run", "--pairs", "part.csv", *options, "--out", "short"]) == 0
-    return place / "short"
+@pytest.fixture
+def run(short_run: Path) -> Path:
+    return short_run
 
 
 def test_a_run_leaves_what_it_promises(run: Path) -> None:

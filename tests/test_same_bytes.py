@@ -21,10 +21,10 @@ from class_kit.retrieval import retrieval_ranks
 from class_kit.study import records, run_arms
 from class_kit.study.records import Arm
 from class_kit.training import TrainingConfig
+from tests.short_run import all_notebooks, retrieval_alone
 from tests.test_study import small_task
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"epochs": "2", "seeds": "[0]", "sample": "60", "growth": "0.3", "batch_size": "16"}
 # By how much another number of threads may change a recorded number, as the README says.
 THREADS_CHANGE = 1e-6
 # Everything a plot could take from its surroundings instead of from its own style.
@@ -37,24 +37,11 @@ LOUD = "\n".join(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a twenty-fourth of the corpus, and settings of matplotlib that nothing may take over."""
-    place = tmp_path_factory.mktemp("same")
-    lines = (ROOT / "data" / "corpus.csv").read_text(encoding="utf-8").splitlines()
-    (place / "part.csv").write_text("\n".join([lines[0], *lines[1::24]]) + "\n", encoding="utf-8")
-    (place / "settings").mkdir()
-    (place / "settings" / "matplotlibrc").write_text(LOUD + "\n", encoding="utf-8")
-    return place
-
-
-def run_from_nothing(place: Path, name: str, *notebooks: str, threads: int = 1, **surroundings: str) -> Path:
-    """The folder of a run in a process of its own, with a cache of its own and so many threads."""
-    known = set(SMALL) if not notebooks else set(SMALL) - {"sample"}
-    options = [part for item in SMALL.items() if item[0] in known for part in ("-p", *item)]
-    own = {"CLASS_KIT_CACHE": str(place / f"cache-{name}"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
+def run_from_nothing(place: Path, name: str, words: list[str], **surroundings: str) -> Path:
+    """The folder of a run in a process of its own, with a cache of its own."""
+    own = {"CLASS_KIT_CACHE": str(place / f"cache-{name}"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "class_kit", "run", *notebooks, "--pairs", "part.csv", *options, "--out", name],
+        [sys.executable, "-m", "class_kit", *words, "--out", name],
         cwd=place,
         env={**os.environ, **own, **surroundings},
         capture_output=True,
@@ -66,18 +53,20 @@ def run_from_nothing(place: Path, name: str, *notebooks: str, threads: int = 1, 
 
 
 @pytest.fixture(scope="module")
-def thrice(place: Path) -> tuple[Path, Path, Path]:
-    """Two runs of all notebooks, the second with other settings of the machine's own; one of a training on two threads.
+def thrice(short_run: Path, small_study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """The short run; it again, from nothing and with other settings of the machine's own; its notebook 5 on one thread.
 
-    Side by side, since each spends its time on one core.
+    The last two side by side.
     """
+    settings = tmp_path_factory.mktemp("settings") / "matplotlibrc"
+    settings.write_text(LOUD + "\n", encoding="utf-8")
     other = {"TZ": "Pacific/Kiritimati", "SOURCE_DATE_EPOCH": "1000000000", "PYTHONHASHSEED": "77", "COLUMNS": "50"}
-    other |= {"MATPLOTLIBRC": str(place / "settings" / "matplotlibrc")}
-    with ThreadPoolExecutor(3) as pool:
-        one = pool.submit(run_from_nothing, place, "one", TZ="UTC")
-        two = pool.submit(run_from_nothing, place, "two", **other)
-        threads = pool.submit(run_from_nothing, place, "threads", "5", threads=2)
-    return one.result(), two.result(), threads.result()
+    other |= {"MATPLOTLIBRC": str(settings)}
+    place, words = short_run.parent, all_notebooks(small_study / "paper.json")
+    with ThreadPoolExecutor(2) as pool:
+        again = pool.submit(run_from_nothing, place, "again", words, **other)
+        alone = pool.submit(run_from_nothing, place, "one-thread", retrieval_alone(), OMP_NUM_THREADS="1")
+    return short_run, again.result(), alone.result()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +113,7 @@ def with_threads(count: int, work: Any) -> Any:
 
 
 def test_threads_change_no_metric_beyond_the_stated_bound(thrice: tuple[Path, Path, Path]) -> None:
-    """From the embedding on, in another process: with one thread and with two."""
+    """From the embedding on, in another process: with as many threads as the machine offers, and with one."""
     one, two = (json.loads((thrice[at] / "metrics.json").read_text(encoding="utf-8")) for at in (0, 2))
     compared = [*differences(one["05_retrieval"], two["05_retrieval"])]
     assert len(compared) > 100
