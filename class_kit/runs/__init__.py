@@ -241,6 +241,8 @@ class _Run:
                 if not self._one(notebook):
                     break
                 bar.update(notebook.stem not in self.kept)
+                # the last one may come sooner after another than bars are drawn by themselves
+                bar.refresh()
         self._finish(time.monotonic() - started)
         return self.result
 
