@@ -56,6 +56,9 @@ def test_pairs_of_any_rows_have_the_scores_of_their_batches(
     if backbone.pair_parts("text", pairs.text([0])) is not None:
         for side in (text, molecules):
             assert len(side.taken) == len(set(side.taken)) <= 12
+    else:
+        # each batch once, and what was taken to ask whether anything can be encoded ahead
+        assert len(text.taken) <= 3 * 40 + 3
 
 
 def test_what_was_encoded_is_let_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

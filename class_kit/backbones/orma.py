@@ -205,11 +205,8 @@ class Orma(Backbone):
         found = []
         for block in order.split(_ALIGNED):
             rows = block.tolist()
-            sentences, (tokens, mask) = (
-                torch.stack([texts[row][0] for row in rows]),
-                _padded([texts[row][1] for row in rows]),
-            )
-            wholes = torch.stack([molecules[row][0] for row in rows])
+            sentences, wholes = (torch.stack([side[row][0] for row in rows]) for side in (texts, molecules))
+            tokens, mask = _padded([texts[row][1] for row in rows])
             parts = [_padded([molecules[row][level] for row in rows]) for level in (1, 2)]
             fine = self._fine(tokens, mask, [(part.unsqueeze(1), real.unsqueeze(1)) for part, real in parts]).squeeze(2)
             found.append(torch.cat([(sentences * wholes).sum(1).unsqueeze(0), fine]))

@@ -55,6 +55,7 @@ class _Parts:
     def __init__(self, backbone: Backbone, side: str, inputs: Inputs) -> None:
         self.backbone, self.side, self.inputs = backbone, side, inputs
         self.device = next(backbone.parameters()).device
+        self.ahead = True
         self.kept: dict[int, Any] = {}
         self.numbers = 0
 
@@ -63,12 +64,16 @@ class _Parts:
 
     def parts(self, rows: np.ndarray) -> list[Any] | None:
         """Of each row, or None where the backbone encodes nothing ahead."""
+        if not self.ahead:
+            return None
         if self.numbers > _MOST_NUMBERS:
             self.kept, self.numbers = {}, 0
         new = np.array([row for row in np.unique(rows).tolist() if row not in self.kept], np.int64)
         for some in np.array_split(new, -(-len(new) // _ENCODED_AT_ONCE)) if len(new) else ():
             found = self.backbone.pair_parts(self.side, self.batch(some))
             if found is None:
+                # asked once: an encoder inside the backbone may have read the batch to no end
+                self.ahead = False
                 return None
             self.kept |= zip(some.tolist(), found, strict=True)
             self.numbers += sum(tensor.numel() for one in found for tensor in one)
