@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 os.environ.setdefault("CLASS_KIT_PROGRESS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _backbones_of_the_kit_alone() -> Iterator[None]:
+    """What a test registers is gone with the test: others list all the backbones there are."""
+    before = own_backbones()
+    yield
+    for name in own_backbones() - before:
+        del sys.modules["class_kit.backbones"]._REGISTERED[name]
+
+
+def own_backbones() -> set[str]:
+    """Names registered in this process by others than the kit, asked without importing torch."""
+    backbones = sys.modules.get("class_kit.backbones")
+    return set(backbones._REGISTERED) - set(backbones._MODULES) if backbones else set()
 
 
 @pytest.fixture(scope="session")

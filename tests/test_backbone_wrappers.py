@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from class_kit.backbones import _REGISTERED, backbone_needs, create_backbone, register_backbone
+from class_kit.backbones import backbone_needs, create_backbone, register_backbone
 from class_kit.backbones.base import Backbone, Needs
 from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, vector_of
 from class_kit.errors import InputError
@@ -66,8 +66,6 @@ class Scored(WithCritic):
 @pytest.fixture
 def scored():
     register_backbone("scored")(Scored)
-    yield
-    _REGISTERED.pop("scored")
 
 
 WRAPPED = {
@@ -176,11 +174,8 @@ class Numbers(Backbone):
 )
 def test_bad_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     register_backbone("numbers")(Numbers)
-    try:
-        with pytest.raises(InputError, match=message):
-            create_backbone(name, TEXT, ATOM, **options)
-    finally:
-        _REGISTERED.pop("numbers")
+    with pytest.raises(InputError, match=message):
+        create_backbone(name, TEXT, ATOM, **options)
 
 
 def test_no_backbone_is_wrapped_in_its_like() -> None:

@@ -232,14 +232,12 @@ def test_a_backbone_of_ones_own_is_imported_by_name(
     out = str(tmp_path / "run")
     own = ["--import", "of_my_own"]
     options = ["--backbone", "of_my_own", "--backbone-option", "width=6", "--out", out]
-    try:
-        assert main(["train", "own.csv", *COLUMNS, *options, *own]) == 0
-        record = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))
-        assert set(record["history"][0]) >= {"contrastive", "intensity/contrastive"}
-        assert main(["evaluate", out, *own]) == 0
-        assert main(["search", "a ketone", "--run", out, *own]) == 0
-    finally:
-        _REGISTERED.pop("of_my_own", None)
+    assert main(["train", "own.csv", *COLUMNS, *options, *own]) == 0
+    record = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))
+    assert set(record["history"][0]) >= {"contrastive", "intensity/contrastive"}
+    assert main(["evaluate", out, *own]) == 0
+    assert main(["search", "a ketone", "--run", out, *own]) == 0
+    _REGISTERED.pop("of_my_own")
     capsys.readouterr()
     assert main(["evaluate", out]) == 2
     assert "'of_my_own' is unknown" in capsys.readouterr().err

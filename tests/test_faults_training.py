@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from class_kit import cli, study
-from class_kit.backbones import _REGISTERED, register_backbone
+from class_kit.backbones import register_backbone
 from class_kit.errors import InputError
 from class_kit.study import records, runner
 from class_kit.study.records import Arm
@@ -146,12 +146,9 @@ class Hungry(Mine):
 @pytest.mark.parametrize(("by", "says"), [("torch", "RuntimeError"), ("numpy", "MemoryError")])
 def test_a_training_out_of_memory_stops_no_other(task: Task, by: str, says: str) -> None:
     register_backbone("hungry")(Hungry)
-    try:
-        bad = replace(CONFIG, backbone="hungry", backbone_options={"ends": by})
-        work = [(task, ARM, CONFIG), (task, ARM, bad), (task, ARM, replace(CONFIG, seed=1))]
-        outcomes = study.run_all(work, jobs=2, progress=False)
-    finally:
-        _REGISTERED.pop("hungry")
+    bad = replace(CONFIG, backbone="hungry", backbone_options={"ends": by})
+    work = [(task, ARM, CONFIG), (task, ARM, bad), (task, ARM, replace(CONFIG, seed=1))]
+    outcomes = study.run_all(work, jobs=2, progress=False)
     assert [type(outcome) for outcome in outcomes] == [records.Record, study.Failure, records.Record]
     assert says in outcomes[1].summary
     assert "allocate" in outcomes[1].reason
@@ -309,12 +306,9 @@ class Held(Mine):
 def study_of_four(hold: Path) -> list[records.Record | study.Failure]:
     """Two trainings that are soon finished and two that are held; the backbone is this process's own."""
     register_backbone("held")(Held)
-    try:
-        held = replace(CONFIG, backbone="held", backbone_options={"ends": str(hold)})
-        settings = [CONFIG, replace(CONFIG, seed=1), held, replace(held, seed=1)]
-        return study.run_all([(small_task(), ARM, config) for config in settings], jobs=2, progress=False)
-    finally:
-        _REGISTERED.pop("held")
+    held = replace(CONFIG, backbone="held", backbone_options={"ends": str(hold)})
+    settings = [CONFIG, replace(CONFIG, seed=1), held, replace(held, seed=1)]
+    return study.run_all([(small_task(), ARM, config) for config in settings], jobs=2, progress=False)
 
 
 STUDY = "import sys; from tests.test_faults_training import *; study_of_four(Path(sys.argv[1]))"

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from class_kit import study
-from class_kit.backbones import _REGISTERED, register_backbone
+from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.errors import InputError
 from class_kit.pairs import PairSet, content_digest
@@ -253,8 +253,7 @@ class Mine(Backbone):
 @pytest.fixture
 def mine():
     register_backbone("mine")(Mine)
-    yield replace(CONFIG, backbone="mine", backbone_options={})
-    _REGISTERED.pop("mine")
+    return replace(CONFIG, backbone="mine", backbone_options={})
 
 
 def test_a_users_own_backbone_trains_in_every_process(task: Task, mine: TrainingConfig) -> None:

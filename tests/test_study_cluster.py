@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from class_kit import study
-from class_kit.backbones import _REGISTERED, register_backbone
+from class_kit.backbones import register_backbone
 from class_kit.study.records import Arm
 from tests.test_study import CONFIG, Mine, small_task
 
@@ -56,13 +56,10 @@ def test_a_failed_training_on_a_cluster_stops_no_other(
 ) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
     register_backbone("mine")(Mine)
-    try:
-        good = replace(CONFIG, backbone="mine", backbone_options={})
-        bad = replace(good, backbone_options={"ends": "with an error"})
-        arm, task = Arm("a", order="standard"), small_task()
-        with joblib.parallel_config(backend="dask"):
-            outcomes = study.run_all([(task, arm, good), (task, arm, bad), (task, arm, replace(good, seed=5))], 2)
-    finally:
-        _REGISTERED.pop("mine")
+    good = replace(CONFIG, backbone="mine", backbone_options={})
+    bad = replace(good, backbone_options={"ends": "with an error"})
+    arm, task = Arm("a", order="standard"), small_task()
+    with joblib.parallel_config(backend="dask"):
+        outcomes = study.run_all([(task, arm, good), (task, arm, bad), (task, arm, replace(good, seed=5))], 2)
     assert [type(outcome).__name__ for outcome in outcomes] == ["Record", "Failure", "Record"]
     assert "no luck today" in outcomes[1].reason

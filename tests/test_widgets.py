@@ -306,7 +306,6 @@ def test_two_trainings_of_one_name_are_refused(task: Task, trained: list[Record]
         views.failure_browser(task, [])
 
 
-@register_backbone("backwards in tests")
 class Backwards(DualEncoder):
     """Its full score is the cosine with the sign turned, so that the last of a shortlist comes first."""
 
@@ -317,8 +316,9 @@ class Backwards(DualEncoder):
 
 
 def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:
+    register_backbone("backwards")(Backwards)
     widths = task.t.shape[1], task.m.shape[1]
-    plain, turned = create_backbone("dual_encoder", *widths).eval(), create_backbone("backwards in tests", *widths)
+    plain, turned = create_backbone("dual_encoder", *widths).eval(), create_backbone("backwards", *widths)
     turned.load_state_dict(plain.state_dict())
     question = task.text_inputs("sentence", np.array([3]))
     one, other = (Runs(task, backbone) for backbone in (plain, turned.eval()))
