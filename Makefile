@@ -1,5 +1,7 @@
 # `make run` and `make test` are all a newcomer needs; each installs what is missing and otherwise starts at once.
 PYTHON ?= python3
+# how many processes share the tests; 0 runs them one after another
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -13,7 +15,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # The suite on the oldest supported and on the newest versions of the dependencies, each in an environment of its own,
 # and its torch-free tests on newer interpreters where there are any.

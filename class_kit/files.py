@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name[:80]}."
     remove_abandoned(target.parent, f"{glob.escape(prefix)}????????.tmp")
-    handle, temporary = _claimed(target.parent, prefix)
+    handle, temporary = _claimed(lambda: tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=target.parent))
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -48,9 +48,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 def scratch_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]:
     """Yield a new private folder in `parent`, removed at the end; those of killed processes are removed first."""
     remove_abandoned(parent, f"{glob.escape(prefix)}????????")
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    handle = os.open(folder, os.O_RDONLY)
-    _hold(handle)
+    handle, folder = _claimed(lambda: _new_folder(parent, prefix))
     try:
         yield folder
     finally:
@@ -77,23 +75,30 @@ def remove_abandoned(folder: str | os.PathLike[str], pattern: str) -> int:
     return gone
 
 
-def _claimed(folder: Path, prefix: str) -> tuple[int, Path]:
-    """A new temporary file that this process holds."""
+def _claimed(make: Callable[[], tuple[int, str]]) -> tuple[int, Path]:
+    """A new temporary file or folder, open, that this process holds."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
-        _hold(handle)
+        handle, name = make()
+        _hold(handle, wait=True)
         # between its making and its locking another process may have taken it for abandoned
-        if os.fstat(handle).st_nlink:
+        if os.path.exists(name):
             return handle, Path(name)
         os.close(handle)
 
 
-def _hold(handle: int) -> bool:
+def _new_folder(parent: str | os.PathLike[str], prefix: str) -> tuple[int, str]:
+    while True:
+        name = tempfile.mkdtemp(prefix=prefix, dir=parent)
+        with suppress(FileNotFoundError):
+            return os.open(name, os.O_RDONLY), name
+
+
+def _hold(handle: int, *, wait: bool = False) -> bool:
     """Lock an open file or folder; False where another has it, or the file system knows no locks."""
     import fcntl
 
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

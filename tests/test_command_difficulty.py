@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 import joblib
@@ -108,6 +109,9 @@ def test_an_interrupted_command_goes_on_from_its_blocks(tmp_path: Path, monkeypa
 
     def noted(shared, block, *task):
         if len(computed) == stop:
+            # a block that is computed is stored by another thread, a moment later
+            while not list(Path("blocks").rglob("block-*.npz")):
+                time.sleep(0.01)
             raise KeyboardInterrupt
         computed.append(block)
         return product_block(shared, block, *task)

@@ -7,6 +7,9 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -194,6 +197,45 @@ def test_leftovers_are_told_by_their_lock_whatever_their_age(tmp_path: Path):
         assert mine.exists()
         mine.write_text("mine")
     assert (tmp_path / "a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("late", ["open", "flock"])
+def test_nothing_new_is_taken_for_abandoned(late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that clears up at the worst moment costs a name, and no file or folder."""
+    module, taken = {"open": os, "flock": fcntl}[late], []
+    before = getattr(module, late)
+
+    def clear_up_first(what, *options, **named):
+        """As `late` does, after another has cleared up."""
+        if not taken and threading.current_thread() is threading.main_thread():
+            taken.append(what)
+            other = threading.Thread(target=lambda: cleared.append(remove_abandoned(tmp_path, ".*")))
+            other.start()
+            other.join()
+        return before(what, *options, **named)
+
+    cleared: list[int] = []
+    monkeypatch.setattr(module, late, clear_up_first)
+    with scratch_folder(tmp_path, ".x.") as folder:
+        assert folder.is_dir()
+    assert cleared == [1]
+    if late == "flock":
+        taken.clear()
+        write_text(tmp_path / "file", "whole")
+        assert cleared == [1, 1]
+        assert (tmp_path / "file").read_text(encoding="utf-8") == "whole"
+
+
+def test_those_that_clear_up_all_the_time_take_nothing(tmp_path: Path) -> None:
+    """Three processes make, hold and clear up folders of one name three hundred times each."""
+    script = (
+        "import sys; from pathlib import Path; from class_kit.files import scratch_folder\n"
+        "for _ in range(300):\n"
+        "    with scratch_folder(sys.argv[1], '.x.') as folder: (folder / 'file').write_text('whole')\n"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(3)]
+    assert [other.wait() for other in others] == [0, 0, 0]
+    assert not list(tmp_path.iterdir())
 
 
 def test_scratch_folders_of_killed_processes_go(tmp_path: Path):

@@ -124,8 +124,8 @@ def run(kind: str, interpreter: str, bounds: list[str], rest: list[str]) -> int:
     python = build(kind, interpreter, lines, torch)
     chosen = rest or ([f"tests/test_{name}.py" for name in PLAIN] if kind == "plain" else [])
     # A deprecation in another version is worth reading and no failure; in the locked versions it is one.
-    command = [str(python), "-m", "pytest", "-o", "filterwarnings=default", "-p", "no:cacheprovider", "-q", *chosen]
-    command += [f"--deselect={name}" for name in LOCK_ONLY]
+    command = [str(python), "-m", "pytest", "-n", "2", "--dist", "worksteal", "-o", "filterwarnings=default"]
+    command += ["-p", "no:cacheprovider", "-q", *chosen, *(f"--deselect={name}" for name in LOCK_ONLY)]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     print(f"\nPython {_answer(str(python), 'import platform; print(platform.python_version())')}, exit code {code}")
     print(table(found, installed(python)), flush=True)
