@@ -123,17 +123,18 @@ def run_times(model: DualEncoder, rows: int, rounds: int, epochs: int = 20) -> l
     order = np.random.default_rng(0).permutation(rows)
     schedules = [LinearSchedule.for_share(0.1, share, epochs) for share in SHARES]
     plans = [EpochPlan(order, schedule, epochs=epochs) for schedule in (*schedules, FullSchedule())]
-    times: list[list[float]] = [[] for _ in plans]
+    # the runs take their epochs in turns: what slows the machine for a while slows them all
+    times = np.zeros(len(plans))
     for turn in range(rounds):
-        for number in range(len(plans))[:: -1 if turn % 2 else 1]:
-            begin = time.process_time()
-            for epoch in range(1, epochs + 1):
+        for epoch in range(1, epochs + 1):
+            for number in range(len(plans))[:: -1 if (turn + epoch) % 2 else 1]:
+                begin = time.process_time()
                 for batch in plans[number].batches(epoch, BATCH):
                     model.step(model.collate(batch.tolist()))
-            times[number].append(time.process_time() - begin)
+                times[number] += time.process_time() - begin
     samples = [plan.samples_total(BATCH) for plan in plans]
     return [
-        {"share": samples[number] / samples[-1], "time": min(times[number]) / min(times[-1])}
+        {"share": samples[number] / samples[-1], "time": float(times[number] / times[-1])}
         for number in range(len(SHARES))
     ]
 
