@@ -14,7 +14,7 @@ from class_kit.checks import check_whole
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import Pages, Plot, View, bin_label, doubling_bins, leaf, share_bars, toggles
+from class_kit.widgets.parts import MarkedPlot, Pages, Plot, View, bin_label, doubling_bins, leaf, share_bars, toggles
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet
@@ -47,7 +47,16 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
     )
     names = [(bin_label(*limits), limits) for limits in bins]
     chosen = toggles("neighbours", names)
-    histogram, overview, words, drawn = Plot(figures.NARROW), Plot(figures.NARROW), widgets.HTML(), widgets.HTML()
+
+    def curves(ax: Axes) -> None:
+        ax.plot(sigmas, ties, label="in the largest tie")
+        ax.plot(sigmas, lonely, "--", label="without neighbour")
+        ax.set(xlabel="threshold σ", ylabel="share of pairs", ylim=(0, 1.05))
+        ax.locator_params(axis="x", nbins=5)
+        ax.legend(loc="upper left")
+
+    histogram, overview = Plot(figures.NARROW), MarkedPlot(curves, figures.NARROW)
+    words, drawn = widgets.HTML(), widgets.HTML()
     pages = Pages(show, "pairs in this bin")
     pictures = widgets.HBox([histogram, overview], layout=widgets.Layout(flex_flow="row wrap"))
     view = View(sigma, chosen, pictures, words, pages, drawn)
@@ -59,14 +68,6 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
     def bars(ax: Axes) -> None:
         values = counts[sigma.value]
         share_bars(ax, bins, values, values[inside()]).set(xlabel="neighbours $N_i$", ylabel="pairs")
-
-    def curves(ax: Axes) -> None:
-        ax.plot(sigmas, ties, label="in the largest tie")
-        ax.plot(sigmas, lonely, "--", label="without neighbour")
-        ax.axvline(sigmas[sigma.value], color="0.35", linewidth=1)
-        ax.set(xlabel="threshold σ", ylabel="share of pairs", ylim=(0, 1.05))
-        ax.locator_params(axis="x", nbins=5)
-        ax.legend(loc="upper left")
 
     def cards() -> None:
         values = counts[sigma.value]
@@ -80,7 +81,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         cards()
 
     def on_sigma() -> None:
-        overview.draw(curves)
+        overview.mark(sigmas[sigma.value])
         words.value = paragraph(
             f"At σ = {sigmas[sigma.value]:.3f}, {lonely[sigma.value]:.1%} of {len(pairs):,} pairs have no neighbour, "
             f"the mean is {counts[sigma.value].mean():.1f} and the most {counts[sigma.value].max():,}. The tie rule "

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from class_kit import figures
@@ -24,6 +25,8 @@ Draw = Callable[[Axes], Any]
 _DOTS_PER_INCH = 110
 # Inches around the axes. Fixed, because finding them by layout takes as long as drawing the picture.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.8, 0.14, 0.14, 0.48
+# little compression: the picture goes to a browser beside the kernel, and time is what a slider has least of
+_PNG: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
 # share of the axes' height that slanted labels take
 _SLANTED = 0.12
 
@@ -84,20 +87,53 @@ class Plot(widgets.Image):
         self.value = picture(draw, self.size)
 
 
+class MarkedPlot(Plot):
+    """A picture that is drawn once; only a vertical line moves on it, below the legend."""
+
+    def __init__(self, draw: Draw, size: tuple[float, float]) -> None:
+        super().__init__(size)
+        with figures.styled("notebook"):
+            self.axes = _axes(size)
+            draw(self.axes)
+            self.line = self.axes.axvline(self.axes.get_xlim()[0], color="0.35", linewidth=1)
+            legend = self.axes.get_legend()
+            self.over = [self.line] if legend is None else [self.line, legend]
+            for artist in self.over:
+                artist.set_animated(True)
+            self.canvas = FigureCanvasAgg(self.axes.get_figure(root=True))
+            self.canvas.draw()
+            self.below = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
+
+    def mark(self, at: float) -> None:
+        """Move the line to `at`."""
+        with figures.styled("notebook"):
+            self.canvas.restore_region(self.below)
+            self.line.set_xdata([at, at])
+            for artist in self.over:
+                self.axes.draw_artist(artist)
+            stream = io.BytesIO()
+            imsave(stream, self.canvas.buffer_rgba(), format="png", dpi=_DOTS_PER_INCH, **_PNG)
+        self.value = stream.getvalue()
+
+
 def picture(draw: Draw, size: tuple[float, float] = figures.NARROW) -> bytes:
     """PNG of what `draw` puts on an Axes of `size` inches; no window, no global figure."""
-    width, height = size
     with figures.styled("notebook"):
-        fig = Figure(figsize=size)
-        fig.set_layout_engine("none")
-        FigureCanvasAgg(fig)
-        inside = (width - _LEFT - _RIGHT) / width, (height - _TOP - _BOTTOM) / height
-        draw(fig.add_axes((_LEFT / width, _BOTTOM / height, *inside)))
+        axes = _axes(size)
+        draw(axes)
         stream = io.BytesIO()
-        # little compression: the picture goes to a browser beside the kernel, and time is what a slider has least of
-        fast = {"compress_level": 1}
-        fig.savefig(stream, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs=fast)
+        # not `savefig`, which draws everything twice to learn its size
+        FigureCanvasAgg(axes.get_figure(root=True)).print_png(stream, **_PNG)
     return stream.getvalue()
+
+
+def _axes(size: tuple[float, float]) -> Axes:
+    """An Axes on a figure of its own."""
+    width, height = size
+    fig = Figure(figsize=size, dpi=_DOTS_PER_INCH)
+    fig.set_layout_engine("none")
+    inside = (width - _LEFT - _RIGHT) / width, (height - _TOP - _BOTTOM) / height
+    return fig.add_axes((_LEFT / width, _BOTTOM / height, *inside))
 
 
 def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
