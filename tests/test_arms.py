@@ -237,6 +237,7 @@ def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
         ({"duplicates": "merge"}, "duplicates='merge'"),
         ({"intensity": "loud"}, "intensity='loud'"),
         ({"intensity": {"a": "inverse", "b": "loud"}}, "intensity='loud'"),
+        ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
         ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),
         ({"order": "standard", "difficulty": "el2n"}, "nothing is ordered"),

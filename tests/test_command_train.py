@@ -128,6 +128,7 @@ def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -
         (["train", "own.csv", "--share", "0.8", "--full-at", "0.5"], "give one of them"),
         (["train", "own.csv", "--share", "0.3"], "share=0.3"),
         (["train", "own.csv", "--share", "0.8", "--pace", "metric"], "pace='metric'"),
+        (["train", "own.csv", "--full-at", "0.8", "--pace", "metric"], "full_at=0.8 with pace='metric'"),
         (["train", "own.csv", "--schedule", "step"], "interval=None with the shape 'step'"),
         (["train", "own.csv", "--hardness", "0.5", "--hardness-shape", "step"], "interval=None"),
         (["train", "own.csv", "--schedule", "root", "--interval", "3"], "only 'step' has one"),

@@ -177,11 +177,9 @@ def arm_from(arguments: argparse.Namespace) -> Arm:
     if len([name for name in ("growth", "full_at", "share") if values[name] is not None]) > 1:
         raise InputError("--growth, --full-at and --share each set how λ grows: give one of them")
     if values["growth"] is None:
-        values["growth"] = 0.0
-        if values["full_at"] is None and values["share"] is None:
+        values["growth"] = 0.1 if values["pace"] == "metric" else 0.0
+        if values["full_at"] is None and values["share"] is None and values["pace"] == "schedule":
             values["full_at"] = 2 / 3
-        if values["pace"] == "metric":
-            values["growth"] = 0.1
     return Arm("train", intensity=_intensity(arguments.intensity), **values)
 
 

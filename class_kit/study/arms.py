@@ -140,6 +140,8 @@ class Arm:
                 raise InputError(f"interval={self.interval} with schedule={self.schedule!r}: only 'step' has one")
         elif self.schedule == "step" or (self.hardness and self.hardness_shape == "step"):
             raise InputError("interval=None with the shape 'step': expected the epochs from one step to the next")
+        if self.pace == "metric" and self.full_at is not None:
+            raise InputError(f"full_at={self.full_at} with pace='metric': the metric decides when all pairs are in use")
         if self.share is None:
             return
         check_real("share", self.share, low=check_real("start", self.start, low=0.0, high=1.0), high=1.0)
