@@ -11,7 +11,7 @@ TUNED: dict[str, float] = {
     "denoising": 2e-3,
     "text2mol (GCN)": 5e-4,
     "aman": 1e-3,
-    "orma": 1e-3,
+    "orma": 2e-3,
 }
 # SGD's peak rate has nothing to do with Adam's; this is the one of notebook 4.
 SGD_RATE = 0.3
