@@ -224,7 +224,9 @@ def test_loading_says_nothing_and_the_bar_counts_tokens(tiny: Path, capfd: pytes
     embed_text(TEXTS, tiny, cache=False)
     assert capfd.readouterr() == ("", "")
     embed_text(TEXTS, tiny, cache=False, progress=True)
-    assert "token/s" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert f"text ({tiny.name})" in shown
+    assert "token/s" in shown
 
 
 def test_a_cached_minilm_result_loads_no_heavy_library(folder: Path) -> None:

@@ -70,7 +70,9 @@ def hidden_states(
     budget = _BATCH_TOKENS.get(torch.device(loaded.device).type, _BATCH_TOKENS["cpu"])
     started, total = time.perf_counter(), sum(map(len, tokens))
     disable = None if progress is None else not progress
-    with progress_bar(total=total, desc=f"text ({name})", unit="token", disable=disable) as bar:
+    # of an encoder given as a folder the last part is enough: its whole path would leave no room for the bar
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    with progress_bar(total=total, desc=f"text ({short})", unit="token", disable=disable) as bar:
         for batch in batches(tokens, batch_size, budget):
             chosen = [tokens[row] for row in batch]
             yield batch, *_forward(loaded, chosen)

@@ -93,14 +93,13 @@ class MarkedPlot(Plot):
     def __init__(self, draw: Draw, size: tuple[float, float]) -> None:
         super().__init__(size)
         with figures.styled("notebook"):
-            self.axes = _axes(size)
+            self.canvas, self.axes = _paper(size)
             draw(self.axes)
             self.line = self.axes.axvline(self.axes.get_xlim()[0], color="0.35", linewidth=1)
             legend = self.axes.get_legend()
             self.over = [self.line] if legend is None else [self.line, legend]
             for artist in self.over:
                 artist.set_animated(True)
-            self.canvas = FigureCanvasAgg(self.axes.get_figure(root=True))
             self.canvas.draw()
             self.below = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
 
@@ -119,21 +118,21 @@ class MarkedPlot(Plot):
 def picture(draw: Draw, size: tuple[float, float] = figures.NARROW) -> bytes:
     """PNG of what `draw` puts on an Axes of `size` inches; no window, no global figure."""
     with figures.styled("notebook"):
-        axes = _axes(size)
+        canvas, axes = _paper(size)
         draw(axes)
         stream = io.BytesIO()
         # not `savefig`, which draws everything twice to learn its size
-        FigureCanvasAgg(axes.get_figure(root=True)).print_png(stream, **_PNG)
+        canvas.print_png(stream, **_PNG)
     return stream.getvalue()
 
 
-def _axes(size: tuple[float, float]) -> Axes:
-    """An Axes on a figure of its own."""
+def _paper(size: tuple[float, float]) -> tuple[FigureCanvasAgg, Axes]:
+    """An Axes on a figure of its own, and what draws it."""
     width, height = size
     fig = Figure(figsize=size, dpi=_DOTS_PER_INCH)
     fig.set_layout_engine("none")
     inside = (width - _LEFT - _RIGHT) / width, (height - _TOP - _BOTTOM) / height
-    return fig.add_axes((_LEFT / width, _BOTTOM / height, *inside))
+    return FigureCanvasAgg(fig), fig.add_axes((_LEFT / width, _BOTTOM / height, *inside))
 
 
 def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
