@@ -17,7 +17,7 @@ from class_kit.curriculum.pacing import PacedPlan
 from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.difficulty import difficulty
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
-from class_kit.study.arms import Arm, plan_arm, training_difficulty, training_duplicates
+from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_difficulty, training_duplicates
 from class_kit.study.records import load_backbone, train_record
 from class_kit.study.reference import pair_errors, pair_losses, pair_ranks
 from class_kit.training import encode
@@ -86,6 +86,8 @@ def test_options_that_are_not_set_leave_the_key_of_stored_trainings_as_it_was() 
     assert set(Arm("a").decides) == names
     assert set(Arm("a", schedule="step", interval=2).decides) == names | {"interval"}
     assert set(Arm("a", share=0.7).decides) == names | {"share"}
+    assert "refresh" not in Arm("a", hardness=0.5, refresh=3).decides
+    assert Arm("a", hardness=0.5, near="model", refresh=3).decides["refresh"] == 3
     plain = Arm("a", order="standard")
     assert replace(plain, schedule="step", interval=2, share=0.7).decides == plain.decides
 
@@ -111,6 +113,36 @@ def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:
     assert plan.repeats(4, 20)["repeats"] == plan.repeats(4, 20)["unavoidable"]
     assert training_duplicates(task, arm).max() == -1  # no equal text, no equal structure
     assert training_duplicates(task, Arm("a")) is None
+
+
+def test_own_neighbours_reach_the_plan(task, tmp_path: Path) -> None:
+    arm = Arm("a", order="random", hardness=0.5, hardness_from=0.25, near="model", refresh=2, full_at=0.5)
+    for each in (arm, replace(arm, order="standard", step_matched=True)):
+        plan = plan_arm(task, each, CONFIG)
+        assert plan.follows == ("vectors",)
+        assert [plan.refreshed(k) for k in (1, 2, 3, 4)] == [False, True, False, True]
+    assert plan_arm(task, replace(arm, near="joint"), CONFIG).follows == ()
+    own = train_record(task, arm, CONFIG, tmp_path / "own")
+    given = train_record(task, replace(arm, near="joint"), CONFIG, tmp_path / "given")
+    assert own.history[0]["loss"] == given.history[0]["loss"]
+    assert own.history[1]["loss"] != given.history[1]["loss"]
+
+
+def test_dropped_duplicates_are_in_no_epoch(task, tmp_path: Path) -> None:
+    arm = Arm("a", duplicates="drop", duplicates_above=0.99, full_at=0.5)
+    kept = kept_pairs(task, arm)
+    # a family of 20 among 80 keeps one
+    assert len(kept) == 61
+    assert len(np.intersect1d(kept, np.arange(60, 80))) == 1
+    plan = plan_arm(task, arm, CONFIG)
+    for epoch in (1, 4):
+        assert set(plan.rows(epoch).tolist()) <= set(kept.tolist())
+    np.testing.assert_array_equal(np.sort(plan.rows(4)), kept)
+    control = replace(arm, order="standard", step_matched=True)
+    assert plan_arm(task, control, CONFIG).length == 61
+    record = train_record(task, replace(arm, order="standard"), CONFIG, tmp_path / "run")
+    assert record.samples == 61 * CONFIG.epochs
+    assert len(kept_pairs(task, Arm("a"))) == 80
 
 
 def test_a_record_says_how_often_duplicates_shared_a_batch(task, tmp_path: Path) -> None:
@@ -241,6 +273,8 @@ def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
         ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),
         ({"order": "standard", "difficulty": "el2n"}, "nothing is ordered"),
+        ({"order": "self-paced", "duplicates": "drop"}, "duplicates='drop' with order='self-paced'"),
+        ({"near": "model", "refresh": 0}, "refresh=0"),
     ],
 )
 def test_impossible_arms_are_refused(options: dict, message: str) -> None:

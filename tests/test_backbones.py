@@ -55,6 +55,8 @@ def test_users_can_register_their_own() -> None:
         ({"hidden": 0}, "hidden=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"temperature": 0.0}, "temperature=0.0"),
+        ({"soft_weight": -1}, "soft_weight=-1"),
+        ({"soft_temperature": 0}, "soft_temperature=0"),
     ],
 )
 def test_dual_encoder_refuses_impossible_sizes(options: dict, message: str) -> None:
@@ -88,6 +90,26 @@ def test_dual_encoder_losses_equal_a_double_loop(batch) -> None:
         assert set(terms) == set(expected)
         for name, values in expected.items():
             assert terms[name].tolist() == pytest.approx(values, rel=1e-5, abs=1e-6)
+
+
+def test_dual_encoder_soft_terms_equal_a_float64_reference(batch) -> None:
+    text, molecules = batch
+    sizes = {"hidden": 8, "dim": 6, "dropout": 0.0}
+    model = create_backbone("dual_encoder", 5, 4, soft_weight=0.3, soft_temperature=0.8, **sizes)
+    found = model.losses(text, molecules)
+    cosines = (model.encode_text(text) @ model.encode_molecules(molecules).T).detach().double().numpy()
+    for name, scores in (("soft_text_to_molecule", cosines), ("soft_molecule_to_text", cosines.T)):
+        powers = np.exp(scores / 0.8)
+        expected = 0.3 * -np.log(np.diag(powers) / powers.sum(1))
+        np.testing.assert_allclose(found[name].detach().numpy(), expected, rtol=1e-5)
+    plain = create_backbone("dual_encoder", 5, 4, **sizes)
+    plain.load_state_dict(model.state_dict())
+    without = plain.losses(text, molecules)
+    assert set(without) == {"text_to_molecule", "molecule_to_text"}
+    for name, term in without.items():
+        assert torch.equal(term, found[name])
+    masked = model.losses(text, molecules, not_negative=torch.ones(len(text), len(text), dtype=torch.bool))
+    np.testing.assert_allclose(masked["soft_text_to_molecule"].detach().numpy(), 0.0, atol=1e-6)
 
 
 def test_dual_encoder_learns_a_batch_by_heart(batch) -> None:

@@ -15,6 +15,7 @@ from class_kit.curriculum.apart import (
     duplicate_labels,
     duplicate_mask,
     keep_apart,
+    one_of_each,
     pairs_above,
     repeats,
     unavoidable,
@@ -67,6 +68,66 @@ def test_the_line_of_many_windows_and_of_equal_rows() -> None:
 def test_bad_spaces_are_refused(spaces: tuple, options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         neighbour_line(*spaces, **options)
+
+
+def test_neighbours_are_drawn_anew_when_the_plan_says_so() -> None:
+    x, label = families()
+    plan = hard_plan(0.5, x)
+    assert not any(plan.refreshed(k) for k in range(1, 9))
+    plan.compose(hardness=lambda k: float(k > 3), line=plan.line, group_size=8, refresh=2)
+    assert [k for k in range(1, 10) if plan.refreshed(k)] == [4, 6, 8]
+    other = plan.with_line(plan.line[::-1])
+    assert other.refresh == 2
+    assert plan.line.tolist() == other.line[::-1].tolist()
+    for epoch in (3, 4):
+        here, there = plan.batches(epoch, 16), other.batches(epoch, 16)
+        assert np.array_equal(np.sort(np.concatenate(here)), np.sort(np.concatenate(there)))
+        assert (epoch > 3) == any(not np.array_equal(a, b) for a, b in zip(here, there, strict=True))
+    shuffled = plan.with_line(np.random.default_rng(0).permutation(len(x)))
+    # groups of the line are families, those of a random line are not
+    shared = [np.mean([np.mean(label[b[:, None]] == label[b]) for b in p.batches(4, 16)]) for p in (plan, shuffled)]
+    assert shared[0] > 2 * shared[1]
+    with pytest.raises(InputError, match="missing"):
+        plan.with_line(np.arange(3))
+    with pytest.raises(InputError, match="refresh=2 without hardness"):
+        plan.compose(refresh=2)
+    with pytest.raises(InputError, match="refresh=0"):
+        plan.compose(hardness=lambda _: 1.0, line=plan.line, refresh=0)
+
+
+@given(
+    labels=st.lists(st.integers(-2, 5), min_size=1, max_size=30),
+    seed=st.integers(0, 99),
+    spaces=st.integers(0, 2),
+)
+def test_one_of_each_is_the_least_like_the_middle_of_its_group(labels: list[int], seed: int, spaces: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = [np.round(rng.standard_normal((len(labels), 3)), 1) for _ in range(spaces)]
+    units = [v / np.where((n := np.linalg.norm(v, axis=1, keepdims=True)) > 0, n, 1) for v in vectors]
+    found = one_of_each(np.array(labels), *vectors)
+    assert np.all(np.diff(found) > 0)
+    assert {row for row in found if labels[row] < 0} == {row for row, label in enumerate(labels) if label < 0}
+    for label in {label for label in labels if label >= 0}:
+        members = [row for row, other in enumerate(labels) if other == label]
+        (kept,) = set(members) & set(found.tolist())
+        if not spaces:
+            assert kept == members[0]
+            continue
+        middles = [(unit, unit[members].mean(0)) for unit in units]
+        likeness = {row: np.mean([unit[row] @ middle for unit, middle in middles]) for row in members}
+        assert likeness[kept] == pytest.approx(min(likeness.values()), abs=1e-5)
+
+
+def test_one_of_each_where_it_can_be_told() -> None:
+    x = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [1.0, 0.05], [5.0, 5.0]])
+    assert one_of_each(np.array([0, 0, -1, 0, 7]), x).tolist() == [1, 2, 4]
+    assert one_of_each(np.array([3, 3, 3, 3, 3])).tolist() == [0]
+    assert one_of_each(np.array([1, 1, 0, 0, -1]), np.ones((5, 2)), x).tolist() == [0, 2, 4]
+    for wrong in (np.zeros((2, 2), int), np.array([0.5, 1.0])):
+        with pytest.raises(InputError, match="expected"):
+            one_of_each(wrong)
+    with pytest.raises(InputError, match="5 labels and spaces of 4 rows"):
+        one_of_each(np.zeros(5, int), np.ones((4, 2)))
 
 
 def hard_plan(share: float, x: np.ndarray, **options: object) -> EpochPlan:

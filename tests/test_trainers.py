@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from class_kit.curriculum import EpochPlan, LinearSchedule
+from class_kit.curriculum.self_paced import SelfPacedPlan
 from class_kit.curriculum.trainers import WholeRunBatchSampler, accelerate_loader, lightning_data, require
 from class_kit.errors import InputError
 
@@ -325,6 +326,15 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
     for epoch in range(EPOCHS):
         union = [row for one in seen for batch in one["seen"][epoch] for row in batch]
         assert sorted(union) == sorted(plan_of().rows(epoch + 1).tolist())
+
+
+def test_a_whole_run_refuses_a_plan_that_must_be_told_something() -> None:
+    plan = plan_of().compose(hardness=lambda _: 0.5, line=np.arange(plan_of().length), refresh=1)
+    with pytest.raises(InputError, match="follows vectors of its training"):
+        WholeRunBatchSampler(plan, BATCH)
+    follower = SelfPacedPlan(np.full(20, np.nan), LinearSchedule(0.5, 0.5), epochs=2)
+    with pytest.raises(InputError, match="follows losses"):
+        WholeRunBatchSampler(follower, BATCH)
 
 
 def test_whole_run_is_the_plan_in_succession() -> None:

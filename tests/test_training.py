@@ -17,7 +17,8 @@ import torch
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
-from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
+from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule, NeverFullWarning
+from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.curriculum.pacing import MetricPacing, PacedPlan
 from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.errors import InputError
@@ -189,6 +190,13 @@ def unseen(rows: int = 40) -> np.ndarray:
     return np.full(rows, np.nan)
 
 
+def own_neighbours(rows: int = 40, epochs: int = 3, refresh: int = 1) -> EpochPlan:
+    """All rows in every epoch, half of each batch in groups from the second epoch on."""
+    line = np.random.default_rng(3).permutation(rows)
+    plan = EpochPlan(np.arange(rows), FullSchedule(), "constant", seed=5, epochs=epochs)
+    return plan.compose(hardness=lambda k: 0.5 * (k > 1), line=line, group_size=4, refresh=refresh)
+
+
 TERMS = ("text_to_molecule", "molecule_to_text")
 RISING = LinearSchedule(start=0.2, growth=0.3)
 TRAININGS = {
@@ -196,6 +204,7 @@ TRAININGS = {
     "self-paced": (CONFIG, lambda: SelfPacedPlan(unseen(), RISING, "linear", seed=5, epochs=3)),
     "pruned": (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, full_from=0.7, seed=5)),
     "paced": (CONFIG, lambda: PacedPlan(np.arange(40), MetricPacing(0.4, 0.6), seed=5, epochs=3)),
+    "own neighbours": (CONFIG, lambda: own_neighbours(refresh=2)),
     "learnt weights": (replace(CONFIG, term_weights="learned"), plan_of),
     "adversary": (replace(CONFIG, backbone="with_critic", backbone_options={}), plan_of),
 }
@@ -325,6 +334,30 @@ def test_pruning_follows_the_losses_and_shortens_the_run(monkeypatch: pytest.Mon
             np.testing.assert_array_equal(rows[at], batch)
             known[batch] = losses[at]
             at += 1
+
+
+@pytest.mark.parametrize("refresh", [1, 2])
+def test_groups_are_drawn_from_the_models_own_neighbours(refresh: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, plan = replace(CONFIG, epochs=5), own_neighbours(epochs=5, refresh=refresh)
+    text, molecules = pairs()
+    lines = []
+
+    def validate(backbone) -> dict[str, float]:
+        spaces = encode(backbone, "text", text), encode(backbone, "molecules", molecules)
+        lines.append(neighbour_line(*spaces, group_size=4))
+        return {"mrr": 0.0}
+
+    rows, _, _ = seen_by(monkeypatch, config, plan, validate=validate)
+    assert len({line.tobytes() for line in lines}) > 2
+    at, line = 0, plan.line
+    for epoch in range(1, 6):
+        # epoch 2 is the first with groups
+        if epoch >= 2 and (epoch - 2) % refresh == 0:
+            line = lines[epoch - 2]
+        for batch in plan.with_line(line).batches(epoch, 8):
+            np.testing.assert_array_equal(rows[at], batch)
+            at += 1
+    assert at == len(rows)
 
 
 def test_the_validation_metric_sets_the_pace() -> None:

@@ -9,6 +9,10 @@ their scale grows with the molecule), passed through one hidden layer, and norma
           L_{m \to t} = -\frac1B \sum_i \log \frac{e^{z_{ii}}}{\sum_j e^{z_{ji}}}
 
 are its two terms (Radford et al. 2021, section 2.3; the same form as Text2Mol's loss without its scale).
+
+At the low temperature that training arrives at, the nearest wrong candidates have nearly all the weight, the more so in
+batches of near neighbours, and nothing is learnt of the far ones. Two further terms, the same at a fixed high
+temperature, weigh all candidates nearly alike; they are there for Mean Rank, and off by default.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from torch.nn import functional as F
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.checks import check_real
 
 
 class _Head(nn.Module):
@@ -49,6 +54,10 @@ class DualEncoder(Backbone):
         In [0, 1).
     temperature : float
         Initial softmax temperature, positive; 0.07 is the usual start.
+    soft_weight : float
+        What the two terms at a high temperature count beside the others, 0 or more; 0 leaves them out.
+    soft_temperature : float
+        Their temperature, positive and fixed.
     """
 
     def __init__(
@@ -60,8 +69,12 @@ class DualEncoder(Backbone):
         dim: int = 256,
         dropout: float = 0.2,
         temperature: float = 0.07,
+        soft_weight: float = 0.0,
+        soft_temperature: float = 0.5,
     ) -> None:
         super().__init__()
+        self.soft_weight = check_real("soft_weight", soft_weight, low=0.0)
+        self.soft_temperature = check_real("soft_temperature", soft_temperature, low=0.0, open_low=True)
         check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
         check_dropout("dropout", dropout)
         self.text_head = _Head(text_dim, hidden, dim, dropout)
@@ -82,7 +95,15 @@ class DualEncoder(Backbone):
         return self.molecule_head(molecules)
 
     def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each."""
-        logits = self.scale(self.encode_text(text) @ self.encode_molecules(molecules).T)
-        forward, backward = in_batch_cross_entropy(logits, not_negative)
-        return {"text_to_molecule": forward, "molecule_to_text": backward}
+        """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each.
+
+        With a `soft_weight`, also `soft_text_to_molecule` and `soft_molecule_to_text`, that weight included.
+        """
+        cosines = self.encode_text(text) @ self.encode_molecules(molecules).T
+        forward, backward = in_batch_cross_entropy(self.scale(cosines), not_negative)
+        terms = {"text_to_molecule": forward, "molecule_to_text": backward}
+        if self.soft_weight:
+            soft = in_batch_cross_entropy(cosines / self.soft_temperature, not_negative)
+            names = ("soft_text_to_molecule", "soft_molecule_to_text")
+            terms |= {name: self.soft_weight * term for name, term in zip(names, soft, strict=True)}
+        return terms

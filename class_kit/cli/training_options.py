@@ -30,6 +30,7 @@ _ARM = (
     "hardness_until",
     "hardness_shape",
     "near",
+    "refresh",
     "group_size",
     "duplicates",
     "duplicates_above",
@@ -101,13 +102,16 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--hardness-from", type=float, default=0.0, metavar="F", help="share of the epochs at which that begins")
     add("--hardness-until", type=float, default=0.0, metavar="F", help="and at which it is in force")
     add("--hardness-shape", default="linear", metavar="NAME", help="how it rises between the two")
-    add("--near", default="joint", choices=("joint", "text", "molecules"), help="where neighbours are near")
+    spaces = ("joint", "text", "molecules", "model")
+    add("--near", default="joint", choices=spaces, help="where neighbours are near; model: as it finds them itself")
+    add("--refresh", type=int, default=1, metavar="N", help="with --near model: epochs until they are drawn anew")
     add("--group-size", type=int, default=32, metavar="N", help="near neighbours in a group (default: %(default)s)")
     add(
         "--duplicates",
         default="ignore",
-        choices=("ignore", "mask", "apart"),
-        help="pairs of equal text or structure: no negatives of each other (mask), or never in one batch (apart)",
+        choices=("ignore", "mask", "apart", "drop"),
+        help="pairs of equal text or structure: no negatives of each other (mask), never in one batch (apart), or only "
+        "one of them trained on (drop)",
     )
     add("--duplicates-above", type=float, metavar="S", help="more similar pairs count as duplicates too")
 

@@ -97,7 +97,7 @@ class EpochPlan(Plan):
         Non-negative; decides every shuffle.
     epochs
         E, the planned number of epochs; needed for totals, `table` and `plot`.
-    hardness, line, group_size, apart
+    hardness, line, group_size, apart, refresh
         How batches are composed, see `Plan.compose`; the paper's batches are random.
 
     Warns
@@ -118,6 +118,7 @@ class EpochPlan(Plan):
         line: np.ndarray | None = None,
         group_size: int = 32,
         apart: np.ndarray | None = None,
+        refresh: int | None = None,
     ) -> None:
         if not callable(schedule):
             raise InputError(f"schedule={schedule!r} is no schedule: expected a Schedule or a function of the epoch")
@@ -125,7 +126,7 @@ class EpochPlan(Plan):
         self.schedule = schedule
         self.intensity_spec = intensity
         self._configure(intensity, seed, epochs)
-        self.compose(hardness=hardness, line=line, group_size=group_size, apart=apart)
+        self.compose(hardness=hardness, line=line, group_size=group_size, apart=apart, refresh=refresh)
         if self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
             unseen = self.length - self.count(self.epochs)
             warnings.warn(

@@ -1,4 +1,4 @@
-"""Near-duplicates are false negatives: find them, keep them in different batches, or mask them out of the loss.
+"""Near-duplicates are false negatives: find them, keep them in different batches, mask them out, or delete them.
 
 Two descriptions of the same molecule, or of stereoisomers that the encoder cannot tell apart, punish each other in an
 in-batch loss although both are right. A group of duplicates is an integer label a row; negative means alone.
@@ -82,13 +82,7 @@ def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndar
     """
     bound = check_real("bound", bound, low=-1.0, high=1.0)
     check_whole("block", block, low=1)
-    if not spaces or any(np.ndim(space) != 2 or len(space) != len(spaces[0]) for space in spaces):
-        raise InputError(f"spaces have the shapes {[np.shape(s) for s in spaces]}: expected one or more of (L, d)")
-    units = []
-    for space in spaces:
-        norms = np.linalg.norm(space, axis=1, keepdims=True)
-        units.append((space / np.where(norms > 0, norms, 1) / np.sqrt(len(spaces))).astype(np.float32))
-    joint = np.concatenate(units, axis=1)
+    joint = _joint(spaces)
     found = [np.empty((0, 2), dtype=np.int64)]
     for top in range(0, len(joint), block):
         for left in range(top, len(joint), block):
@@ -96,6 +90,56 @@ def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndar
             pairs = np.stack((i + top, j + left), axis=1).astype(np.int64)
             found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found)
+
+
+def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
+    """Rows that remain when each group of near-duplicates keeps one, (K,) int64, ascending.
+
+    As SemDeDup does (Abbas et al. 2023, section 3), the one kept is the least like the middle of its group; the first
+    of equally distant ones, or of a group's rows where no space is given.
+
+    Parameters
+    ----------
+    labels
+        (L,) integers as `duplicate_labels` returns them, negative for a row on its own.
+    spaces
+        Arrays (L, d) that say how alike rows are, by the mean of their cosines.
+
+    Raises
+    ------
+    InputError
+        Labels that are no integers (L,), or spaces that do not fit them.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise InputError(f"labels has shape {array.shape}: expected (L,) integers")
+    dense = check_labels(array, len(array))
+    grouped = np.flatnonzero(dense >= 0)
+    middle_likeness = np.zeros(len(grouped))
+    if spaces:
+        joint = _joint(spaces)
+        if len(joint) != len(dense):
+            raise InputError(f"{len(dense)} labels and spaces of {len(joint)} rows: expected as many of both")
+        members = joint[grouped].astype(np.float64)
+        middles = np.zeros((int(dense.max(initial=-1)) + 1, joint.shape[1]))
+        np.add.at(middles, dense[grouped], members)
+        # All members of a group are measured against one vector, so its length does not matter. Rounded to what
+        # float32 holds: the two rows of a pair are always equally like their middle.
+        middle_likeness = np.round(np.einsum("ij,ij->i", members, middles[dense[grouped]]), 5)
+    order = np.lexsort((grouped, middle_likeness, dense[grouped]))
+    first = np.concatenate(([True], np.diff(dense[grouped][order]) > 0)) if len(order) else np.zeros(0, dtype=bool)
+    return np.sort(np.concatenate((np.flatnonzero(dense < 0), grouped[order][first])))
+
+
+def _joint(spaces: Sequence[np.ndarray]) -> np.ndarray:
+    """Unit vectors (L, Σd) float32 whose inner products are mean cosines over the spaces."""
+    if not spaces or any(np.ndim(space) != 2 or len(space) != len(spaces[0]) for space in spaces):
+        raise InputError(f"spaces have the shapes {[np.shape(s) for s in spaces]}: expected one or more of (L, d)")
+    units = []
+    for space in spaces:
+        norms = np.linalg.norm(space, axis=1, keepdims=True)
+        units.append((space / np.where(norms > 0, norms, 1) / np.sqrt(len(spaces))).astype(np.float32))
+    return np.concatenate(units, axis=1)
 
 
 def duplicate_mask(labels: Any) -> Any:

@@ -108,6 +108,7 @@ class StepMatchedPlan(Plan):
             line=curriculum.line,
             group_size=curriculum.group_size,
             apart=curriculum.apart,
+            refresh=curriculum.refresh,
         )
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ follows the training (`follows`) answers from what it was told of it as well, an
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -63,15 +64,16 @@ class Plan(ABC):
     Attributes
     ----------
     follows
-        What of the training the plan follows: nothing, "losses" (every pair's last loss) or "metrics" (the validation
-        metric after every epoch). Such a plan is told by `informed` before each epoch.
+        What of the training the plan follows: nothing, "losses" (every pair's last loss), "metrics" (the validation
+        metric after every epoch) or "vectors" (the model's own, for its neighbours). Such a plan is told by `informed`
+        before each epoch, of vectors by `with_line`.
     weighted
         Whether `weights` may differ from 1 on the rows of an epoch.
-    hardness, line, group_size, apart
+    hardness, line, group_size, apart, refresh
         How batches are composed, see `compose`.
     """
 
-    follows: ClassVar[tuple[str, ...]] = ()
+    follows: tuple[str, ...] = ()
     weighted: ClassVar[bool] = False
     seed: int
     epochs: int | None
@@ -79,6 +81,7 @@ class Plan(ABC):
     line: np.ndarray | None = None
     group_size: int = 32
     apart: np.ndarray | None = None
+    refresh: int | None = None
     _intensity: Curve | dict[str, Curve]
 
     def _configure(self, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
@@ -96,6 +99,7 @@ class Plan(ABC):
         line: np.ndarray | None = None,
         group_size: int = 32,
         apart: np.ndarray | None = None,
+        refresh: int | None = None,
     ) -> Self:
         """Say how batches are composed, beyond being random; returns the plan itself. Which rows it has stays as it is.
 
@@ -111,14 +115,46 @@ class Plan(ABC):
         apart
             (L,) integers by row id, as `duplicate_labels` returns: rows of one label (not negative) never share a
             batch where that is possible; `repeats` says how often it was not.
+        refresh
+            Neighbours are those of the model under way: `line` serves until the first epoch with groups, where it is
+            drawn anew, and so every `refresh` epochs from there. Whoever trains draws it, see `refreshed`. Approximate
+            nearest negatives of a model's own space are those of ANCE (Xiong et al., ICLR 2021).
         """
         if hardness is not None and (not callable(hardness) or line is None):
             raise InputError(f"hardness={hardness!r}: expected a function of the epoch, and line= beside it")
+        if refresh is not None and check_whole("refresh", refresh, low=1) and hardness is None:
+            raise InputError(f"refresh={refresh} without hardness: there are no groups to draw anew")
         self.hardness = hardness
         self.group_size = check_whole("group_size", group_size, low=1)
         self.line = None if line is None else check_line(line, self._all_rows())
         self.apart = None if apart is None else check_labels(apart, self._size())
+        self.refresh = refresh
+        self.follows = (*type(self).follows, *(() if refresh is None else ("vectors",)))
         return self
+
+    def refreshed(self, epoch: int) -> bool:
+        """Whether the line of near neighbours is to be drawn anew, by the model as it is, before this epoch."""
+        if self.refresh is None or self.hardness is None or self.hardness(check_epoch(epoch)) <= 0:
+            return False
+        hard = [k for k in range(1, epoch + 1) if self.hardness(k) > 0]
+        return (epoch - hard[0]) % self.refresh == 0
+
+    def with_line(self, line: np.ndarray) -> Self:
+        """The same plan with its neighbours near on another line; the original stays as it is.
+
+        Parameters
+        ----------
+        line
+            (L,), as `neighbour_line` returns it for the vectors that the model now gives the pairs.
+
+        Raises
+        ------
+        InputError
+            The line is no arrangement of the plan's rows.
+        """
+        result = copy.copy(self)
+        result.line = check_line(line, self._all_rows())
+        return result
 
     def informed(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
         """The plan of the next epoch, told every pair's last loss (L,) and the metrics after the epochs so far.

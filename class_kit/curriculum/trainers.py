@@ -50,14 +50,24 @@ class WholeRunBatchSampler:
     Parameters
     ----------
     plan
-        Any plan that knows its number of epochs.
+        Any plan that knows its number of epochs and follows nothing of the training.
     batch_size, drop_last, rank, world_size
         As of `CurriculumBatchSampler`.
+
+    Raises
+    ------
+    InputError
+        The plan follows losses, metrics or vectors, which it would have to be told between epochs.
     """
 
     def __init__(
         self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
+        if plan.follows:
+            raise InputError(
+                f"the plan follows {' and '.join(plan.follows)} of its training, and nothing tells it within one long "
+                "epoch: expected a plan fixed in advance"
+            )
         self._epoch_sampler = CurriculumBatchSampler(plan, batch_size, drop_last, rank, world_size)
         self.plan, self.batch_size, self.drop_last = plan, batch_size, drop_last
         table = plan.table(batch_size, world_size, drop_last)

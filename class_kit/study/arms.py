@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.apart import duplicate_labels, pairs_above
+from class_kit.curriculum.apart import duplicate_labels, one_of_each, pairs_above
 from class_kit.curriculum.controls import ORDERS, make_plan
 from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
 from class_kit.curriculum.intensity import INTENSITIES
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DYNAMIC = ("self-paced", "loss-pruned")
 ARM_ORDERS = (*ORDERS, *DYNAMIC)
-SPACES = ("joint", "text", "molecules")
-DUPLICATES = ("ignore", "mask", "apart")
+SPACES = ("joint", "text", "molecules", "model")
+DUPLICATES = ("ignore", "mask", "apart", "drop")
 PACES = ("schedule", "metric")
 
 
@@ -56,7 +56,8 @@ class Arm:
         Epochs from one step to the next, for the shape "step" of the schedule or of hardness, which must have it: a
         step an epoch is the linear shape.
     pace : "schedule" or "metric"
-        Whether λ follows the epochs, or grows by `growth` whenever the validation metric has stopped to improve.
+        Whether λ follows the epochs, or grows by `growth` whenever the validation metric has stopped to improve;
+        with "metric" there is neither `full_at` nor `share`.
     intensity : str or mapping of loss term to str
         γ_k by name; "standard" always has γ = 1.
     difficulty : str
@@ -75,11 +76,15 @@ class Arm:
         Shares of the epochs at which it begins and at which it is in force.
     hardness_shape : str
         How it rises between the two, a schedule's name.
-    near : "joint", "text" or "molecules"
-        Space in which neighbours are near; `group_size` of them make a group.
-    duplicates : "ignore", "mask" or "apart"
+    near : "joint", "text", "molecules" or "model"
+        Space in which neighbours are near; `group_size` of them make a group. "model" is the joint space of the model
+        under way, drawn anew every `refresh` epochs.
+    refresh : int
+        Epochs from one drawing to the next, for `near` "model".
+    duplicates : "ignore", "mask", "apart" or "drop"
         What happens to pairs of equal text or equal structure without stereochemistry: nothing, no negatives of each
-        other, or never in one batch.
+        other, never in one batch, or only one of each group is trained on (see `one_of_each`). λ is then a share of
+        the pairs that are left.
     duplicates_above : float, optional
         Pairs whose mean cosine exceeds this count as duplicates too.
     """
@@ -107,6 +112,7 @@ class Arm:
     duplicates_above: float | None = None
     interval: int | None = None
     share: float | None = None
+    refresh: int = 1
 
     def __post_init__(self) -> None:
         choices: dict[str, Any] = {
@@ -131,6 +137,9 @@ class Arm:
             raise InputError(f"pace='metric' with order={self.order!r}: expected an order that a schedule cuts")
         if self.difficulty in ("loss", "rank", "el2n") and self.order == "standard":
             raise InputError(f"difficulty={self.difficulty!r} with order='standard': nothing is ordered")
+        if self.duplicates == "drop" and self.order in DYNAMIC:
+            raise InputError(f"duplicates='drop' with order={self.order!r}: expected an order fixed in advance")
+        check_whole("refresh", self.refresh, low=1)
         self._check_schedule()
 
     def _check_schedule(self) -> None:
@@ -173,6 +182,8 @@ class Arm:
             unused |= {"prune"}
         if not self.hardness:
             unused |= {"hardness_from", "hardness_until", "hardness_shape", "near", "group_size"}
+        if not (self.hardness and self.near == "model"):
+            unused |= {"refresh"}
         if self.duplicates == "ignore":
             unused |= {"duplicates_above"}
         return {name: value for name, value in values.items() if name not in unused}
@@ -231,6 +242,16 @@ def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
     return duplicate_labels([found.key for found in structures(pairs.smiles)], pairs.text, pairs=linked)
 
 
+def kept_pairs(task: Task, arm: Arm) -> np.ndarray:
+    """Which training pairs an arm trains on, `(K,)` int64 positions among them, ascending: all, or one of each group.
+
+    All are counted as neighbours, those that are left out as well.
+    """
+    labels = training_duplicates(task, arm) if arm.duplicates == "drop" else None
+    rows = task.rows("train")
+    return np.arange(len(rows)) if labels is None else one_of_each(labels, task.t[rows], task.m[rows])
+
+
 def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray | None = None) -> Plan:
     """The epoch plan of an arm over the task's training pairs.
 
@@ -252,6 +273,7 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
         pruned = LossPrunedPlan(np.full(count, np.nan), epochs, arm.prune, intensity=arm.intensity, seed=seed)
         return pruned.compose(**composition)
     order = difficulty_order(training_difficulty(task, arm, reference), ties="shuffle", seed=seed)
+    order = order[np.isin(order, kept_pairs(task, arm))]
     if arm.pace == "metric":
         from class_kit.curriculum.controls import make_order
 
@@ -267,7 +289,8 @@ def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]
     labels = training_duplicates(task, arm) if arm.duplicates == "apart" else None
     if arm.hardness > 0:
         rows = task.rows("train")
-        spaces = {"joint": (task.t, task.m), "text": (task.t,), "molecules": (task.m,)}[arm.near]
+        spaces = {"text": (task.t,), "molecules": (task.m,)}.get(arm.near, (task.t, task.m))
+        found["refresh"] = arm.refresh if arm.near == "model" else None
         found["line"] = neighbour_line(*(space[rows] for space in spaces), group_size=arm.group_size)
         found["hardness"] = HardnessSchedule.over(
             config.epochs,

@@ -15,7 +15,7 @@ from class_kit.curriculum import EpochPlan, FullSchedule
 from class_kit.curriculum.plan import Plan
 from class_kit.difficulty import sigma_for_quantile
 from class_kit.errors import InputError
-from class_kit.study.arms import Arm
+from class_kit.study.arms import Arm, kept_pairs
 from class_kit.study.config import Choice, StudyConfig
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def seconds_a_step(task: Task, config: TrainingConfig) -> float:
 
 def foreseen_steps(cell: Cell, task: Task) -> int:
     """Optimiser steps of a training, as far as its plan knows them in advance."""
-    return _plan(cell.arm, len(task.rows("train")), cell.config).steps_total(cell.config.batch_size)
+    return _plan(cell.arm, len(kept_pairs(task, cell.arm)), cell.config).steps_total(cell.config.batch_size)
 
 
 def _everything(rows: int) -> Plan:
@@ -177,7 +177,7 @@ class _Sizes(EpochPlan):
 
 
 def _spent(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> float:
-    plan = _plan(arm, len(task.rows("train")), config)
+    plan = _plan(arm, len(kept_pairs(task, arm)), config)
     return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
 
 

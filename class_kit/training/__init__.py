@@ -20,6 +20,7 @@ from class_kit.backbones.base import Backbone
 from class_kit.errors import InputError
 from class_kit.interrupts import import_whole
 from class_kit.training.config import INTENSITY_TARGETS, OPTIMIZERS, TERM_WEIGHTS, TrainingConfig, learning_rate
+from class_kit.training.encoding import encode
 from class_kit.training.inputs import Inputs, as_inputs
 from class_kit.training.loop import Trainer
 
@@ -36,9 +37,6 @@ __all__ = [
     "learning_rate",
     "train",
 ]
-
-# rows encoded at once: vectors are small, a padded block of tokens or a graph of atoms is not
-_ENCODE_ROWS = {"vector": 4096, "tokens": 256, "graph": 512}
 
 
 @dataclass
@@ -79,7 +77,7 @@ def train(
     ----------
     plan : Plan
         Planned for as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that
-        follows losses or metrics is told them before every epoch.
+        follows losses, metrics or the model's own vectors is told them before every epoch.
     text : (L, d_t) float, or Inputs
     molecules : (L, d_m) float, or Inputs
         Row i of both belongs to pair i; of the kinds that the backbone needs (`backbone_needs`).
@@ -124,28 +122,6 @@ def train(
     best = trainer.best
     assert best is not None
     return TrainingResult(trainer.backbone, trainer.history, best[0], trainer.step, trainer.samples, trainer.seconds)
-
-
-def encode(backbone: Backbone, side: str, inputs: np.ndarray | Inputs, block: int | None = None) -> np.ndarray:
-    """Vectors `(n, d)` float32 of texts (`side="text"`) or molecules (`side="molecules"`), in evaluation mode.
-
-    `block` rows are encoded at once; by default as many as suit their kind.
-    """
-    if side not in {"text", "molecules"}:
-        raise InputError(f"side={side!r}: expected 'text' or 'molecules'")
-    encoder = backbone.encode_text if side == "text" else backbone.encode_molecules
-    device = next(backbone.parameters()).device
-    backbone.eval()
-    if isinstance(inputs, np.ndarray) and not len(inputs):
-        return np.zeros((0, 0), np.float32)
-    taken = as_inputs(inputs)
-    step = block or _ENCODE_ROWS.get(taken.kind, 256)
-    with torch.no_grad():
-        parts = [
-            encoder(taken.take(np.arange(at, min(at + step, len(taken))), device)).float().cpu().numpy()
-            for at in range(0, len(taken), step)
-        ]
-    return np.concatenate(parts)
 
 
 def _check_inputs(config: TrainingConfig, text: Inputs, molecules: Inputs) -> None:

@@ -1,7 +1,8 @@
 """The steps of a training, and the state that a checkpoint must hold to take the next one exactly.
 
 The learning rate is a function of the step number alone and the batches are what the plan says, so what must be saved
-is the weights, the optimisers' moments, the random generator, and, for a plan that follows them, the recorded losses.
+is the weights, the optimisers' moments, the random generator, and, for a plan that follows them, the recorded losses
+or the line on which the model's own neighbours lie.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.curriculum.apart import duplicate_mask
+from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.curriculum.intensity import weigh_terms
 from class_kit.curriculum.self_paced import record_losses
 from class_kit.curriculum.uncertainty import UncertaintyWeights
@@ -30,6 +32,7 @@ from class_kit.errors import InputError
 from class_kit.progress import progress_bar
 from class_kit.training.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from class_kit.training.config import TrainingConfig, critic_optimizer, learning_rate, main_optimizer
+from class_kit.training.encoding import encode
 from class_kit.training.inputs import Inputs, fit_rows
 
 if TYPE_CHECKING:
@@ -87,6 +90,8 @@ class Trainer:
         # what the present epoch's plan was told, and what its successor will be told
         self.losses = np.array(plan.losses) if "losses" in plan.follows else None  # type: ignore[attr-defined]
         self.losses_before = self.losses
+        # where the model's own neighbours lie, once it was asked
+        self.line: np.ndarray | None = None
 
     def run(self, progress: bool | None) -> None:
         """Train to the last epoch; `backbone` then has the weights of the best one."""
@@ -106,6 +111,10 @@ class Trainer:
         size = self.config.batch_size
         metrics = [entry[self.select] for entry in self.history] if "metrics" in self.plan.follows else []
         plan = self.plan.informed(losses=self.losses_before, metrics=metrics)
+        if self.step_in_epoch == 0 and plan.refreshed(self.epoch):
+            self.line = self._own_neighbours()
+        if self.line is not None:
+            plan = plan.with_line(self.line)
         # the plans of epochs to come may still change, so the total is what is known of it now
         ahead = sum(plan.steps(epoch, size) for epoch in range(self.epoch, self.config.epochs + 1))
         bar.total = self.step - self.step_in_epoch + ahead
@@ -125,6 +134,12 @@ class Trainer:
                 started = time.perf_counter()
         self.epoch_seconds += time.perf_counter() - started
         self._close_epoch(plan)
+
+    def _own_neighbours(self) -> np.ndarray:
+        """The training pairs on a line on which those lie together that the model, as it is, finds near, `(L,)`."""
+        with self._precision():
+            spaces = (encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules))
+        return neighbour_line(*spaces, group_size=self.plan.group_size)
 
     def _step(self, plan: Plan, rows: np.ndarray, total: int, pair_weights: Tensor | None) -> None:
         text, molecules = self._take(rows)
@@ -251,6 +266,8 @@ class Trainer:
         if self.losses is not None and self.losses_before is not None:
             tensors["losses"] = torch.from_numpy(self.losses)
             tensors["losses_before"] = torch.from_numpy(self.losses_before)
+        if self.line is not None:
+            tensors["line"] = torch.from_numpy(self.line)
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best[2].items()}
             state["best"] = [self.best[0], self.best[1]]
@@ -270,6 +287,8 @@ class Trainer:
             self.term_weights.load_state_dict(_under("term_weights/", tensors))
         if self.losses is not None:
             self.losses, self.losses_before = tensors["losses"].numpy(), tensors["losses_before"].numpy()
+        if "line" in tensors:
+            self.line = tensors["line"].numpy()
         for name in _COUNTERS:
             setattr(self, name, state[name])
         if "best" in state:
@@ -291,7 +310,7 @@ def _identity(config: TrainingConfig, plan: Plan, text: Inputs, molecules: Input
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True, default=str).encode())
     traits = [type(plan).__name__, *(getattr(plan, name, None) for name in ("kind", "prune", "full_from", "pacing"))]
     if plan.hardness is not None:
-        traits += [plan.group_size, *(plan.hardness(epoch) for epoch in range(1, config.epochs + 1))]
+        traits += [plan.group_size, plan.refresh, *(plan.hardness(epoch) for epoch in range(1, config.epochs + 1))]
     digest.update((text.digest + molecules.digest + repr(traits)).encode())
     for array in (groups, plan.line, plan.apart):
         digest.update(b"|" if array is None else np.ascontiguousarray(array, np.int64).tobytes())

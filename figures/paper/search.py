@@ -36,7 +36,7 @@ LOOP: dict[str, Sequence[Any]] = {
     "batch_size": (64, 128, 256, 512),
     "learning_rate": (5e-4, 1e-3, 2e-3, 4e-3),
     "dropout": (0.1, 0.2, 0.4),
-    "epochs": (20, 30, 40),
+    "epochs": (20, 30, 40, 60),
 }
 WIDTHS: dict[str, Sequence[Any]] = {
     "hidden": (256, 512, 1024),
@@ -44,24 +44,35 @@ WIDTHS: dict[str, Sequence[Any]] = {
     "weight_decay": (0.01, 0.1, 0.3),
     "temperature": (0.03, 0.07, 0.14),
 }
-# a start and the share of the epochs at which all pairs are in use, of which none spends more than SHARE
-SCHEDULES = ((0.4, 0.55), (0.55, 0.73), (0.68, 1.0), (0.2, 0.39))
+# A start, the share of the samples of as many full epochs, and the share of the plain run's epochs: growth over most of
+# the epochs, a short early growth, and none at all. None spends more than SHARE.
+SCHEDULES = ((0.2, SHARE, 1.0), (0.4, SHARE, 1.0), (0.65, SHARE, 1.0), (0.5, 0.95, 0.89), (1.0, 1.0, SHARE))
 HARD: dict[str, Sequence[Any]] = {
     "hardness": (0.5, 0.75, 1.0),
     "hardness_from": (0.0, 0.25, 0.5),
     "hardness_rise": (0.0, 0.25, 0.5),
-    "near": ("joint", "text", "molecules"),
+    "near": ("joint", "text", "molecules", "model"),
+    "refresh": (1, 4),
     "group_size": (8, 16, 32, 64),
-    "duplicates": ("ignore", "mask", "apart"),
+    "duplicates": ("ignore", "mask", "apart", "drop"),
+    "duplicates_above": (None, 0.98),
+    "soft_weight": (0.0, 0.1, 0.3, 1.0),
+    "soft_temperature": (0.2, 0.5),
     "schedule": SCHEDULES,
 }
+ONE_TERM = {"text_to_molecule": "inverse", "*": "constant"}
 EASY: dict[str, Sequence[Any]] = {
-    "difficulty": ("neighbours", "neighbours_tanimoto", "loss"),
+    "difficulty": ("neighbours", "neighbours_tanimoto", "kth_distance", "loss"),
     "sigma": (0.8, 0.9, 0.95),
-    "intensity": ("inverse", "sigmoid", "constant"),
+    "intensity": ("inverse", "sigmoid", "constant", ONE_TERM),
     "intensity_on": ("loss", "lr"),
+    "term_weights": ("fixed", "learned"),
+    "duplicates": HARD["duplicates"],
+    "duplicates_above": HARD["duplicates_above"],
     "schedule": SCHEDULES,
 }
+OPTIONS = ("dropout", "hidden", "dim", "temperature", "soft_weight", "soft_temperature")
+TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "intensity_on", "term_weights")
 KINDS: dict[str, dict[str, Sequence[Any]]] = {
     "plain": LOOP | WIDTHS,
     "CLASS": EASY,
@@ -73,16 +84,19 @@ KINDS: dict[str, dict[str, Sequence[Any]]] = {
 def setting(kind: str, drawn: Mapping[str, Any]) -> tuple[Arm, TrainingConfig]:
     """An arm and the loop it runs in, of values that were drawn."""
     values = dict(drawn)
-    options = {name: values.pop(name) for name in ("dropout", "hidden", "dim", "temperature") if name in values}
-    loop = ("epochs", "batch_size", "learning_rate", "weight_decay", "intensity_on")
-    training = {name: values.pop(name) for name in loop if name in values}
+    options = {name: values.pop(name) for name in OPTIONS if name in values}
+    training = {name: values.pop(name) for name in TRAINING if name in values}
+    if isinstance(values.get("intensity"), Mapping):
+        # the learning rate has one γ
+        training["intensity_on"] = "loss"
     config = TrainingConfig(backbone_options=options, **training)
     if kind == "plain":
         return Arm(kind, order="standard", intensity="constant"), config
-    start, full_at = values.pop("schedule")
+    start, share, length = values.pop("schedule")
+    config = replace(config, epochs=int(length * config.epochs))
     if "hardness_rise" in values:
         values["hardness_until"] = min(1.0, values["hardness_from"] + values.pop("hardness_rise"))
-    return Arm(kind, **{"order": "curriculum"} | values, start=start, full_at=full_at, growth=0.0), config
+    return Arm(kind, **{"order": "curriculum"} | values, start=start, share=share, growth=0.0), config
 
 
 def draw(space: Mapping[str, Sequence[Any]], count: int, generator: np.random.Generator) -> list[dict[str, Any]]:
@@ -95,11 +109,12 @@ def draw(space: Mapping[str, Sequence[Any]], count: int, generator: np.random.Ge
     return found
 
 
-def validation_mrr(task: Task, record: Record) -> float:
-    """MRR of the validation texts among the molecules of all pairs."""
+def reached(task: Task, record: Record) -> dict[str, float]:
+    """MRR, Hits@1 and Mean Rank of the validation texts among the molecules of all pairs."""
     backbone, rows = load_backbone(record, task), task.rows("validation")
     texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
-    return float(retrieval_metrics(retrieval_ranks(texts, molecules, rows))["mrr"])
+    found = retrieval_metrics(retrieval_ranks(texts, molecules, rows))
+    return {name: float(found[name]) for name in ("mrr", "hits@1", "mean_rank")}
 
 
 def trained(
@@ -128,14 +143,16 @@ def tune(
         drawn[0] = dict(base)
     settings = [dict(base) | values for values in drawn]
     wanted = [setting(kind, values) for values in settings]
-    scores = [[validation_mrr(task, one) for one in found] for found in trained(task, wanted, [0], arguments.jobs)]
-    best = sorted(range(len(drawn)), key=lambda at: -scores[at][0])[: arguments.finalists]
-    again = trained(task, [wanted[at] for at in best], range(1, arguments.tuning_seeds), arguments.jobs)
-    for at, found in zip(best, again, strict=True):
-        scores[at] += [validation_mrr(task, record) for record in found]
-    chosen = max(best, key=lambda at: float(np.mean(scores[at])))
+    scores = [[reached(task, one) for one in found] for found in trained(task, wanted, [0], arguments.jobs)]
+    best = sorted(range(len(drawn)), key=lambda at: -scores[at][0]["mrr"])[: arguments.finalists]
+    if arguments.tuning_seeds > 1:
+        again = trained(task, [wanted[at] for at in best], range(1, arguments.tuning_seeds), arguments.jobs)
+        for at, found in zip(best, again, strict=True):
+            scores[at] += [reached(task, record) for record in found]
+    chosen = max(best, key=lambda at: float(np.mean([score["mrr"] for score in scores[at]])))
     tried = [
-        {"round": arguments.rounds, "kind": kind, "settings": values, "mrr": found}
+        {"round": arguments.rounds, "kind": kind, "settings": values}
+        | {name: [score[name] for score in found] for name in found[0]}
         for values, found in zip(drawn, scores, strict=True)
     ]
     return settings[chosen], tried

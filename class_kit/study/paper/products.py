@@ -138,12 +138,7 @@ class _Builder:
         return {"backbone": name, "learning_rate": TUNED[name]}
 
     def main(self) -> Product:
-        arms = [
-            class_arm(),
-            class_arm(RANDOM, order="random"),
-            class_arm(MATCHED, order="step-matched", intensity="constant"),
-        ]
-        config = self.config(MAIN, backbones=[self.head(name) for name in HEADS], arms=arms)
+        config = self.config(MAIN, backbones=[self.head(name) for name in HEADS], arms=_controlled())
         return Product(MAIN, "CLASS and its controls round heads on frozen vectors", config, _AGAINST)
 
     def deep(self) -> Product:
@@ -152,8 +147,9 @@ class _Builder:
             for name, (kind, options) in DEEP.items()
         ]
         training = {"epochs": min(self.epochs, _DEEP_EPOCHS), "batch_size": 64}
-        config = self.config(MAIN_DEEP, 1, backbones=backbones, arms=[class_arm()], training=training)
-        return Product(MAIN_DEEP, "CLASS round backbones that read graphs or tokens", config, preliminary=True)
+        config = self.config(MAIN_DEEP, 1, backbones=backbones, arms=_controlled(), training=training)
+        title = "CLASS and its controls round backbones that read graphs or tokens"
+        return Product(MAIN_DEEP, title, config, _AGAINST, preliminary=True)
 
     def ablation(self) -> Product:
         arms = [
@@ -222,6 +218,15 @@ _AGAINST = {STANDARD: (), RANDOM: (CLASS,), MATCHED: (CLASS,)}
 
 def _schedule() -> dict[str, Any]:
     return {"shape": "linear", "start": SCHEDULE["start"], "full_at": SCHEDULE["full_at"]}
+
+
+def _controlled() -> list[dict[str, Any]]:
+    """CLASS, a random order with its schedule, and all pairs with its number of steps."""
+    return [
+        class_arm(),
+        class_arm(RANDOM, order="random"),
+        class_arm(MATCHED, order="step-matched", intensity="constant"),
+    ]
 
 
 def _given(arm: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""The search for a curriculum that helps: what it draws is possible, fair, and chosen by what it says decides."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from class_kit.retrieval import per_query_metrics, retrieval_ranks
+from class_kit.study.arms import plan_arm
+from class_kit.study.records import load_backbone
+from class_kit.training import encode
+from tests.test_study import small_task
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def search() -> Any:
+    spec = importlib.util.spec_from_file_location("search", ROOT / "figures" / "paper" / "search.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def task() -> Any:
+    return small_task()
+
+
+@pytest.mark.parametrize("epochs", [20, 30, 40, 60])
+def test_no_curriculum_spends_more_than_its_share(search: Any, task: Any, epochs: int) -> None:
+    plain, config = search.setting("plain", {"epochs": epochs})
+    whole = plan_arm(task, plain, config).samples_total(8)
+    assert whole == 80 * epochs
+    for schedule in search.SCHEDULES:
+        arm, shorter = search.setting("hard batches", {"epochs": epochs, "schedule": schedule, "order": "random"})
+        share = plan_arm(task, arm, shorter).samples_total(8) / whole
+        assert 0.75 < share <= search.SHARE + 0.005
+
+
+@pytest.mark.parametrize("kind", ["plain", "CLASS", "hard batches", "CLASS and hard batches"])
+def test_every_setting_that_can_be_drawn_is_a_training(search: Any, task: Any, kind: str) -> None:
+    drawn = search.draw(search.KINDS[kind], 40, np.random.default_rng(0))
+    assert len({repr(values) for values in drawn}) == 40
+    base = {"batch_size": 64, "epochs": 20, "hidden": 256}
+    for values in drawn:
+        arm, config = search.setting(kind, base | values)
+        assert arm.name == kind
+        reference = np.zeros(80) if arm.difficulty == "loss" else None
+        plan = plan_arm(task, arm, config, reference)
+        assert plan.epochs == config.epochs
+        assert plan.batches(config.epochs, config.batch_size)
+        assert set(config.backbone_options) <= {"hidden", *search.OPTIONS}
+        assert kind != "hard batches" or arm.order == "random"
+
+
+def test_a_round_chooses_the_best_mean_on_validation_texts(
+    search: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path))
+    arguments = argparse.Namespace(rounds=0, settings=3, finalists=2, tuning_seeds=2, jobs=1)
+    space = {"learning_rate": (1e-5, 1e-3, 1e-2), "epochs": (3,), "hidden": (16,), "dim": (8,)}
+    chosen, tried = search.tune(task, "plain", space, {}, arguments)
+    assert len(tried) == 3
+    finalists = [one for one in tried if len(one["mrr"]) == 2]
+    assert len(finalists) == 2
+    out = [one for one in tried if one not in finalists]
+    assert all(one["mrr"][0] <= min(other["mrr"][0] for other in finalists) for one in out)
+    assert chosen == max(finalists, key=lambda one: np.mean(one["mrr"]))["settings"]
+    arm, config = search.setting("plain", chosen)
+    (record,) = search.trained(task, [(arm, config)], [1], 1)[0]
+    backbone, rows = load_backbone(record, task), task.rows("validation")
+    texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
+    best = next(one for one in finalists if one["settings"] == chosen)
+    exact = per_query_metrics(retrieval_ranks(texts, molecules, rows))
+    assert best["mrr"][1] == pytest.approx(float(exact["mrr"].mean()), abs=1e-9)
+    assert best["mean_rank"][1] == pytest.approx(float(exact["mean_rank"].mean()), abs=1e-9)
+
+
+def test_test_seeds_are_new_and_differences_are_from_the_plain_run(
+    search: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path))
+    small = {"epochs": 3, "hidden": 16, "dim": 8, "batch_size": 16}
+    hard = {"schedule": (0.4, 0.8, 1.0), "order": "random", "hardness": 0.5, "near": "model"}
+    chosen = {"plain": search.setting("plain", small), "hard": search.setting("hard", small | hard)}
+    found = search.read(task, chosen, argparse.Namespace(seeds=2, jobs=1))
+    assert {row["arm"] for row in found["differences"]} == {"hard"}
+    assert {row["seeds"] for row in found["summary"]} == {2}
+    (records,) = search.trained(task, [chosen["plain"]], [100, 101], 1)
+    assert [record.seed for record in records] == [100, 101]
+    mean = np.mean([per_query_metrics(record.ranks["text_to_molecule/split"])["mrr"].mean() for record in records])
+    row = next(
+        row for row in found["summary"] if row["arm"] == "plain" and row.get("ranking") == "text_to_molecule/split"
+    )
+    assert row["mrr"] == pytest.approx(float(mean), abs=1e-9)
+    share = next(row["share"] for row in found["differences"])
+    plan = plan_arm(task, *chosen["hard"])
+    assert share == pytest.approx(plan.samples_total(16) / (80 * 3))
