@@ -35,6 +35,7 @@ _HOME = {
     "make_plan": "curriculum.controls",
     "lr_factor": "curriculum",
     "make_schedule": "curriculum",
+    "one_of_each": "curriculum.apart",
     "neighbour_line": "curriculum.hard_batches",
     "HardnessSchedule": "curriculum.hard_batches",
     "MetricPacing": "curriculum.pacing",
@@ -81,6 +82,7 @@ __all__ = [
     "mol2vec_coverage",
     "neighbour_counts",
     "neighbour_line",
+    "one_of_each",
     "register_backbone",
     "retrieval_metrics",
     "retrieval_ranks",
@@ -91,7 +93,7 @@ __all__ = [
 if TYPE_CHECKING:
     from class_kit.backbones import available_backbones, create_backbone, register_backbone
     from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, lr_factor, make_schedule
-    from class_kit.curriculum.apart import duplicate_labels, duplicate_mask
+    from class_kit.curriculum.apart import duplicate_labels, duplicate_mask, one_of_each
     from class_kit.curriculum.controls import make_plan
     from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
     from class_kit.curriculum.pacing import MetricPacing, PacedPlan
