@@ -86,7 +86,8 @@ def test_options_that_are_not_set_leave_the_key_of_stored_trainings_as_it_was() 
     assert set(Arm("a").decides) == names
     assert set(Arm("a", schedule="step", interval=2).decides) == names | {"interval"}
     assert set(Arm("a", share=0.7).decides) == names | {"share"}
-    assert "refresh" not in Arm("a", hardness=0.5, refresh=3).decides
+    assert "refresh" not in Arm("a", hardness=0.5).decides
+    assert "refresh" not in Arm("a", near="model").decides
     assert Arm("a", hardness=0.5, near="model", refresh=3).decides["refresh"] == 3
     plain = Arm("a", order="standard")
     assert replace(plain, schedule="step", interval=2, share=0.7).decides == plain.decides
@@ -121,9 +122,9 @@ def test_own_neighbours_reach_the_plan(task, tmp_path: Path) -> None:
         plan = plan_arm(task, each, CONFIG)
         assert plan.follows == ("vectors",)
         assert [plan.refreshed(k) for k in (1, 2, 3, 4)] == [False, True, False, True]
-    assert plan_arm(task, replace(arm, near="joint"), CONFIG).follows == ()
+    assert plan_arm(task, replace(arm, near="joint", refresh=1), CONFIG).follows == ()
     own = train_record(task, arm, CONFIG, tmp_path / "own")
-    given = train_record(task, replace(arm, near="joint"), CONFIG, tmp_path / "given")
+    given = train_record(task, replace(arm, near="joint", refresh=1), CONFIG, tmp_path / "given")
     assert own.history[0]["loss"] == given.history[0]["loss"]
     assert own.history[1]["loss"] != given.history[1]["loss"]
 
@@ -275,6 +276,8 @@ def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
         ({"order": "standard", "difficulty": "el2n"}, "nothing is ordered"),
         ({"order": "self-paced", "duplicates": "drop"}, "duplicates='drop' with order='self-paced'"),
         ({"near": "model", "refresh": 0}, "refresh=0"),
+        ({"hardness": 0.5, "refresh": 2}, "refresh=2 with near='joint'"),
+        ({"near": "model", "refresh": 2}, "refresh=2 with near='model', hardness=0"),
     ],
 )
 def test_impossible_arms_are_refused(options: dict, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,14 @@ def test_no_curriculum_spends_more_than_its_share(search: Any, task: Any, epochs
 
 
 @pytest.mark.parametrize("kind", ["plain", "CLASS", "hard batches", "CLASS and hard batches"])
-def test_every_setting_that_can_be_drawn_is_a_training(search: Any, task: Any, kind: str) -> None:
-    drawn = search.draw(search.KINDS[kind], 40, np.random.default_rng(0))
+def test_every_setting_that_can_be_drawn_is_a_plan(search: Any, task: Any, kind: str) -> None:
+    drawn = search.draw(search.KINDS[kind][-1], 40, np.random.default_rng(0))
     assert len({repr(values) for values in drawn}) == 40
     base = {"batch_size": 64, "epochs": 20, "hidden": 256}
     for values in drawn:
         arm, config = search.setting(kind, base | values)
         assert arm.name == kind
-        reference = np.zeros(80) if arm.difficulty == "loss" else None
-        plan = plan_arm(task, arm, config, reference)
+        plan = plan_arm(task, arm, config)
         assert plan.epochs == config.epochs
         assert plan.batches(config.epochs, config.batch_size)
         assert set(config.backbone_options) <= {"hidden", *search.OPTIONS}
@@ -66,19 +66,21 @@ def test_a_round_chooses_the_best_mean_on_validation_texts(
 ) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path))
     arguments = argparse.Namespace(rounds=0, settings=3, finalists=2, tuning_seeds=2, jobs=1)
-    space = {"learning_rate": (1e-5, 1e-3, 1e-2), "epochs": (3,), "hidden": (16,), "dim": (8,)}
-    chosen, tried = search.tune(task, "plain", space, {}, arguments)
+    base = {"epochs": 3, "hidden": 16, "dim": 8}
+    space = {"learning_rate": (1e-5, 1e-3, 1e-2), "dropout": (0.0, 0.1)}
+    chosen, tried = search.tune(task, "plain", space, base, arguments)
     assert len(tried) == 3
+    assert tried[0]["settings"] == {}
     finalists = [one for one in tried if len(one["mrr"]) == 2]
     assert len(finalists) == 2
     out = [one for one in tried if one not in finalists]
     assert all(one["mrr"][0] <= min(other["mrr"][0] for other in finalists) for one in out)
-    assert chosen == max(finalists, key=lambda one: np.mean(one["mrr"]))["settings"]
+    assert chosen == base | max(finalists, key=lambda one: np.mean(one["mrr"]))["settings"]
     arm, config = search.setting("plain", chosen)
     (record,) = search.trained(task, [(arm, config)], [1], 1)[0]
     backbone, rows = load_backbone(record, task), task.rows("validation")
     texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
-    best = next(one for one in finalists if one["settings"] == chosen)
+    best = next(one for one in finalists if base | one["settings"] == chosen)
     exact = per_query_metrics(retrieval_ranks(texts, molecules, rows))
     assert best["mrr"][1] == pytest.approx(float(exact["mrr"].mean()), abs=1e-9)
     assert best["mean_rank"][1] == pytest.approx(float(exact["mean_rank"].mean()), abs=1e-9)
@@ -101,6 +103,35 @@ def test_test_seeds_are_new_and_differences_are_from_the_plain_run(
         row for row in found["summary"] if row["arm"] == "plain" and row.get("ranking") == "text_to_molecule/split"
     )
     assert row["mrr"] == pytest.approx(float(mean), abs=1e-9)
+    assert found["queries"] == 25
+    seen = np.arange(25) < 10
+    part = search.read(task, chosen, argparse.Namespace(seeds=2, jobs=1), seen)
+    assert part["queries"] == 15
+    kept = np.mean([per_query_metrics(one.ranks["text_to_molecule/split"])["mrr"][10:].mean() for one in records])
+    row = next(one for one in part["summary"] if one["arm"] == "plain" and one["ranking"] == "text_to_molecule/split")
+    assert row["mrr"] == pytest.approx(float(kept), abs=1e-9)
     share = next(row["share"] for row in found["differences"])
     plan = plan_arm(task, *chosen["hard"])
     assert share == pytest.approx(plan.samples_total(16) / (80 * 3))
+
+
+def test_a_training_that_fails_is_recorded_and_ends_nothing(
+    search: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path))
+    base = {"epochs": 2, "hidden": 16, "dim": 8}
+    arguments = argparse.Namespace(rounds=0, settings=2, finalists=1, tuning_seeds=1, jobs=1)
+    # no temperature is negative
+    chosen, tried = search.tune(task, "plain", {"temperature": (-1.0, -2.0)}, base, arguments)
+    assert chosen == base
+    assert "temperature" in tried[1]["failed"][0]
+    assert tried[1]["mrr"] == [0.0]
+    assert "failed" not in tried[0]
+
+
+def test_pairs_that_tuning_looked_at_are_known_in_another_split(search: Any, task: Any) -> None:
+    assert not search.already_seen(task, task).any()
+    other = replace(task, pairs=replace(task.pairs, split=["train"] * 80 + ["test"] * 30 + ["validation"] * 10))
+    seen = search.already_seen(task, other)
+    assert seen.tolist() == [split == "validation" for split in np.asarray(task.pairs.split)[80:110]]
+    assert 0 < seen.sum() < 30

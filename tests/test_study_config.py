@@ -133,6 +133,30 @@ def test_a_budget_of_samples_counts_the_batches_that_small_epochs_are_filled_up_
     assert plan.samples_total() < 0.5 * plan.samples_total(64)
 
 
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ({"order": "loss-pruned"}, "budget 'samples' for 'a': what it spends is decided while it trains"),
+        ({"pace": "metric", "growth": 0.1}, "decided while it trains"),
+        ({"start": 0.02, "growth": 0.0}, r"100 epochs spend 400 of 800, expected"),
+    ],
+)
+def test_budgets_that_cannot_be_made_equal_are_refused(arm: dict, words: str) -> None:
+    training = SMALL | {"epochs": 10, "batch_size": 4}
+    values = {"orders": ["standard"], "arms": [{"name": "a", **arm}], "training": training}
+    with pytest.raises(InputError, match=words):
+        laid_out(**values, budgets=["samples"])
+    assert [cell.arm.name for cell in laid_out(**values)] == ["standard", "a"]
+
+
+def test_a_budget_of_samples_is_that_of_the_pairs_that_are_left() -> None:
+    arm = {"name": "a", "order": "standard", "duplicates": "drop", "duplicates_above": 0.99}
+    found = laid_out(orders=["standard"], arms=[arm], budgets=["samples"], training=SMALL | {"epochs": 10})
+    # a family of 20 among 80 leaves 61 pairs
+    assert {cell.arm.name: cell.config.epochs for cell in found} == {"standard": 10, "a": round(800 / 61)}
+    assert grid.foreseen_steps(found[-1], small_task()) == found[-1].config.epochs * 4
+
+
 def test_the_seconds_budget_asks_the_clock() -> None:
     config = study_config(
         {

@@ -335,6 +335,9 @@ def test_a_whole_run_refuses_a_plan_that_must_be_told_something() -> None:
     follower = SelfPacedPlan(np.full(20, np.nan), LinearSchedule(0.5, 0.5), epochs=2)
     with pytest.raises(InputError, match="follows losses"):
         WholeRunBatchSampler(follower, BATCH)
+    for make in (partial(accelerate_loader, None, [0]), partial(lightning_data, [0])):
+        with pytest.raises(InputError, match="follows vectors of its training"):
+            make(plan, BATCH)
 
 
 def test_whole_run_is_the_plan_in_succession() -> None:

@@ -190,6 +190,10 @@ def unseen(rows: int = 40) -> np.ndarray:
     return np.full(rows, np.nan)
 
 
+def own_groups(plan):
+    return plan.compose(hardness=lambda k: 0.5 * (k > 1), line=np.arange(40), group_size=4, refresh=1)
+
+
 def own_neighbours(rows: int = 40, epochs: int = 3, refresh: int = 1) -> EpochPlan:
     """All rows in every epoch, half of each batch in groups from the second epoch on."""
     line = np.random.default_rng(3).permutation(rows)
@@ -205,6 +209,12 @@ TRAININGS = {
     "pruned": (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, full_from=0.7, seed=5)),
     "paced": (CONFIG, lambda: PacedPlan(np.arange(40), MetricPacing(0.4, 0.6), seed=5, epochs=3)),
     "own neighbours": (CONFIG, lambda: own_neighbours(refresh=2)),
+    "own neighbours, self-paced": (CONFIG, lambda: own_groups(SelfPacedPlan(unseen(), RISING, seed=5, epochs=3))),
+    "own neighbours, paced": (
+        CONFIG,
+        lambda: own_groups(PacedPlan(np.arange(40), MetricPacing(0.4, 0.6), seed=5, epochs=3)),
+    ),
+    "own neighbours, step-matched": (CONFIG, lambda: own_groups(plan_of()).step_matched(8)),
     "learnt weights": (replace(CONFIG, term_weights="learned"), plan_of),
     "adversary": (replace(CONFIG, backbone="with_critic", backbone_options={}), plan_of),
 }

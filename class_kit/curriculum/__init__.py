@@ -186,7 +186,8 @@ class CurriculumBatchSampler:
     Parameters
     ----------
     plan
-        Any `Plan`.
+        Any `Plan`. One that follows the training is replaced before each epoch by what `informed` and `with_line`
+        return: `sampler.plan = plan.with_line(neighbour_line(text_vectors, molecule_vectors))`.
     batch_size
         Rows a batch, on each rank.
     drop_last

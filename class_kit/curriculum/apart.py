@@ -17,6 +17,8 @@ from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
 
 _ROUNDS = 30
+# likeness to a middle that differs by less than this, in cosines times the size of the group, is the same
+_EQUAL = 1e-6
 
 
 def duplicate_labels(
@@ -95,8 +97,8 @@ def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndar
 def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
     """Rows that remain when each group of near-duplicates keeps one, (K,) int64, ascending.
 
-    As SemDeDup does (Abbas et al. 2023, section 3), the one kept is the least like the middle of its group; the first
-    of equally distant ones, or of a group's rows where no space is given.
+    The one kept is the least like the middle of its group, as SemDeDup keeps the one least like the middle of a cluster
+    (Abbas et al. 2023, section 3); the first of those equally like it, or of the group where no space is given.
 
     Parameters
     ----------
@@ -108,27 +110,33 @@ def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        Labels that are no integers (L,), or spaces that do not fit them.
+        Labels that are no integers (L,), spaces that do not fit them, or a value that is not finite.
     """
     array = np.asarray(labels)
-    if array.ndim != 1:
-        raise InputError(f"labels has shape {array.shape}: expected (L,) integers")
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(f"labels has shape {array.shape} and type {array.dtype}: expected (L,) integers")
     dense = check_labels(array, len(array))
     grouped = np.flatnonzero(dense >= 0)
-    middle_likeness = np.zeros(len(grouped))
+    groups = dense[grouped]
+    distance = np.zeros(len(grouped))
     if spaces:
         joint = _joint(spaces)
         if len(joint) != len(dense):
             raise InputError(f"{len(dense)} labels and spaces of {len(joint)} rows: expected as many of both")
+        if not np.isfinite(joint).all():
+            row = int(np.flatnonzero(~np.isfinite(joint).all(axis=1))[0])
+            raise InputError(f"spaces: row {row} is not finite, expected numbers of ordinary size")
         members = joint[grouped].astype(np.float64)
         middles = np.zeros((int(dense.max(initial=-1)) + 1, joint.shape[1]))
-        np.add.at(middles, dense[grouped], members)
-        # All members of a group are measured against one vector, so its length does not matter. Rounded to what
-        # float32 holds: the two rows of a pair are always equally like their middle.
-        middle_likeness = np.round(np.einsum("ij,ij->i", members, middles[dense[grouped]]), 5)
-    order = np.lexsort((grouped, middle_likeness, dense[grouped]))
-    first = np.concatenate(([True], np.diff(dense[grouped][order]) > 0)) if len(order) else np.zeros(0, dtype=bool)
-    return np.sort(np.concatenate((np.flatnonzero(dense < 0), grouped[order][first])))
+        np.add.at(middles, groups, members)
+        # All members of a group are measured against one vector, so its length changes no order.
+        distance = -np.einsum("ij,ij->i", members, middles[groups])
+    farthest = np.full(int(dense.max(initial=-1)) + 1, -np.inf)
+    np.maximum.at(farthest, groups, distance)
+    # Unit vectors are off by the last digits of float32; the two rows of a pair are always equally like their middle.
+    able = distance >= farthest[groups] - _EQUAL
+    _, first = np.unique(groups[able], return_index=True)
+    return np.sort(np.concatenate((np.flatnonzero(dense < 0), grouped[able][first])))
 
 
 def _joint(spaces: Sequence[np.ndarray]) -> np.ndarray:

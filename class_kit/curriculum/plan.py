@@ -116,9 +116,10 @@ class Plan(ABC):
             (L,) integers by row id, as `duplicate_labels` returns: rows of one label (not negative) never share a
             batch where that is possible; `repeats` says how often it was not.
         refresh
-            Neighbours are those of the model under way: `line` serves until the first epoch with groups, where it is
-            drawn anew, and so every `refresh` epochs from there. Whoever trains draws it, see `refreshed`. Approximate
-            nearest negatives of a model's own space are those of ANCE (Xiong et al., ICLR 2021).
+            Neighbours are those of the model under way: the line is drawn anew for the first epoch with groups, and for
+            every `refresh`-th of such epochs from there, by whoever trains (see `refreshed`, `with_line`); `line` is
+            what the plan answers with where nobody does. Approximate nearest negatives in a model's own space are those
+            of ANCE (Xiong et al., ICLR 2021).
         """
         if hardness is not None and (not callable(hardness) or line is None):
             raise InputError(f"hardness={hardness!r}: expected a function of the epoch, and line= beside it")
@@ -136,8 +137,7 @@ class Plan(ABC):
         """Whether the line of near neighbours is to be drawn anew, by the model as it is, before this epoch."""
         if self.refresh is None or self.hardness is None or self.hardness(check_epoch(epoch)) <= 0:
             return False
-        hard = [k for k in range(1, epoch + 1) if self.hardness(k) > 0]
-        return (epoch - hard[0]) % self.refresh == 0
+        return sum(self.hardness(k) > 0 for k in range(1, epoch)) % self.refresh == 0
 
     def with_line(self, line: np.ndarray) -> Self:
         """The same plan with its neighbours near on another line; the original stays as it is.

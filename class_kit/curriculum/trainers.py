@@ -41,6 +41,15 @@ def require(module: str) -> Any:
         raise ImportError(f"{module} is needed here: pip install 'class-kit[trainers]' ({error})") from error
 
 
+def _refuse_following(plan: Plan) -> None:
+    """Refuse a plan that has to be told something of the training, which nothing here does."""
+    if plan.follows:
+        raise InputError(
+            f"the plan follows {' and '.join(plan.follows)} of its training, which nothing tells it here: expected a "
+            "plan fixed in advance, or a CurriculumBatchSampler whose `plan` you replace before each epoch"
+        )
+
+
 class WholeRunBatchSampler:
     """All epochs of a plan in succession, as one epoch of `steps_total` batches for trainers that expect equal ones.
 
@@ -63,11 +72,7 @@ class WholeRunBatchSampler:
     def __init__(
         self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
-        if plan.follows:
-            raise InputError(
-                f"the plan follows {' and '.join(plan.follows)} of its training, and nothing tells it within one long "
-                "epoch: expected a plan fixed in advance"
-            )
+        _refuse_following(plan)
         self._epoch_sampler = CurriculumBatchSampler(plan, batch_size, drop_last, rank, world_size)
         self.plan, self.batch_size, self.drop_last = plan, batch_size, drop_last
         table = plan.table(batch_size, world_size, drop_last)
@@ -129,8 +134,14 @@ def accelerate_loader(
         As of `CurriculumBatchSampler`; `batch_size` is that of each process.
     options
         Passed on to `DataLoader` (collate_fn, num_workers …).
+
+    Raises
+    ------
+    InputError
+        The plan follows the training.
     """
     prepare = require("accelerate.data_loader").prepare_data_loader
+    _refuse_following(plan)
     sampler = CurriculumBatchSampler(plan, batch_size, drop_last, accelerator.process_index, accelerator.num_processes)
     loader = require("torch.utils.data").DataLoader(dataset, batch_sampler=sampler, **options)
     return prepare(loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True)
@@ -155,7 +166,13 @@ def lightning_data(
         A loader (or loaders) for validation, if any.
     options
         Passed on to `DataLoader`.
+
+    Raises
+    ------
+    InputError
+        The plan follows the training; or, at the start, the trainer is made otherwise than said above.
     """
+    _refuse_following(plan)
     lightning = require("lightning")
     loader_class = require("torch.utils.data").DataLoader
 

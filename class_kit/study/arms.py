@@ -139,7 +139,11 @@ class Arm:
             raise InputError(f"difficulty={self.difficulty!r} with order='standard': nothing is ordered")
         if self.duplicates == "drop" and self.order in DYNAMIC:
             raise InputError(f"duplicates='drop' with order={self.order!r}: expected an order fixed in advance")
-        check_whole("refresh", self.refresh, low=1)
+        if check_whole("refresh", self.refresh, low=1) > 1 and not (self.hardness and self.near == "model"):
+            raise InputError(
+                f"refresh={self.refresh} with near={self.near!r}, hardness={self.hardness}: only a model's "
+                "own neighbours are drawn anew"
+            )
         self._check_schedule()
 
     def _check_schedule(self) -> None:

@@ -75,7 +75,8 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task], step_seconds: Mapping[
         plain = _loop(config, backbone)
         first = _loop(config, config.backbones[0])
         unit = step_seconds if budget == "seconds" else dict.fromkeys(step_seconds, 1.0)
-        wanted = _spent(Arm("plain", order="standard"), task, plain if budget != "seconds" else first, budget)
+        everything = len(task.rows("train"))
+        wanted = _spent(Arm("plain", order="standard"), everything, plain if budget != "seconds" else first, budget)
         wanted *= unit.get(config.backbones[0].name, 1.0)
         for arm, on in _arms(config, task):
             loop = replace(plain, intensity_on=on)
@@ -176,18 +177,30 @@ class _Sizes(EpochPlan):
         self.epochs = epochs
 
 
-def _spent(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> float:
-    plan = _plan(arm, len(kept_pairs(task, arm)), config)
+def _spent(arm: Arm, rows: int, config: TrainingConfig, budget: str) -> float:
+    plan = _plan(arm, rows, config)
     return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
 
 
 def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str, wanted: float) -> TrainingConfig:
     """The number of epochs whose cost is nearest to what is wanted; costs grow with epochs, so bisection finds it."""
 
+    if arm.pace == "metric" or arm.order == "loss-pruned":
+        raise InputError(
+            f"budget {budget!r} for {arm.name!r}: what it spends is decided while it trains, expected the "
+            "budget 'epochs' for such an arm"
+        )
+    rows = len(kept_pairs(task, arm))
+
     def cost(epochs: int) -> float:
-        return _spent(arm, task, replace(config, epochs=epochs), budget)
+        return _spent(arm, rows, replace(config, epochs=epochs), budget)
 
     low, high = 1, _MOST_EPOCHS * config.epochs
+    if cost(high) < wanted:
+        raise InputError(
+            f"budget {budget!r} for {arm.name!r}: {high} epochs spend {cost(high):,.0f} of {wanted:,.0f}, expected "
+            f"an arm that spends it within {_MOST_EPOCHS} times the {config.epochs} epochs given"
+        )
     while low < high:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if cost(middle) < wanted else (low, middle)

@@ -42,7 +42,12 @@ logger = logging.getLogger(__name__)
 _DECISIVE = (
     "backbones",
     "training",
+    "pairs/structures",
+    "molecules/graphs",
+    "molecules/motifs",
     "text/ids",
+    "text/tokens",
+    "text/forward",
     "study/arms",
     "study/full_scores",
     "study/records",

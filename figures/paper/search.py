@@ -2,13 +2,13 @@
 
     python figures/paper/search.py --data FOLDER --extra FILE
 
-First the plain run is tuned: batch size, rate, dropout and epochs, then widths, decay and temperature. From the best of
-it every kind of arm gets one more round of as many settings, drawn at random from what the kind may vary; the plain run
-may vary all of the above again. In each round the few best get further seeds, and the best mean is chosen. What decides
-is the MRR of the validation texts among the molecules of all pairs; no test text is looked at. Then each kind's
-choice is trained with new seeds and read on the test set, and once more with the roles of validation and test swapped,
-for which nothing was tuned. Kinds other than the plain run spend at most `SHARE` of its samples. `search.json` holds
-every setting tried. What was finished before is not trained again.
+First the plain run is tuned, in three rounds: batch size, rate, dropout and epochs; widths, decay and temperature; all
+of these again. Every kind of arm then gets as many settings in one round, drawn at random from what the kind may vary
+on top of the tuned plain run. In each round the few best get further seeds, and the best mean is chosen. What decides
+is the MRR of the validation texts among the molecules of all pairs; no test text is looked at. Then each kind's choice
+is trained with new seeds and read on the test set, and once more with the roles of validation and test swapped, for
+which nothing was tuned; pairs that tuning looked at are no queries there. Kinds other than the plain run spend at most
+`SHARE` of its samples. `search.json` holds every setting tried. What was finished before is not trained again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from class_kit.files import write_json
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks
 from class_kit.study.arms import Arm
+from class_kit.study.paper.near import keep_queries
 from class_kit.study.records import RANKINGS, Record, load_backbone
 from class_kit.study.runner import Failure, run_all
 from class_kit.study.tables import differences, summary
@@ -62,22 +63,21 @@ HARD: dict[str, Sequence[Any]] = {
 }
 ONE_TERM = {"text_to_molecule": "inverse", "*": "constant"}
 EASY: dict[str, Sequence[Any]] = {
-    "difficulty": ("neighbours", "neighbours_tanimoto", "kth_distance", "loss"),
+    "difficulty": ("neighbours", "neighbours_tanimoto", "kth_distance", "description_length"),
     "sigma": (0.8, 0.9, 0.95),
     "intensity": ("inverse", "sigmoid", "constant", ONE_TERM),
     "intensity_on": ("loss", "lr"),
-    "term_weights": ("fixed", "learned"),
     "duplicates": HARD["duplicates"],
     "duplicates_above": HARD["duplicates_above"],
     "schedule": SCHEDULES,
 }
 OPTIONS = ("dropout", "hidden", "dim", "temperature", "soft_weight", "soft_temperature")
-TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "intensity_on", "term_weights")
-KINDS: dict[str, dict[str, Sequence[Any]]] = {
-    "plain": LOOP | WIDTHS,
-    "CLASS": EASY,
-    "hard batches": HARD | {"order": ("random",), "intensity": ("constant",)},
-    "CLASS and hard batches": HARD | EASY,
+TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "intensity_on")
+KINDS: dict[str, tuple[dict[str, Sequence[Any]], ...]] = {
+    "plain": (LOOP, WIDTHS, LOOP | WIDTHS),
+    "CLASS": (EASY,),
+    "hard batches": (HARD | {"order": ("random",), "intensity": ("constant",)},),
+    "CLASS and hard batches": (HARD | EASY,),
 }
 
 
@@ -92,6 +92,8 @@ def setting(kind: str, drawn: Mapping[str, Any]) -> tuple[Arm, TrainingConfig]:
     config = TrainingConfig(backbone_options=options, **training)
     if kind == "plain":
         return Arm(kind, order="standard", intensity="constant"), config
+    if not (values.get("hardness") and values.get("near") == "model"):
+        values.pop("refresh", None)
     start, share, length = values.pop("schedule")
     config = replace(config, epochs=int(length * config.epochs))
     if "hardness_rise" in values:
@@ -109,8 +111,10 @@ def draw(space: Mapping[str, Sequence[Any]], count: int, generator: np.random.Ge
     return found
 
 
-def reached(task: Task, record: Record) -> dict[str, float]:
-    """MRR, Hits@1 and Mean Rank of the validation texts among the molecules of all pairs."""
+def reached(task: Task, record: Record | Failure) -> dict[str, Any]:
+    """MRR, Hits@1 and Mean Rank of the validation texts among the molecules of all pairs; or why there are none."""
+    if isinstance(record, Failure):
+        return {"mrr": 0.0, "hits@1": 0.0, "mean_rank": float(len(task.m)), "failed": record.summary}
     backbone, rows = load_backbone(record, task), task.rows("validation")
     texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
     found = retrieval_metrics(retrieval_ranks(texts, molecules, rows))
@@ -119,15 +123,11 @@ def reached(task: Task, record: Record) -> dict[str, float]:
 
 def trained(
     task: Task, wanted: Sequence[tuple[Arm, TrainingConfig]], seeds: Sequence[int], jobs: int | None
-) -> list[list[Record]]:
-    """The records of each setting, one a seed."""
+) -> list[list[Record | Failure]]:
+    """What became of each setting, one a seed."""
     work = [(task, arm, replace(config, seed=seed)) for arm, config in wanted for seed in seeds]
-    records = []
-    for outcome in run_all(work, jobs, progress=True):
-        if isinstance(outcome, Failure):
-            raise SystemExit(outcome.reason)
-        records.append(outcome)
-    return [records[at : at + len(seeds)] for at in range(0, len(records), len(seeds))]
+    outcomes = run_all(work, jobs, progress=True)
+    return [outcomes[at : at + len(seeds)] for at in range(0, len(outcomes), len(seeds))]
 
 
 def tune(
@@ -135,12 +135,11 @@ def tune(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One round: the best setting of those drawn from a space on top of a base, and all of them with what they reached.
 
-    Where the space says all that the base does, the base itself takes part.
+    In a round of the plain run the base itself takes part.
     """
     arguments.rounds += 1
     drawn = draw(space, arguments.settings, np.random.default_rng(arguments.rounds))
-    if set(space) >= set(base) and base:
-        drawn[0] = dict(base)
+    drawn[0] = {} if kind == "plain" else drawn[0]
     settings = [dict(base) | values for values in drawn]
     wanted = [setting(kind, values) for values in settings]
     scores = [[reached(task, one) for one in found] for found in trained(task, wanted, [0], arguments.jobs)]
@@ -152,24 +151,46 @@ def tune(
     chosen = max(best, key=lambda at: float(np.mean([score["mrr"] for score in scores[at]])))
     tried = [
         {"round": arguments.rounds, "kind": kind, "settings": values}
-        | {name: [score[name] for score in found] for name in found[0]}
+        | {name: [score.get(name) for score in found] for name in {name for score in found for name in score}}
         for values, found in zip(drawn, scores, strict=True)
     ]
     return settings[chosen], tried
 
 
-def read(task: Task, chosen: Mapping[str, tuple[Arm, TrainingConfig]], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Each kind's choice with seeds that tuning did not see: metrics, and its difference from the plain run."""
+def read(
+    task: Task,
+    chosen: Mapping[str, tuple[Arm, TrainingConfig]],
+    arguments: argparse.Namespace,
+    seen: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Each kind's choice with seeds that tuning did not see: metrics, and its difference from the plain run.
+
+    `seen` `(Q,)` bool marks queries that tuning looked at, which are left out.
+    """
     seeds = range(100, 100 + arguments.seeds)
-    records = [record for found in trained(task, list(chosen.values()), seeds, arguments.jobs) for record in found]
-    shares = summary(records).set_index("arm")["share"].to_dict()
+    outcomes = [outcome for found in trained(task, list(chosen.values()), seeds, arguments.jobs) for outcome in found]
+    if failed := [outcome.reason for outcome in outcomes if isinstance(outcome, Failure)]:
+        raise SystemExit(failed[0])
+    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    if seen is not None:
+        records = keep_queries(records, ~seen)
+    samples = summary(records).set_index("arm")["samples"]
+    shares = (samples / samples["plain"]).to_dict()
     gaps = [
         differences(records, "plain", name, metric) for name in RANKINGS for metric in ("hits@1", "mrr", "mean_rank")
     ]
     return {
+        "queries": len(records[0].ranks[RANKINGS[0]]),
         "summary": [row for name in RANKINGS for row in summary(records, name).to_dict("records")],
         "differences": [row | {"share": shares[row["arm"]]} for gap in gaps for row in gap.to_dict("records")],
     }
+
+
+def already_seen(tuned: Task, other: Task) -> np.ndarray:
+    """Which evaluated pairs of another split were validation pairs while tuning, `(Q,)` bool."""
+    looked_at = {(tuned.pairs.text[row], tuned.pairs.smiles[row]) for row in tuned.rows("validation")}
+    rows = other.rows(other.evaluation_split)
+    return np.array([(other.pairs.text[row], other.pairs.smiles[row]) in looked_at for row in rows])
 
 
 def main() -> None:
@@ -191,22 +212,23 @@ def main() -> None:
     results: dict[str, Any] = {"share": SHARE, "validation": len(task.rows("validation")), "tried": [], "chosen": {}}
     base: dict[str, Any] = {}
     arguments.rounds = 0
-    for space in (LOOP, WIDTHS):
-        base, tried = tune(task, "plain", space, base, arguments)
-        results["tried"] += tried
-        print(base, flush=True)
     chosen = {}
-    for kind, space in KINDS.items():
-        values, tried = tune(task, kind, space, base, arguments)
-        results["tried"] += tried
+    for kind, spaces in KINDS.items():
+        values = base
+        for space in spaces:
+            values, tried = tune(task, kind, space, values, arguments)
+            results["tried"] += tried
+            print(kind, values, flush=True)
+        if kind == "plain":
+            base = values
         results["chosen"][kind] = values
         chosen[kind] = setting(kind, values)
         write_json(HERE / arguments.out, results)
-        print(kind, values, flush=True)
     results["test"] = read(task, chosen, arguments)
     write_json(HERE / arguments.out, results)
     if arguments.data:
-        results["swapped"] = read(load_task("chebi20", swap=True, **real), chosen, arguments)
+        other = load_task("chebi20", swap=True, **real)
+        results["swapped"] = read(other, chosen, arguments, already_seen(task, other))
         write_json(HERE / arguments.out, results)
 
 
