@@ -126,6 +126,19 @@ def test_results_of_other_pairs_are_not_mixed_in(small_study: Path) -> None:
     assert paper_conduct.gathered(small_study, {"digest": "of another task"})["products"] == {}
 
 
+def test_results_of_another_version_of_the_code_are_left_out_and_named(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = json.loads((small_study / "paper.json").read_text(encoding="utf-8"))["inputs"]
+    said: list[str] = []
+    assert set(paper_conduct.gathered(small_study, inputs, said.append)["products"]) == set(products.NAMES)
+    assert not said
+    monkeypatch.setattr(paper_conduct, "code_digest", lambda: "of another version")
+    assert paper_conduct.gathered(small_study, inputs, said.append)["products"] == {}
+    assert [line.split(":")[0] for line in said] == list(products.NAMES[:-1])
+    assert "another version of the code" in said[0]
+
+
 def test_a_failed_training_stops_nothing_and_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,34 @@ def test_what_decides_a_training_changes_its_key(task: Task) -> None:
     assert runner._key(task, plain, CONFIG) == runner._key(task, replace(plain, sigma=0.5, start=0.1), CONFIG)
     matched = replace(plain, step_matched=True)
     assert runner._key(task, matched, CONFIG) != runner._key(task, replace(matched, start=0.1), CONFIG)
+
+
+def test_another_version_of_the_code_shares_no_training(
+    task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arm, config = Arm("a", order="standard"), replace(CONFIG, epochs=1)
+    runner.run_arm(task, arm, config)
+    assert runner.stored_record(task, arm, config) is not None
+    before = runner.code_digest()
+    package = tmp_path / "class_kit"
+    shutil.copytree(runner.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(runner, "PACKAGE", package)
+    try:
+        for part in ("training/loop.py", "study/arms.py", "text/tokens.py", "pairs/structures.py"):
+            runner.code_digest.cache_clear()
+            assert runner.code_digest() == before
+            text = (package / part).read_bytes()
+            (package / part).write_bytes(text + b"\n# changed\n")
+            runner.code_digest.cache_clear()
+            assert runner.code_digest() != before
+            assert runner.stored_record(task, arm, config) is None
+            (package / part).write_bytes(text)
+        # what only draws or speaks decides no training
+        (package / "figures" / "plots.py").write_text("", encoding="utf-8")
+        runner.code_digest.cache_clear()
+        assert runner.stored_record(task, arm, config) is not None
+    finally:
+        runner.code_digest.cache_clear()
 
 
 def test_summary_follows_from_the_ranks(trained: list[records.Record]) -> None:

@@ -312,12 +312,13 @@ def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None
 
 
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
-    parts = json.dumps({"arm": arm.decides, "config": asdict(config)}, sort_keys=True), task.digest, _code_digest()
+    parts = json.dumps({"arm": arm.decides, "config": asdict(config)}, sort_keys=True), task.digest, code_digest()
     return hashlib.sha256("".join((*parts, *_own_code(config))).encode()).hexdigest()[:32]
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
+    """SHA-256 over the code that decides what a training leaves: another version shares no training with this one."""
     files = [path for name in _DECISIVE for path in sorted(PACKAGE.glob(f"{name}/*.py")) or [PACKAGE / f"{name}.py"]]
     return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()
 

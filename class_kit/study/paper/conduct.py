@@ -21,6 +21,7 @@ from class_kit.study.paper.aggregate import product_results, rounded
 from class_kit.study.paper.near import Relatives, training_relatives
 from class_kit.study.paper.products import MAIN, MAIN_DEEP, NAMES, SAVINGS, Product, chosen_products, products
 from class_kit.study.paper.results import LARGEST
+from class_kit.study.runner import code_digest
 from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
@@ -108,9 +109,10 @@ def run_paper(
         result = run_study(plan, folder / "study", jobs=jobs, progress=progress)
         for cell, failure in result.failures:
             say(one_line(f"failed: {cell.backbone}, {failure.summary}"))
-        write_json(folder / "product.json", {"inputs": inputs, "results": product_results(product, result, relatives)})
+        kept = {"inputs": inputs, "code": code_digest(), "results": product_results(product, result, relatives)}
+        write_json(folder / "product.json", kept)
         write_results(out / "paper.json", gathered(out, inputs))
-    results = gathered(out, inputs)
+    results = gathered(out, inputs, say)
     write_results(out / "paper.json", results)
     draw_products(results, out)
     return results
@@ -139,8 +141,13 @@ def describe_inputs(pairs: Mapping[str, Any], task: Task, relatives: Relatives |
     return described
 
 
-def gathered(out: str | os.PathLike[str], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The results of every product that a folder holds for these inputs; `savings` is taken from the main tables."""
+def gathered(
+    out: str | os.PathLike[str], inputs: Mapping[str, Any], say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """The results of every product that a folder holds for these inputs; `savings` is taken from the main tables.
+
+    What other inputs or another version of the training code left is not mixed in; `say` is told of it.
+    """
     found: dict[str, Any] = {}
     for name in NAMES:
         path = Path(out) / name / "product.json"
@@ -148,8 +155,10 @@ def gathered(out: str | os.PathLike[str], inputs: Mapping[str, Any]) -> dict[str
             continue
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["inputs"]["digest"] == inputs["digest"]:
+            if kept["inputs"]["digest"] == inputs["digest"] and kept.get("code") == code_digest():
                 found[name] = kept["results"]
+            elif say is not None:
+                say(f"{name}: left out, its results are of other pairs or another version of the code; run it again")
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path}: no product's results ({error}); remove it and run again") from None
     rows = [row for name in (MAIN, MAIN_DEEP) for row in found.get(name, {}).get("savings", [])]

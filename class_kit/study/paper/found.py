@@ -18,6 +18,7 @@ from class_kit.study.paper.words import (
     product_words,
     rows_against,
     search_words,
+    seeds_words,
     share,
     share_words,
     verdict,
@@ -108,7 +109,8 @@ def _measures(product: Mapping[str, Any]) -> str:
     if not rows:
         return NOTHING
     last, best = (f"{code(row['arm'])} {effect(row)}" for row in _ends(rows))
-    return f"Of {len(rows)} measures, minus *{RANDOM}* in Hits@1: {counted(rows)}; from {last} to {best} points."
+    said = f"Of {len(rows)} measures, minus *{RANDOM}* in Hits@1: {counted(rows)}; from {last} to {best} points."
+    return f"{seeds_words(product)} {said}"
 
 
 def _ends(rows: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -111,6 +111,14 @@ def share(value: float) -> str:
     return f"{round(value, 2) + 0.0:.0%}"
 
 
+def seeds_words(product: Mapping[str, Any]) -> str:
+    """How many seeds each setting had, and whether that is enough for an interval."""
+    count = len(product["settings"]["seeds"])
+    if count == 1:
+        return "1 seed, intervals over queries alone."
+    return f"{count} seeds each" + (", too few for an interval to be trusted." if count == 2 else ".")
+
+
 def search_words(search: Mapping[str, Any]) -> str:
     """What a search for a better curriculum reached, on the split it was tuned on and on the other one."""
     said = f"{search['tried']:,} settings were tried on validation pairs."
@@ -212,13 +220,14 @@ def _grid(product: Mapping[str, Any]) -> list[str]:
     counts = counted(rows)
     best = max(rows, key=lambda row: row["difference"])
     return [
-        f"Of {len(rows)} schedules, minus *{STANDARD}* in Hits@1: {counts}. The best is {code(best['arm'])}: "
-        f"{effect(best)} points at {shares[best['arm']]:.0%} of the samples ({verdict(best)})."
+        f"{seeds_words(product)} Of {len(rows)} schedules, minus *{STANDARD}* in Hits@1: {counts}. The best of them, "
+        f"partly by luck, is {code(best['arm'])}: {effect(best)} points at {shares[best['arm']]:.0%} of the samples "
+        f"({verdict(best)})."
     ]
 
 
 def _sigma(product: Mapping[str, Any]) -> list[str]:
-    lines = []
+    lines = [seeds_words(product)]
     ties = product.get("ties", [])
     if ties:
         least, most = (pick(ties, key=lambda row: row["largest"]) for pick in (min, max))
@@ -231,7 +240,8 @@ def _sigma(product: Mapping[str, Any]) -> list[str]:
 
 def _measures(product: Mapping[str, Any]) -> list[str]:
     rows = [row for row in rows_against(product["differences"], RANDOM) if row["arm"] != STANDARD]
-    return [f"Minus *{RANDOM}* with the same schedule, Hits@1 in points: {differences_words(rows)}"]
+    said = f"Minus *{RANDOM}* with the same schedule, Hits@1 in points: {differences_words(rows)}"
+    return [f"{seeds_words(product)} {said}"]
 
 
 def _savings(product: Mapping[str, Any]) -> list[str]:
