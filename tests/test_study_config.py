@@ -173,9 +173,15 @@ def test_the_seconds_budget_asks_the_clock() -> None:
 
 
 def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
-    arms = [{"name": "late", "order": "standard", "hardness": 0.5, "hardness_from": 0.5}]
+    arms = [
+        {"name": "late", "order": "standard", "hardness": 0.5, "hardness_from": 0.5},
+        {"name": "on the rate", "intensity": "inverse", "scales": "lr"},
+    ]
     found = laid_out(orders=["standard"], arms=arms)
-    assert [cell.arm.name for cell in found] == ["standard", "late"]
+    assert [cell.arm.name for cell in found] == ["standard", "late", "on the rate"]
+    assert [cell.config.intensity_on for cell in found] == ["loss", "loss", "lr"]
+    with pytest.raises(InputError, match="did you mean 'lr'"):
+        laid_out(orders=["standard"], arms=[{"name": "a", "scales": "lrr"}])
     assert found[1].arm.hardness == 0.5
     with pytest.raises(InputError, match="also the name of a crossed arm"):
         laid_out(orders=["standard"], arms=[{"name": "standard"}])

@@ -65,7 +65,7 @@ class StudyConfig:
     seeds : tuple of int
     pools : tuple of "split" and "all"
         Candidates of the tables.
-    arms : tuple of Arm
+    arms : tuple of Arm and what its γ scales
         Further ways to train, not crossed with orders, schedules and the like.
     training : mapping
         Settings of the loop for all trainings.
@@ -82,7 +82,7 @@ class StudyConfig:
     budgets: tuple[str, ...]
     seeds: tuple[int, ...]
     pools: tuple[str, ...]
-    arms: tuple[Arm, ...]
+    arms: tuple[tuple[Arm, str], ...]
     training: Mapping[str, Any]
     name: str
 
@@ -148,7 +148,7 @@ def study_config(values: Any, default_name: str = "study") -> StudyConfig:
     )
     for key in ("budgets", "seeds", "pools"):
         _once(getattr(config, key), key)
-    _once([arm.name for arm in config.arms], "arms: name")
+    _once([arm.name for arm, _ in config.arms], "arms: name")
     return config
 
 
@@ -314,8 +314,9 @@ def _seeds(value: Any) -> tuple[int, ...]:
     return tuple(check_whole("seeds", seed, low=0) for seed in _list(value, "seeds"))
 
 
-def _arm(value: Any, where: str) -> Arm:
-    sets = _mapping(value, where, ("name", "order", "intensity", "sigma", *_ARM))
+def _arm(value: Any, where: str) -> tuple[Arm, str]:
+    sets = _mapping(value, where, ("name", "order", "intensity", "scales", "sigma", *_ARM))
+    on = _known(sets.pop("scales", "loss"), f"{where}: scales", ("loss", "lr"))
     _name(sets.get("name"), f"{where}: name")
     for key, part in sets.items():
         if key != "intensity" and isinstance(part, Mapping | list):
@@ -323,6 +324,6 @@ def _arm(value: Any, where: str) -> Arm:
     if sets.get("order") == "step-matched":
         sets |= {"order": "standard", "step_matched": True}
     try:
-        return Arm(**sets)
+        return Arm(**sets), on
     except TypeError as error:
         raise InputError(f"{where}: {error}") from None

@@ -151,10 +151,10 @@ def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, str]]:
         name = " · ".join(words)
         names.add(name)
         yield replace(arm, name=name), on
-    for arm in config.arms:
+    for arm, on in config.arms:
         if arm.name in names:
             raise InputError(f"arms: {arm.name!r} is also the name of a crossed arm: expected another name")
-        yield arm, "loss"
+        yield arm, on
 
 
 def _sigma_at(task: Task, share: float) -> float:
