@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import expit
 
 from class_kit.errors import InputError
 from class_kit.study.statistics import holm, mean_with_interval, paired_difference, seed_interval
@@ -44,6 +45,49 @@ def test_intervals_over_queries_and_seeds_cover(n_seeds, seed_share, rest):
     estimates = [mean_with_interval(scores) for scores in studies(n_seeds, seed_share, rest)]
     covered = np.mean([estimate.low <= 0 <= estimate.high for estimate in estimates])
     assert 0.95 - 3 * AT_95 <= covered <= 0.985
+
+
+def metric_like(kind, n_seeds, random_seed, arms=1):
+    """Hits (0 or 1) or heavy-tailed ranks of 300 queries that differ in difficulty, for seeds that matter a little."""
+    rng = np.random.default_rng([random_seed, n_seeds])
+    query = 1.5 * rng.standard_normal((1, 300))
+    for _ in range(arms):
+        seed, rest = 0.1 * rng.standard_normal((n_seeds, 1)), 0.7 * rng.standard_normal((n_seeds, 300))
+        ease = query + seed + rest - 1.2
+        if kind == "hits":
+            yield (rng.random((n_seeds, 300)) < expit(ease)).astype(float)
+        else:
+            yield np.floor(np.exp(1.5 - 0.9 * ease)) + 1
+
+
+def true_mean(kind):
+    """Their expectation: of a logistic function of a normal variable, or 1 + Σ P(e^X ≥ k)."""
+    ease = stats.norm(-1.2, np.sqrt(1.5**2 + 0.1**2 + 0.7**2))
+    if kind == "hits":
+        return ease.expect(expit)
+    steps = np.arange(1, 2_000_000)
+    return 1 + stats.norm(1.5 - 0.9 * ease.mean(), 0.9 * ease.std()).sf(np.log(steps)).sum()
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize("kind", ["hits", "ranks"])
+def test_intervals_of_hits_and_of_ranks_cover(kind, n_seeds):
+    count, expected = 500, true_mean(kind)
+    estimates = [mean_with_interval(next(metric_like(kind, n_seeds, number))) for number in range(count)]
+    covered = np.mean([estimate.low <= expected <= estimate.high for estimate in estimates])
+    assert 0.95 - 3 * np.sqrt(0.95 * 0.05 / count) <= covered <= 0.99
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize("kind", ["hits", "ranks"])
+def test_the_paired_test_of_hits_and_of_ranks_holds_its_level(kind, n_seeds):
+    count = 300
+    found = [
+        paired_difference(*metric_like(kind, n_seeds, number, arms=2), resamples=99, seed=number)
+        for number in range(count)
+    ]
+    assert np.mean([difference.p <= 0.05 for difference in found]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / count)
+    assert np.mean([difference.low > 0 or difference.high < 0 for difference in found]) <= 0.09
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
