@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 from class_kit.errors import InputError
 from class_kit.study.paper import conduct as paper_conduct
-from class_kit.study.paper import products, words
+from class_kit.study.paper import gain, products, words
 from class_kit.study.paper import results as paper_results
 from class_kit.study.paper.drawing import product_figures
 from class_kit.study.paper.found import found_words
@@ -123,14 +123,56 @@ def test_names_from_a_file_stay_names(small_results: dict[str, Any]) -> None:
     assert "``" not in said
 
 
+def search_of(*rows: dict[str, Any], swapped: bool = True) -> dict[str, Any]:
+    """A search whose arms reached the same on both splits and in both directions."""
+    both = [row | {"ranking": ranking, "share": 0.85} for row in rows for ranking in (words.RANKING, gain.BACK)]
+    return {"tried": 41, "test": both} | ({"swapped": both} if swapped else {})
+
+
 def test_a_search_is_said_where_there_is_one() -> None:
-    test = [row_of(0.01, 0.05) | {"share": 0.85}, row_of(-2, 1, "mean_rank") | {"share": 0.85}]
-    search = {"tried": 41, "baseline": {}, "best": {}, "test": test, "swapped": [row_of(-0.01, 0.05)]}
-    said = words.search_words(search)
+    search = search_of(row_of(0.01, 0.05), row_of(-2, 1, "mean_rank"))
+    search["swapped"] = [row_of(-0.01, 0.05)]
+    said = gain.search_words(search)
     assert said.startswith("41 settings were tried")
     assert "On the test pairs, Hits@1 in points, minus the tuned baseline: **better**: `a` +3.0 (+1.0 to +5.0)." in said
     assert "splits exchanged, nothing tuned anew, Hits@1 in points, minus the tuned baseline: **could not" in said
     assert "85% of the baseline's samples" in said
+    assert "Nothing reached it. The most of Hits@1 is `a`'s, which fell short in Hits@1 +2.0 (-1.0 to +5.0)" in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "swapped", "short"),
+    [
+        ([row_of(0.02, 0.06), row_of(-2, 1, "mean_rank")], True, ""),
+        ([row_of(0.02, 0.06), row_of(-2, 1, "mean_rank")], False, "the splits exchanged, which was not read"),
+        ([row_of(0.02, 0.03), row_of(-2, 1, "mean_rank")], True, "Hits@1 +2.5 (+2.0 to +3.0) (text→molecule, test"),
+        ([row_of(-0.01, 0.09), row_of(-2, 1, "mean_rank")], True, "Hits@1 +4.0 (-1.0 to +9.0) (molecule→text, splits"),
+        ([row_of(0.02, 0.06), row_of(-1, 2, "mean_rank")], True, "Mean Rank +0.5 (-1.0 to +2.0) (text→molecule, test"),
+    ],
+)
+def test_the_goal_is_met_where_every_part_of_it_is(rows: list, swapped: bool, short: str) -> None:
+    said = gain.search_words(search_of(*rows, swapped=swapped))
+    assert ("It was reached by `a`." in said) == (not short)
+    assert short in said
+    spent = search_of(*rows, swapped=swapped)
+    for row in spent["test"]:
+        row["share"] = 0.9
+    assert "samples 90% (test split)" in gain.search_words(spent)
+
+
+def test_a_search_as_a_table_and_a_figure() -> None:
+    search = search_of(row_of(0.02, 0.06), row_of(-2, 1, "mean_rank"), row_of(0.02, 0.06, "mrr"))
+    table = gain.search_table(search)
+    (row,) = table.shown.to_dict("records")
+    assert row["arm"] == "a"
+    assert row["samples"] == "85%"
+    assert row["Hits@1, text→molecule, test split"] == "+4.0 (+2.0 to +6.0)"
+    assert row["Mean Rank, molecule→text, splits exchanged"] == "-0.5 (-2.0 to +1.0)"
+    assert len(row) == 10
+    figure = gain.draw_search(search)
+    assert [axes.get_title() for axes in figure.axes] == ["test split", "splits exchanged"] * 2
+    assert [axes.get_xlabel() for axes in figure.axes] == ["Hits@1, points"] * 2 + ["Mean Rank, places"] * 2
+    plt.close(figure)
 
 
 def test_the_committed_search_is_found_once_it_has_read_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from class_kit.study.paper.gain import search_words
 from class_kit.study.paper.products import CLASS, MAIN, MAIN_DEEP, MATCHED, RANDOM, SAVINGS, STANDARD
 from class_kit.study.paper.words import (
     NOTHING,
@@ -17,7 +18,6 @@ from class_kit.study.paper.words import (
     input_words,
     product_words,
     rows_against,
-    search_words,
     seeds_words,
     share,
     share_words,

@@ -119,21 +119,6 @@ def seeds_words(product: Mapping[str, Any]) -> str:
     return f"{count} seeds each" + (", too few for an interval to be trusted." if count == 2 else ".")
 
 
-def search_words(search: Mapping[str, Any]) -> str:
-    """What a search for a better curriculum reached, on the split it was tuned on and on the other one."""
-    said = f"{search['tried']:,} settings were tried on validation pairs."
-    for key, title in (("test", "On the test pairs"), ("swapped", "With the splits exchanged, nothing tuned anew")):
-        for metric, unit in (("hits@1", "Hits@1 in points"), ("mean_rank", "Mean Rank in places")):
-            rows = [row for row in search.get(key, []) if row["metric"] == metric and row["ranking"] == RANKING]
-            if rows:
-                said += f" {title}, {unit}, minus the tuned baseline: {differences_words(rows, metric)}"
-    shares = sorted({row["share"] for row in search.get("test", []) if row.get("share") is not None})
-    if shares:
-        used = f"{shares[0]:.0%}" if len(shares) == 1 else f"{shares[0]:.0%} to {shares[-1]:.0%}"
-        said += f" They used {used} of the baseline's samples."
-    return said
-
-
 def _main(product: Mapping[str, Any]) -> list[str]:
     lines = [share_words(product), *_against(product["differences"])]
     low, high = CLAIMED["hits@1"]
