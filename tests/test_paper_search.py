@@ -129,6 +129,15 @@ def test_a_training_that_fails_is_recorded_and_ends_nothing(
     assert "failed" not in tried[0]
 
 
+def test_the_plain_run_with_fewer_epochs_has_the_budget_of_the_curricula(search: Any, task: Any) -> None:
+    plain, config = search.setting("plain", {"epochs": 60})
+    arm, shorter = search.fewer_epochs(plain, config)
+    assert arm.decides == plain.decides
+    assert arm.name != plain.name
+    assert shorter.epochs == 51
+    assert replace(shorter, epochs=60) == config
+
+
 def test_pairs_that_tuning_looked_at_are_known_in_another_split(search: Any, task: Any) -> None:
     assert not search.already_seen(task, task).any()
     other = replace(task, pairs=replace(task.pairs, split=["train"] * 80 + ["test"] * 30 + ["validation"] * 10))

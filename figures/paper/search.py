@@ -8,7 +8,8 @@ on top of the tuned plain run. In each round the few best get further seeds, and
 is the MRR of the validation texts among the molecules of all pairs; no test text is looked at. Then each kind's choice
 is trained with new seeds and read on the test set, and once more with the roles of validation and test swapped, for
 which nothing was tuned; pairs that tuning looked at are no queries there. Kinds other than the plain run spend at most
-`SHARE` of its samples. `search.json` holds every setting tried. What was finished before is not trained again.
+`SHARE` of its samples, and so does the tuned plain run with fewer epochs, which is read beside them. `search.json`
+holds every setting tried. What was finished before is not trained again.
 """
 
 from __future__ import annotations
@@ -186,6 +187,11 @@ def read(
     }
 
 
+def fewer_epochs(arm: Arm, config: TrainingConfig) -> tuple[Arm, TrainingConfig]:
+    """What the curricula have to beat as well: the plain run that stops at their budget."""
+    return replace(arm, name="plain, fewer epochs"), replace(config, epochs=int(SHARE * config.epochs))
+
+
 def already_seen(tuned: Task, other: Task) -> np.ndarray:
     """Which evaluated pairs of another split were validation pairs while tuning, `(Q,)` bool."""
     looked_at = {(tuned.pairs.text[row], tuned.pairs.smiles[row]) for row in tuned.rows("validation")}
@@ -224,6 +230,7 @@ def main() -> None:
         results["chosen"][kind] = values
         chosen[kind] = setting(kind, values)
         write_json(HERE / arguments.out, results)
+    chosen["plain, fewer epochs"] = fewer_epochs(*chosen["plain"])
     results["test"] = read(task, chosen, arguments)
     write_json(HERE / arguments.out, results)
     if arguments.data:
