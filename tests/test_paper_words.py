@@ -163,12 +163,14 @@ def test_the_goal_is_met_where_every_part_of_it_is(rows: list, swapped: bool, sh
 def test_a_search_as_a_table_and_a_figure() -> None:
     search = search_of(row_of(0.02, 0.06), row_of(-2, 1, "mean_rank"), row_of(0.02, 0.06, "mrr"))
     table = gain.search_table(search)
-    (row,) = table.shown.to_dict("records")
-    assert row["arm"] == "a"
-    assert row["samples"] == "85%"
-    assert row["Hits@1, text→molecule, test split"] == "+4.0 (+2.0 to +6.0)"
-    assert row["Mean Rank, molecule→text, splits exchanged"] == "-0.5 (-2.0 to +1.0)"
-    assert len(row) == 10
+    rows = table.shown.to_dict("records")
+    assert [row["read on"] for row in rows] == ["test split", "splits exchanged"]
+    for row in rows:
+        assert row["arm"] == "a"
+        assert row["samples"] == "85%"
+        assert row["Hits@1, text→molecule"] == "+4.0 (+2.0 to +6.0)"
+        assert row["Mean Rank, molecule→text"] == "-0.5 (-2.0 to +1.0)"
+        assert len(row) == 7
     figure = gain.draw_search(search)
     assert [axes.get_title() for axes in figure.axes] == ["test split", "splits exchanged"] * 2
     assert [axes.get_xlabel() for axes in figure.axes] == ["Hits@1, points"] * 2 + ["Mean Rank, places"] * 2
@@ -183,7 +185,11 @@ def test_the_committed_search_is_found_once_it_has_read_a_test(tmp_path: Path, m
     assert find_search() is None
     for tried, test in (([{}, {}], {"summary": [], "differences": rows}), (2, rows)):
         path.write_text(json.dumps({"tried": tried, "test": test}), encoding="utf-8")
-        assert find_search() == {"tried": 2, "test": rows}
+        assert find_search() == {"tried": 2, "levels": {}, "test": rows}
+    summary = [{"arm": "plain", "ranking": words.RANKING, "hits@1": 0.325}, {"arm": "a", "ranking": words.RANKING}]
+    path.write_text(json.dumps({"tried": 2, "test": {"summary": summary, "differences": rows}}), encoding="utf-8")
+    assert find_search()["levels"] == {"test": 0.325}
+    assert "On the test pairs the tuned baseline has a Hits@1 of 32.5 %." in gain.search_words(find_search())
     path.write_text('{"test": 3, "tried": 1}', encoding="utf-8")
     with pytest.raises(InputError, match="no record of a search"):
         find_search()

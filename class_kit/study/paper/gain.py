@@ -33,6 +33,8 @@ def search_words(search: Mapping[str, Any]) -> str:
     """
     said = f"{search['tried']:,} settings were tried on validation pairs."
     for key, title in (("test", "On the test pairs"), ("swapped", "With the splits exchanged, nothing tuned anew")):
+        if key in search.get("levels", {}):
+            said += f" {title} the tuned baseline has a Hits@1 of {100 * search['levels'][key]:.1f} %."
         for metric, unit in (("hits@1", "Hits@1 in points"), ("mean_rank", "Mean Rank in places")):
             rows = [row for row in search.get(key, []) if row["metric"] == metric and row["ranking"] == RANKING]
             if rows:
@@ -45,17 +47,17 @@ def search_words(search: Mapping[str, Any]) -> str:
 
 
 def search_table(search: Mapping[str, Any]) -> ProductTable:
-    """One row an arm: its share of the samples, and each difference from the tuned plain run with its interval."""
-    rows: dict[str, dict[str, Any]] = {}
+    """One row an arm and split: its share of the samples, and each difference from the tuned plain run."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for key, split in _SPLITS.items():
         for row in search.get(key, []):
             if row["ranking"] in _DIRECTIONS and row["metric"] in ("hits@1", "mean_rank"):
                 name = "Hits@1" if row["metric"] == "hits@1" else "Mean Rank"
-                shown = rows.setdefault(row["arm"], {"arm": row["arm"], "samples": share(row.get("share") or 0.0)})
-                shown[f"{name}, {_DIRECTIONS[row['ranking']]}, {split}"] = effect(row)
+                first = {"arm": row["arm"], "read on": split, "samples": share(row.get("share") or 0.0)}
+                rows.setdefault((row["arm"], key), first)[f"{name}, {_DIRECTIONS[row['ranking']]}"] = effect(row)
     frame = rows_frame([dict(row) | {"split": key} for key in _SPLITS for row in search.get(key, [])])
     note = "Minus the tuned plain run: Hits@1 in points, Mean Rank in places (lower is better), 95 % intervals."
-    return ProductTable(frame, rows_frame(list(rows.values())), note)
+    return ProductTable(frame, rows_frame([rows[name] for name in sorted(rows, key=lambda name: name[0])]), note)
 
 
 def draw_search(search: Mapping[str, Any]) -> Figure:

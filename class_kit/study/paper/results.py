@@ -57,8 +57,8 @@ def find_search() -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        `tried`, a number of settings, and rows of differences from the tuned plain run: `test` and, where the splits
-        were exchanged as well, `swapped`.
+        `tried`, a number of settings; rows of differences from the tuned plain run, `test` and, where the splits were
+        exchanged as well, `swapped`; and `levels`, the plain run's own Hits@1, text→molecule, by the same names.
 
     Raises
     ------
@@ -76,9 +76,16 @@ def find_search() -> dict[str, Any] | None:
         if "test" not in found:
             return None
         parts = {key: _differences(found[key]) for key in ("test", "swapped") if key in found}
-        return {"tried": tried if isinstance(tried, int) else len(tried), **parts}
+        levels = {key: level for key in parts if (level := _level(found[key])) is not None}
+        return {"tried": tried if isinstance(tried, int) else len(tried), "levels": levels, **parts}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no record of a search ({error})") from None
+
+
+def _level(part: Any) -> float | None:
+    rows = [] if isinstance(part, list) else part["summary"]
+    found = [row["hits@1"] for row in rows if (row["arm"], row["ranking"]) == ("plain", "text_to_molecule/split")]
+    return float(found[0]) if found else None
 
 
 def _differences(part: Any) -> list[dict[str, Any]]:
