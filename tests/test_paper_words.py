@@ -185,7 +185,7 @@ def test_the_committed_search_is_found_once_it_has_read_a_test(tmp_path: Path, m
     assert find_search() is None
     for tried, test in (([{}, {}], {"summary": [], "differences": rows}), (2, rows)):
         path.write_text(json.dumps({"tried": tried, "test": test}), encoding="utf-8")
-        assert find_search() == {"tried": 2, "levels": {}, "test": rows}
+        assert find_search() == {"pairs": "", "tried": 2, "levels": {}, "test": rows}
     summary = [{"arm": "plain", "ranking": words.RANKING, "hits@1": 0.325}, {"arm": "a", "ranking": words.RANKING}]
     path.write_text(json.dumps({"tried": 2, "test": {"summary": summary, "differences": rows}}), encoding="utf-8")
     assert find_search()["levels"] == {"test": 0.325}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 import json
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 from tests.bench import bench_curriculum
 
@@ -50,6 +54,24 @@ def readme_of(publish: ModuleType, **changed: Any) -> str:
         "cost": publish.cost_section(publish.load_cost()),
     }
     return publish.with_results((ROOT / "README.md").read_text(encoding="utf-8"), **made | changed)
+
+
+def test_a_picture_in_a_notebook_is_made_small_and_looks_the_same(publish: ModuleType) -> None:
+    figure, axes = plt.subplots(figsize=(5, 3))
+    axes.imshow(np.random.default_rng(0).normal(size=(4, 4)), cmap="cividis")
+    axes.set_title("a heat map of sixteen cells")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True)
+    plt.close(figure)
+    given = base64.b64encode(buffer.getvalue()).decode()
+    kept = publish.clean({"data": {"image/png": given, "text/plain": "<Figure>"}, "metadata": {}})
+    assert kept["data"]["text/plain"] == "<Figure>"
+    assert len(kept["data"]["image/png"]) < 0.7 * len(given)
+    before, after = (plt.imread(io.BytesIO(base64.b64decode(png))) for png in (given, kept["data"]["image/png"]))
+    assert before.shape[:2] == after.shape[:2]
+    on_white = before[..., :3] * before[..., 3:] + 1 - before[..., 3:]
+    assert np.abs(on_white - after[..., :3]).max() < 0.1
+    assert np.abs(on_white - after[..., :3]).mean() < 0.005
 
 
 def test_readme_says_what_the_metrics_say(publish: ModuleType) -> None:
@@ -294,4 +316,4 @@ def test_the_study_of_the_readme_is_one() -> None:
     values = yaml.safe_load(text)
     config = study_config(values)
     assert set(values) == set(KEYS) - {"pools", "name"}
-    assert config.arms[0].hardness == 0.8
+    assert config.arms[0][0].hardness == 0.8

@@ -215,7 +215,8 @@ def main() -> None:
     arguments = parser.parse_args()
     real = {"data": arguments.data, "extra": arguments.extra, "vectors": arguments.vectors}
     task = load_task("chebi20", **real) if arguments.data else load_task("corpus")
-    results: dict[str, Any] = {"share": SHARE, "validation": len(task.rows("validation")), "tried": [], "chosen": {}}
+    name = "chebi20" if arguments.data else "corpus"
+    results: dict[str, Any] = {"pairs": name, "share": SHARE, "validation": len(task.rows("validation")), "tried": [], "chosen": {}}
     base: dict[str, Any] = {}
     arguments.rounds = 0
     chosen = {}

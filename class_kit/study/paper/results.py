@@ -57,7 +57,7 @@ def find_search() -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        `tried`, a number of settings; rows of differences from the tuned plain run, `test` and, where the splits were
+        `pairs`, their name; `tried`, a number of settings; rows of differences from the tuned plain run, `test` and, where the splits were
         exchanged as well, `swapped`; and `levels`, the plain run's own Hits@1, text→molecule, by the same names.
 
     Raises
@@ -77,7 +77,8 @@ def find_search() -> dict[str, Any] | None:
             return None
         parts = {key: _differences(found[key]) for key in ("test", "swapped") if key in found}
         levels = {key: level for key in parts if (level := _level(found[key])) is not None}
-        return {"tried": tried if isinstance(tried, int) else len(tried), "levels": levels, **parts}
+        number = tried if isinstance(tried, int) else len(tried)
+        return {"pairs": str(found.get("pairs", "")), "tried": number, "levels": levels, **parts}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no record of a search ({error})") from None
 
