@@ -216,7 +216,13 @@ def main() -> None:
     real = {"data": arguments.data, "extra": arguments.extra, "vectors": arguments.vectors}
     task = load_task("chebi20", **real) if arguments.data else load_task("corpus")
     name = "chebi20" if arguments.data else "corpus"
-    results: dict[str, Any] = {"pairs": name, "share": SHARE, "validation": len(task.rows("validation")), "tried": [], "chosen": {}}
+    results: dict[str, Any] = {
+        "pairs": name,
+        "share": SHARE,
+        "validation": len(task.rows("validation")),
+        "tried": [],
+        "chosen": {},
+    }
     base: dict[str, Any] = {}
     arguments.rounds = 0
     chosen = {}

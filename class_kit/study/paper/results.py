@@ -57,8 +57,9 @@ def find_search() -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        `pairs`, their name; `tried`, a number of settings; rows of differences from the tuned plain run, `test` and, where the splits were
-        exchanged as well, `swapped`; and `levels`, the plain run's own Hits@1, text→molecule, by the same names.
+        `pairs`, their name; `tried`, a number of settings; rows of differences from the tuned plain run, `test` and,
+        where the splits were exchanged as well, `swapped`; and `levels`, the plain run's own Hits@1, text→molecule, by
+        the same names.
 
     Raises
     ------
