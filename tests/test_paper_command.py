@@ -100,7 +100,7 @@ def test_published_figures_stand_beside_with_pool_and_standing(small_study: Path
     assert "published" not in other
     for table in (text, other):
         assert all(row.startswith("aman &") for row in table.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
-        assert table.count("preliminary: 1 seed, 2 epochs") == 2
+        assert table.count("preliminary: 1 seed, 2 epochs") == 4
 
 
 def test_running_again_trains_nothing_and_changes_nothing(
