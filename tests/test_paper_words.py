@@ -189,7 +189,7 @@ def test_the_committed_search_is_found_once_it_has_read_a_test(tmp_path: Path, m
     summary = [{"arm": "plain", "ranking": words.RANKING, "hits@1": 0.325}, {"arm": "a", "ranking": words.RANKING}]
     path.write_text(json.dumps({"tried": 2, "test": {"summary": summary, "differences": rows}}), encoding="utf-8")
     assert find_search()["levels"] == {"test": 0.325}
-    assert "On the test pairs the tuned baseline has a Hits@1 of 32.5 %." in gain.search_words(find_search())
+    assert "On the test pairs, the tuned baseline has a Hits@1 of 32.5 %." in gain.search_words(find_search())
     path.write_text('{"test": 3, "tried": 1}', encoding="utf-8")
     with pytest.raises(InputError, match="no record of a search"):
         find_search()

@@ -34,7 +34,7 @@ def search_words(search: Mapping[str, Any]) -> str:
     said = f"{search['tried']:,} settings were tried on validation pairs."
     for key, title in (("test", "On the test pairs"), ("swapped", "With the splits exchanged, nothing tuned anew")):
         if key in search.get("levels", {}):
-            said += f" {title} the tuned baseline has a Hits@1 of {100 * search['levels'][key]:.1f} %."
+            said += f" {title}, the tuned baseline has a Hits@1 of {100 * search['levels'][key]:.1f} %."
         for metric, unit in (("hits@1", "Hits@1 in points"), ("mean_rank", "Mean Rank in places")):
             rows = [row for row in search.get(key, []) if row["metric"] == metric and row["ranking"] == RANKING]
             if rows:
