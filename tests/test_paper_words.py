@@ -137,7 +137,8 @@ def test_a_search_is_said_where_there_is_one() -> None:
     assert "On the test pairs, Hits@1 in points, minus the tuned baseline: **better**: `a` +3.0 (+1.0 to +5.0)." in said
     assert "splits exchanged, nothing tuned anew, Hits@1 in points, minus the tuned baseline: **could not" in said
     assert "85% of the baseline's samples" in said
-    assert "Nothing reached it. The most of Hits@1 is `a`'s, which fell short in Hits@1 +2.0 (-1.0 to +5.0)" in said
+    assert "Nothing reached it. Nearest, by the worse of its splits in Hits@1, is `a`; it fell short in Hits@1" in said
+    assert "it fell short in Hits@1 +2.0 (-1.0 to +5.0)" in said
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,8 @@ def test_the_committed_search_is_found_once_it_has_read_a_test(tmp_path: Path, m
     path, rows = tmp_path / "search.json", [row_of(0.01, 0.05)]
     path.write_text(json.dumps({"tried": [{}, {}], "chosen": {}}), encoding="utf-8")
     assert find_search() is None
-    for tried, test in (([{}, {}], {"summary": [], "differences": rows}), (2, rows)):
+    draws = [{"kind": "plain", "settings": values} for values in ({}, {"dim": 8}, {})]
+    for tried, test in ((draws, {"summary": [], "differences": rows}), (2, rows)):
         path.write_text(json.dumps({"tried": tried, "test": test}), encoding="utf-8")
         assert find_search() == {"pairs": "", "tried": 2, "levels": {}, "test": rows}
     summary = [{"arm": "plain", "ranking": words.RANKING, "hits@1": 0.325}, {"arm": "a", "ranking": words.RANKING}]

@@ -89,8 +89,9 @@ def _goal_words(search: Mapping[str, Any]) -> str:
     if met:
         return f"{asked} It was reached by {', '.join(met)}."
     best = max(missed, key=lambda arm: _hits(search, arm))
-    said = f"The most of Hits@1 is {code(best)}'s, which fell short in {', '.join(missed[best])}."
-    return f"{asked} Nothing reached it. {said}"
+    short = ", ".join(missed[best])
+    nearest = f"Nearest, by the worse of its splits in Hits@1, is {code(best)}; it fell short in {short}."
+    return f"{asked} Nothing reached it. {nearest}"
 
 
 def _hits(search: Mapping[str, Any], arm: str) -> float:

@@ -78,10 +78,15 @@ def find_search() -> dict[str, Any] | None:
             return None
         parts = {key: _differences(found[key]) for key in ("test", "swapped") if key in found}
         levels = {key: level for key in parts if (level := _level(found[key])) is not None}
-        number = tried if isinstance(tried, int) else len(tried)
+        number = tried if isinstance(tried, int) else _different(tried)
         return {"pairs": str(found.get("pairs", "")), "tried": number, "levels": levels, **parts}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no record of a search ({error})") from None
+
+
+def _different(tried: list[dict[str, Any]]) -> int:
+    """How many settings were tried; each round of the plain run begins with the choice of the one before."""
+    return len({json.dumps([one.get("kind"), one["settings"]], sort_keys=True) for one in tried})
 
 
 def _level(part: Any) -> float | None:
