@@ -78,15 +78,15 @@ def cached_map(kind: str, key: str, plan: Callable[[], Filling], *, use: bool = 
                 filled = True
                 file.seek(0)
                 file.write(_header(kind, shapes, content_digest(arrays, kind, key)))
+            # joblib hands a mapped array to its processes by its file's name, which was a temporary one until now
+            return _read_map(path)[1]
         except OSError as error:
             logger.warning("the result was not kept in the cache %s: %s", cache_folder(), error)
     if not filled:
         with tempfile.TemporaryFile() as file:
             arrays = _new_map(file, kind, shapes)
         fill(arrays)
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays
+    return {name: _nameless(array) for name, array in arrays.items()}
 
 
 def map_entry(kind: str, key: str) -> Arrays | None:
@@ -145,6 +145,13 @@ def _new_map(file: IO[bytes], kind: str, shapes: Shapes) -> Arrays:
     else:
         os.truncate(file.fileno(), size)
     return _maps(file, len(header), {name: (shape, dtype, start) for name, (shape, dtype), start, _ in places}, "r+")
+
+
+def _nameless(array: np.ndarray) -> np.ndarray:
+    """The same memory, read-only, as an array that does not look mapped: no process could open its file by a name."""
+    found = np.asarray(memoryview(array)) if array.size else array
+    found.flags.writeable = False
+    return found
 
 
 def _read_map(path: Path) -> tuple[str, Arrays]:

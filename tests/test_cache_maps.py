@@ -57,10 +57,10 @@ def check(arrays: Arrays | None) -> None:
 
 def is_mapped(array: np.ndarray) -> bool:
     base: object = array
-    while isinstance(base, np.ndarray):
+    while isinstance(base, np.ndarray | memoryview):
         if isinstance(base, np.memmap):
             return True
-        base = base.base
+        base = base.obj if isinstance(base, memoryview) else base.base
     return False
 
 
@@ -70,6 +70,15 @@ def test_a_second_call_maps_what_the_first_filled() -> None:
     again = cached_map("tokens", KEY, never)
     check(again)
     assert all(is_mapped(array) for array in (*first.values(), *again.values()))
+
+
+@pytest.mark.parametrize("use", [True, False])
+def test_other_processes_see_what_was_just_filled(use: bool) -> None:
+    from joblib import Parallel, delayed
+
+    arrays = cached_map("tokens", KEY, plan, use=use)
+    sums = Parallel(n_jobs=2)(delayed(np.sum)(array, dtype=float) for array in arrays.values())
+    assert sums == [array.sum(dtype=float) for array in arrays.values()]
 
 
 def test_the_file_is_one_that_safetensors_and_the_cache_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,12 +256,19 @@ def test_ring_class_refuses_what_rdkit_refuses() -> None:
         ring_class("C1CC")
 
 
+_KEPT: list[np.ndarray] = []
+
+
 class Mine(Backbone):
-    """A backbone of the user's own, which fails, dies or learns as its options say."""
+    """A backbone of the user's own, which fails, dies, keeps memory or learns as its options say."""
 
     def __init__(self, text_dim: int, molecule_dim: int, *, ends: str = "well") -> None:
         super().__init__()
         self.ends = ends
+        if ends == "with more memory":
+            # joblib looks at a process once a second, and replaces it when 300 MB are new
+            _KEPT.append(np.ones(45_000_000))
+            time.sleep(1.1)
         self.text, self.molecule = torch.nn.Linear(text_dim, 8), torch.nn.Linear(molecule_dim, 8)
 
     def encode_text(self, text):
@@ -295,7 +304,9 @@ def test_a_users_own_backbone_trains_in_every_process(task: Task, mine: Training
 
 @pytest.mark.parametrize("ends", ["with an error", "killed", "out of memory"])
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_failed_training_stops_no_other(task: Task, mine: TrainingConfig, ends: str, jobs: int) -> None:
+def test_a_failed_training_stops_no_other(
+    task: Task, mine: TrainingConfig, ends: str, jobs: int, caplog: pytest.LogCaptureFixture
+) -> None:
     if ends == "killed" and jobs == 1:
         pytest.skip("this process would be the one that dies")
     good, bad = mine, replace(mine, backbone_options={"ends": ends})
@@ -307,11 +318,21 @@ def test_a_failed_training_stops_no_other(task: Task, mine: TrainingConfig, ends
     assert outcomes[0].folder == outcomes[3].folder
     says = {"with an error": "RuntimeError: no luck today", "killed": "died", "out of memory": "MemoryError: too large"}
     assert says[ends] in outcomes[1].summary
+    assert ("each in a process of its own: A worker process" in caplog.text) == (ends == "killed")
     stored = sorted(path.name for path in outcomes[0].folder.parent.iterdir())
     assert len([name for name in stored if not name.startswith(".")]) == 2
     with pytest.raises(study.FailedTrainings, match="2 of 2 trainings failed; the others are finished") as caught:
         study.run_arms(task, [arm], bad, [0, 1], jobs=jobs, progress=False)
     assert [failure.seed for failure in caught.value.failures] == [0, 1]
+
+
+def test_a_process_replaced_for_its_memory_loses_nothing_and_alarms_nobody(task: Task, mine: TrainingConfig) -> None:
+    hungry = replace(mine, backbone_options={"ends": "with more memory"})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = study.run_arms(task, [Arm("a", order="standard")], hungry, range(6), jobs=2, progress=False)
+    assert sorted(record.seed for record in done) == list(range(6))
+    assert not [str(warning.message) for warning in caught if "worker" in str(warning.message)]
 
 
 @pytest.mark.parametrize("name", ["ranks.npz", "record.json", "model.safetensors"])

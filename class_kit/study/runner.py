@@ -16,6 +16,7 @@ import shutil
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -217,24 +218,37 @@ def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
     caller = _Caller(str(cache_folder().absolute()), own, sources, os.getpid())
     finished = set()
     try:
-        runs = Parallel(n_jobs=jobs, return_as="generator")(
-            delayed(_in_process)(caller, *item) for item in waiting.values()
+        with warnings.catch_warnings():
+            # joblib replaces a process whose memory has grown. Nothing is lost by it, though it sounds like a fault.
+            warnings.filterwarnings("ignore", message="A worker stopped while", category=UserWarning)
+            runs = Parallel(n_jobs=jobs, return_as="generator")(
+                delayed(_in_process)(caller, *item) for item in waiting.values()
+            )
+            for key, outcome in zip(waiting, runs, strict=True):
+                finished.add(key)
+                yield key, outcome
+    except BrokenProcessPool as error:
+        rest = {key: item for key, item in waiting.items() if key not in finished}
+        logger.warning(
+            "%d of %d trainings are left and done each in a process of its own: %s",
+            len(rest),
+            len(waiting),
+            " ".join(f"{error} {error.__cause__ or ''}".split()),
         )
-        for key, outcome in zip(waiting, runs, strict=True):
-            finished.add(key)
-            yield key, outcome
-    except BrokenProcessPool:
-        for key, item in waiting.items():
-            if key not in finished:
-                stored = stored_record(*item)
-                yield key, stored if stored is not None else _alone(caller, item)
+        runs = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
+            delayed(_alone)(caller, item) for item in rest.values()
+        )
+        yield from zip(rest, runs, strict=True)
 
 
 def _alone(caller: _Caller, item: Work) -> Record | Failure:
-    """One training in a process that nothing else depends on."""
+    """One training in a process that nothing else depends on, unless it is stored meanwhile."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
+    stored = stored_record(*item)
+    if stored is not None:
+        return stored
     with ProcessPoolExecutor(max_workers=1) as executor:
         try:
             return executor.submit(_in_process, caller, *item).result()
