@@ -149,7 +149,7 @@ def _new_map(file: IO[bytes], kind: str, shapes: Shapes) -> Arrays:
 
 def _nameless(array: np.ndarray) -> np.ndarray:
     """The same memory, read-only, as an array that does not look mapped: no process could open its file by a name."""
-    found = np.asarray(memoryview(array)) if array.size else array
+    found = np.asarray(array.data) if array.size else array
     found.flags.writeable = False
     return found
 
