@@ -1,4 +1,4 @@
-"""One progress bar for terminal and notebook alike, silent where nobody is looking."""
+"""One progress bar for terminal and notebook alike, silent where nobody is looking; times in words."""
 
 from __future__ import annotations
 
@@ -45,3 +45,10 @@ def _watched() -> bool:
     """Whether a person sees standard error: a terminal, or a notebook's page."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return sys.stderr.isatty() or hasattr(shell, "kernel")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "8 s", "3 min", "2.5 h"."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 1 else "a second"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"

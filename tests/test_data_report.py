@@ -23,11 +23,11 @@ from class_kit.data_report import (
     group_reasons,
     sigmas_for_quantiles,
 )
-from class_kit.data_report.advice import duration
 from class_kit.data_report.repeats import canonical_forms
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.pairs import PairSet, Rejected
+from class_kit.progress import duration
 from class_kit.runs.parameters import plain
 from class_kit.task import Task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ def test_running_again_trains_nothing_and_changes_nothing(
     assert study_paper(small_study.parent, "--only", "ablation") == 0
     said = capsys.readouterr().out
     assert "ablation: 8 trainings: 8 are done already, 0 to do" in said
+    assert re.search(r"^ablation: took \S+ (s|second|min)$.*^all took \S+ (s|second|min)$", said, re.M | re.S)
     assert "main:" not in said
     assert (small_study / "paper.json").read_bytes() == before
 

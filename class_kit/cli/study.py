@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 # the one word that is not taken for the path of a study's file
@@ -85,6 +86,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
 
 
 def _handle_paper(arguments: argparse.Namespace, jobs: int) -> int:
+    from class_kit.progress import duration
     from class_kit.runs.folder import lock
     from class_kit.study.conduct import refuse_foreign
     from class_kit.study.paper import PaperSettings, chosen_products, plan_paper, run_paper
@@ -99,9 +101,11 @@ def _handle_paper(arguments: argparse.Namespace, jobs: int) -> int:
     if arguments.plan:
         plan_paper(settings, jobs, _say)
         return 0
+    begun = time.perf_counter()
     with lock(out):
         results = run_paper(settings, out, jobs=jobs, say=_say)
     failed = sum(len(results["products"][name].get("failed", ())) for name in chosen if name in results["products"])
+    print(f"all took {duration(time.perf_counter() - begun)}")
     print(f"kept in {visible(out)}" + (f"; {failed} trainings failed, see its failures.json files" if failed else ""))
     return 1 if failed else 0
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from class_kit.data_report.repeats import EQUAL_TEXT, EQUAL_WITHOUT_STEREO
+from class_kit.progress import duration
 
 # From where a finding is a warning and not a note. They are judgements; each stands beside its number in the words.
 MANY_REJECTED = 0.05
@@ -168,13 +169,6 @@ def _cost(found: Found) -> Sentences:
             f"With {cost['epochs']} epochs the schedule ends at {curriculum['last_fraction']:.0%} of the pairs: the "
             "hardest are never trained on.",
         )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: "8 s", "3 min", "2.5 h"."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 1 else "a second"
-    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
 
 
 _ABOUT: tuple[Callable[[Found], Sentences], ...] = (_rejected, _repeats, _sizes, _coverage, _texts, _ties, _cost)

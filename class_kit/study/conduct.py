@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from class_kit.errors import InputError
 from class_kit.files import write_json, write_text
+from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.config import StudyConfig
 from class_kit.study.grid import Cell, cells, foreseen_steps, loops, seconds_a_step
@@ -52,7 +53,7 @@ class StudyPlan:
         minutes = self.seconds / 60 / max(1, min(jobs, new))
         return [
             first,
-            f"about {_duration(60 * minutes)} for their steps, {jobs} at a time; validation and ranking add to it",
+            f"about {duration(60 * minutes)} for their steps, {jobs} at a time; validation and ranking add to it",
         ]
 
 
@@ -167,14 +168,6 @@ def by_group(records: Sequence[tuple[Cell, Record]]) -> dict[tuple[str, str, str
     for cell, record in records:
         groups.setdefault((cell.pairs, cell.backbone, cell.budget), []).append(record)
     return groups
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def refuse_foreign(out: str | os.PathLike[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from class_kit.errors import InputError
 from class_kit.files import write_json, write_text
+from class_kit.progress import duration
 from class_kit.study.conduct import StudyPlan, plan_study, run_study
 from class_kit.study.config import study_config
 from class_kit.study.paper.aggregate import product_results, rounded
@@ -102,6 +104,7 @@ def run_paper(
     relatives = _relatives(task)
     inputs = describe_inputs(settings.pairs, task, relatives)
     for product in wanted:
+        begun = time.perf_counter()
         plan = _planned(product, task)
         _say_plan(product, plan, jobs, say)
         folder = out / product.name
@@ -112,6 +115,7 @@ def run_paper(
         kept = {"inputs": inputs, "code": code_digest(), "results": product_results(product, result, relatives)}
         write_json(folder / "product.json", kept)
         write_results(out / "paper.json", gathered(out, inputs))
+        say(f"{product.name}: took {duration(time.perf_counter() - begun)}")
     results = gathered(out, inputs, say)
     write_results(out / "paper.json", results)
     draw_products(results, out)
