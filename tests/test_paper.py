@@ -135,7 +135,7 @@ def test_seeds_and_epochs_are_limits() -> None:
     assert {config["training"]["epochs"] for config in few.values()} == {3}
     usual = {product.name: product.config for product in EVERY}
     assert [len(usual[name]["seeds"]) for name in ("main", "grid", "sigma", "measures")] == [5, 2, 3, 3]
-    assert usual["main_deep"]["training"] == {"epochs": 4, "batch_size": 64}
+    assert usual["main_deep"]["training"] == {"epochs": 5, "batch_size": 64}
     for wrong in ({"seeds": 0}, {"epochs": 0}, {"seeds": True}):
         with pytest.raises(InputError):
             products.products(PAIRS, **wrong)

@@ -34,7 +34,7 @@ SIGMA = 0.95
 # Tried on no pairs of the study: it was added beside "loss", which asks the same model about the same batches.
 UNTRIED = ("el2n",)
 _PREFIX = "curriculum · "
-_EPOCHS, _DEEP_EPOCHS, _SEEDS = 40, 4, 5
+_EPOCHS, _DEEP_EPOCHS, _SEEDS = 40, 5, 5
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def products(pairs: Mapping[str, Any], *, seeds: int | None = None, epochs: int 
         A choice of a study's key `pairs`, `source` at least.
     seeds, epochs : int, optional
         At most so many seeds a training, and epochs of each; 5 (fewer where a product says so) and 40 by default.
-        Backbones that read graphs or tokens have at most 4 epochs and one seed.
+        Backbones that read graphs or tokens have at most 5 epochs and one seed.
     """
     number = _SEEDS if seeds is None else check_whole("seeds", seeds, low=1, high=1000)
     length = _EPOCHS if epochs is None else check_whole("epochs", epochs, low=1)
