@@ -157,7 +157,12 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
         else:
             found[key] = stored
     disable = None if progress is None else not progress
-    with progress_bar(total=len(waiting), desc="trainings", unit="run", disable=disable) as bar:
+    with (
+        progress_bar(total=len(waiting), desc="trainings", unit="run", disable=disable) as bar,
+        warnings.catch_warnings(),
+    ):
+        # joblib replaces a process whose memory has grown. Nothing is lost by it, though it sounds like a fault.
+        warnings.filterwarnings("ignore", message="A worker stopped while", category=UserWarning)
         for key, outcome in _outcomes(waiting, jobs):
             found[key] = outcome
             bar.update(1)
@@ -218,15 +223,12 @@ def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
     caller = _Caller(str(cache_folder().absolute()), own, sources, os.getpid())
     finished = set()
     try:
-        with warnings.catch_warnings():
-            # joblib replaces a process whose memory has grown. Nothing is lost by it, though it sounds like a fault.
-            warnings.filterwarnings("ignore", message="A worker stopped while", category=UserWarning)
-            runs = Parallel(n_jobs=jobs, return_as="generator")(
-                delayed(_in_process)(caller, *item) for item in waiting.values()
-            )
-            for key, outcome in zip(waiting, runs, strict=True):
-                finished.add(key)
-                yield key, outcome
+        runs = Parallel(n_jobs=jobs, return_as="generator")(
+            delayed(_in_process)(caller, *item) for item in waiting.values()
+        )
+        for key, outcome in zip(waiting, runs, strict=True):
+            finished.add(key)
+            yield key, outcome
     except BrokenProcessPool as error:
         rest = {key: item for key, item in waiting.items() if key not in finished}
         logger.warning(
