@@ -116,6 +116,15 @@ def test_running_again_trains_nothing_and_changes_nothing(
     assert (small_study / "paper.json").read_bytes() == before
 
 
+def test_the_help_names_the_numbers_that_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    usual = {product.name: product.config for product in products.products({"source": "corpus"})}
+    frozen, deep = (usual[name]["training"]["epochs"] for name in ("main", "main_deep"))
+    assert f"default: {frozen}; those that read graphs or tokens at most {deep})" in said
+    assert f"seeds a setting (default: {len(usual['main']['seeds'])})" in said
+
+
 def test_the_plan_trains_nothing(small_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (small_study / "paper.json").stat().st_mtime_ns
     assert study_paper(small_study.parent, "--plan") == 0

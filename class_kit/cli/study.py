@@ -44,7 +44,7 @@ def _add_paper_options(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=int,
         metavar="N",
-        help="epochs of each training (default: 40; those that read graphs or tokens at most 8)",
+        help="epochs of each training (default: 40; those that read graphs or tokens at most 5)",
     )
 
 
