@@ -39,6 +39,9 @@ def test_the_command_leaves_every_product(small_study: Path, small_results: dict
         assert {path.stem for path in (folder / "tables").glob("*.csv")} == {
             path.stem for path in (folder / "tables").glob("*.tex")
         }
+        for table in folder.rglob("*.tex"):
+            lines = [line for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("%")]
+            assert set(filter(lambda letter: not letter.isascii(), "".join(lines))) <= {"–"}, table.name
         pictures = list((folder / "figures").glob("*.png"))
         assert pictures
         for picture in pictures:

@@ -314,6 +314,18 @@ def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatc
 HOSTILE = r"\input{/etc/passwd} 50% & $x$ #1 a_b ~^ <b> |" + "\u202e\x1b[2J"
 
 
+LETTERS = "αβγδεζηθικλμνξοπρστυφχψω ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"
+SIGNS = "γ₁ H₂O 10⁻³ x² ᵢ ± × ≤ ≥ ≈ ≠ ∞ → ← ↔ · − ‐ ‑ 3′ 5″"
+
+
+def test_latex_of_letters_and_signs_is_plain_ascii() -> None:
+    for letter in LETTERS + SIGNS:
+        assert latex_text(letter).isascii(), letter
+    assert latex_text("γ₁ 10⁻³ λ Ω Α") == r"$\gamma$$_{1}$ 10$^{-}$$^{3}$ $\lambda$ $\Omega$ A"
+    assert latex_text("e\u0301") == "é"
+    assert latex_text("水 ™") == "水 ™"
+
+
 def test_latex_says_what_it_is_given_and_does_nothing_else(tmp_path: Path) -> None:
     shown = latex_text(HOSTILE)
     assert "\x1b" not in shown
@@ -324,6 +336,7 @@ def test_latex_says_what_it_is_given_and_does_nothing_else(tmp_path: Path) -> No
         booktabs(["a", "b"], [["1"]])
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
+    table += booktabs(["names"], [[LETTERS], [SIGNS], ["é ø ß ŵ – … ° µ"]])
     source = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\begin{document}" + table
     (tmp_path / "t.tex").write_text(source + "\\end{document}", encoding="utf-8")
     subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)

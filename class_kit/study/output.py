@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,20 +36,54 @@ _LATEX = {
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     "→": r"$\to$",
+    "←": r"$\leftarrow$",
+    "↔": r"$\leftrightarrow$",
     "−": "--",
+    "‐": "-",
+    "‑": "-",
     "·": r"$\cdot$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "γ": r"$\gamma$",
-    "λ": r"$\lambda$",
-    "σ": r"$\sigma$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "≠": r"$\neq$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "∞": r"$\infty$",
+    "′": "$'$",
+    "″": "$''$",
+    "ο": "o",
 }
+_GREEK = {
+    "αβγδεζηθικλμ": "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu",
+    "νξπρστυφχψω": "nu xi pi rho sigma tau upsilon phi chi psi omega",
+    "ΓΔΘΛΞΠΣΥΦΨΩ": "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega",
+}
+for _letters, _names in _GREEK.items():
+    _LATEX |= {letter: rf"$\{name}$" for letter, name in zip(_letters, _names.split(), strict=True)}
+# LaTeX has no commands for the capitals that look like Latin ones
+_LATEX |= dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧ", "ABEZHIKMNOPTX", strict=True))
+_SCRIPTS = {"<sub>": "_", "<super>": "^"}
 _GROUP = ("pairs", "backbone", "budget")
 
 
 def latex_text(value: Any) -> str:
-    """Text as LaTeX that says it and does nothing else; control characters become spaces."""
-    return "".join(_LATEX.get(letter, letter if letter.isprintable() else " ") for letter in str(value))
+    """Text as LaTeX that says it and does nothing else; control characters become spaces.
+
+    Latin and Greek letters, raised and lowered signs and common symbols are set by pdfLaTeX. Other scripts are kept as
+    they are, which needs XeLaTeX or LuaLaTeX and a font that has them.
+    """
+    return "".join(map(_latex_letter, unicodedata.normalize("NFC", str(value))))
+
+
+def _latex_letter(letter: str) -> str:
+    if letter in _LATEX:
+        return _LATEX[letter]
+    kind, _, code = unicodedata.decomposition(letter).partition(" ")
+    if kind in _SCRIPTS and " " not in code:
+        base = chr(int(code, 16)).replace("−", "-")
+        if base.isascii() and (base.isalnum() or base in "+-=()"):
+            return f"${_SCRIPTS[kind]}{{{base}}}$"
+    return letter if letter.isprintable() else " "
 
 
 def booktabs(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> str:
