@@ -89,6 +89,8 @@ def _latex_letter(letter: str) -> str:
 def booktabs(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> str:
     """A `tabular` with booktabs rules: text to the left, numbers (strings of digits) to the right.
 
+    A document that takes it up loads the packages `booktabs` and, for quotation marks, `fontenc` with the option `T1`.
+
     Raises
     ------
     InputError
