@@ -314,7 +314,7 @@ def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatc
 HOSTILE = r"\input{/etc/passwd} 50% & $x$ #1 a_b ~^ <b> |" + "\u202e\x1b[2J"
 
 
-LETTERS = "αβγδεζηθικλμνξοπρστυφχψω ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"
+LETTERS = "αβγδεζηθικλμνξοπρσςτυφχψω ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"
 SIGNS = "γ₁ H₂O 10⁻³ x² ᵢ ± × ≤ ≥ ≈ ≠ ∞ → ← ↔ · − ‐ ‑ 3′ 5″"
 
 

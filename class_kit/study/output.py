@@ -52,6 +52,7 @@ _LATEX = {
     "′": "$'$",
     "″": "$''$",
     "ο": "o",
+    "ς": r"$\varsigma$",
 }
 _GREEK = {
     "αβγδεζηθικλμ": "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu",
@@ -69,8 +70,8 @@ _GROUP = ("pairs", "backbone", "budget")
 def latex_text(value: Any) -> str:
     """Text as LaTeX that says it and does nothing else; control characters become spaces.
 
-    Latin and Greek letters, raised and lowered signs and common symbols are set by pdfLaTeX. Other scripts are kept as
-    they are, which needs XeLaTeX or LuaLaTeX and a font that has them.
+    Latin letters, the Greek alphabet, raised and lowered signs and common symbols are set by pdfLaTeX. What else there
+    is stays as it is, which needs XeLaTeX or LuaLaTeX and a font that has it.
     """
     return "".join(map(_latex_letter, unicodedata.normalize("NFC", str(value))))
 
