@@ -79,7 +79,7 @@ def test_every_import_of_the_package_is_a_declared_dependency() -> None:
     """Nothing works only because another package happens to bring it."""
     modules = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "mpl_toolkits": "matplotlib", "ot": "pot"}
     # Parts of jupyterlab, matplotlib and transformers that are imported by their own names.
-    brought = {"nbclient", "ipython", "jupyter-client", "cycler", "huggingface-hub", "traitlets", "ipykernel"}
+    brought = {"nbclient", "ipython", "jupyter-client", "cycler", "traitlets", "ipykernel"}
     extras = [line for group in ("dask", "trainers") for line in PROJECT["optional-dependencies"][group]]
     declared = set(requirements([*PROJECT["dependencies"], *extras])) | brought
     for path in sorted((ROOT / "class_kit").rglob("*.py")):
