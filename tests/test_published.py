@@ -43,17 +43,10 @@ def publish() -> ModuleType:
     return module
 
 
-def readme_of(publish: ModuleType, **changed: Any) -> str:
-    """The README as it would be with other results."""
-    made = {
-        "metrics": publish.load_metrics(),
-        "times": publish.load_times(),
-        "paper": publish.paper_section(),
-        "backbones": publish.backbones_section(publish.load_backbones()),
-        "prediction": publish.answer_page(publish.load_prediction()),
-        "cost": publish.cost_section(publish.load_cost()),
-    }
-    return publish.with_results((ROOT / "README.md").read_text(encoding="utf-8"), **made | changed)
+def test_every_generated_part_says_what_the_committed_records_say(publish: ModuleType) -> None:
+    for (page, mark), words in publish.generated_parts().items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert publish.with_results(text, {mark: words}, page) == text, (page, mark)
 
 
 def test_a_picture_in_a_notebook_is_made_small_and_looks_the_same(publish: ModuleType) -> None:
@@ -74,21 +67,17 @@ def test_a_picture_in_a_notebook_is_made_small_and_looks_the_same(publish: Modul
     assert np.abs(on_white - after[..., :3]).mean() < 0.005
 
 
-def test_readme_says_what_the_metrics_say(publish: ModuleType) -> None:
-    assert readme_of(publish) == (ROOT / "README.md").read_text(encoding="utf-8")
-
-
 def test_a_changed_metric_would_change_the_readme(publish: ModuleType) -> None:
     metrics = publish.load_metrics()
     for row in metrics["05_retrieval"]["summary"]:
         row["mrr"] = 0.123
-    assert readme_of(publish, metrics=metrics) != readme_of(publish)
+    assert publish.results_section(metrics) != publish.results_section(publish.load_metrics())
 
 
 def test_a_changed_time_would_change_the_readme(publish: ModuleType) -> None:
     times = publish.load_times()
     times["rows"][0]["seconds"] = 123.0
-    assert readme_of(publish, times=times) != readme_of(publish)
+    assert publish.times_section(times) != publish.times_section(publish.load_times())
 
 
 @pytest.mark.parametrize("kind", ["real", "generated"])
@@ -106,7 +95,7 @@ def test_a_changed_answer_would_change_the_readme(publish: ModuleType) -> None:
     results = publish.load_prediction()
     for row in results["prediction"]:
         row["rho"] = 0.123
-    assert readme_of(publish, prediction=publish.answer_page(results)) != readme_of(publish)
+    assert publish.answer_page(results) != publish.answer_page(publish.load_prediction())
 
 
 def test_the_answer_is_that_of_real_pairs_and_all_measures(publish: ModuleType) -> None:
@@ -127,7 +116,7 @@ def test_a_run_of_notebook_2_on_real_pairs_is_published(
     results = publish.load_prediction()
     (run / "metrics.json").write_text(json.dumps({"02_difficulty": results | {"counts": []}}), encoding="utf-8")
     monkeypatch.setattr(publish, "ROOT", tmp_path)
-    monkeypatch.setattr(publish, "rewrite_readme", lambda: None)
+    monkeypatch.setattr(publish, "rewrite_pages", lambda: None)
     with pytest.raises(SystemExit, match="expected a finished run of notebook 2 on real pairs"):
         publish.publish(run)
     (run / "done").write_text("", encoding="utf-8")
@@ -146,7 +135,7 @@ def test_a_changed_backbone_would_change_the_readme(publish: ModuleType) -> None
     for table in results["tables"].values():
         for row in table["differences"]:
             row["difference"] += 0.5
-    assert readme_of(publish, backbones=publish.backbones_section(results)) != readme_of(publish)
+    assert publish.backbones_section(results) != publish.backbones_section(publish.load_backbones())
 
 
 def test_the_cost_of_the_curriculum_is_told_beside_its_limits(publish: ModuleType) -> None:
@@ -154,7 +143,7 @@ def test_the_cost_of_the_curriculum_is_told_beside_its_limits(publish: ModuleTyp
     assert "| a step with the plan against one without | -1.5% | ±2.0% |" in shown
     assert "| its sampler, share of an epoch's training | 0.10% | 0.50% |" in shown
     assert "| time of a run with 50% of the samples | 52% | 55% |" in shown
-    assert readme_of(publish, cost=shown) != readme_of(publish)
+    assert shown != publish.cost_section(publish.load_cost())
 
 
 @pytest.mark.parametrize(
@@ -218,7 +207,8 @@ def test_changed_results_of_the_paper_would_change_the_readme(publish: ModuleTyp
         pytest.skip("figures/paper/paper.json is not committed yet: the README says that there are no results")
     for row in results["products"]["main"]["differences"]:
         row["difference"] += 0.5
-    assert readme_of(publish, paper=publish.paper_section(results)) != readme_of(publish)
+    assert publish.paper_section(results) != publish.paper_section()
+    assert publish.front_section(results) != publish.front_section()
 
 
 def test_results_of_the_paper_are_published_with_their_figure(
@@ -236,20 +226,38 @@ def test_results_of_the_paper_are_published_with_their_figure(
     }
     results = json.loads((target / "paper.json").read_text(encoding="utf-8"))
     section = publish.paper_section(results)
-    assert "](figures/paper/main_effect.png)" in section
+    assert "](main_effect.png)" in section
     assert "**The threshold.**" in section
     del results["products"]["main"]
-    assert "](figures/" not in publish.paper_section(results)
+    assert ".png)" not in publish.paper_section(results)
     (small_study.parent / "part").mkdir()
     (small_study.parent / "part" / "paper.json").write_text(json.dumps(results), encoding="utf-8")
     with pytest.raises(SystemExit, match="no results of the product 'main'"):
         publish.publish_paper(small_study.parent / "part")
 
 
-def test_pictures_and_files_that_the_readme_shows_exist() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", readme):
-        assert (ROOT / target).is_file(), target
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {part for part in path.relative_to(ROOT).parts[:-1] if part.startswith(".") or part in ("build", "runs")}
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_link_between_the_pages_is_broken(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        goal = page.parent / name if name else page
+        assert goal.is_file(), target
+        headings = re.findall(r"^#+ (.+)$", goal.read_text(encoding="utf-8"), re.M) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+def test_the_front_page_is_read_in_three_minutes() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1300
+    assert text.index("make run") < 1500
 
 
 def test_each_reference_figure_is_vector_and_bitmap_beside_its_parameters() -> None:
@@ -305,13 +313,13 @@ def test_the_loop_of_the_readme_runs() -> None:
     assert names["optimizer"].param_groups[0]["lr"] == 0.5
 
 
-def test_the_study_of_the_readme_is_one() -> None:
+def test_the_study_of_the_page_is_one() -> None:
     """Its keys and values are those the kit knows, and every key of a study is shown."""
     import yaml
 
     from class_kit.study.config import KEYS, study_config
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "figures" / "paper" / "README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     values = yaml.safe_load(text)
     config = study_config(values)

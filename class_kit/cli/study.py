@@ -22,7 +22,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("config", metavar="CONFIG", help='a YAML file, whose keys the README shows, or "paper" for the paper\'s claims')
+    add(
+        "config",
+        metavar="CONFIG",
+        help='a YAML file, whose keys figures/paper/README.md shows, or "paper" for the paper\'s claims',
+    )
     add("--out", metavar="DIR", help="folder of the results (default: runs/study-NAME, or runs/paper)")
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: one a core)")
     add("--plan", action="store_true", help="say what would be done and how long it takes, and stop")

@@ -43,7 +43,11 @@ def found_words(results: Mapping[str, Any], search: Mapping[str, Any] | None = N
     products = results["products"]
     parts = [input_words(results)]
     if products.get(MAIN, {}).get("summary"):
-        parts += [main_table(products[MAIN]), "\n".join(f"- {line}" for line in _main_points(products[MAIN]))]
+        parts += [
+            main_table(products[MAIN]),
+            "Points with 95 % intervals; * marks what the rule above calls a difference.",
+            "\n".join(f"- {line}" for line in _main_points(products[MAIN])),
+        ]
     points = [f"- **{title}.** {_point(results, name)}" for name, title in _TITLES.items() if name in products]
     if search:
         points.append(f"- **The search for a gain.** {search_words(search)}")
@@ -73,7 +77,7 @@ def main_table(product: Mapping[str, Any]) -> str:
             gap = gaps.get((backbone, reference))
             cells.append("–" if gap is None else effect(gap) + ("" if verdict(gap) == VERDICTS[1] else " *"))
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "Points with 95 % intervals; * marks what the rule above calls a difference."])
+    return "\n".join(lines)
 
 
 def _main_points(product: Mapping[str, Any]) -> list[str]:
