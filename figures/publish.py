@@ -203,8 +203,8 @@ def front_section(results: dict[str, Any] | None = None) -> str:
         f"Heads on frozen vectors, trained on {sizes['train']:,} pairs (not the published training set: "
         f"{inputs['extra']:,} of them are unpublished as a set), {sizes[inputs['evaluated']]:,} test texts, {seeds} "
         f"seeds: CLASS used {' to '.join(used)} of the samples.",
-        f"Of {len(verdicts[STANDARD])} backbones, CLASS was better in "
-        f"{counted[STANDARD].replace(' and', ' and worse in')} than training on all pairs in every epoch; in {counted[RANDOM]} than the same schedule in random order; in "
+        f"Of {len(verdicts[STANDARD])} backbones, CLASS was better and worse in {counted[STANDARD]} than training on "
+        f"all pairs in every epoch; in {counted[RANDOM]} than the same schedule in random order; in "
         f"{counted[MATCHED]} than as many steps on all pairs (* marks a 95 % interval without zero and a "
         "Holm-corrected p < 0.05).",
     ]
