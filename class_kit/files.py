@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one.
+"""Where the kit's own files are, and writing files so that a reader never sees half of one.
 
 Everything the kit leaves on disk passes through `atomic_write`: a crash, a full disk or a second process
 leaves either the old file or the new one.
@@ -6,16 +6,51 @@ leaves either the old file or the new one.
 
 from __future__ import annotations
 
+import csv
 import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from class_kit.errors import InputError
+
+PACKAGE = Path(__file__).resolve().parent
+# A checkout keeps the corpus and the notebooks at its top level; a wheel carries them inside the package.
+CHECKOUT = PACKAGE.parent
+
+# What begins a formula in a spreadsheet, in ASCII and full width; `|` and `%` begin commands in old ones.
+_STARTS = "=+\\-@|%＝＋－＠"
+_AT_START = re.compile(rf"[\t\r\n]|[\s\"]*[{_STARTS}]")
+_INSIDE = re.compile(rf"([;\t\r\n][\s\"]*)(?=[{_STARTS}])")
+
+
+def home_path(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` or `~user` resolved; an InputError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{os.fspath(path)}: {error}") from None
+
+
+def shipped(name: str) -> Path:
+    """The shipped file or folder `name` ("data/corpus.csv", "notebooks"); the checkout's, if it does not exist."""
+    inside = PACKAGE / name
+    return inside if inside.exists() else CHECKOUT / name
+
+
+def corpus_file() -> Path:
+    """The bundled corpus; an error where it is missing."""
+    path = shipped("data/corpus.csv")
+    if not path.is_file():
+        raise InputError(f"the bundled corpus is missing: expected it at {path}; install the kit again")
+    return path
 
 
 @contextmanager
@@ -113,6 +148,33 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically; NaN and infinity are refused (not JSON)."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def inert(value: Any) -> Any:
+    """A cell that no spreadsheet runs: text that would begin a formula gets an apostrophe, None becomes empty.
+
+    A formula can start programs and send data away, and CSV has no way to say "this is text"; an apostrophe is how a
+    spreadsheet itself marks it, and another program that reads the file sees it. Depending on its language a
+    spreadsheet splits at semicolons or tabs instead of commas, so what follows one of those is treated alike.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    inside = _INSIDE.sub(r"\1'", value)
+    return f"'{inside}" if _AT_START.match(value) else inside
+
+
+def write_csv(path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a header and rows as CSV in UTF-8, atomically, every cell made `inert`."""
+    # a file name that is not UTF-8 reaches Python with surrogates, which have no UTF-8 of their own
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow([inert(name) for name in header])
+        writer.writerows([inert(value) for value in row] for row in rows)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from class_kit import cli, molecules, neighbours, text
 from class_kit.difficulty import difficulty_table
+from class_kit.files import write_csv
 from class_kit.neighbours.product import product_block
 from class_kit.pairs import PairSet
-from class_kit.spreadsheet import write_csv
 from tests.bench.generated import resembling
 
 ROWS = [

@@ -14,7 +14,7 @@ from class_kit.backbones import _REGISTERED
 from class_kit.cli import main
 from class_kit.cli.evaluate import finishing_number, newest_training
 from class_kit.errors import InputError
-from class_kit.places import corpus_file
+from class_kit.files import corpus_file
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,10 @@ from hypothesis import strategies as st
 
 from class_kit import cli, runs
 from class_kit.errors import InputError
-from class_kit.files import write_json
+from class_kit.files import inert, write_csv, write_json
 from class_kit.runs import kernels
 from class_kit.runs.folder import SAFE_NAME, inside
 from class_kit.runs.report import write_report
-from class_kit.spreadsheet import inert, write_csv
 from tests.notebook_tools import write_notebook
 from tests.test_report import Found
 

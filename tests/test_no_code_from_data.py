@@ -21,8 +21,8 @@ import pytest
 import class_kit
 from class_kit.cache import cache_key, load_entry, store_entry
 from class_kit.errors import InputError
+from class_kit.files import shipped
 from class_kit.molecules.vectors import load_vectors
-from class_kit.places import shipped
 from tests.code_scan import findings
 
 PACKAGE = Path(class_kit.__file__).parent

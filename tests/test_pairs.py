@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import places
+from class_kit import files
 from class_kit.errors import InputError
 from class_kit.pairs import (
     load_pairs,
@@ -283,13 +283,13 @@ def test_every_row_is_kept_or_listed(tmp_path_factory, rows):
 def test_corpus_is_found_marked_and_missed_clearly(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     table(tmp_path / "data", ROWS, "corpus.csv")
-    monkeypatch.setattr(places, "PACKAGE", tmp_path / "package")
-    monkeypatch.setattr(places, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(files, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path)
     pairs = load_pairs("corpus", split="train")
     assert (pairs.source, len(pairs)) == ("corpus", 2)
     assert pairs.notes[0].startswith("generated descriptions")
     assert pairs.extra["class"] == ("alcohol", "acid")
-    monkeypatch.setattr(places, "CHECKOUT", tmp_path / "package")
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path / "package")
     with pytest.raises(InputError, match="corpus is missing"):
         load_pairs("corpus")
 

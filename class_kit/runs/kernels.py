@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from class_kit.files import scratch_folder
-from class_kit.places import CHECKOUT
+from class_kit.files import CHECKOUT, scratch_folder
 
 # a Unix socket's whole path is held in 108 bytes; the rest is left for the socket's own name
 _LONGEST_FOLDER = 80

@@ -17,7 +17,7 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.fetch.folders import find_folder
-from class_kit.places import CHECKOUT, PACKAGE, shipped
+from class_kit.files import CHECKOUT, PACKAGE, shipped
 from class_kit.terminal import one_line
 
 # Version of the manifest's layout: a record of another version is not reused

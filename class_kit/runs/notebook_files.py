@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.places import shipped
+from class_kit.files import shipped
 from class_kit.runs.manifest import notebook_digest
 from class_kit.runs.parameters import Parameter, check_value, declared_parameters, nearest, parse_value
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from class_kit.errors import InputError
-from class_kit.files import write_json, write_text
-from class_kit.spreadsheet import write_csv
+from class_kit.files import write_csv, write_json, write_text
 from class_kit.study.records import RANKINGS, Record
 from class_kit.study.tables import METRICS, differences, history_frame, summary
 

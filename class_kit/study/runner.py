@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import scratch_folder, sha256_file
-from class_kit.places import PACKAGE
+from class_kit.files import PACKAGE, scratch_folder, sha256_file
 from class_kit.progress import progress_bar
 from class_kit.study.arms import Arm
 from class_kit.study.records import Record, read_record, train_record

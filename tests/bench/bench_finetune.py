@@ -26,8 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from class_kit.files import write_json
-from class_kit.places import PACKAGE
+from class_kit.files import PACKAGE, write_json
 from class_kit.study import costs, differences, standard_arms, summary
 from class_kit.study.records import Record, read_record, train_record
 from class_kit.task import Task, load_task

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.places import home_path, shipped
+from class_kit.files import home_path, shipped
 
 # beside the figures of a checkout, and inside an installed package
 COMMITTED, SEARCH = "figures/paper/paper.json", "figures/paper/search.json"
