@@ -1,12 +1,21 @@
-"""Refusing bad numbers by name: what was given, and what was expected."""
+"""Refusing bad values by name: what was given, and what was expected."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
-from typing import Any
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from class_kit.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+# How pydantic names the branches of a union within a fault's location.
+_BRANCHES = frozenset({"bool", "int", "float", "str", "none"})
 
 
 def check_real(
@@ -44,3 +53,61 @@ def check_whole(name: str, value: Any, *, low: int | None = None, high: int | No
 def check_epoch(epoch: Any) -> int:
     """An epoch of the plan, counted from 1."""
     return check_whole("epoch", epoch, low=1)
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """What to say of a name that is unknown: the nearest known one, or all of them where none is near."""
+    names = list(known)
+    if close := difflib.get_close_matches(str(name), names, n=1, cutoff=0.5):
+        return f"did you mean {close[0]!r}?"
+    return f"expected one of {', '.join(names)}" if names else "expected nothing here"
+
+
+def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") -> InputError:
+    """What a pydantic model refused, as an InputError: the first fault's name, its value, and what was expected.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+    known : iterable of str
+        Names of the model's fields, of which the nearest is proposed for one that is unknown.
+    where : str
+        What the message begins with, such as a file's name.
+    """
+    names = list(known)
+    faults = error.errors(include_url=False)
+    # of a union, the branch that got furthest says most
+    fault = max((each for each in faults if each["loc"][:1] == faults[0]["loc"][:1]), key=lambda each: len(each["loc"]))
+    place = _place(fault["loc"], names)
+    value, kind = fault["input"], fault["type"]
+    if kind == "value_error":
+        said = fault["ctx"]["error"]
+        scalar = value is None or isinstance(value, str | int | float)
+        message = ": ".join(filter(None, (f"{place}={value!r:.120}" if scalar and place else place, str(said))))
+    elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        message = f"{str(fault['loc'][-1])[:60]!r} is unknown; {nearest(fault['loc'][-1], names)}"
+    elif kind in ("missing", "missing_argument"):
+        message = f"{place} is missing"
+    else:
+        alike = [each for each in faults if _place(each["loc"], names) == place]
+        message = f"{place}={value!r:.120}: expected {' or '.join(dict.fromkeys(map(_expected, alike)))}"
+    return InputError(f"{where}: {message}" if where else message)
+
+
+def _place(location: tuple[int | str, ...], names: list[str]) -> str:
+    """`key[0].part` of a fault's location."""
+    if not location:
+        return ""
+    first, *rest = (*location[:1], *(part for part in location[1:] if part not in _BRANCHES and "[" not in str(part)))
+    if isinstance(first, int) and names:
+        first = names[first]
+    return "".join([str(first), *(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)])
+
+
+def _expected(fault: Any) -> str:
+    if fault["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        close = difflib.get_close_matches(str(fault["input"]), known, n=1, cutoff=0.5)
+        return f"one of {', '.join(known)}" + (f"; did you mean {close[0]!r}?" if close else "")
+    expected = str(fault["msg"]).removeprefix("Input should ").removeprefix("be ")
+    return f"a number {expected}" if expected.startswith(("greater", "less")) else expected
