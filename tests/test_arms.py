@@ -120,9 +120,9 @@ def test_own_neighbours_reach_the_plan(task, tmp_path: Path) -> None:
     arm = Arm("a", order="random", hardness=0.5, hardness_from=0.25, near="model", refresh=2, full_at=0.5)
     for each in (arm, replace(arm, order="standard", step_matched=True)):
         plan = plan_arm(task, each, CONFIG)
-        assert plan.follows == ("vectors",)
+        assert plan.needs_feedback == ("vectors",)
         assert [plan.refreshed(k) for k in (1, 2, 3, 4)] == [False, True, False, True]
-    assert plan_arm(task, replace(arm, near="joint", refresh=1), CONFIG).follows == ()
+    assert plan_arm(task, replace(arm, near="joint", refresh=1), CONFIG).needs_feedback == ()
     own = train_record(task, arm, CONFIG, tmp_path / "own")
     given = train_record(task, replace(arm, near="joint", refresh=1), CONFIG, tmp_path / "given")
     assert own.history[0]["loss"] == given.history[0]["loss"]

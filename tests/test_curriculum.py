@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from class_kit.curriculum import (
     CurriculumBatchSampler,
     EpochPlan,
-    FullSchedule,
     LinearSchedule,
     NeverFullWarning,
+    make_schedule,
 )
 from class_kit.curriculum.controls import ARMS, StepMatchedPlan, make_order, make_plan
 from class_kit.curriculum.plan import batch_bounds
@@ -78,7 +78,7 @@ def test_a_plan_is_pure() -> None:
 @settings(deadline=None)
 def test_without_schedule_and_intensity_it_is_the_plain_run(length: int, seed: int, epoch: int) -> None:
     order = np.random.default_rng(length).permutation(length)
-    plan = EpochPlan(order, FullSchedule(), "constant", seed=seed)
+    plan = EpochPlan(order, make_schedule("full"), "constant", seed=seed)
     plain = make_plan("standard", np.arange(length), LinearSchedule(0.4, 0.03), seed=seed, epochs=10)
     assert plan.intensity(epoch) == 1.0
     assert np.array_equal(np.sort(plan.rows(epoch)), np.arange(length))
@@ -160,7 +160,7 @@ def test_totals_and_table_agree_with_the_batches() -> None:
     assert plan.samples_total() / (97 * 20) == pytest.approx(plan.schedule.share(20), abs=0.003)
     assert plan.weights(3).sum() == len(plan.rows(3))
     with pytest.raises(InputError, match="epochs=None"):
-        EpochPlan(np.arange(9), FullSchedule()).steps_total(4)
+        EpochPlan(np.arange(9), make_schedule("full")).steps_total(4)
 
 
 @given(st.integers(20, 200), st.floats(0.0, 0.5), st.integers(2, 64), st.integers(1, 3))
@@ -174,7 +174,7 @@ def test_the_total_of_samples_is_what_a_training_sees(
     seen = sum(len(rows) for rows in epochs)
     assert plan.samples_total(batch_size, world_size) == seen
     assert sum(row["rows"] for row in plan.table(batch_size, world_size)) == seen
-    assert plan.step_matched(batch_size, world_size).samples_total(batch_size, world_size) == seen
+    assert StepMatchedPlan(plan, batch_size, world_size).samples_total(batch_size, world_size) == seen
     assert plan.samples_total() == sum(plan.count(k) for k in range(1, 13)) <= seen
 
 
@@ -204,7 +204,7 @@ def test_a_schedule_that_leaves_pairs_out_warns() -> None:
 )
 def test_bad_orders_are_refused(order: list, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        EpochPlan(np.array(order), FullSchedule())
+        EpochPlan(np.array(order), make_schedule("full"))
 
 
 def test_an_order_of_some_of_the_rows_trains_on_these() -> None:
@@ -224,8 +224,8 @@ def test_an_order_of_some_of_the_rows_trains_on_these() -> None:
         (lambda p: CurriculumBatchSampler(p, 2.5), "batch_size=2.5"),
         (lambda p: CurriculumBatchSampler(p, 4).set_epoch(-1), "from 0"),
         (lambda p: EpochPlan(p.order, "linear"), "schedule='linear'"),
-        (lambda p: EpochPlan(p.order, FullSchedule(), seed=-1), "seed=-1"),
-        (lambda p: EpochPlan(p.order, FullSchedule(), epochs=0), "epochs=0"),
+        (lambda p: EpochPlan(p.order, make_schedule("full"), seed=-1), "seed=-1"),
+        (lambda p: EpochPlan(p.order, make_schedule("full"), epochs=0), "epochs=0"),
     ],
 )
 def test_bad_numbers_are_refused_by_name(call: object, words: str) -> None:
@@ -282,7 +282,7 @@ def test_every_arm_from_the_same_call() -> None:
 @settings(deadline=None, max_examples=50)
 def test_the_step_matched_control(length: int, batch_size: int, world_size: int, seed: int) -> None:
     plan = plan_of(length, seed=seed)
-    control = plan.step_matched(batch_size, world_size)
+    control = StepMatchedPlan(plan, batch_size, world_size)
     assert isinstance(control, StepMatchedPlan)
     assert [r["steps"] for r in control.table(batch_size, world_size)] == [
         r["steps"] for r in plan.table(batch_size, world_size)
@@ -301,14 +301,14 @@ def test_the_step_matched_control(length: int, batch_size: int, world_size: int,
 
 
 def test_the_step_matched_control_refuses_other_sizes() -> None:
-    control = plan_of().step_matched(8)
+    control = StepMatchedPlan(plan_of(), 8)
     with pytest.raises(InputError, match="built for 8 x 1"):
         control.batches(1, 16)
 
 
 def test_the_control_of_a_full_schedule_is_a_plain_run() -> None:
-    plan = EpochPlan(np.arange(60), FullSchedule(), epochs=3)
-    control = plan.step_matched(10)
+    plan = EpochPlan(np.arange(60), make_schedule("full"), epochs=3)
+    control = StepMatchedPlan(plan, 10)
     assert all(np.array_equal(np.sort(control.rows(k)), np.arange(60)) for k in (1, 2, 3))
 
 

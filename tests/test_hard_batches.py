@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule
-from class_kit.curriculum.apart import (
+from class_kit.curriculum import EpochPlan, LinearSchedule, make_schedule
+from class_kit.curriculum.duplicates import (
     check_labels,
     duplicate_labels,
     duplicate_mask,
@@ -144,7 +144,9 @@ def test_one_of_each_where_it_can_be_told() -> None:
 
 def hard_plan(share: float, x: np.ndarray, **options: object) -> EpochPlan:
     order = np.random.default_rng(4).permutation(len(x))
-    return EpochPlan(order, FullSchedule(), hardness=lambda _: share, line=neighbour_line(x, group_size=8), **options)
+    return EpochPlan(
+        order, make_schedule("full"), hardness=lambda _: share, line=neighbour_line(x, group_size=8), **options
+    )
 
 
 @given(
@@ -184,7 +186,7 @@ def test_hard_batches_hold_every_row_once(
 
 def test_no_hardness_is_the_paper() -> None:
     x, _ = families()
-    soft = EpochPlan(np.random.default_rng(4).permutation(len(x)), FullSchedule())
+    soft = EpochPlan(np.random.default_rng(4).permutation(len(x)), make_schedule("full"))
     assert all(map(np.array_equal, hard_plan(0.0, x).batches(2, 32), soft.batches(2, 32)))
 
 
@@ -205,7 +207,7 @@ def test_harder_batches_hold_more_neighbours() -> None:
     assert 0.08 < by_share[-1] <= 7 / 31
     growing = EpochPlan(
         np.arange(len(x)),
-        FullSchedule(),
+        make_schedule("full"),
         hardness=LinearSchedule(0.0, 0.25),
         line=neighbour_line(x, group_size=8),
         group_size=8,
@@ -231,7 +233,7 @@ def test_harder_batches_hold_more_neighbours() -> None:
 )
 def test_bad_batch_options_are_refused(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        EpochPlan(np.arange(6), FullSchedule(), **options).batches(1, 2)
+        EpochPlan(np.arange(6), make_schedule("full"), **options).batches(1, 2)
 
 
 def naive_repeats(batches: list[np.ndarray], labels: np.ndarray) -> int:
@@ -288,11 +290,11 @@ def test_a_tight_arrangement_is_found() -> None:
 
 def test_the_plan_reports_what_could_not_be_kept_apart() -> None:
     labels = np.where(np.arange(100) < 15, 0, -1)
-    plan = EpochPlan(np.arange(100), FullSchedule(), apart=labels)
+    plan = EpochPlan(np.arange(100), make_schedule("full"), apart=labels)
     assert plan.repeats(1, 10) == {"repeats": 5, "unavoidable": 5}
     assert plan.repeats(1, 5) == {"repeats": 0, "unavoidable": 0}
     assert plan.repeats(1, 5, world_size=2) == {"repeats": 0, "unavoidable": 0}
-    without = EpochPlan(np.arange(100), FullSchedule())
+    without = EpochPlan(np.arange(100), make_schedule("full"))
     assert naive_repeats(without.batches(1, 10), labels) > 5
     with pytest.raises(InputError, match="apart=None"):
         without.repeats(1, 10)

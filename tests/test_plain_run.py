@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from class_kit.backbones.dual_encoder import DualEncoder
-from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule, StepSchedule
+from class_kit.curriculum import EpochPlan, LinearSchedule, Schedule, make_schedule
 from class_kit.curriculum.controls import make_plan
 from class_kit.curriculum.plan import Plan
 from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
@@ -24,15 +24,15 @@ CONFIG = TrainingConfig(epochs=EPOCHS, batch_size=8, learning_rate=5e-3, seed=3,
 ORDER = np.random.default_rng(2).permutation(ROWS)
 UNSEEN = np.full(ROWS, np.nan)
 PLANS: dict[str, Callable[[], Plan]] = {
-    "full schedule": lambda: EpochPlan(ORDER, FullSchedule(), "constant", seed=5, epochs=EPOCHS),
+    "full schedule": lambda: EpochPlan(ORDER, make_schedule("full"), "constant", seed=5, epochs=EPOCHS),
     "linear from 1": lambda: EpochPlan(ORDER, LinearSchedule(1.0, 0.0), "constant", seed=5, epochs=EPOCHS),
-    "steps from 1": lambda: EpochPlan(ORDER, StepSchedule(1.0, 0.1, interval=3), "constant", seed=5, epochs=EPOCHS),
-    "by term": lambda: EpochPlan(ORDER, FullSchedule(), {"*": "constant"}, seed=5, epochs=EPOCHS),
+    "steps from 1": lambda: EpochPlan(ORDER, Schedule(1.0, 0.1, "step", interval=3), "constant", seed=5, epochs=EPOCHS),
+    "by term": lambda: EpochPlan(ORDER, make_schedule("full"), {"*": "constant"}, seed=5, epochs=EPOCHS),
     "standard arm": lambda: make_plan("standard", ORDER, LinearSchedule(0.2, 0.1), seed=5, epochs=EPOCHS),
     "step-matched to all": lambda: make_plan(
-        "step-matched", ORDER, FullSchedule(), seed=5, epochs=EPOCHS, batch_size=8
+        "step-matched", ORDER, make_schedule("full"), seed=5, epochs=EPOCHS, batch_size=8
     ),
-    "self-paced with all": lambda: SelfPacedPlan(UNSEEN, FullSchedule(), "linear", seed=5, epochs=EPOCHS),
+    "self-paced with all": lambda: SelfPacedPlan(UNSEEN, make_schedule("full"), "linear", seed=5, epochs=EPOCHS),
     "pruned by nothing": lambda: LossPrunedPlan(UNSEEN, EPOCHS, prune=0.0, seed=5),
 }
 
@@ -100,7 +100,7 @@ def test_a_curriculum_is_another_run() -> None:
     batches = [[batch.tolist() for batch in everything.batches(k, 8)] for k in range(1, EPOCHS + 1)]
     expected = plain_run(batches, "sgd")
     for other in (
-        EpochPlan(ORDER, FullSchedule(), "inverse", seed=5, epochs=EPOCHS),
+        EpochPlan(ORDER, make_schedule("full"), "inverse", seed=5, epochs=EPOCHS),
         EpochPlan(ORDER, LinearSchedule(0.6, 0.2), "constant", seed=5, epochs=EPOCHS),
     ):
         weights = train(replace(CONFIG, optimizer="sgd"), other, *pairs(), progress=False).backbone.state_dict()

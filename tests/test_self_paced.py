@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, FullSchedule, LinearSchedule
+from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
 from class_kit.curriculum.self_paced import KINDS, LossPrunedPlan, SelfPacedPlan, record_losses, self_paced_weights
 from class_kit.errors import InputError
 
@@ -53,7 +53,7 @@ def test_the_self_paced_plan_takes_the_least_losses() -> None:
         if kind == "hard":
             assert (ordered == 1.0).all()
         assert (plan.weights(7) == 1.0).all()
-        plain = EpochPlan(np.arange(200), FullSchedule(), seed=1)
+        plain = EpochPlan(np.arange(200), make_schedule("full"), seed=1)
         assert np.array_equal(plan.rows(7), plain.rows(7))
         assert list(CurriculumBatchSampler(plan, 16)) == [batch.tolist() for batch in plan.batches(1, 16)]
         assert plan.table(16)[1]["rows"] == 100
@@ -63,16 +63,16 @@ def test_dynamic_plans_are_pure_in_the_losses() -> None:
     plan = SelfPacedPlan(np.full(200, np.nan), LinearSchedule(0.3, 0.1), "linear", seed=1)
     assert len(plan.rows(1)) == 80
     assert plan.weights(1).sum() == 80
-    later = plan.with_losses(LOSSES)
+    later = plan.with_feedback(losses=LOSSES)
     assert np.isnan(plan.losses).all()
     assert np.array_equal(later.rows(2), SelfPacedPlan(LOSSES, LinearSchedule(0.3, 0.1), "linear", seed=1).rows(2))
     some = record_losses(np.full(200, np.nan), np.arange(50), LOSSES[:50])
-    unseen_first = plan.with_losses(some).rows(1)
+    unseen_first = plan.with_feedback(losses=some).rows(1)
     assert np.isin(unseen_first, np.arange(50, 200)).all()
     ties = SelfPacedPlan(np.ones(10), LinearSchedule(0.5, 0.0), "linear")
     assert ties.weights(1).sum() == 5
     with pytest.raises(InputError, match="199 entries"):
-        plan.with_losses(LOSSES[:199])
+        plan.with_feedback(losses=LOSSES[:199])
 
 
 def test_pruning_leaves_out_learnt_pairs_and_keeps_the_expectation() -> None:
@@ -94,7 +94,7 @@ def test_pruning_ends_before_the_run_does_and_starts_with_nothing_known() -> Non
     plan = LossPrunedPlan(LOSSES, epochs=8, seed=3)
     assert [plan.count(epoch) == 200 for epoch in range(1, 9)] == [False] * 7 + [True]
     assert np.array_equal(plan.weights(8), np.ones(200))
-    fresh = plan.with_losses(np.full(200, np.nan))
+    fresh = plan.with_feedback(losses=np.full(200, np.nan))
     assert fresh.count(1) == 200
     assert np.array_equal(fresh.weights(1), np.ones(200))
     zero = LossPrunedPlan(np.r_[np.zeros(99), 1.0], epochs=8, prune=0.9)
@@ -107,10 +107,10 @@ def test_pruning_ends_before_the_run_does_and_starts_with_nothing_known() -> Non
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: SelfPacedPlan(np.array([1.0, -0.5]), FullSchedule()), r"losses\[1\]=-0.5"),
-        (lambda: SelfPacedPlan(np.array([np.inf]), FullSchedule()), r"losses\[0\]=inf"),
-        (lambda: SelfPacedPlan(np.ones((2, 2)), FullSchedule()), r"\(2, 2\)"),
-        (lambda: SelfPacedPlan(LOSSES, FullSchedule(), "soft"), "kind='soft'"),
+        (lambda: SelfPacedPlan(np.array([1.0, -0.5]), make_schedule("full")), r"losses\[1\]=-0.5"),
+        (lambda: SelfPacedPlan(np.array([np.inf]), make_schedule("full")), r"losses\[0\]=inf"),
+        (lambda: SelfPacedPlan(np.ones((2, 2)), make_schedule("full")), r"\(2, 2\)"),
+        (lambda: SelfPacedPlan(LOSSES, make_schedule("full"), "soft"), "kind='soft'"),
         (lambda: SelfPacedPlan(LOSSES, "linear"), "schedule='linear'"),
         (lambda: LossPrunedPlan(LOSSES, 4, prune=1.0), "prune=1.0"),
         (lambda: LossPrunedPlan(LOSSES, 0), "epochs=0"),

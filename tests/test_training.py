@@ -17,7 +17,8 @@ import torch
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
-from class_kit.curriculum import EpochPlan, FullSchedule, LinearSchedule, NeverFullWarning
+from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning, make_schedule
+from class_kit.curriculum.controls import StepMatchedPlan
 from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.curriculum.pacing import MetricPacing, PacedPlan
 from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
@@ -197,7 +198,7 @@ def own_groups(plan):
 def own_neighbours(rows: int = 40, epochs: int = 3, refresh: int = 1) -> EpochPlan:
     """All rows in every epoch, half of each batch in groups from the second epoch on."""
     line = np.random.default_rng(3).permutation(rows)
-    plan = EpochPlan(np.arange(rows), FullSchedule(), "constant", seed=5, epochs=epochs)
+    plan = EpochPlan(np.arange(rows), make_schedule("full"), "constant", seed=5, epochs=epochs)
     return plan.compose(hardness=lambda k: 0.5 * (k > 1), line=line, group_size=4, refresh=refresh)
 
 
@@ -214,7 +215,7 @@ TRAININGS = {
         CONFIG,
         lambda: own_groups(PacedPlan(np.arange(40), MetricPacing(0.4, 0.6), seed=5, epochs=3)),
     ),
-    "own neighbours, step-matched": (CONFIG, lambda: own_groups(plan_of()).step_matched(8)),
+    "own neighbours, step-matched": (CONFIG, lambda: StepMatchedPlan(own_groups(plan_of()), 8)),
     "learnt weights": (replace(CONFIG, term_weights="learned"), plan_of),
     "adversary": (replace(CONFIG, backbone="with_critic", backbone_options={}), plan_of),
 }
@@ -317,7 +318,7 @@ def test_a_self_paced_plan_trains_on_what_it_found_easy(kind: str, monkeypatch: 
     rows, losses, result = seen_by(monkeypatch, CONFIG, plan)
     known, at = unseen(), 0
     for epoch in (1, 2, 3):
-        now = plan.with_losses(known.copy())
+        now = plan.with_feedback(losses=known.copy())
         expected = now.batches(epoch, CONFIG.batch_size)
         for batch in expected:
             np.testing.assert_array_equal(rows[at], batch)
@@ -340,7 +341,7 @@ def test_pruning_follows_the_losses_and_shortens_the_run(monkeypatch: pytest.Mon
     assert min(entry["rows"] for entry in result.history[1:7]) < 40 == result.history[7]["rows"]
     known, at = unseen(), 0
     for epoch in range(1, 9):
-        for batch in plan.with_losses(known).batches(epoch, 8):
+        for batch in plan.with_feedback(losses=known).batches(epoch, 8):
             np.testing.assert_array_equal(rows[at], batch)
             known[batch] = losses[at]
             at += 1

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from class_kit.checks import check_whole
-from class_kit.curriculum import EpochPlan
 from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import Plan, check_order
+from class_kit.curriculum.plan import EpochPlan, Plan, check_order
 from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
-from class_kit.curriculum.schedules import FullSchedule
+from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
 
 ORDERS = ("curriculum", "anti-curriculum", "random", "standard")
@@ -61,11 +60,12 @@ def make_plan(
     what `Plan.compose` takes, and holds for every arm alike.
     """
     if arm == "standard":
-        return EpochPlan(make_order("standard", order), FullSchedule(), "constant", seed, epochs, **composition)
+        return EpochPlan(make_order("standard", order), make_schedule("full"), "constant", seed, epochs, **composition)
     if arm == "step-matched":
         if batch_size is None:
             raise InputError("arm='step-matched' needs batch_size, got None")
-        return EpochPlan(order, schedule, intensity, seed, epochs, **composition).step_matched(batch_size, world_size)
+        curriculum = EpochPlan(order, schedule, intensity, seed, epochs, **composition)
+        return StepMatchedPlan(curriculum, batch_size, world_size)
     if arm not in ORDERS:
         raise InputError(f"arm={arm!r} is unknown, expected one of {', '.join(ARMS)}")
     return EpochPlan(make_order(arm, order, seed), schedule, intensity, seed, epochs, **composition)
@@ -100,9 +100,8 @@ class StepMatchedPlan(Plan):
         self.curriculum = curriculum
         self.batch_size = check_whole("batch_size", batch_size, low=1)
         self.world_size = check_whole("world_size", world_size, low=1)
-        self._configure(intensity, curriculum.seed, curriculum.epochs)
+        self._configure(np.sort(curriculum.order), intensity, curriculum.seed, curriculum.epochs)
         self._global_batch = self.batch_size * self.world_size
-        self._all = np.sort(curriculum._all_rows())
         self.compose(
             hardness=curriculum.hardness,
             line=curriculum.line,
@@ -114,16 +113,6 @@ class StepMatchedPlan(Plan):
     def __repr__(self) -> str:
         return f"StepMatchedPlan({self.curriculum!r}, batch_size={self.batch_size}, world_size={self.world_size})"
 
-    @property
-    def length(self) -> int:
-        return self.curriculum.length
-
-    def _size(self) -> int:
-        return int(self._all[-1]) + 1
-
-    def _all_rows(self) -> np.ndarray:
-        return self._all
-
     def fraction(self, epoch: int) -> float:
         """Length of the epoch's piece as a share of one pass: the curriculum's λ."""
         return self.curriculum.fraction(epoch)
@@ -133,7 +122,7 @@ class StepMatchedPlan(Plan):
         if at_least not in (1, self._global_batch):
             raise InputError(
                 f"batch_size x world_size = {at_least}, but this control was built for "
-                f"{self.batch_size} x {self.world_size}: call step_matched with the sizes of the training"
+                f"{self.batch_size} x {self.world_size}: build it with the sizes of the training"
             )
         return self.curriculum.count(epoch, self._global_batch)
 
@@ -150,11 +139,11 @@ class StepMatchedPlan(Plan):
 
     def _pass(self, number: int) -> np.ndarray:
         """All rows in the order of the given pass (from 1); its head holds no row of the previous pass's tail."""
-        rows = shuffle_rows(self._all, self._size(), self.seed, number, PASS)
+        rows = shuffle_rows(self.order, self._size, self.seed, number, PASS)
         guard = min(self._global_batch, self.length // 3)
         if number == 1 or guard == 0:
             return rows
-        tail = shuffle_rows(self._all, self._size(), self.seed, number - 1, PASS)[-guard:]
+        tail = shuffle_rows(self.order, self._size, self.seed, number - 1, PASS)[-guard:]
         late = np.isin(rows[: 2 * guard], tail)
         rows[: 2 * guard] = rows[: 2 * guard][np.argsort(late, kind="stable")]
         return rows

@@ -14,7 +14,7 @@ import numpy as np
 
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.randomness import random_words, shuffle_rows
-from class_kit.curriculum.schedules import SCHEDULES, FullSchedule, Schedule
+from class_kit.curriculum.schedules import SHAPES, Schedule, make_schedule
 from class_kit.errors import InputError
 
 _BLOCK = 65536
@@ -242,7 +242,7 @@ class HardnessSchedule:
     begin
         Last epoch without groups, 0 or more.
     rise
-        λ of the epochs after `begin`, usually from 0; `FullSchedule` is a jump.
+        λ of the epochs after `begin`, usually from 0; the shape "full" is a jump.
     """
 
     final: float
@@ -280,9 +280,9 @@ class HardnessSchedule:
         check_whole("epochs", epochs, low=1)
         begin = round(check_real("start", start, low=0.0, high=1.0) * epochs)
         end = round(check_real("until", until, low=0.0, high=1.0) * epochs)
-        if shape not in SCHEDULES:
-            raise InputError(f"shape={shape!r} is unknown, expected one of {', '.join(SCHEDULES)}")
-        if end <= begin or shape == "full":
-            return cls(final, begin, FullSchedule())
+        if shape not in SHAPES:
+            raise InputError(f"shape={shape!r} is unknown, expected one of {', '.join(SHAPES)}")
+        if end <= begin:
+            return cls(final, begin, make_schedule("full"))
         extra = {"interval": interval} if shape == "step" else {}
-        return cls(final, begin, SCHEDULES[shape].full_at(0.0, 1.0, end - begin, **extra))
+        return cls(final, begin, make_schedule(shape, 0.0, full_at=1.0, epochs=end - begin, **extra))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -22,92 +22,56 @@ if TYPE_CHECKING:
 Curve = Callable[[int], float]
 IntensitySpec = str | Curve | Mapping[str, "str | Curve"]
 
-
-def sigmoid_intensity(epoch: int) -> float:
-    """γ₁(k) = 1 / (1 + e^(-k-1)) of CLASS (arXiv 2502.11633): 0.88 in the first epoch, near 1 from the fifth."""
-    return 1.0 / (1.0 + math.exp(-check_epoch(epoch) - 1.0))
-
-
-def inverse_intensity(epoch: int) -> float:
-    """γ₂(k) = k / (1 + k) of CLASS (arXiv 2502.11633): 1/2 in the first epoch, 0.9 in the ninth."""
-    epoch = check_epoch(epoch)
-    return epoch / (1.0 + epoch)
-
-
-def constant_intensity(epoch: int) -> float:
-    """γ = 1: the plain loss."""
-    check_epoch(epoch)
-    return 1.0
-
-
-@dataclass(frozen=True)
-class LinearIntensity:
-    """γ(k) = s + (1 - s) k / E, and 1 from epoch E on: a ramp to compare the paper's curves with."""
-
-    epochs: int
-    start: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_whole("epochs", self.epochs, low=1)
-        check_real("start", self.start, low=0.0, high=1.0)
-
-    def __call__(self, epoch: int) -> float:
-        return self.start + (1.0 - self.start) * min(1.0, check_epoch(epoch) / self.epochs)
-
-
-@dataclass(frozen=True)
-class CosineIntensity:
-    """γ(k) = s + (1 - s) (1 - cos(πk / E)) / 2, and 1 from epoch E on: gentle at both ends."""
-
-    epochs: int
-    start: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_whole("epochs", self.epochs, low=1)
-        check_real("start", self.start, low=0.0, high=1.0)
-
-    def __call__(self, epoch: int) -> float:
-        x = min(1.0, check_epoch(epoch) / self.epochs)
-        return self.start + (1.0 - self.start) * (1.0 - math.cos(math.pi * x)) / 2.0
-
-
-INTENSITIES = ("sigmoid", "inverse", "constant", "linear", "cosine")
+# γ(k) by name, of the epoch k ≥ 1 and the share x = k/E of the planned epochs, at most 1
+_CURVES: dict[str, Callable[[int, float], float]] = {
+    # γ₁ of CLASS (arXiv 2502.11633): 0.88 in the first epoch, near 1 from the fifth
+    "sigmoid": lambda k, x: 1.0 / (1.0 + math.exp(-k - 1.0)),
+    # γ₂ of CLASS: 1/2 in the first epoch, 0.9 in the ninth
+    "inverse": lambda k, x: k / (1.0 + k),
+    # the plain loss
+    "constant": lambda k, x: 1.0,
+    # ramps over the planned epochs to compare the paper's curves with
+    "linear": lambda k, x: x,
+    "cosine": lambda k, x: (1.0 - math.cos(math.pi * x)) / 2.0,
+}
+INTENSITIES = tuple(_CURVES)
 
 
 def make_intensity(spec: str | Curve, epochs: int | None = None) -> Curve:
-    """A curve by name, or the given callable unchanged.
+    """A curve γ(k) by name, or the given callable unchanged.
 
     Raises
     ------
     InputError
-        Unknown name, or "linear"/"cosine" without the number of epochs they stretch over.
+        Unknown name, or "linear" and "cosine" without the number of epochs over which they rise.
     """
-    simple: dict[str, Curve] = {
-        "sigmoid": sigmoid_intensity,
-        "inverse": inverse_intensity,
-        "constant": constant_intensity,
-    }
     if callable(spec):
         return spec
-    if spec in simple:
-        return simple[spec]
-    if spec in ("linear", "cosine"):
-        if epochs is None:
-            raise InputError(f"intensity={spec!r} stretches over the planned epochs: give epochs=, got None")
-        return LinearIntensity(epochs) if spec == "linear" else CosineIntensity(epochs)
-    raise InputError(f"intensity={spec!r} is unknown, expected one of {', '.join(INTENSITIES)} or a function of k")
+    if spec not in INTENSITIES:
+        raise InputError(f"intensity={spec!r} is unknown, expected one of {', '.join(INTENSITIES)} or a function of k")
+    if epochs is None and spec in ("linear", "cosine"):
+        raise InputError(f"intensity={spec!r} stretches over the planned epochs: give epochs=, got None")
+    planned = math.inf if epochs is None else check_whole("epochs", epochs, low=1)
+    # no closure, so that a plan can be sent to another process
+    return partial(_named, spec, planned)
+
+
+def _named(name: str, planned: float, epoch: int) -> float:
+    return _CURVES[name](check_epoch(epoch), min(1.0, epoch / planned))
+
+
+def make_intensities(spec: IntensitySpec, epochs: int | None = None) -> Curve | dict[str, Curve]:
+    """One curve for all loss terms, or one for each term that a mapping names; "*" is every term not named."""
+    if not isinstance(spec, Mapping):
+        return make_intensity(spec, epochs)
+    if not spec:
+        raise InputError("intensity={} names no loss term: expected at least one, or '*'")
+    return {name: make_intensity(curve, epochs) for name, curve in spec.items()}
 
 
 def intensity_at(curve: Curve, epoch: int) -> float:
     """γ of any curve, refused unless finite and not negative (a negative γ would train away from the data)."""
     return check_real(f"the intensity at epoch {epoch}", curve(check_epoch(epoch)), low=0.0)
-
-
-def term_curves(spec: Mapping[str, str | Curve], epochs: int | None = None) -> dict[str, Curve]:
-    """One curve for each named loss term; the name "*" stands for every term not named."""
-    if not spec:
-        raise InputError("intensity={} names no loss term: expected at least one, or '*'")
-    return {name: make_intensity(curve, epochs) for name, curve in spec.items()}
 
 
 def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, float]) -> Any:
@@ -125,10 +89,7 @@ def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, floa
     if isinstance(intensities, Mapping) and set(intensities) != set(terms):
         raise InputError(f"intensities are named {sorted(intensities)}, the loss terms {sorted(terms)}")
     parts = [(intensities[k] if isinstance(intensities, Mapping) else intensities) * v for k, v in terms.items()]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return sum(parts[1:], start=parts[0])
 
 
 def match_terms(curves: Mapping[str, Curve], terms: Iterable[str], epoch: int) -> dict[str, float]:
@@ -147,7 +108,7 @@ def match_terms(curves: Mapping[str, Curve], terms: Iterable[str], epoch: int) -
             f"intensity names {sorted(curves)} do not fit the loss terms {sorted(names)}: "
             f"no such term {unknown}, no curve for {missing}"
         )
-    return {name: intensity_at(curves.get(name, curves.get("*", constant_intensity)), epoch) for name in names}
+    return {name: intensity_at(curves[name] if name in curves else curves["*"], epoch) for name in names}
 
 
 def lr_factor(plan: Plan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:

@@ -1,31 +1,37 @@
-"""What every plan of epochs has in common: rows in a reproducible order, cut into batches for every rank.
+"""Which rows epoch k trains on, in which batches: the epoch plan.
 
-A plan answers from (seed, epoch) alone, so any epoch can be asked for first, twice, or on another machine. A plan that
-follows the training (`follows`) answers from what it was told of it as well, and from nothing else.
+A plan is a pure function of (order, schedule, seed, epoch): there is no counter to lose and nothing that a trainer
+could reshuffle, so the same epoch is the same on every worker and rank, can be printed, and can be resumed exactly.
+The loss of the paper, γ_k Σ V_i L_i (CLASS, arXiv 2502.11633), has its V_i in `rows` and its γ_k in `intensity`. A plan
+that needs feedback (`needs_feedback`) also depends on the losses, metrics or vectors it was given, and on nothing else.
+
+Rounding: epoch k sees the nearest whole number of pairs to λ_k·L (halves go up), never fewer than one; `batches` sees
+at least one full batch on every rank where the data has that many pairs.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from class_kit.checks import check_epoch, check_real, check_whole
-from class_kit.curriculum.apart import check_labels, keep_apart, repeats, unavoidable
+from class_kit.curriculum.duplicates import check_labels, keep_apart, repeats, unavoidable
 from class_kit.curriculum.hard_batches import check_line, gather_groups
 from class_kit.curriculum.intensity import (
     Curve,
     IntensitySpec,
-    constant_intensity,
     intensity_at,
-    make_intensity,
+    make_intensities,
     match_terms,
-    term_curves,
 )
-from class_kit.curriculum.randomness import APART, GROUP
+from class_kit.curriculum.randomness import APART, GROUP, SHUFFLE, shuffle_rows
+from class_kit.curriculum.schedules import fraction_of
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,18 +69,21 @@ class Plan(ABC):
 
     Attributes
     ----------
-    follows
-        What of the training the plan follows: nothing, "losses" (every pair's last loss), "metrics" (the validation
-        metric after every epoch) or "vectors" (the model's own, for its neighbours). Such a plan is told by `informed`
-        before each epoch, of vectors by `with_line`.
+    order : (L,) int64
+        Every row id that the plan may draw.
+    needs_feedback : tuple of str
+        What of the training the plan depends on: nothing, "losses" (every pair's last loss), "metrics" (the validation
+        metric after every epoch) or "vectors" (the model's own, for its neighbours). Before each epoch `with_feedback`
+        gives it losses and metrics, `with_line` an arrangement by the vectors.
     weighted
         Whether `weights` may differ from 1 on the rows of an epoch.
     hardness, line, group_size, apart, refresh
         How batches are composed, see `compose`.
     """
 
-    follows: tuple[str, ...] = ()
+    needs_feedback: tuple[str, ...] = ()
     weighted: ClassVar[bool] = False
+    order: np.ndarray
     seed: int
     epochs: int | None
     hardness: Callable[[int], float] | None = None
@@ -82,15 +91,14 @@ class Plan(ABC):
     group_size: int = 32
     apart: np.ndarray | None = None
     refresh: int | None = None
+    _size: int
     _intensity: Curve | dict[str, Curve]
 
-    def _configure(self, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
+    def _configure(self, order: np.ndarray, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
+        self.order, self._size = order, int(order.max()) + 1
         self.seed = check_whole("seed", seed, low=0)
         self.epochs = None if epochs is None else check_whole("epochs", epochs, low=1)
-        if isinstance(intensity, Mapping):
-            self._intensity = term_curves(intensity, self.epochs)
-        else:
-            self._intensity = make_intensity(intensity, self.epochs)
+        self._intensity = make_intensities(intensity, self.epochs)
 
     def compose(
         self,
@@ -127,10 +135,10 @@ class Plan(ABC):
             raise InputError(f"refresh={refresh} without hardness: there are no groups to draw anew")
         self.hardness = hardness
         self.group_size = check_whole("group_size", group_size, low=1)
-        self.line = None if line is None else check_line(line, self._all_rows())
-        self.apart = None if apart is None else check_labels(apart, self._size())
+        self.line = None if line is None else check_line(line, self.order)
+        self.apart = None if apart is None else check_labels(apart, self._size)
         self.refresh = refresh
-        self.follows = (*type(self).follows, *(() if refresh is None else ("vectors",)))
+        self.needs_feedback = (*type(self).needs_feedback, *(() if refresh is None else ("vectors",)))
         return self
 
     def refreshed(self, epoch: int) -> bool:
@@ -153,20 +161,20 @@ class Plan(ABC):
             The line is no arrangement of the plan's rows.
         """
         result = copy.copy(self)
-        result.line = check_line(line, self._all_rows())
+        result.line = check_line(line, self.order)
         return result
 
-    def informed(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
-        """The plan of the next epoch, told every pair's last loss (L,) and the metrics after the epochs so far.
+    def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
+        """The plan of the next epoch, given every pair's last loss (L,) and the metrics after the epochs so far.
 
-        A plan that follows neither returns itself.
+        A plan that needs neither returns itself.
         """
         return self
 
     @property
-    @abstractmethod
     def length(self) -> int:
         """L, the number of pairs the plan draws from."""
+        return len(self.order)
 
     @abstractmethod
     def fraction(self, epoch: int) -> float:
@@ -186,16 +194,17 @@ class Plan(ABC):
         Raises
         ------
         InputError
-            A term is asked of a plan with one curve, or none (or an unknown one) of a plan with a curve a term.
+            A term of a plan with one curve, or none (or an unknown one) of a plan with a curve for each term.
         """
-        epoch = check_epoch(epoch)
-        if not isinstance(self._intensity, dict):
+        curves = self._intensity
+        if not isinstance(curves, dict):
             if term is not None:
-                raise InputError(f"term={term!r} was asked, but this plan has one intensity for all terms")
-            return intensity_at(self._intensity, epoch)
-        if term not in self._intensity and not (term is not None and "*" in self._intensity):
-            raise InputError(f"term={term!r} has no intensity, expected one of {sorted(self._intensity)}")
-        return intensity_at(self._intensity.get(cast(str, term), self._intensity.get("*", constant_intensity)), epoch)
+                raise InputError(f"term={term!r}: this plan has one intensity for all terms")
+            return intensity_at(curves, epoch)
+        curve = None if term is None else curves.get(term, curves.get("*"))
+        if curve is None:
+            raise InputError(f"term={term!r} has no intensity, expected one of {sorted(curves)}")
+        return intensity_at(curve, epoch)
 
     def intensities(self, epoch: int, terms: Iterable[str]) -> dict[str, float]:
         """γ of every named loss term, from one curve for all or one a term (`intensity={"name": curve}`)."""
@@ -206,7 +215,7 @@ class Plan(ABC):
 
     def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
         """V_i, the weight of every row's loss in the epoch, by row id, float64: 1 where scheduled and 0 elsewhere."""
-        weights = np.zeros(self._size())
+        weights = np.zeros(self._size)
         weights[self.rows(epoch, at_least)] = 1.0
         return weights
 
@@ -243,10 +252,10 @@ class Plan(ABC):
         """Labels of what must not share a batch: near-duplicates, and one row that comes twice where groups move it."""
         if self.hardness is None:
             return self.apart
-        times = np.bincount(rows, minlength=self._size())
+        times = np.bincount(rows, minlength=self._size)
         if times.max() == 1:
             return self.apart
-        labels = np.full(self._size(), -1, dtype=np.int64) if self.apart is None else self.apart.copy()
+        labels = np.full(self._size, -1, dtype=np.int64) if self.apart is None else self.apart.copy()
         alone = np.flatnonzero((times > 1) & (labels < 0))
         labels[alone] = labels.max() + 1 + np.arange(len(alone))
         return labels
@@ -258,19 +267,12 @@ class Plan(ABC):
         batches cannot be kept apart; its surplus is the unavoidable part.
         """
         if self.apart is None:
-            raise InputError("apart=None: this plan was not told which rows are duplicates of each other")
+            raise InputError("apart=None: this plan does not know which rows are duplicates of each other")
         parts = [self.batches(epoch, batch_size, r, world_size, drop_last) for r in range(world_size)]
         flat = [batch for part in parts for batch in part]
         labels = self.apart[np.concatenate(flat)]
         unit = np.repeat(np.arange(len(flat)), [len(batch) for batch in flat])
         return {"repeats": len(repeats(labels, unit)), "unavoidable": unavoidable(labels, len(flat))}
-
-    def _size(self) -> int:
-        return self.length
-
-    def _all_rows(self) -> np.ndarray:
-        """Every row id the plan may draw, (L,) int64."""
-        return np.arange(self.length, dtype=np.int64)
 
     def steps(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
         """Optimiser steps of one epoch: the number of batches of every rank."""
@@ -330,6 +332,91 @@ class Plan(ABC):
         ax.set(xlabel="epoch k", ylabel="value", ylim=(0.0, 1.05))
         ax.legend()
         return ax
+
+
+class NeverFullWarning(UserWarning):
+    """The schedule leaves part of the data unseen in every planned epoch."""
+
+
+class EpochPlan(Plan):
+    """The curriculum: epoch k trains on the first λ_k·L pairs of `order`, shuffled anew for every epoch.
+
+    Parameters
+    ----------
+    order
+        (L,) integers, easiest first: distinct row ids of the data set, usually `difficulty_order(counts)`.
+    schedule
+        λ: a `Schedule`, or any function of the epoch (from 1) with values in (0, 1].
+    intensity
+        γ: "inverse" (the paper's better one), "sigmoid", "constant", "linear", "cosine", a function of the epoch, or
+        a mapping of loss term to one of these ("*" for all other terms).
+    seed
+        Non-negative; decides every shuffle.
+    epochs
+        E, the planned number of epochs; needed for totals, `table` and `plot`.
+    hardness, line, group_size, apart, refresh
+        How batches are composed, see `Plan.compose`; the paper's batches are random.
+
+    Warns
+    -----
+    NeverFullWarning
+        λ stays below 1 in every planned epoch: some pairs would never be trained on.
+    """
+
+    def __init__(
+        self,
+        order: np.ndarray | Iterable[int],
+        schedule: Callable[[int], float],
+        intensity: IntensitySpec = "inverse",
+        seed: int = 0,
+        epochs: int | None = None,
+        *,
+        hardness: Callable[[int], float] | None = None,
+        line: np.ndarray | None = None,
+        group_size: int = 32,
+        apart: np.ndarray | None = None,
+        refresh: int | None = None,
+    ) -> None:
+        if not callable(schedule):
+            raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
+        self.schedule = schedule
+        self.intensity_spec = intensity
+        self._configure(check_order(order), intensity, seed, epochs)
+        self.compose(hardness=hardness, line=line, group_size=group_size, apart=apart, refresh=refresh)
+        if self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
+            unseen = self.length - self.count(self.epochs)
+            warnings.warn(
+                f"the schedule ends at λ = {last:.4g} in epoch {self.epochs}: {unseen} of {self.length} pairs are "
+                "never trained on; raise growth or epochs, or use the schedule's full_at",
+                NeverFullWarning,
+                stacklevel=2,
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"EpochPlan(L={self.length}, schedule={self.schedule!r}, intensity={self.intensity_spec!r}, "
+            f"seed={self.seed}, epochs={self.epochs})"
+        )
+
+    def fraction(self, epoch: int) -> float:
+        return fraction_of(self.schedule, epoch)
+
+    def count(self, epoch: int, at_least: int = 1) -> int:
+        return scheduled_count(self.fraction(epoch), self.length, at_least)
+
+    def scheduled(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        """The rows of the epoch in the order of difficulty, (n,) int64, not shuffled."""
+        return self.order[: self.count(epoch, at_least)]
+
+    def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        return shuffle_rows(self.scheduled(epoch, at_least), self._size, self.seed, epoch, SHUFFLE)
+
+
+def scheduled_count(fraction: float, length: int, at_least: int = 1) -> int:
+    """The nearest whole number of pairs to λ·L, at least `at_least` where there are as many."""
+    check_whole("at_least", at_least, low=1)
+    # the tolerance keeps decimal λ such as 0.285 with L = 1000 from rounding by the noise of its last bit
+    return min(length, max(math.floor(fraction * length + 0.5 + 1e-9), at_least))
 
 
 def check_order(order: np.ndarray | Iterable[int]) -> np.ndarray:

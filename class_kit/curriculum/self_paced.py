@@ -2,7 +2,7 @@
 
 V_i of the paper's loss need not be 0 or 1. Both plans here take the recorded losses as an explicit argument and are
 pure functions of them, so a run is reproduced by saving one array (L,) in the checkpoint. Start with `np.nan`
-everywhere, write each step's losses with `record_losses`, and ask `with_losses` for the next epoch's plan.
+everywhere, write each step's losses with `record_losses`, and take the next epoch's plan from `with_feedback`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import Plan
+from class_kit.curriculum.plan import Plan, scheduled_count
 from class_kit.curriculum.randomness import PRUNE, SHUFFLE, random_words, shuffle_rows
 from class_kit.curriculum.schedules import fraction_of
 from class_kit.errors import InputError
@@ -79,27 +79,21 @@ def self_paced_weights(losses: np.ndarray, threshold: float, kind: str = "hard")
 
 
 class _LossPlan(Plan):
-    follows = ("losses",)
+    needs_feedback = ("losses",)
     weighted = True
-    losses: np.ndarray
 
-    @property
-    def length(self) -> int:
-        return len(self.losses)
+    def _start(self, losses: np.ndarray, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
+        self.losses = _check_losses(losses)
+        self._configure(np.arange(len(self.losses)), intensity, seed, epochs)
 
-    def with_losses(self, losses: np.ndarray) -> Self:
-        """The same plan after these losses; the original stays as it is."""
-        losses = _check_losses(losses)
-        if len(losses) != self.length:
-            raise InputError(f"losses has {len(losses)} entries, the plan {self.length} pairs: expected equal")
-        result = copy.copy(self)
-        result.losses = losses
-        return result
-
-    def informed(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
+    def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
         if losses is None:
-            raise InputError("losses=None: this plan follows every pair's last loss, expected (L,)")
-        return self.with_losses(losses)
+            raise InputError("losses=None: this plan needs every pair's last loss, expected (L,)")
+        result = copy.copy(self)
+        result.losses = _check_losses(losses)
+        if len(result.losses) != self.length:
+            raise InputError(f"losses has {len(result.losses)} entries, the plan {self.length} pairs: expected equal")
+        return result
 
 
 class SelfPacedPlan(_LossPlan):
@@ -134,17 +128,15 @@ class SelfPacedPlan(_LossPlan):
         if kind not in KINDS:
             raise InputError(f"kind={kind!r} is unknown, expected one of {', '.join(KINDS)}")
         if not callable(schedule):
-            raise InputError(f"schedule={schedule!r} is no schedule: expected a Schedule or a function of the epoch")
-        self.losses = _check_losses(losses)
+            raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
         self.schedule, self.kind = schedule, kind
-        self._configure(intensity, seed, epochs)
+        self._start(losses, intensity, seed, epochs)
 
     def fraction(self, epoch: int) -> float:
         return fraction_of(self.schedule, epoch)
 
     def count(self, epoch: int, at_least: int = 1) -> int:
-        check_whole("at_least", at_least, low=1)
-        return min(self.length, max(math.floor(self.fraction(epoch) * self.length + 0.5 + 1e-9), at_least))
+        return scheduled_count(self.fraction(epoch), self.length, at_least)
 
     def _easiest(self) -> np.ndarray:
         return np.argsort(np.where(np.isnan(self.losses), -1.0, self.losses), kind="stable")
@@ -198,12 +190,11 @@ class LossPrunedPlan(_LossPlan):
         intensity: IntensitySpec = "constant",
         seed: int = 0,
     ) -> None:
-        self.losses = _check_losses(losses)
         self.prune = check_real("prune", prune, low=0.0, high=1.0)
         if self.prune == 1.0:
             raise InputError("prune=1.0 would drop every learnt pair for good: expected a number in [0, 1)")
         self.full_from = check_real("full_from", full_from, low=0.0, high=1.0)
-        self._configure(intensity, seed, check_whole("epochs", epochs, low=1))
+        self._start(losses, intensity, seed, check_whole("epochs", epochs, low=1))
 
     def fraction(self, epoch: int) -> float:
         return self.count(epoch) / self.length

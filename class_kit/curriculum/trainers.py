@@ -14,16 +14,12 @@ Each library is an optional extra, imported when first used.
 
 from __future__ import annotations
 
-import bisect
 import copy
 import importlib
-from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any, cast
 
-from class_kit.checks import check_whole
-from class_kit.curriculum import CurriculumBatchSampler
 from class_kit.curriculum.plan import Plan
+from class_kit.curriculum.sampler import CurriculumBatchSampler, WholeRunBatchSampler, refuse_feedback
 from class_kit.errors import InputError
 
 
@@ -39,81 +35,6 @@ def require(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is needed here: pip install 'class-kit[trainers]' ({error})") from error
-
-
-def _refuse_following(plan: Plan) -> None:
-    """Refuse a plan that has to be told something of the training, which nothing here does."""
-    if plan.follows:
-        raise InputError(
-            f"the plan follows {' and '.join(plan.follows)} of its training, which nothing tells it here: expected a "
-            "plan fixed in advance, or a CurriculumBatchSampler whose `plan` you replace before each epoch"
-        )
-
-
-class WholeRunBatchSampler:
-    """All epochs of a plan in succession, as one epoch of `steps_total` batches for trainers that expect equal ones.
-
-    A trainer that measures the loader once, or never calls `set_epoch`, then still sees the plan and nothing else; its
-    learning-rate schedule gets the right total, and "skip the first n batches" resumes it exactly.
-
-    Parameters
-    ----------
-    plan
-        Any plan that knows its number of epochs and follows nothing of the training.
-    batch_size, drop_last, rank, world_size
-        As of `CurriculumBatchSampler`.
-
-    Raises
-    ------
-    InputError
-        The plan follows losses, metrics or vectors, which it would have to be told between epochs.
-    """
-
-    def __init__(
-        self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
-    ) -> None:
-        _refuse_following(plan)
-        self._epoch_sampler = CurriculumBatchSampler(plan, batch_size, drop_last, rank, world_size)
-        self.plan, self.batch_size, self.drop_last = plan, batch_size, drop_last
-        table = plan.table(batch_size, world_size, drop_last)
-        self.ends = list(accumulate(int(row["steps"]) for row in table))
-        self._spent = False
-
-    def set_epoch(self, epoch: int) -> None:
-        """Allow one more iteration; only 0 exists here.
-
-        Raises
-        ------
-        InputError
-            For another epoch: the whole plan has been run.
-        """
-        if check_whole("epoch (from 0)", epoch, low=0) > 0:
-            raise InputError(
-                f"epoch={epoch} (from 0): the plan's {len(self.ends)} epochs are one epoch here, expected 0"
-            )
-        self._spent = False
-
-    def __iter__(self) -> Iterator[list[int]]:
-        self._refuse_spent()
-        return self._run()
-
-    def _run(self) -> Iterator[list[int]]:
-        self._refuse_spent()
-        self._spent = True
-        for epoch in range(len(self.ends)):
-            self._epoch_sampler.set_epoch(epoch)
-            yield from self._epoch_sampler
-
-    def _refuse_spent(self) -> None:
-        if self._spent:
-            raise RuntimeError("the plan was already run: call set_epoch(0) to run it again from its first epoch")
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def epoch_of(self, batch: int) -> int:
-        """The plan's epoch (from 1) to which the given batch of the run (from 0) belongs."""
-        return min(bisect.bisect_right(self.ends, check_whole("batch", batch, low=0)), len(self.ends) - 1) + 1
 
 
 def accelerate_loader(
@@ -138,10 +59,10 @@ def accelerate_loader(
     Raises
     ------
     InputError
-        The plan follows the training.
+        The plan needs feedback.
     """
     prepare = require("accelerate.data_loader").prepare_data_loader
-    _refuse_following(plan)
+    refuse_feedback(plan)
     sampler = CurriculumBatchSampler(plan, batch_size, drop_last, accelerator.process_index, accelerator.num_processes)
     loader = require("torch.utils.data").DataLoader(dataset, batch_sampler=sampler, **options)
     return prepare(loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True)
@@ -170,9 +91,9 @@ def lightning_data(
     Raises
     ------
     InputError
-        The plan follows the training; or, at the start, the trainer is made otherwise than said above.
+        The plan needs feedback; or, at the start, the trainer is made otherwise than said above.
     """
-    _refuse_following(plan)
+    refuse_feedback(plan)
     lightning = require("lightning")
     loader_class = require("torch.utils.data").DataLoader
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.apart import duplicate_labels, one_of_each, pairs_above
 from class_kit.curriculum.controls import ORDERS, make_plan
+from class_kit.curriculum.duplicates import duplicate_labels, one_of_each, pairs_above
 from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
 from class_kit.curriculum.intensity import INTENSITIES
 from class_kit.curriculum.pacing import MetricPacing, PacedPlan
-from class_kit.curriculum.schedules import SCHEDULES, Schedule, make_schedule
+from class_kit.curriculum.schedules import SHAPES, Schedule, make_schedule
 from class_kit.curriculum.self_paced import KINDS, LossPrunedPlan, SelfPacedPlan
 from class_kit.difficulty import available_measures, difficulty, difficulty_order
 from class_kit.errors import InputError
@@ -117,8 +117,8 @@ class Arm:
     def __post_init__(self) -> None:
         choices: dict[str, Any] = {
             "order": ARM_ORDERS,
-            "schedule": tuple(SCHEDULES),
-            "hardness_shape": tuple(SCHEDULES),
+            "schedule": tuple(SHAPES),
+            "hardness_shape": tuple(SHAPES),
             "pace": PACES,
             "difficulty": tuple(available_measures()),
             "weighting": KINDS,

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from class_kit.backbones import backbone_needs
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.schedules import SCHEDULES
+from class_kit.curriculum.schedules import SHAPES
 from class_kit.difficulty import available_measures
 from class_kit.errors import InputError
 from class_kit.study.arms import ARM_ORDERS, Arm
@@ -255,7 +255,7 @@ def _order(value: Any, where: str) -> Choice:
 
 def _schedule(value: Any, where: str) -> Choice:
     sets = {"shape": value, "full_at": 2 / 3} if isinstance(value, str) else _mapping(value, where, _SCHEDULE)
-    shape = _known(sets.get("shape", "linear"), f"{where}: shape", tuple(SCHEDULES))
+    shape = _known(sets.get("shape", "linear"), f"{where}: shape", tuple(SHAPES))
     start = check_real(f"{where}: start", sets.get("start", 0.4), low=0.0, high=1.0)
     growth, full_at, share = (sets.get(key) for key in ("growth", "full_at", "share"))
     if sum(value is not None for value in (growth, full_at, share)) != 1:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.curriculum import EpochPlan, FullSchedule
+from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.plan import Plan
 from class_kit.difficulty import sigma_for_quantile
 from class_kit.errors import InputError
@@ -110,7 +110,7 @@ def foreseen_steps(cell: Cell, task: Task) -> int:
 
 
 def _everything(rows: int) -> Plan:
-    return EpochPlan(np.arange(rows), FullSchedule(), "constant", epochs=1)
+    return EpochPlan(np.arange(rows), make_schedule("full"), "constant", epochs=1)
 
 
 def _loop(config: StudyConfig, backbone: Choice) -> TrainingConfig:
@@ -165,7 +165,7 @@ def _sigma_at(task: Task, share: float) -> float:
 def _plan(arm: Arm, rows: int, config: TrainingConfig) -> Plan:
     """A plan with the arm's sizes; which rows it holds does not matter here."""
     whole = arm.order == "loss-pruned" or (arm.order == "standard" and not arm.step_matched)
-    schedule = FullSchedule() if whole else arm.make_schedule(config.epochs)
+    schedule = make_schedule("full") if whole else arm.make_schedule(config.epochs)
     return _Sizes(np.arange(rows), schedule, "constant", epochs=config.epochs)
 
 

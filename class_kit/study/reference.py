@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from class_kit.curriculum import EpochPlan, FullSchedule
+from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty.measures import el2n
 from class_kit.errors import InputError
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
@@ -79,7 +79,7 @@ def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
 
 def _batches(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
     """All rows once, in random batches."""
-    return EpochPlan(np.arange(count), FullSchedule(), "constant", seed, epochs=1).batches(1, batch_size)
+    return EpochPlan(np.arange(count), make_schedule("full"), "constant", seed, epochs=1).batches(1, batch_size)
 
 
 def _factor(backbone: Backbone) -> float:

@@ -108,7 +108,7 @@ def train(
         raise InputError(f"the plan is for {plan.epochs} epochs, the configuration for {config.epochs}: expected equal")
     if checkpoint_every is not None and checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
-    if "metrics" in plan.follows and validate is None:
+    if "metrics" in plan.needs_feedback and validate is None:
         raise InputError("validate=None: this plan follows the validation metric, expected a function of the backbone")
     # PyTorch reads this part of itself, seconds of it, when the first optimiser is made
     import_whole("torch._dynamo")

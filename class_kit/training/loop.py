@@ -23,7 +23,7 @@ from torch import Tensor
 
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Backbone
-from class_kit.curriculum.apart import duplicate_mask
+from class_kit.curriculum.duplicates import duplicate_mask
 from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.curriculum.intensity import weigh_terms
 from class_kit.curriculum.self_paced import record_losses
@@ -88,7 +88,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.best: tuple[int, float, dict[str, Tensor]] | None = None
         # what the present epoch's plan was told, and what its successor will be told
-        self.losses = np.array(plan.losses) if "losses" in plan.follows else None  # type: ignore[attr-defined]
+        self.losses = np.array(plan.losses) if "losses" in plan.needs_feedback else None  # type: ignore[attr-defined]
         self.losses_before = self.losses
         # where the model's own neighbours lie, once it was asked
         self.line: np.ndarray | None = None
@@ -109,8 +109,8 @@ class Trainer:
     def _epoch(self, bar: Any) -> None:
         started = time.perf_counter()
         size = self.config.batch_size
-        metrics = [entry[self.select] for entry in self.history] if "metrics" in self.plan.follows else []
-        plan = self.plan.informed(losses=self.losses_before, metrics=metrics)
+        metrics = [entry[self.select] for entry in self.history] if "metrics" in self.plan.needs_feedback else []
+        plan = self.plan.with_feedback(losses=self.losses_before, metrics=metrics)
         if self.step_in_epoch == 0 and plan.refreshed(self.epoch):
             self.line = self._own_neighbours()
         if self.line is not None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.curriculum import make_schedule
-from class_kit.curriculum.schedules import SCHEDULES, Schedule
+from class_kit.curriculum.schedules import SHAPES, Schedule
 from class_kit.widgets.cards import paragraph
 from class_kit.widgets.parts import Plot, View
 
@@ -26,7 +26,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
         check_whole(name, value, low=1)
     start = widgets.FloatSlider(value=0.4, min=0.05, max=1.0, step=0.05, description="start α")
     growth = widgets.FloatSlider(value=0.03, min=0.0, max=0.2, step=0.005, description="growth β", readout_format=".3f")
-    shape = widgets.Dropdown(options=list(SCHEDULES), description="shape")
+    shape = widgets.Dropdown(options=list(SHAPES), description="shape")
     length = widgets.IntSlider(value=epochs, min=1, max=max(60, epochs), description="epochs")
     image, words = Plot(figures.NARROW), widgets.HTML()
     # a text field and no static text: the keyboard can enter it, choose all and copy

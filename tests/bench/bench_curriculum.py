@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, FullSchedule, LinearSchedule
+from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
 from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.files import write_json
 from tests.bench.generated import resembling
@@ -122,7 +122,7 @@ def run_times(model: DualEncoder, rows: int, rounds: int, epochs: int = 20) -> l
     """Time of whole runs by the share of samples they use, over that of the run that uses all, in turns."""
     order = np.random.default_rng(0).permutation(rows)
     schedules = [LinearSchedule.for_share(0.1, share, epochs) for share in SHARES]
-    plans = [EpochPlan(order, schedule, epochs=epochs) for schedule in (*schedules, FullSchedule())]
+    plans = [EpochPlan(order, schedule, epochs=epochs) for schedule in (*schedules, make_schedule("full"))]
     # the runs take their epochs in turns: what slows the machine for a while slows them all
     times = np.zeros(len(plans))
     for turn in range(rounds):

@@ -1,0 +1,127 @@
+"""A plan as the batches of a data loader: the sampler that hands it to any trainer."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from itertools import accumulate
+
+from class_kit.checks import check_whole
+from class_kit.curriculum.plan import Plan
+from class_kit.errors import InputError
+
+
+class CurriculumBatchSampler:
+    """A plan as the `batch_sampler` of a PyTorch `DataLoader` (or any loop that wants lists of row ids).
+
+    `set_epoch(e)` counts from 0, as PyTorch does, and selects epoch e + 1 of the plan. Without it the first iteration
+    is epoch 1; a second one raises, since a trainer that never calls `set_epoch` would repeat the easy rows for ever.
+
+    Parameters
+    ----------
+    plan
+        Any `Plan`. One that needs feedback is replaced before each epoch by what `with_feedback` and `with_line`
+        return: `sampler.plan = plan.with_line(neighbour_line(text_vectors, molecule_vectors))`.
+    batch_size
+        Rows a batch, on each rank.
+    drop_last
+        Leave the last, smaller batch of an epoch out.
+    rank, world_size
+        Which share of every step this process gets.
+    """
+
+    def __init__(
+        self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.plan = plan
+        self.batch_size = check_whole("batch_size", batch_size, low=1)
+        self.drop_last = bool(drop_last)
+        self.world_size = check_whole("world_size", world_size, low=1)
+        self.rank = check_whole("rank", rank, low=0, high=world_size - 1)
+        self.epoch = 0
+        self._spent = False
+
+    @property
+    def sampler(self) -> CurriculumBatchSampler:
+        """Itself: Lightning and accelerate look for `set_epoch` at `batch_sampler.sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the epoch for the next iteration, counted from 0."""
+        self.epoch = check_whole("epoch (from 0)", epoch, low=0)
+        self._spent = False
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self._refuse_spent()
+        return self._run(self.epoch)
+
+    def _run(self, epoch: int) -> Iterator[list[int]]:
+        # only a batch that was taken spends the epoch: DataLoader workers ask for an iterator twice and use the second
+        self._refuse_spent()
+        self._spent = True
+        yield from self._batches(epoch)
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        for batch in self.plan.batches(epoch + 1, self.batch_size, self.rank, self.world_size, self.drop_last):
+            yield batch.tolist()
+
+    def _refuse_spent(self) -> None:
+        if self._spent:
+            raise RuntimeError(
+                f"epoch {self.epoch} (from 0) was already iterated: call set_epoch before every epoch, so that none "
+                "is repeated unseen"
+            )
+
+    def __len__(self) -> int:
+        return self.plan.steps(self.epoch + 1, self.batch_size, self.world_size, self.drop_last)
+
+
+class WholeRunBatchSampler(CurriculumBatchSampler):
+    """All epochs of a plan in succession, as one epoch of `steps_total` batches for trainers that expect equal ones.
+
+    A trainer that measures the loader once, or never calls `set_epoch`, then still sees the plan and nothing else; its
+    learning-rate schedule gets the right total, and "skip the first n batches" resumes it exactly. Only epoch 0 exists.
+
+    Parameters
+    ----------
+    plan
+        Any plan that knows its number of epochs and needs no feedback.
+    batch_size, drop_last, rank, world_size
+        As of `CurriculumBatchSampler`.
+    """
+
+    def __init__(
+        self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
+    ) -> None:
+        refuse_feedback(plan)
+        super().__init__(plan, batch_size, drop_last, rank, world_size)
+        table = plan.table(batch_size, world_size, drop_last)
+        self.ends = list(accumulate(int(row["steps"]) for row in table))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Allow one more iteration; an InputError for another epoch than 0: the whole plan has been run."""
+        if check_whole("epoch (from 0)", epoch, low=0) > 0:
+            raise InputError(
+                f"epoch={epoch} (from 0): the plan's {len(self.ends)} epochs are one epoch here, expected 0"
+            )
+        super().set_epoch(0)
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        for own in range(len(self.ends)):
+            yield from super()._batches(own)
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def epoch_of(self, batch: int) -> int:
+        """The plan's epoch (from 1) to which the given batch of the run (from 0) belongs."""
+        return min(bisect.bisect_right(self.ends, check_whole("batch", batch, low=0)), len(self.ends) - 1) + 1
+
+
+def refuse_feedback(plan: Plan) -> None:
+    """Refuse a plan that needs feedback from the training, with an InputError, where nothing provides it."""
+    if plan.needs_feedback:
+        raise InputError(
+            f"the plan needs {' and '.join(plan.needs_feedback)} of its training, which this trainer does not provide: "
+            "expected a plan fixed in advance, or a CurriculumBatchSampler whose `plan` you replace before each epoch"
+        )
