@@ -8,10 +8,10 @@ from .curriculum import EpochPlan as EpochPlan
 from .curriculum import LinearSchedule as LinearSchedule
 from .curriculum import lr_factor as lr_factor
 from .curriculum import make_schedule as make_schedule
+from .curriculum.controls import make_plan as make_plan
 from .curriculum.duplicates import duplicate_labels as duplicate_labels
 from .curriculum.duplicates import duplicate_mask as duplicate_mask
 from .curriculum.duplicates import one_of_each as one_of_each
-from .curriculum.controls import make_plan as make_plan
 from .curriculum.hard_batches import HardnessSchedule as HardnessSchedule
 from .curriculum.hard_batches import neighbour_line as neighbour_line
 from .curriculum.pacing import MetricPacing as MetricPacing
