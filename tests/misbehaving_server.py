@@ -15,7 +15,24 @@ import pytest
 
 CONTENT = b"CID\tSMILES\tdescription\n" + b"1\tC\tmethane\n" * 20_000
 BLOB = hashlib.sha1(f"blob {len(CONTENT)}\0".encode() + CONTENT).hexdigest()
+ZIPPED = gzip.compress(CONTENT)
 
+# What is sent: the length told (None tells none), the body, and further headers. Without a length the end of the
+# connection looks like the end of the file.
+ANSWERS = {
+    "good": (len(CONTENT), CONTENT, {}),
+    "nolength": (None, CONTENT, {}),
+    "zipped": (len(ZIPPED), ZIPPED, {"Content-Encoding": "gzip"}),
+    "truncated": (None, CONTENT[:1000], {}),
+    "dies": (len(CONTENT), CONTENT[:100_000], {}),
+    "short": (10, CONTENT, {}),
+    "empty": (0, b"", {}),
+    "chunks": (None, b"400\r\n" + CONTENT[:10], {"Transfer-Encoding": "chunked"}),
+    "wrong": (len(CONTENT), CONTENT[:-2] + b"!\n", {}),
+    "html": (None, b"<!DOCTYPE html><title>Please sign in</title>", {"Content-Type": "text/html"}),
+}
+REDIRECTS = {"tofile": "file:///etc/passwd", "togood": "/good/again", "loop": "/loop/again"}
+# two answers that are no good, then the file
 FIRST = {"flaky": "503", "recovers": "dies", "portal": "html"}
 
 
@@ -29,136 +46,30 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen[self.path] += 1
         kind = self.path.split("/")[1]
         if kind in FIRST:
-            # two answers that are no good, then the file
             kind = "good" if self.server.seen[self.path] > 2 else FIRST[kind]
         if kind.isdigit():
             self.send_error(int(kind))
+        elif kind in REDIRECTS:
+            self.answer(302, 0, b"", {"Location": REDIRECTS[kind]})
+        elif kind == "garbage":
+            self.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
+        elif kind == "slowly":
+            self.answer(200, len(CONTENT), CONTENT[:100_000], {})
+            self.server.begun.set()
+            self.server.released.wait(10)
+            self.wfile.write(CONTENT[100_000:])
         else:
-            getattr(self, f"answer_{kind}")()
+            self.answer(200, *ANSWERS[kind])
 
-    def head(self, length=None, **headers):
-        self.send_response(200)
+    def answer(self, code, length, body, headers):
+        self.send_response(code)
         if length is not None:
             self.send_header("Content-Length", str(length))
         for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
+            self.send_header(name, value)
         self.end_headers()
-
-    def answer_good(self):
-        self.head(len(CONTENT))
-        self.wfile.write(CONTENT)
-
-    def answer_nolength(self):
-        self.head()
-        self.wfile.write(CONTENT)
-
-    def answer_truncated(self):
-        # without a length the end of the connection looks like the end of the file
-        self.head()
-        self.wfile.write(CONTENT[:1000])
-
-    def answer_dies(self):
-        self.head(len(CONTENT))
-        self.wfile.write(CONTENT[:100_000])
-
-    def answer_short(self):
-        self.head(10)
-        self.wfile.write(CONTENT)
-
-    def answer_chunks(self):
-        self.head(None, Transfer_Encoding="chunked")
-        self.wfile.write(b"400\r\n" + CONTENT[:10])
-
-    def answer_hugelength(self):
-        self.head(10**9)
-        self.wfile.write(CONTENT)
-
-    def answer_negative(self):
-        self.head(-5)
-        self.wfile.write(CONTENT)
-
-    def answer_twolengths(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.send_header("Content-Length", "3")
-        self.end_headers()
-        self.wfile.write(CONTENT)
-
-    def answer_empty(self):
-        self.head(0)
-
-    def answer_oddlength(self):
-        self.head("many")
-        self.wfile.write(CONTENT)
-
-    def answer_wrong(self):
-        self.head(len(CONTENT))
-        self.wfile.write(CONTENT[:-2] + b"!\n")
-
-    def answer_zipped(self):
-        body = gzip.compress(CONTENT)
-        self.head(len(body), Content_Encoding="gzip")
         self.wfile.write(body)
-
-    def answer_html(self):
-        self.head(None, Content_Type="text/html")
-        self.wfile.write(b"<!DOCTYPE html><title>Please sign in</title>")
-
-    def answer_garbage(self):
-        self.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
-
-    def answer_stalls(self):
-        self.head(len(CONTENT))
-        self.wfile.write(CONTENT[:1000])
-        self.server.released.wait(10)
-
-    def answer_silent(self):
-        self.server.released.wait(10)
-
-    def answer_drips(self):
-        self.head(len(CONTENT))
-        for position in range(200):
-            self.wfile.write(CONTENT[position : position + 1])
-            if self.server.released.wait(0.05):
-                return
-
-    def answer_endless(self):
-        self.head()
-        while not self.server.released.is_set():
-            self.wfile.write(b"\x00" * 65536)
-
-    def answer_slowly(self):
-        self.head(len(CONTENT))
-        self.wfile.write(CONTENT[:100_000])
         self.wfile.flush()
-        self.server.begun.set()
-        self.server.released.wait(10)
-        self.wfile.write(CONTENT[100_000:])
-
-    def redirect(self, target, code=302):
-        self.send_response(code)
-        self.send_header("Location", target)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def answer_tofile(self):
-        self.redirect("file:///etc/passwd", int(self.path.split("/")[2]) if self.path.count("/") > 2 else 302)
-
-    def answer_toftp(self):
-        self.redirect("ftp://127.0.0.1/train.txt")
-
-    def answer_todata(self):
-        self.redirect("data:text/plain,hello")
-
-    def answer_togood(self):
-        self.redirect("/good/again")
-
-    def answer_nowhere(self):
-        self.send_response(302)
-        self.end_headers()
-
-    def answer_loop(self):
-        self.redirect(self.path)
 
 
 class HubHandler(Handler):
@@ -179,13 +90,13 @@ class HubHandler(Handler):
             revision = self.path.partition("/revision/")[2]
             told = {"id": "a/b", "sha": revision, "siblings": [{"rfilename": name} for name in self.FILES]}
             body = json.dumps(tree if "/tree/" in self.path else told).encode()
-            self.head(len(body), Content_Type="application/json")
-            self.wfile.write(body)
+            self.answer(200, len(body), body, {"Content-Type": "application/json"})
             return
         super().do_GET()
 
     def do_HEAD(self):
-        self.head(len(CONTENT), ETag=f'"{BLOB}"', X_Repo_Commit=self.path.split("/resolve/")[1].split("/")[0])
+        commit = self.path.split("/resolve/")[1].split("/")[0]
+        self.answer(200, len(CONTENT), b"", {"ETag": f'"{BLOB}"', "X-Repo-Commit": commit})
 
 
 class Server(ThreadingHTTPServer):
@@ -214,8 +125,22 @@ def running(handler=Handler) -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(monkeypatch):
+def without_proxy(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(without_proxy):
     with running() as each:
+        yield each
+
+
+@pytest.fixture
+def hub(without_proxy, monkeypatch, tmp_path):
+    """A hub of models on this machine, with short waits for processes that are started after it."""
+    for name, value in {"HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    with running(HubHandler) as each:
         yield each

@@ -23,7 +23,7 @@ import numpy as np
 from class_kit.cache import cache_key, cached
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.fetch.folders import find_folder
+from class_kit.fetch import find_folder
 from class_kit.files import corpus_file, home_path, sha256_file
 from class_kit.molecules.pickle_values import Record
 from class_kit.molecules.restricted_pickle import BAD_HEADER, read_pickle

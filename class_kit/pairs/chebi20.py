@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from class_kit.errors import InputError
-from class_kit.fetch.folders import find_folder
-from class_kit.fetch.releases import PINNED, git_blob_id
+from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.pairs.pairset import MoleculeSet
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.rows import Checked, Rows, find_column, joined, rows_of
@@ -136,7 +135,7 @@ def load_pool(folder: Path) -> MoleculeSet:
 
 
 def chebi20_folder(data: str | os.PathLike[str] | None) -> Path:
-    """Return the folder with ChEBI-20 files: see `class_kit.fetch.folders.find_folder` for where it looks."""
+    """Return the folder with ChEBI-20 files: see `class_kit.fetch.find_folder` for where it looks."""
     return find_folder("chebi20", (*FILES.values(), MOLECULES), data)
 
 

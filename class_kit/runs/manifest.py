@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.fetch.folders import find_folder
+from class_kit.fetch import find_folder
 from class_kit.files import CHECKOUT, PACKAGE, shipped
 from class_kit.terminal import one_line
 

