@@ -50,6 +50,14 @@ def check_whole(name: str, value: Any, *, low: int | None = None, high: int | No
     return number
 
 
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """`value` where it is one of `choices`; an InputError lists them if not."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name}={value!r}: expected one of {', '.join(known)}")
+    return value
+
+
 def check_epoch(epoch: Any) -> int:
     """An epoch of the plan, counted from 1."""
     return check_whole("epoch", epoch, low=1)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from class_kit.backbones.aman import Aman
+from class_kit.backbones.aman import Aman, in_batch_triplet
 from class_kit.backbones.base import GraphBatch
-from class_kit.backbones.triplet import in_batch_triplet
 
 TEXT, ATOM, BOND = 5, 4, 3
 
@@ -144,7 +143,7 @@ def test_terms_are_triplets_of_cosines_and_the_critics_difference() -> None:
 def test_attention_of_a_block_equals_its_equation_with_bonds() -> None:
     """One head, by hand: keys and values are neighbour plus bond, softmax over a target's neighbours, plus itself."""
     model, molecules = make(heads=1, layers=1), chains([4])
-    layer = model.molecule_encoder.blocks[0].attention
+    layer = model.molecule_tower.blocks[0].attention
     atoms = torch.randn(4, 16, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         found = layer(atoms, molecules.bonds, molecules.bond_features)

@@ -90,8 +90,8 @@ def test_denoising_trains_the_encoders_through_the_other_side_alone() -> None:
     model = create_backbone("denoising", TEXT, ATOM, inner_options=INNER, **SMALL)
     model.fit_inputs(text, molecules)
     for name, moved, still in (
-        ("denoise_text", model.inner.molecule_head, model.inner.text_head),
-        ("denoise_molecule", model.inner.text_head, model.inner.molecule_head),
+        ("denoise_text", model.inner.molecule_tower, model.inner.text_tower),
+        ("denoise_molecule", model.inner.text_tower, model.inner.molecule_tower),
     ):
         model.zero_grad()
         model.losses(text, molecules)[name].sum().backward()

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.backbones import backbone_needs, create_backbone
-from class_kit.backbones.base import Needs, TokenBatch
+from class_kit.backbones.base import IdBatch, Needs, TokenBatch
 from class_kit.backbones.finetuned import Finetuned, pieces_of
-from class_kit.backbones.ids import IdBatch
 from class_kit.errors import InputError
 from class_kit.text import embed_text
 from class_kit.text.ids import text_ids
@@ -44,14 +43,14 @@ def still_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_it_reads_what_the_frozen_encoder_reads(pooling: str, bert: str) -> None:
     model = made(bert, pooling=pooling, piece_tokens=30).eval()
-    found = model.read(batch_of(bert)).detach()
+    found = model.inner_text(batch_of(bert)).detach()
     np.testing.assert_allclose(found, embed_text(texts(), bert, pooling=pooling), rtol=1e-4, atol=1e-5)
 
 
 def test_tokens_are_those_of_the_frozen_encoder(bert: str) -> None:
     model = made(bert, piece_tokens=30, **READER).eval()
     assert model.inner.inputs.text == "tokens"
-    found = model.read(batch_of(bert))
+    found = model.inner_text(batch_of(bert))
     assert isinstance(found, TokenBatch)
     expected = TokenInputs(text_tokens(texts(), bert, dtype="float32")).take(np.arange(24), "cpu")
     assert torch.equal(found.mask, expected.mask)
@@ -69,7 +68,7 @@ def test_pieces_change_neither_vectors_nor_gradients(
     for tokens in (1, 50, 100_000):
         model = made(still_bert, piece_tokens=tokens, checkpointing=checkpointing, **options)
         batch = batch_of(still_bert)
-        read = model.read(batch)
+        read = model.inner_text(batch)
         vectors = read.tokens if isinstance(read, TokenBatch) else read
         (vectors * torch.linspace(-1, 1, vectors.numel()).view_as(vectors)).sum().backward()
         found.append((vectors.detach(), {name: p.grad for name, p in model.encoder.named_parameters()}))
@@ -121,10 +120,10 @@ def test_a_full_score_encodes_each_text_once(still_bert: str, monkeypatch: pytes
     inputs, rows = IdInputs(text_ids(texts(), still_bert)), np.array([3, 3, 0, 3, 9, 0])
     partners = torch.from_numpy(molecules()[:6])
     batch = inputs.take(rows, "cpu")
-    expected = model.inner.pair_scores(model.read(batch), partners)
+    expected = model.inner.pair_scores(model.inner_text(batch), partners)
     read: list[int] = []
-    original = Finetuned.read
-    monkeypatch.setattr(Finetuned, "read", lambda self, text: read.append(len(text)) or original(self, text))
+    original = Finetuned.inner_text
+    monkeypatch.setattr(Finetuned, "inner_text", lambda self, text: read.append(len(text)) or original(self, text))
     torch.testing.assert_close(model.pair_scores(batch, partners), expected)
     assert read == [3]
 
@@ -193,6 +192,6 @@ def test_what_does_not_fit_is_refused(bert: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             made(bert, **options) if "encoder" not in options else made(**options)
     with pytest.raises(InputError, match="numbered for another encoder"):
-        made(bert).read(batch_of(write_bert(tmp_path, 0.1, seed=1)))
+        made(bert).inner_text(batch_of(write_bert(tmp_path, 0.1, seed=1)))
     with pytest.raises(InputError, match="needs text as ids, got sentence"):
         train(config_of(bert), plan_of(24, 2), np.ones((24, 16), np.float32), molecules())

@@ -15,9 +15,13 @@ from torch import Tensor
 
 from class_kit.backbones.base import GraphBatch, TokenBatch
 from class_kit.backbones.hierarchy import upward_edges
-from class_kit.backbones.matching import assign_tokens, multi_token_similarity, token_atom_similarity
+from class_kit.backbones.matching import (
+    assign_tokens,
+    multi_token_similarity,
+    token_atom_similarity,
+    transport_plans,
+)
 from class_kit.backbones.orma import Orma
-from class_kit.backbones.transport import transport_plans
 
 TEXT, ATOM = 5, 4
 
@@ -167,6 +171,10 @@ def loop_similarities(model: Orma, text: TokenBatch, graphs: GraphBatch) -> np.n
     return found
 
 
+def of_pairs(model: Orma, text: TokenBatch, graphs: GraphBatch) -> Tensor:
+    return model.part_similarities(model.pair_parts("text", text), model.pair_parts("molecules", graphs))
+
+
 @pytest.mark.parametrize("matching", ["both", "tokens"])
 def test_similarities_equal_loops_in_a_batch_and_in_pairs(matching: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # blocks of two molecules, so that a batch of five has three of them
@@ -176,24 +184,11 @@ def test_similarities_equal_loops_in_a_batch_and_in_pairs(matching: str, monkeyp
     expected = loop_similarities(model, text, graphs)
     with torch.no_grad():
         np.testing.assert_allclose(model.similarities(text, graphs), expected, atol=2e-6)
-        pairs = model.pair_similarities(text, graphs)
+        pairs = of_pairs(model, text, graphs)
         np.testing.assert_allclose(pairs, expected.diagonal(axis1=1, axis2=2), atol=2e-6)
         one = TokenBatch(text.sentence[2:3], text.tokens[2:3], text.mask[2:3])
         np.testing.assert_allclose(model.similarities(one, graphs), expected[:, 2:3], atol=2e-6)
         np.testing.assert_allclose(model.pair_scores(text, graphs), pairs.T @ torch.tensor(model.weights), rtol=1e-5)
-
-
-def test_a_text_in_many_pairs_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, (text, graphs) = make().eval(), batch()
-    rows = torch.tensor([2, 2, 2, 0, 0])
-    repeated = TokenBatch(text.sentence[rows], text.tokens[rows], text.mask[rows])
-    with torch.no_grad():
-        expected = model.similarities(text, graphs)[:, rows, torch.arange(5)]
-        seen = []
-        encode = model.encode_tokens
-        monkeypatch.setattr(model, "encode_tokens", lambda given: seen.append(len(given)) or encode(given))
-        torch.testing.assert_close(model.pair_similarities(repeated, graphs), expected, rtol=1e-5, atol=1e-6)
-    assert seen == [2]
 
 
 def test_terms_are_weighted_symmetric_cross_entropies() -> None:
@@ -265,12 +260,10 @@ def test_padding_changes_nothing() -> None:
         torch.testing.assert_close(
             model.similarities(padded, graphs), model.similarities(text, graphs), rtol=1e-5, atol=1e-6
         )
-        torch.testing.assert_close(
-            model.pair_similarities(padded, graphs), model.pair_similarities(text, graphs), rtol=1e-5, atol=1e-6
-        )
+        torch.testing.assert_close(of_pairs(model, padded, graphs), of_pairs(model, text, graphs), rtol=1e-5, atol=1e-6)
         fresh = make()
         fresh.fit_inputs(padded, graphs)
-        torch.testing.assert_close(fresh.token_scale.mean, model.token_scale.mean)
+        torch.testing.assert_close(fresh.token_tower.scale.mean, model.token_tower.scale.mean)
 
 
 def test_atoms_out_of_the_mask_are_never_nearest() -> None:

@@ -104,4 +104,4 @@ def test_a_curriculum_is_another_run() -> None:
         EpochPlan(ORDER, LinearSchedule(0.6, 0.2), "constant", seed=5, epochs=EPOCHS),
     ):
         weights = train(replace(CONFIG, optimizer="sgd"), other, *pairs(), progress=False).backbone.state_dict()
-        assert not torch.equal(weights["text_head.layers.0.weight"], expected["text_head.layers.0.weight"])
+        assert not torch.equal(weights["text_tower.layers.0.weight"], expected["text_tower.layers.0.weight"])

@@ -149,7 +149,7 @@ def test_bfloat16_is_the_encoders_alone(still_bert: str, monkeypatch: pytest.Mon
             part.register_forward_hook(lambda _, __, out, name=name: seen[name].add(out.dtype))
             for name, part in (
                 ("encoder", self.encoder.encoder.layer[0].output.dense),
-                ("head", self.inner.text_head.layers[0]),
+                ("head", self.inner.text_tower.layers[0]),
             )
         ]
         found = model_of(self, *given, **options)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from class_kit.backbones import create_backbone
+from class_kit.backbones.base import IdBatch
 from class_kit.backbones.finetuned import Finetuned
-from class_kit.backbones.ids import IdBatch
 from class_kit.text.ids import text_ids
 from class_kit.training import TrainingConfig
 from class_kit.training.inputs import IdInputs

@@ -21,18 +21,19 @@ alone (four epochs, one seed, as for the other figures here).
           \frac1s \log \Bigl( 1 + \sum_{j \neq i} e^{s (\mu + d_{ii} - d_{ij})} \Bigr),
 
 with :math:`d_{ji}` in place of :math:`d_{ij}` for the second. `mining="hardest"` is the recipe's, the hardest negative
-of the batch. `mining="soft"`, the default with :math:`s` = 16, lets all negatives pull, the hardest most: the hardest
-alone may shrink all distances to nothing and stay there, and where it does not it is behind on the corpus by about two
-points (`class_kit.backbones.triplet` says more).
+of the batch (Hermans, Beyer and Leibe 2017, section 2). `mining="soft"`, the default with :math:`s` = 16, is that hinge
+made smooth: as :math:`s` grows it becomes the former, and until then every negative pulls by how hard it is. The
+difference matters at the start. While all distances are much the same, the hardest negative alone can be satisfied by
+shrinking every distance to nothing, which leaves the hinge at :math:`\mu` for good; the smooth form, which all
+negatives enter, has no such rest. Where the hardest does not collapse it is behind on the corpus by about two points.
 
 **Adversary.** A critic :math:`D` tells texts from molecules by their unit vectors, as `class_kit.backbones.critic`
-has it, with steps of its own. The encoders are told :math:`w (D(a_i) - D(b_i))`, the term `alignment`,
-:math:`w` = 0.005. On frozen vectors it moves that MRR by less than a point; it costs a third of a step.
+has it, with steps of its own. The encoders' term `alignment` is :math:`w (D(a_i) - D(b_i))`, :math:`w` = 0.005. On
+frozen vectors it moves that MRR by less than a point; it costs a third of a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -40,11 +41,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone, GraphBatch, Needs
-from class_kit.backbones.critic import PENALTY, Critic, critic_losses, generator_term
-from class_kit.backbones.layers import Standardise, check_dropout, check_widths
-from class_kit.backbones.triplet import in_batch_triplet
-from class_kit.checks import check_real
+from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, no_negatives
+from class_kit.backbones.critic import PENALTY, Adversarial, Critic, generator_term
+from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths, one_hidden
+from class_kit.backbones.message_passing import TransformerConv, global_max_pool, global_mean_pool
+from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
 
 MINING = ("soft", "hardest")
@@ -55,8 +56,6 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, heads: int, bond_dim: int, dropout: float) -> None:
         super().__init__()
-        from class_kit.backbones.message_passing import TransformerConv
-
         self.before = nn.LayerNorm(width)
         self.attention = TransformerConv(width, width // heads, heads, edge_dim=bond_dim, dropout=dropout)
         self.between = nn.LayerNorm(width)
@@ -97,27 +96,30 @@ class GraphTransformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(hidden, heads, bond_dim, dropout) for _ in range(layers))
         self.head = nn.Sequential(nn.LayerNorm(2 * hidden), nn.Dropout(dropout), nn.Linear(2 * hidden, dim))
 
+    def fit(self, molecules: GraphBatch) -> None:
+        """Record the scale of the atoms."""
+        self.scale.fit(molecules.atoms)
+
     def forward(self, molecules: GraphBatch) -> Tensor:
-        """`(B, dim)`.
+        """Unit vectors `(B, dim)`.
 
         Raises
         ------
         InputError
             The bonds have features of another width.
         """
-        from class_kit.backbones.message_passing import global_max_pool, global_mean_pool
-
         if molecules.bond_features.shape[1] != self.bond_dim:
             raise InputError(f"bonds have {molecules.bond_features.shape[1]} features: expected {self.bond_dim}")
         atoms = self.enter(self.scale(molecules.atoms))
         for block in self.blocks:
             atoms = block(atoms, molecules)
         owner, size = molecules.atom_molecule, molecules.size
-        return self.head(torch.cat([global_mean_pool(atoms, owner, size), global_max_pool(atoms, owner, size)], dim=1))
+        pooled = [global_mean_pool(atoms, owner, size), global_max_pool(atoms, owner, size)]
+        return F.normalize(self.head(torch.cat(pooled, dim=1)), dim=-1)
 
 
 @register_backbone("aman")
-class Aman(Backbone):
+class Aman(Adversarial, TwoTowers):
     """Sentence vectors and molecule graphs, a triplet loss, and a critic between them.
 
     Parameters
@@ -166,24 +168,15 @@ class Aman(Backbone):
     ) -> None:
         super().__init__()
         share = check_dropout("dropout", dropout)
-        if mining not in MINING:
-            raise InputError(f"mining={mining!r}: expected one of {', '.join(MINING)}")
         sharpness = check_real("sharpness", sharpness, low=0.0, open_low=True)
-        self.sharpness = sharpness if mining == "soft" else None
+        self.sharpness = sharpness if check_choice("mining", mining, MINING) == "soft" else None
         self.margin = check_real("margin", margin, low=0.0, high=2.0)
         self.adversarial = check_real("adversarial", adversarial, low=0.0)
         self.penalty = check_real("penalty", penalty, low=0.0)
-        self.molecule_encoder = GraphTransformer(
+        self.molecule_tower = GraphTransformer(
             molecule_dim, bond_dim, hidden, dim, heads=heads, layers=layers, dropout=share
         )
-        self.text_scale = Standardise(text_dim)
-        self.text_head = nn.Sequential(
-            nn.Linear(text_dim, 2 * hidden),
-            nn.GELU(),
-            nn.LayerNorm(2 * hidden),
-            nn.Dropout(share),
-            nn.Linear(2 * hidden, dim),
-        )
+        self.text_tower = Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, share), unit=True)
         self.critic = Critic(dim, hidden=critic_hidden) if self.adversarial else None
 
     @classmethod
@@ -191,38 +184,56 @@ class Aman(Backbone):
         """Sentence vectors and graphs."""
         return Needs(molecules="graph")
 
-    def fit_inputs(self, text: Tensor, molecules: GraphBatch) -> None:
-        """Record the scales of sentence vectors and of atoms; they are saved with the weights."""
-        self.text_scale.fit(text)
-        self.molecule_encoder.scale.fit(molecules.atoms)
-
-    def encode_text(self, text: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)`."""
-        return F.normalize(self.text_head(self.text_scale(text)), dim=-1)
-
-    def encode_molecules(self, molecules: GraphBatch) -> Tensor:
-        """Unit vectors `(B, dim)`."""
-        return F.normalize(self.molecule_encoder(molecules), dim=-1)
-
-    def losses(self, text: Tensor, molecules: GraphBatch, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
         """`text_to_molecule`, `molecule_to_text` and, where there is a critic, `alignment`: one a pair each."""
-        texts, graphs = self.encode_text(text), self.encode_molecules(molecules)
-        forward, backward = in_batch_triplet(
-            1 - texts @ graphs.T, self.margin, sharpness=self.sharpness, not_negative=not_negative
+        terms = both_directions(
+            in_batch_triplet(1 - t @ m.T, self.margin, sharpness=self.sharpness, not_negative=not_negative)
         )
-        terms = {"text_to_molecule": forward, "molecule_to_text": backward}
         if self.critic is not None:
-            terms["alignment"] = self.adversarial * generator_term(self.critic, texts, graphs)
+            terms["alignment"] = self.adversarial * generator_term(self.critic, t, m)
         return terms
 
-    def critic_parameters(self) -> Iterable[nn.Parameter]:
-        """The critic's, where there is one."""
-        return () if self.critic is None else self.critic.parameters()
 
-    def critic_losses(self, text: Tensor, molecules: GraphBatch) -> dict[str, Tensor]:
-        """`wasserstein` and `gradient_penalty`, scalars; the encoders stand still."""
-        if self.critic is None:
-            return {}
-        with torch.no_grad():
-            texts, graphs = self.encode_text(text), self.encode_molecules(molecules)
-        return critic_losses(self.critic, texts, graphs, penalty=self.penalty)
+def in_batch_triplet(
+    distances: Tensor, margin: float, *, sharpness: float | None = None, not_negative: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Both directions of the triplet loss, one loss a pair each: rows of `distances`, then columns.
+
+    Parameters
+    ----------
+    distances : (B, B)
+        Row i, column j: text i and molecule j.
+    margin : float
+        μ, in the unit of the distances, not negative.
+    sharpness : float, optional
+        s, positive: all negatives, smoothly. By default the hardest alone.
+    not_negative : (B, B) bool, optional
+        Entries that are no negatives; the diagonal never is one.
+
+    Returns
+    -------
+    tuple of (B,), (B,)
+        0 where a pair has no negative.
+
+    Raises
+    ------
+    InputError
+        If the distances are not square, or a number is out of range.
+    """
+    check_real("margin", margin, low=0.0)
+    if sharpness is not None:
+        check_real("sharpness", sharpness, low=0.0, open_low=True)
+    if distances.ndim != 2 or len(distances) != distances.shape[1]:
+        raise InputError(f"distances of shape {tuple(distances.shape)}: expected a square matrix")
+    left_out = no_negatives(distances, not_negative)
+    own = margin + distances.diagonal()[:, None]
+
+    def of_rows(gaps: Tensor) -> Tensor:
+        # the zero is the 1 of the logarithm and the 0 of the hinge; it also keeps a row without negatives finite
+        gaps = torch.cat([gaps.new_zeros(len(gaps), 1), gaps], dim=1)
+        return gaps.max(1).values if sharpness is None else torch.logsumexp(sharpness * gaps, dim=1) / sharpness
+
+    return (
+        of_rows((own - distances).masked_fill(left_out, -torch.inf)),
+        of_rows((own - distances.T).masked_fill(left_out.T, -torch.inf)),
+    )

@@ -34,6 +34,36 @@ class TokenBatch:
 
 
 @dataclass(frozen=True, eq=False)
+class IdBatch:
+    """Texts as numbers of tokens, padded at the end: for a text encoder that is part of the model.
+
+    Attributes
+    ----------
+    ids : (B, T) int64
+    real : (B, T) bool
+        False for padding.
+    own : (B, T) bool
+        True for tokens of the text itself, False for special tokens and padding. A text has at least one.
+    encoder : str
+        Digest of the encoder whose numbers these are.
+    """
+
+    ids: Tensor
+    real: Tensor
+    own: Tensor
+    encoder: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Tensor) -> IdBatch:
+        """These rows, no wider than the longest of them needs."""
+        real = self.real[rows]
+        width = int(real.sum(1).max())
+        return IdBatch(self.ids[rows, :width], real[:, :width], self.own[rows, :width], self.encoder)
+
+
+@dataclass(frozen=True, eq=False)
 class GraphBatch:
     """Molecules as graphs of atoms, bonds and motifs, in one disconnected graph.
 
@@ -161,8 +191,15 @@ class Backbone(nn.Module, ABC):
         return {}
 
     def pair_scores(self, text: Any, molecules: Any) -> Tensor:
-        """Full scores `(B,)` of aligned pairs, larger is closer; asked only where `reranks` is True."""
-        raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
+        """Full scores `(B,)` of aligned pairs, larger is closer; called only where `reranks` is True.
+
+        A backbone whose full score reads a text and a molecule together overrides this; one that has `pair_parts`
+        need not.
+        """
+        texts, others = self.pair_parts("text", text), self.pair_parts("molecules", molecules)
+        if texts is None or others is None:
+            raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
+        return self.part_scores(texts, others)
 
     def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
         """What the full score needs of each row of a batch, "text" or "molecules", encoded once for all its pairs.
@@ -173,8 +210,54 @@ class Backbone(nn.Module, ABC):
         return None
 
     def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
-        """`pair_scores` of aligned pairs by what `pair_parts` gave of each; asked only where that is not None."""
+        """`pair_scores` of aligned pairs by what `pair_parts` gave of each; called only where that is not None."""
         raise NotImplementedError(f"{type(self).__name__} encodes nothing ahead")
+
+
+class TwoTowers(Backbone):
+    """A tower for each side, and losses of the vectors that they give.
+
+    Subclasses set `text_tower` and `molecule_tower`, modules that give `(B, d)` and record the scale of their inputs
+    in `fit`, such as `class_kit.backbones.layers.Tower`, and write `terms`.
+    """
+
+    text_tower: nn.Module
+    molecule_tower: nn.Module
+
+    def fit_inputs(self, text: Any, molecules: Any) -> None:
+        """Record the scales of both inputs; they are saved with the weights."""
+        self.text_tower.fit(text)
+        self.molecule_tower.fit(molecules)
+
+    def encode_text(self, text: Any) -> Tensor:
+        """Vectors `(B, d)` of the text tower."""
+        return self.text_tower(text)
+
+    def encode_molecules(self, molecules: Any) -> Tensor:
+        """Vectors `(B, d)` of the molecule tower."""
+        return self.molecule_tower(molecules)
+
+    def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+        """The `terms` of both sides' vectors."""
+        return self.terms(self.encode_text(text), self.encode_molecules(molecules), not_negative)
+
+    @abstractmethod
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
+        """Named losses of texts `(B, d)` and the molecules `(B, d)` that they describe."""
+
+
+def no_negatives(scores: Tensor, not_negative: Tensor | None) -> Tensor:
+    """Which entries of `scores` `(B, B)` are no negatives, bool: the diagonal, and what `not_negative` names."""
+    eye = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return eye if not_negative is None else eye | not_negative
+
+
+def without_near(logits: Tensor, not_negative: Tensor | None) -> Tensor:
+    """Logits `(B, B)` for a softmax that leaves out what `not_negative` names; the diagonal stays."""
+    if not_negative is None:
+        return logits
+    eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    return logits.masked_fill(not_negative & ~eye, -torch.inf)
 
 
 def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -191,9 +274,12 @@ def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -
     -------
     tuple of (B,), (B,)
     """
-    if not_negative is not None:
-        eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-        logits = logits.masked_fill(not_negative & ~eye, -torch.inf)
+    logits = without_near(logits, not_negative)
     labels = torch.arange(len(logits), device=logits.device)
     rows = nn.functional.cross_entropy(logits, labels, reduction="none")
     return rows, nn.functional.cross_entropy(logits.T, labels, reduction="none")
+
+
+def both_directions(losses: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """Losses of rows and of columns as the terms `text_to_molecule` and `molecule_to_text`."""
+    return dict(zip(("text_to_molecule", "molecule_to_text"), losses, strict=True))

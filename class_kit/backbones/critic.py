@@ -13,12 +13,15 @@ gradients: which modality is called real is a name, and the two encoders meet ha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from class_kit.backbones.base import Backbone
 from class_kit.backbones.layers import check_widths
 from class_kit.checks import check_real
 from class_kit.errors import InputError
@@ -128,6 +131,28 @@ def generator_term(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     _check_pair(real, fake)
     fixed = {name: value.detach() for name, value in critic.named_parameters()}
     return functional_call(critic, fixed, (real,)) - functional_call(critic, fixed, (fake,))
+
+
+class Adversarial(Backbone):
+    """A backbone whose encoders are also trained to deceive a critic; texts are called real.
+
+    Subclasses set `critic`, None where its weight is 0, and may set `penalty`.
+    """
+
+    critic: Critic | None
+    penalty: float = PENALTY
+
+    def critic_parameters(self) -> Iterable[nn.Parameter]:
+        """The critic's, where there is one."""
+        return () if self.critic is None else self.critic.parameters()
+
+    def critic_losses(self, text: Any, molecules: Any) -> dict[str, Tensor]:
+        """`wasserstein` and `gradient_penalty`, scalars; the encoders stand still."""
+        if self.critic is None:
+            return {}
+        with torch.no_grad():
+            t, m = self.encode_text(text), self.encode_molecules(molecules)
+        return critic_losses(self.critic, t, m, penalty=self.penalty)
 
 
 def _check_pair(real: Tensor, fake: Tensor) -> None:

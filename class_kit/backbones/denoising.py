@@ -37,9 +37,8 @@ from torch import Tensor, nn
 from class_kit.backbones import register_backbone
 from class_kit.backbones.layers import Standardise, check_widths
 from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text
-from class_kit.backbones.wrapper import Wrapper, check_reads, joined, output_width
-from class_kit.checks import check_real
-from class_kit.errors import InputError
+from class_kit.backbones.wrapper import Wrapper, joined, output_width
+from class_kit.checks import check_choice, check_real
 
 CORRUPTIONS = ("mask", "noise")
 
@@ -82,16 +81,13 @@ class Denoising(Wrapper):
         width: int = 256,
         heads: int = 4,
     ) -> None:
-        super().__init__(text_dim, molecule_dim, inner, inner_options)
-        if corruption not in CORRUPTIONS:
-            raise InputError(f"corruption={corruption!r}: expected one of {', '.join(CORRUPTIONS)}")
-        self.corruption = corruption
+        super().__init__(text_dim, molecule_dim, inner, inner_options, reads)
+        self.corruption = check_choice("corruption", corruption, CORRUPTIONS)
         self.share = check_real("share", share, low=0.0, high=1.0, open_low=True)
         self.weight = check_real("weight", weight, low=0.0)
         self.text_scale, self.molecule_scale = Standardise(text_dim), Standardise(molecule_dim)
-        needs = self.needs(inner=inner, inner_options=inner_options, reads=check_reads(reads))
-        atoms = molecule_dim if needs.molecules == "graph" else None
-        tokens = text_dim if needs.text == "tokens" else None
+        atoms = molecule_dim if self.inputs.molecules == "graph" else None
+        tokens = text_dim if self.inputs.text == "tokens" else None
         encoded = output_width(self.inner, text_dim)
         self.text_denoiser = _Denoiser(text_dim, atoms, encoded, width, heads)
         self.molecule_denoiser = _Denoiser(molecule_dim, tokens, encoded, width, heads)
@@ -99,15 +95,13 @@ class Denoising(Wrapper):
     def fit_inputs(self, text: Any, molecules: Any) -> None:
         """Record the scales of the items, beside what the inner backbone records."""
         super().fit_inputs(text, molecules)
-        for scale, items in (
-            (self.text_scale, items_of_text(text)),
-            (self.molecule_scale, items_of_molecules(molecules)),
-        ):
-            scale.fit(items.values[items.mask])
+        tokens, atoms = items_of_text(text), items_of_molecules(molecules)
+        self.text_scale.fit(tokens.values[tokens.mask])
+        self.molecule_scale.fit(atoms.values[atoms.mask])
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """The inner terms, and `denoise_text` and `denoise_molecule`, a pair each."""
-        terms = self.inner_losses(text, molecules, not_negative)
+        terms = super().losses(text, molecules, not_negative=not_negative)
         tokens, atoms = items_of_text(text), items_of_molecules(molecules)
         tokens = Items(self.text_scale(tokens.values), tokens.mask)
         atoms = Items(self.molecule_scale(atoms.values), atoms.mask)

@@ -49,11 +49,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.backbones.base import without_near
+from class_kit.backbones.layers import Scale, Tower, check_dropout, check_widths
 from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text
-from class_kit.backbones.wrapper import Wrapper, check_reads, joined, output_width
-from class_kit.checks import check_real, check_whole
-from class_kit.errors import InputError
+from class_kit.backbones.wrapper import Wrapper, joined, output_width
+from class_kit.checks import check_choice, check_real, check_whole
 
 SCORES = ("student", "teacher")
 # Pairs that the teacher reads at once: their tokens and atoms are the largest arrays of a training.
@@ -108,14 +108,11 @@ class Distillation(Wrapper):
         dropout: float = 0.1,
         temperature: float = 0.07,
     ) -> None:
-        super().__init__(text_dim, molecule_dim, student, student_options)
-        if score not in SCORES:
-            raise InputError(f"score={score!r}: expected one of {', '.join(SCORES)}")
-        self.score = score
+        super().__init__(text_dim, molecule_dim, student, student_options, reads)
+        self.score = check_choice("score", score, SCORES)
         self.negatives = check_whole("negatives", negatives, low=1)
         self.weight = check_real("weight", weight, low=0.0)
         self.reranks = self.inner.reranks or score == "teacher"
-        needs = self.needs(student=student, student_options=student_options, reads=check_reads(reads))
         self.teacher = Teacher(
             text_dim,
             molecule_dim,
@@ -123,7 +120,7 @@ class Distillation(Wrapper):
             width=width,
             heads=heads,
             dropout=check_dropout("dropout", dropout),
-            single=(needs.text == "sentence", needs.molecules == "vector"),
+            single=(self.inputs.text == "sentence", self.inputs.molecules == "vector"),
         )
         self.scale = Scale(temperature)
 
@@ -134,7 +131,7 @@ class Distillation(Wrapper):
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """The student's terms, the teacher's two and the imitation's two, a pair each."""
-        terms = self.inner_losses(text, molecules, not_negative)
+        terms = super().losses(text, molecules, not_negative=not_negative)
         items = self.teacher.items(items_of_text(text), items_of_molecules(molecules))
         own = torch.arange(len(items[0].mask), device=items[0].mask.device)
         t, m = self.teacher(*items, (own, own))
@@ -168,10 +165,7 @@ class Distillation(Wrapper):
         self, items: tuple[Items, Items], t: Tensor, m: Tensor, not_negative: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         own = torch.arange(len(t), device=t.device)
-        logits = self.scale(t @ m.T)
-        if not_negative is not None:
-            off = not_negative & ~torch.eye(len(t), dtype=torch.bool, device=t.device)
-            logits = logits.masked_fill(off, -torch.inf)
+        logits = without_near(self.scale(t @ m.T), not_negative)
         rows, columns = [logits], [logits.T]
         shifts = wrong_partners(len(t), self.negatives if self.training else None)
         for some in shifts.split(max(1, PAIRS_AT_ONCE // len(t))):
@@ -219,16 +213,21 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim, width=width)
-        self.text_items, self.molecule_items = _Items(text_dim, width, dropout), _Items(molecule_dim, width, dropout)
+        self.text_items, self.molecule_items = (
+            Tower(items, nn.Sequential(nn.Linear(items, width), nn.Dropout(dropout)))
+            for items in (text_dim, molecule_dim)
+        )
         self.text_reads = CrossAttention(width, heads, single=single[1])
         self.molecule_reads = CrossAttention(width, heads, single=single[0])
-        self.text_head, self.molecule_head = _head(width, dim), _head(width, dim)
+        self.text_head, self.molecule_head = (
+            nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim)) for _ in range(2)
+        )
         self.text_norm, self.molecule_norm = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def fit(self, text: Items, molecules: Items) -> None:
         """Record the scales of both sides' items."""
-        self.text_items.scale.fit(text.values[text.mask])
-        self.molecule_items.scale.fit(molecules.values[molecules.mask])
+        self.text_items.fit(text.values[text.mask])
+        self.molecule_items.fit(molecules.values[molecules.mask])
 
     def items(self, text: Items, molecules: Items) -> tuple[Items, Items]:
         """Both sides in the teacher's width; once a batch, whoever meets whom."""
@@ -245,22 +244,6 @@ class Teacher(nn.Module):
         read = self.molecule_reads(molecules.values, text, (partners, texts))
         m = Items(self.molecule_norm(molecules.values[partners] + read), molecules.mask[partners]).mean()
         return F.normalize(self.text_head(t), dim=-1), F.normalize(self.molecule_head(m), dim=-1)
-
-
-class _Items(nn.Module):
-    """Standardise, one linear layer."""
-
-    def __init__(self, items: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.scale = Standardise(items)
-        self.layers = nn.Sequential(nn.Linear(items, width), nn.Dropout(dropout))
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.layers(self.scale(values))
-
-
-def _head(width: int, dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim))
 
 
 def wrong_partners(count: int, draws: int | None) -> Tensor:

@@ -38,8 +38,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone
-from class_kit.backbones.layers import Standardise, check_dropout, check_widths
+from class_kit.backbones.base import TwoTowers
+from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths
 from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
 
@@ -48,10 +48,8 @@ SMALLEST_SHARE = 1e-10
 
 
 @register_backbone("dsokr")
-class DSOKR(Backbone):
+class DSOKR(TwoTowers):
     """Regression from text vectors into a sketch of the cosine kernel's space over molecule vectors.
-
-    Before `fit_inputs` the sub-sample is a random one of the sphere, so that the untrained backbone works too.
 
     Parameters
     ----------
@@ -73,8 +71,6 @@ class DSOKR(Backbone):
         Seed of the sub-sample, not negative.
     """
 
-    projection: Tensor
-
     def __init__(
         self,
         text_dim: int,
@@ -91,43 +87,52 @@ class DSOKR(Backbone):
     ) -> None:
         super().__init__()
         check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim, hidden=hidden, layers=layers)
-        self.dim, self.sketch = dim, check_whole("sketch", sketch, low=dim)
-        if not isinstance(standardise, bool):
-            raise InputError(f"standardise={standardise!r}: expected True or False")
-        self.standardise = standardise
-        self.whitening = check_real("whitening", whitening, low=0.0, high=1.0)
-        self.seed = check_whole("seed", seed, low=0)
+        check_whole("sketch", sketch, low=dim)
         share = check_dropout("dropout", dropout)
-        self.text_scale, self.molecule_scale = Standardise(text_dim), Standardise(molecule_dim)
         widths = [text_dim] + [hidden] * layers
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
             steps += [nn.Linear(before, after), nn.GELU(), nn.Dropout(share)]
-        self.network = nn.Sequential(*steps, nn.Linear(hidden, dim))
-        sphere = torch.randn(max(dim, molecule_dim), molecule_dim, generator=torch.Generator().manual_seed(seed))
+        self.text_tower = Tower(text_dim, nn.Sequential(*steps, nn.Linear(hidden, dim)))
+        self.molecule_tower = Sketch(molecule_dim, dim, sketch, standardise=standardise, whitening=whitening, seed=seed)
+
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
+        """The term `regression`, the squared error of each pair."""
+        return {"regression": (t - m).square().sum(1)}
+
+
+class Sketch(nn.Module):
+    """Coordinates of molecules in the sketched space; nothing of it is trained.
+
+    Before `fit` the sub-sample is a random one of the sphere, so that the untrained backbone works too. The parameters
+    are those of `DSOKR`.
+    """
+
+    projection: Tensor
+
+    def __init__(self, width: int, dim: int, sketch: int, *, standardise: bool, whitening: float, seed: int) -> None:
+        super().__init__()
+        if not isinstance(standardise, bool):
+            raise InputError(f"standardise={standardise!r}: expected True or False")
+        self.dim, self.sketch, self.standardise = dim, sketch, standardise
+        self.whitening = check_real("whitening", whitening, low=0.0, high=1.0)
+        self.seed = check_whole("seed", seed, low=0)
+        self.scale = Standardise(width)
+        sphere = torch.randn(max(dim, width), width, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("projection", sketch_directions(sphere, dim, whitening))
 
-    def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
-        """Record the scales of both inputs and sketch the molecules; all of it is saved with the weights."""
-        self.text_scale.fit(text)
+    def fit(self, molecules: Tensor) -> None:
+        """Record the scale of `molecules` `(n, width)` and sketch them; both are saved with the weights."""
         if self.standardise:
-            self.molecule_scale.fit(molecules)
+            self.scale.fit(molecules)
         # drawn on the CPU, so that the sub-sample is the same on every device
         drawn = torch.randperm(len(molecules), generator=torch.Generator().manual_seed(self.seed))[: self.sketch]
-        sample = self.molecule_scale(molecules[drawn.to(molecules.device)])
+        sample = self.scale(molecules[drawn.to(molecules.device)])
         self.projection.copy_(sketch_directions(sample, self.dim, self.whitening))
 
-    def encode_text(self, text: Tensor) -> Tensor:
-        """Predicted coordinates `(B, dim)`."""
-        return self.network(self.text_scale(text))
-
-    def encode_molecules(self, molecules: Tensor) -> Tensor:
-        """Coordinates `(B, dim)` in the sketched space; nothing of it is trained."""
-        return F.normalize(self.molecule_scale(molecules), dim=-1) @ self.projection
-
-    def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The term `regression`, the squared error of each pair."""
-        return {"regression": (self.encode_text(text) - self.encode_molecules(molecules)).square().sum(1)}
+    def forward(self, molecules: Tensor) -> Tensor:
+        """`(B, dim)` of `(B, width)`."""
+        return F.normalize(self.scale(molecules), dim=-1) @ self.projection
 
 
 @torch.no_grad()

@@ -17,31 +17,16 @@ temperature, weigh all candidates nearly alike; they are there for Mean Rank, an
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone, in_batch_cross_entropy
-from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy
+from class_kit.backbones.layers import Scale, Tower, check_dropout, one_hidden
 from class_kit.checks import check_real
 
 
-class _Head(nn.Module):
-    """Standardise, one hidden layer, unit length."""
-
-    def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.standardise = Standardise(width)
-        self.layers = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
-        )
-
-    def forward(self, values: Tensor) -> Tensor:
-        return F.normalize(self.layers(self.standardise(values)), dim=-1)
-
-
 @register_backbone("dual_encoder")
-class DualEncoder(Backbone):
+class DualEncoder(TwoTowers):
     """Projection heads on frozen text and molecule vectors, with a learnable temperature.
 
     Parameters
@@ -75,35 +60,19 @@ class DualEncoder(Backbone):
         super().__init__()
         self.soft_weight = check_real("soft_weight", soft_weight, low=0.0)
         self.soft_temperature = check_real("soft_temperature", soft_temperature, low=0.0, open_low=True)
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
-        check_dropout("dropout", dropout)
-        self.text_head = _Head(text_dim, hidden, dim, dropout)
-        self.molecule_head = _Head(molecule_dim, hidden, dim, dropout)
+        share = check_dropout("dropout", dropout)
+        self.text_tower = Tower(text_dim, one_hidden(text_dim, hidden, dim, share), unit=True)
+        self.molecule_tower = Tower(molecule_dim, one_hidden(molecule_dim, hidden, dim, share), unit=True)
         self.scale = Scale(temperature)
 
-    def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
-        """Record the scales of both inputs; they are saved with the weights."""
-        self.text_head.standardise.fit(text)
-        self.molecule_head.standardise.fit(molecules)
-
-    def encode_text(self, text: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)`."""
-        return self.text_head(text)
-
-    def encode_molecules(self, molecules: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)`."""
-        return self.molecule_head(molecules)
-
-    def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
         """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each.
 
         With a `soft_weight`, also `soft_text_to_molecule` and `soft_molecule_to_text`, that weight included.
         """
-        cosines = self.encode_text(text) @ self.encode_molecules(molecules).T
-        forward, backward = in_batch_cross_entropy(self.scale(cosines), not_negative)
-        terms = {"text_to_molecule": forward, "molecule_to_text": backward}
+        cosines = t @ m.T
+        terms = both_directions(in_batch_cross_entropy(self.scale(cosines), not_negative))
         if self.soft_weight:
-            soft = in_batch_cross_entropy(cosines / self.soft_temperature, not_negative)
-            names = ("soft_text_to_molecule", "soft_molecule_to_text")
-            terms |= {name: self.soft_weight * term for name, term in zip(names, soft, strict=True)}
+            soft = both_directions(in_batch_cross_entropy(cosines / self.soft_temperature, not_negative))
+            terms |= {f"soft_{name}": self.soft_weight * term for name, term in soft.items()}
         return terms

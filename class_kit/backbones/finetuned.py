@@ -22,7 +22,7 @@ a record keeps hold the encoder; its configuration and tokenizer are read from w
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -30,10 +30,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Needs, TextBatch, TokenBatch
-from class_kit.backbones.ids import IdBatch
+from class_kit.backbones.base import IdBatch, Needs, TextBatch, TokenBatch
 from class_kit.backbones.wrapper import Wrapper
-from class_kit.checks import check_real, check_whole
+from class_kit.checks import check_choice, check_real, check_whole
 from class_kit.errors import InputError
 from class_kit.text.encoders import POOLINGS, TextEncoder, find_encoder, load_encoder
 
@@ -81,12 +80,10 @@ class Finetuned(Wrapper):
         self.encoder_rate = check_real("encoder_rate", encoder_rate, low=0.0)
         self.piece_tokens = check_whole("piece_tokens", piece_tokens, low=1)
         self.checkpointing = bool(checkpointing)
-        found = find_encoder(encoder)
-        self.pooling = found.pooling if pooling is None else pooling
-        if self.pooling not in POOLINGS:
-            raise InputError(f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}, or None")
-        self.digest = found.digest
-        self.encoder = _trainable_copy(found, self.digest)
+        source = find_encoder(encoder)
+        self.pooling = check_choice("pooling", source.pooling if pooling is None else pooling, POOLINGS)
+        self.digest = source.digest
+        self.encoder = _trainable_copy(source, self.digest)
         width = int(self.encoder.config.hidden_size)
         if width != text_dim:
             raise InputError(f"text_dim={text_dim}: expected {width}, the width of text encoder {encoder!r}")
@@ -95,7 +92,7 @@ class Finetuned(Wrapper):
     @classmethod
     def needs(cls, **options: Any) -> Needs:
         """Token numbers, and the molecules that the inner backbone reads."""
-        return Needs(text="ids", molecules=cls.inner_needs(**options).molecules)
+        return Needs(text="ids", molecules=super().needs(**options).molecules)
 
     def train(self, mode: bool = True) -> Finetuned:
         """As for any module, except that a frozen encoder stays without dropout."""
@@ -108,38 +105,24 @@ class Finetuned(Wrapper):
         """Parameters with a peak learning rate of their own."""
         return [(self.encoder.parameters(), self.encoder_rate)]
 
+    def call(self, method: str, *batches: Any, **options: Any) -> Any:
+        """What a method of the inner backbone gives, computed in no less than its own precision."""
+        with torch.autocast(next(self.encoder.parameters()).device.type, enabled=False):
+            return super().call(method, *batches, **options)
+
     def fit_inputs(self, text: IdBatch, molecules: Any) -> None:
         """Record the scales of the vectors that the encoder gives as it was loaded."""
         training = self.training
         self.eval()
         with torch.no_grad():
-            features = self.read(text)
+            super().fit_inputs(text, molecules)
         self.train(training)
-        self.inner.fit_inputs(features, molecules)
-
-    def encode_text(self, text: IdBatch) -> Tensor:
-        """The inner backbone's vectors of what the encoder reads."""
-        features = self.read(text)
-        with exactly(text.ids):
-            return self.inner.encode_text(features)
-
-    def encode_molecules(self, molecules: Any) -> Tensor:
-        """The inner backbone's vectors."""
-        with exactly(next(self.encoder.parameters())):
-            return self.inner.encode_molecules(molecules)
-
-    def losses(self, text: IdBatch, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The inner backbone's terms."""
-        features = self.read(text)
-        with exactly(text.ids):
-            return self.inner.losses(features, molecules, not_negative=not_negative)
 
     def critic_losses(self, text: IdBatch, molecules: Any) -> dict[str, Tensor]:
         """The inner backbone's adversary, which takes the encoder as it is."""
         with torch.no_grad():
-            features = self.read(text)
-        with exactly(text.ids):
-            return self.inner.critic_losses(features, molecules)
+            features = self.inner_text(text)
+        return self.call("critic_losses", features, molecules)
 
     def pair_scores(self, text: IdBatch, molecules: Any) -> Tensor:
         """The inner backbone's full scores `(B,)`; a text that stands in many pairs is encoded once."""
@@ -147,22 +130,14 @@ class Finetuned(Wrapper):
         _, back = torch.unique(text.ids.masked_fill(~text.real, -1), dim=0, return_inverse=True)
         first = torch.empty(int(back.max()) + 1, dtype=torch.int64, device=back.device)
         first[back] = torch.arange(len(back), device=back.device)
-        features = self.read(text.take(first))
-        with exactly(text.ids):
-            return self.inner.pair_scores(_taken(features, back), molecules)
+        features = self.inner_text(text.take(first))
+        if isinstance(features, TokenBatch):
+            features = TokenBatch(features.sentence[back], features.tokens[back], features.mask[back])
+        else:
+            features = features[back]
+        return self.call("pair_scores", features, molecules)
 
-    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
-        """The inner backbone's, of what the encoder reads."""
-        features = self.read(batch) if side == "text" else batch
-        with exactly(next(self.encoder.parameters())):
-            return self.inner.pair_parts(side, features)
-
-    def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
-        """The inner backbone's full scores `(B,)`."""
-        with exactly(next(self.encoder.parameters())):
-            return self.inner.part_scores(texts, molecules)
-
-    def read(self, text: IdBatch) -> TextBatch:
+    def inner_text(self, text: IdBatch) -> TextBatch:
         """What the encoder makes of texts, float32: sentence vectors, or a `TokenBatch` where the inner reads one."""
         if text.encoder != self.digest:
             raise InputError("the texts are numbered for another encoder than this backbone's: expected the same")
@@ -190,13 +165,9 @@ class Finetuned(Wrapper):
             states = self.encoder(input_ids=ids, attention_mask=text.real.to(torch.int64)).last_hidden_state.float()
             return pooled(states, text.real, self.pooling), states.take_along_dim(place, 1) * kept.unsqueeze(-1)
 
-        return self._twice(run, text.ids)
-
-    def _twice(self, run: Callable[[Tensor], tuple[Tensor, Tensor]], ids: Tensor) -> tuple[Tensor, Tensor]:
-        if not (self.checkpointing and self.encoder_rate > 0 and torch.is_grad_enabled()):
-            return run(ids)
-        found: tuple[Tensor, Tensor] = checkpoint(run, ids, use_reentrant=False)
-        return found
+        if self.checkpointing and self.encoder_rate > 0 and torch.is_grad_enabled():
+            return checkpoint(run, text.ids, use_reentrant=False)  # type: ignore[no-any-return]
+        return run(text.ids)
 
 
 def pieces_of(lengths: list[int], budget: int) -> list[list[int]]:
@@ -218,11 +189,6 @@ def pieces_of(lengths: list[int], budget: int) -> list[list[int]]:
     return pieces
 
 
-def exactly(where: Tensor) -> torch.autocast:
-    """A context in which nothing on this tensor's device is computed in less than its own precision."""
-    return torch.autocast(where.device.type, enabled=False)
-
-
 def pooled(states: Tensor, real: Tensor, pooling: str) -> Tensor:
     """Sentence vectors `(B, d)` of last hidden states `(B, T, d)`: the first token's, or the mean without padding."""
     if pooling == "cls":
@@ -231,18 +197,12 @@ def pooled(states: Tensor, real: Tensor, pooling: str) -> Tensor:
     return (states * weights).sum(1) / weights.sum(1)
 
 
-def _trainable_copy(found: TextEncoder, digest: str) -> Any:
+def _trainable_copy(source: TextEncoder, digest: str) -> Any:
     """The encoder as it lies on disk, without the layer on top that neither pooling reads."""
     # A layer that the files do not hold is drawn at random; the caller's generator must not depend on who loaded it.
     with torch.random.fork_rng():
-        loaded = load_encoder(found, digest, "float32", "cpu")
+        loaded = load_encoder(source, digest, "float32", "cpu")
     model = copy.deepcopy(loaded.model)
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None
     return model
-
-
-def _taken(features: TextBatch, rows: Tensor) -> TextBatch:
-    if isinstance(features, TokenBatch):
-        return TokenBatch(features.sentence[rows], features.tokens[rows], features.mask[rows])
-    return features[rows]

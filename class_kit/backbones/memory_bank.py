@@ -35,7 +35,6 @@ distributions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import product
 
 import torch
@@ -43,25 +42,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone, in_batch_cross_entropy
-from class_kit.backbones.critic import Critic, critic_losses, generator_term
-from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
+from class_kit.backbones.critic import Adversarial, Critic, generator_term
+from class_kit.backbones.layers import Scale, Tower, check_dropout, check_widths, one_hidden
 from class_kit.checks import check_real
 from class_kit.errors import InputError
-
-
-class _Encoder(nn.Module):
-    """Standardise, one hidden layer."""
-
-    def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.scale = Standardise(width)
-        self.layers = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
-        )
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.layers(self.scale(values))
 
 
 class MemoryBank(nn.Module):
@@ -93,7 +78,7 @@ class MemoryBank(nn.Module):
 
 
 @register_backbone("memory_bank")
-class MemoryBankRetriever(Backbone):
+class MemoryBankRetriever(Adversarial, TwoTowers):
     """Encoders that share a bank of memory vectors, trained on first- and second-order similarities and a critic.
 
     Parameters
@@ -141,47 +126,29 @@ class MemoryBankRetriever(Backbone):
         self.second_order = check_real("second_order", second_order, low=0.0)
         self.adversarial = check_real("adversarial", adversarial, low=0.0)
         self.bank = MemoryBank(dim, slots, heads)
-        self.text_encoder = _Encoder(text_dim, hidden, dim, share)
-        self.molecule_encoder = _Encoder(molecule_dim, hidden, dim, share)
+        self.text_tower, self.molecule_tower = (
+            Tower(width, one_hidden(width, hidden, dim, share)) for width in (text_dim, molecule_dim)
+        )
         self.logits = Scale(temperature)
         self.critic = Critic(dim, hidden=critic_hidden) if self.adversarial else None
 
-    def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
-        """Record the scales of both inputs; they are saved with the weights."""
-        self.text_encoder.scale.fit(text)
-        self.molecule_encoder.scale.fit(molecules)
-
     def encode_text(self, text: Tensor) -> Tensor:
         """Unit vectors `(B, dim)`."""
-        return F.normalize(self.bank(self.text_encoder(text)), dim=-1)
+        return F.normalize(self.bank(self.text_tower(text)), dim=-1)
 
     def encode_molecules(self, molecules: Tensor) -> Tensor:
         """Unit vectors `(B, dim)`."""
-        return F.normalize(self.bank(self.molecule_encoder(molecules)), dim=-1)
+        return F.normalize(self.bank(self.molecule_tower(molecules)), dim=-1)
 
-    def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
         """The first-order, second-order and adversarial terms, a pair each."""
-        t, m = self.encode_text(text), self.encode_molecules(molecules)
-        forward, backward = in_batch_cross_entropy(self.logits(t @ m.T), not_negative)
-        terms = {"text_to_molecule": forward, "molecule_to_text": backward}
+        terms = both_directions(in_batch_cross_entropy(self.logits(t @ m.T), not_negative))
         if self.second_order:
-            found = second_order_terms(t, m, self.distribution_temperature, not_negative)
-            terms |= {f"second_order_{name}": self.second_order * term for name, term in found.items()}
+            second = second_order_terms(t, m, self.distribution_temperature, not_negative)
+            terms |= {f"second_order_{name}": self.second_order * term for name, term in second.items()}
         if self.critic is not None:
             terms["adversarial"] = self.adversarial * generator_term(self.critic, t, m)
         return terms
-
-    def critic_parameters(self) -> Iterable[nn.Parameter]:
-        """The critic's, where the adversarial term has a weight."""
-        return () if self.critic is None else self.critic.parameters()
-
-    def critic_losses(self, text: Tensor, molecules: Tensor) -> dict[str, Tensor]:
-        """The critic's loss and its gradient penalty; texts are called real."""
-        if self.critic is None:
-            return {}
-        with torch.no_grad():
-            t, m = self.encode_text(text), self.encode_molecules(molecules)
-        return critic_losses(self.critic, t, m)
 
 
 def second_order_terms(
@@ -203,9 +170,8 @@ def second_order_terms(
     dict of (B,)
         `within`, `across` and `between`; 0 for an instance that has no others.
     """
-    left_out = torch.eye(len(t), dtype=torch.bool, device=t.device)
-    if not_negative is not None:
-        left_out = left_out | not_negative | not_negative.T
+    left_out = no_negatives(t, not_negative)
+    left_out = left_out | left_out.T
 
     def distribution(queries: Tensor, others: Tensor) -> Tensor:
         # the lowest finite number instead of -inf: a row of nothing but it has a softmax, and no gradient

@@ -32,32 +32,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone, in_batch_cross_entropy
-from class_kit.backbones.layers import Standardise, check_dropout, check_widths
-from class_kit.checks import check_real, check_whole
-from class_kit.errors import InputError
+from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
+from class_kit.backbones.layers import Tower, check_dropout, check_widths
+from class_kit.checks import check_choice, check_real, check_whole
 
 LOSSES = ("infonce", "ebm_nce")
 
 
-class _Head(nn.Module):
-    """Standardise, a linear layer or a hidden one before it, unit length."""
-
-    def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.scale = Standardise(width)
-        if hidden:
-            first = [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
-            self.layers = nn.Sequential(*first, nn.Linear(hidden, dim))
-        else:
-            self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim))
-
-    def forward(self, values: Tensor) -> Tensor:
-        return F.normalize(self.layers(self.scale(values)), dim=-1)
-
-
 @register_backbone("moleculestm")
-class MoleculeSTM(Backbone):
+class MoleculeSTM(TwoTowers):
     """Heads on frozen text and molecule vectors, scored by cosine at a fixed temperature.
 
     Parameters
@@ -93,37 +76,28 @@ class MoleculeSTM(Backbone):
         check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim)
         check_whole("hidden", hidden, low=0)
         share = check_dropout("dropout", dropout)
-        if loss not in LOSSES:
-            raise InputError(f"loss={loss!r}: expected one of {', '.join(LOSSES)}")
-        self.loss = loss
+        self.loss = check_choice("loss", loss, LOSSES)
         self.temperature = check_real("temperature", temperature, low=0.0, open_low=True)
         self.negatives = check_whole("negatives", negatives, low=1)
-        self.text_head = _Head(text_dim, hidden, dim, share)
-        self.molecule_head = _Head(molecule_dim, hidden, dim, share)
+        self.text_tower, self.molecule_tower = (
+            Tower(width, _head(width, hidden, dim, share), unit=True) for width in (text_dim, molecule_dim)
+        )
 
-    def fit_inputs(self, text: Tensor, molecules: Tensor) -> None:
-        """Record the scales of both inputs; they are saved with the weights."""
-        self.text_head.scale.fit(text)
-        self.molecule_head.scale.fit(molecules)
-
-    def encode_text(self, text: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)`."""
-        return self.text_head(text)
-
-    def encode_molecules(self, molecules: Tensor) -> Tensor:
-        """Unit vectors `(B, dim)`."""
-        return self.molecule_head(molecules)
-
-    def losses(self, text: Tensor, molecules: Tensor, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
         """The two directions of the chosen loss, `text_to_molecule` and `molecule_to_text`, a pair each."""
-        scores = self.encode_text(text) @ self.encode_molecules(molecules).T / self.temperature
+        scores = t @ m.T / self.temperature
         if self.loss == "infonce":
-            forward, backward = in_batch_cross_entropy(scores, not_negative)
-        else:
-            draws = self.negatives if self.training else None
-            forward = ebm_nce(scores, not_negative, draws)
-            backward = ebm_nce(scores.T, None if not_negative is None else not_negative.T, draws)
-        return {"text_to_molecule": forward, "molecule_to_text": backward}
+            return both_directions(in_batch_cross_entropy(scores, not_negative))
+        draws = self.negatives if self.training else None
+        mirrored = None if not_negative is None else not_negative.T
+        return both_directions((ebm_nce(scores, not_negative, draws), ebm_nce(scores.T, mirrored, draws)))
+
+
+def _head(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
+    """A linear layer, or a hidden one before it."""
+    if not hidden:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim))
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
 
 
 def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | None = None) -> Tensor:
@@ -144,9 +118,7 @@ def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | Non
     (B,)
         A row without a possible partner has the real pair's half alone.
     """
-    possible = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    if not_negative is not None:
-        possible &= ~not_negative
+    possible = ~no_negatives(scores, not_negative)
     some = possible.any(1)
     costs = -F.logsigmoid(-scores)
     if draws is None:

@@ -24,7 +24,7 @@ ranked again; :math:`s_1` alone ranks the whole pool.
 
 **Chosen where the paper is silent.** A text has a plan with every molecule it is compared with, in training as in the
 score, and never one with its own molecule in a comparison with another: its multi-token vectors would know the answer.
-That makes B² small problems a batch, solved side by side (`class_kit.backbones.transport`). Equal motifs, two methyl
+That makes B² small problems a batch, solved side by side (`class_kit.backbones.matching`). Equal motifs, two methyl
 groups for instance, have equal entries in the plan, and a token then goes to each. For tokens and atoms both
 directions are averaged: with tokens alone looking, a text of words that are near to any atom comes first for every
 molecule. On the bundled corpus (four epochs, one seed) that brings the validation MRR of :math:`s_3` alone from 0.67 to
@@ -43,15 +43,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, GraphBatch, Needs, TokenBatch, in_batch_cross_entropy
 from class_kit.backbones.hierarchy import Hierarchy
-from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
-from class_kit.backbones.matching import assign_tokens, multi_token_similarity, part_cosines, token_atom_similarity
-from class_kit.backbones.transport import SMALLEST_REGULARISATION
-from class_kit.checks import check_real, check_whole
+from class_kit.backbones.layers import Scale, Tower, check_dropout, check_widths, one_hidden
+from class_kit.backbones.matching import (
+    SMALLEST_REGULARISATION,
+    assign_tokens,
+    multi_token_similarity,
+    part_cosines,
+    token_atom_similarity,
+)
+from class_kit.backbones.message_passing import to_dense_batch
+from class_kit.checks import check_choice, check_real, check_whole
 from class_kit.errors import InputError
 
 LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
@@ -109,18 +114,20 @@ class Orma(Backbone):
     ) -> None:
         super().__init__()
         check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
-        if matching not in MATCHINGS:
-            raise InputError(f"matching={matching!r}: expected one of {', '.join(MATCHINGS)}")
         share = check_dropout("dropout", dropout)
-        self.matching = matching
-        self.weights = _weights(alpha, beta)
+        self.matching = check_choice("matching", matching, MATCHINGS)
+        first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
+        if first + second > 1:
+            raise InputError(f"alpha={alpha!r} and beta={beta!r}: expected a sum of at most 1")
+        self.weights = (first, second, max(0.0, 1 - first - second))
         self.transport: dict[str, Any] = {
             "regularisation": check_real("regularisation", regularisation, low=SMALLEST_REGULARISATION),
             "iterations": check_whole("iterations", iterations, low=1),
         }
         self.scale = Scale(temperature)
-        self.sentence_scale, self.token_scale = Standardise(text_dim), Standardise(text_dim)
-        self.sentence_head, self.token_head = (_head(text_dim, 2 * hidden, dim, share) for _ in range(2))
+        self.sentence_tower, self.token_tower = (
+            Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, share), unit=True) for _ in range(2)
+        )
         self.hierarchy = Hierarchy(molecule_dim, hidden, dim, layers=layers, dropout=share)
 
     @classmethod
@@ -130,13 +137,13 @@ class Orma(Backbone):
 
     def fit_inputs(self, text: TokenBatch, molecules: GraphBatch) -> None:
         """Record the scales of sentences, tokens and atoms; they are saved with the weights."""
-        self.sentence_scale.fit(text.sentence)
-        self.token_scale.fit(text.tokens[text.mask])
+        self.sentence_tower.fit(text.sentence)
+        self.token_tower.fit(text.tokens[text.mask])
         self.hierarchy.scale.fit(molecules.atoms)
 
     def encode_text(self, text: TokenBatch) -> Tensor:
         """Unit vectors `(B, dim)` of the sentences."""
-        return F.normalize(self.sentence_head(self.sentence_scale(text.sentence)), dim=-1)
+        return self.sentence_tower(text.sentence)
 
     def encode_molecules(self, molecules: GraphBatch) -> Tensor:
         """Unit vectors `(B, dim)` of the molecules as wholes."""
@@ -144,12 +151,13 @@ class Orma(Backbone):
 
     def encode_tokens(self, text: TokenBatch) -> Tensor:
         """Unit vectors `(B, T, dim)` of the tokens, zero for padding."""
-        vectors = F.normalize(self.token_head(self.token_scale(text.tokens)), dim=-1)
-        return vectors.masked_fill(~text.mask.unsqueeze(-1), 0.0)
+        return self.token_tower(text.tokens).masked_fill(~text.mask.unsqueeze(-1), 0.0)
 
     def similarities(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
         """s₁, s₂ and s₃ of every text with every molecule, `(3, B, C)`; B and C may differ."""
-        whole, motifs, atoms = self._parts(molecules)
+        whole, motif_vectors, atom_vectors = self.hierarchy(molecules)
+        motifs = to_dense_batch(motif_vectors, molecules.motif_molecule, batch_size=molecules.size)
+        atoms = to_dense_batch(atom_vectors, molecules.atom_molecule, batch_size=molecules.size)
         tokens = self.encode_tokens(text)
         # molecules of like size stand together, so that little of a block is padding
         order = motifs[1].sum(1).argsort(stable=True)
@@ -159,12 +167,6 @@ class Orma(Backbone):
         ]
         coarse = self.encode_text(text) @ whole.T
         return torch.cat([coarse.unsqueeze(0), torch.cat(fine, dim=2)[:, :, order.argsort()]])
-
-    def pair_similarities(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
-        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`; a text that stands in pairs next to each other is encoded once."""
-        distinct, again = _once(text)
-        texts = self.pair_parts("text", distinct)
-        return self._of_parts([texts[row] for row in again.tolist()], self.pair_parts("molecules", molecules))
 
     def pair_parts(self, side: str, batch: Any) -> list[tuple[Tensor, ...]]:
         """Of a text the sentence `(dim,)` and its tokens `(T, dim)`; of a molecule itself, its motifs and its atoms."""
@@ -180,48 +182,31 @@ class Orma(Backbone):
 
     def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
         """α s₁ + β s₂ + (1 - α - β) s₃ of aligned pairs, `(B,)`."""
-        return self._weighed(self._of_parts(texts, molecules))
+        levels = self.part_similarities(texts, molecules)
+        return (levels * levels.new_tensor(self.weights)[:, None]).sum(0)
+
+    def part_similarities(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
+        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`, of what `pair_parts` gave."""
+        # molecules of like size together
+        order = torch.tensor([len(atoms) for _, _, atoms in molecules]).argsort(stable=True)
+        blocks = []
+        for rows in map(Tensor.tolist, order.split(_ALIGNED)):
+            sentences, wholes = (torch.stack([side[row][0] for row in rows]) for side in (texts, molecules))
+            tokens, mask = _padded([texts[row][1] for row in rows])
+            parts = [_padded([molecules[row][level] for row in rows]) for level in (1, 2)]
+            fine = self._fine(tokens, mask, [(part.unsqueeze(1), real.unsqueeze(1)) for part, real in parts]).squeeze(2)
+            blocks.append(torch.cat([(sentences * wholes).sum(1).unsqueeze(0), fine]))
+        return torch.cat(blocks, dim=1)[:, order.argsort()]
 
     def losses(
         self, text: TokenBatch, molecules: GraphBatch, *, not_negative: Tensor | None = None
     ) -> dict[str, Tensor]:
         """`sentence_molecule`, `multi_token_motif` and `token_atom`, one a pair each, their weights included."""
         terms = {}
-        for name, weight, found in zip(LEVELS, self.weights, self.similarities(text, molecules), strict=True):
-            forward, backward = in_batch_cross_entropy(self.scale(found), not_negative)
+        for name, weight, cosines in zip(LEVELS, self.weights, self.similarities(text, molecules), strict=True):
+            forward, backward = in_batch_cross_entropy(self.scale(cosines), not_negative)
             terms[name] = weight * (forward + backward) / 2
         return terms
-
-    def pair_scores(self, text: TokenBatch, molecules: GraphBatch) -> Tensor:
-        """α s₁ + β s₂ + (1 - α - β) s₃ of aligned pairs, `(B,)`."""
-        return self._weighed(self.pair_similarities(text, molecules))
-
-    def _weighed(self, found: Tensor) -> Tensor:
-        return (found * found.new_tensor(self.weights)[:, None]).sum(0)
-
-    def _of_parts(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
-        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`, molecules of like size together."""
-        order = torch.tensor([len(atoms) for _, _, atoms in molecules]).argsort(stable=True)
-        found = []
-        for block in order.split(_ALIGNED):
-            rows = block.tolist()
-            sentences, wholes = (torch.stack([side[row][0] for row in rows]) for side in (texts, molecules))
-            tokens, mask = _padded([texts[row][1] for row in rows])
-            parts = [_padded([molecules[row][level] for row in rows]) for level in (1, 2)]
-            fine = self._fine(tokens, mask, [(part.unsqueeze(1), real.unsqueeze(1)) for part, real in parts]).squeeze(2)
-            found.append(torch.cat([(sentences * wholes).sum(1).unsqueeze(0), fine]))
-        return torch.cat(found, dim=1)[:, order.argsort()]
-
-    def _parts(self, molecules: GraphBatch) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Vectors of the molecules, and of their motifs and atoms padded `(C, n, dim)` with masks `(C, n)`."""
-        from class_kit.backbones.message_passing import to_dense_batch
-
-        whole, motifs, atoms = self.hierarchy(molecules)
-        return (
-            whole,
-            to_dense_batch(motifs, molecules.motif_molecule, batch_size=molecules.size),
-            to_dense_batch(atoms, molecules.atom_molecule, batch_size=molecules.size),
-        )
 
     def _fine(self, tokens: Tensor, mask: Tensor, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """s₂ and s₃, `(2, B, J)`, of texts `(B, T, dim)` with motifs and atoms `(J, n, dim)` or `(B, J, n, dim)`."""
@@ -231,19 +216,6 @@ class Orma(Backbone):
         second = multi_token_similarity(cosines, tokens @ tokens.mT, assigned)
         both = self.matching == "both"
         return torch.stack([second, token_atom_similarity(part_cosines(tokens, atoms), mask, real_atoms, both=both)])
-
-
-def _head(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
-    )
-
-
-def _weights(alpha: float, beta: float) -> tuple[float, float, float]:
-    first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
-    if first + second > 1:
-        raise InputError(f"alpha={alpha!r} and beta={beta!r}: expected a sum of at most 1")
-    return first, second, max(0.0, 1 - first - second)
 
 
 def _cut(values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -257,11 +229,3 @@ def _padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     counts = torch.tensor([len(part) for part in parts], device=parts[0].device)
     values = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
     return values, torch.arange(values.shape[1], device=counts.device) < counts[:, None]
-
-
-def _once(text: TokenBatch) -> tuple[TokenBatch, Tensor]:
-    """Without repetitions next to each other, and where each row of `text` `(B,)` stands in that."""
-    rows = torch.cat([text.sentence, text.tokens.flatten(1), text.mask.to(text.tokens.dtype)], dim=1)
-    again = torch.unique_consecutive(rows, dim=0, return_inverse=True)[1]
-    first = F.pad(again.diff(), (1, 0), value=1).bool()
-    return TokenBatch(text.sentence[first], text.tokens[first], text.mask[first]), again

@@ -36,46 +36,15 @@ import torch
 from torch import Tensor, nn
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone, GraphBatch, Needs, in_batch_cross_entropy
-from class_kit.backbones.layers import Standardise, check_dropout, check_widths
-from class_kit.checks import check_real
-from class_kit.errors import InputError
+from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, in_batch_cross_entropy
+from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths
+from class_kit.checks import check_choice, check_real
 
 MOLECULE_ENCODERS = ("mlp", "gcn")
 
 
-class _TextTower(nn.Module):
-    """One linear layer, then a layer norm."""
-
-    def __init__(self, width: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.scale = Standardise(width)
-        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim), nn.LayerNorm(dim))
-
-    def fit(self, text: Tensor) -> None:
-        self.scale.fit(text)
-
-    def forward(self, text: Tensor) -> Tensor:
-        return self.layers(self.scale(text))
-
-
-class _VectorTower(nn.Module):
-    """Three linear layers over Mol2vec vectors, then a layer norm."""
-
-    def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.scale = Standardise(width)
-        self.layers = _linears(width, hidden, dim, dropout)
-
-    def fit(self, molecules: Tensor) -> None:
-        self.scale.fit(molecules)
-
-    def forward(self, molecules: Tensor) -> Tensor:
-        return self.layers(self.scale(molecules))
-
-
 class _GraphTower(nn.Module):
-    """Three graph convolutions over atoms, their mean, three linear layers, then a layer norm."""
+    """Three graph convolutions over standardised atoms, their mean, then the linear layers."""
 
     def __init__(self, width: int, hidden: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -98,6 +67,7 @@ class _GraphTower(nn.Module):
 
 
 def _linears(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
+    """Three linear layers with ReLU between them, then a layer norm."""
     return nn.Sequential(
         nn.Linear(width, hidden),
         nn.ReLU(),
@@ -110,7 +80,7 @@ def _linears(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential
 
 
 @register_backbone("text2mol")
-class Text2Mol(Backbone):
+class Text2Mol(TwoTowers):
     """The towers of Text2Mol on frozen text vectors, with Mol2vec vectors or atom graphs of molecules.
 
     Parameters
@@ -140,21 +110,21 @@ class Text2Mol(Backbone):
     ) -> None:
         super().__init__()
         check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
-        tower = _GraphTower if _encoder(molecule_encoder) == "gcn" else _VectorTower
+        check_choice("molecule_encoder", molecule_encoder, MOLECULE_ENCODERS)
         share = check_dropout("dropout", dropout)
-        self.text_tower = _TextTower(text_dim, dim, share)
-        self.molecule_tower = tower(molecule_dim, hidden, dim, share)
+        self.text_tower = Tower(text_dim, nn.Sequential(nn.Dropout(share), nn.Linear(text_dim, dim), nn.LayerNorm(dim)))
+        self.molecule_tower = (
+            _GraphTower(molecule_dim, hidden, dim, share)
+            if molecule_encoder == "gcn"
+            else Tower(molecule_dim, _linears(molecule_dim, hidden, dim, share))
+        )
         self.tau = nn.Parameter(torch.tensor(check_real("tau", tau)))
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
         """Graphs for the convolutions, vectors otherwise."""
-        return Needs(molecules="graph" if _encoder(options.get("molecule_encoder", "mlp")) == "gcn" else "vector")
-
-    def fit_inputs(self, text: Tensor, molecules: Any) -> None:
-        """Record the scales of both inputs; they are saved with the weights."""
-        self.text_tower.fit(text)
-        self.molecule_tower.fit(molecules)
+        encoder = check_choice("molecule_encoder", options.get("molecule_encoder", "mlp"), MOLECULE_ENCODERS)
+        return Needs(molecules="graph" if encoder == "gcn" else "vector")
 
     def encode_text(self, text: Tensor) -> Tensor:
         """Vectors `(B, dim)`, their common factor included."""
@@ -164,14 +134,6 @@ class Text2Mol(Backbone):
         """Vectors `(B, dim)`, their common factor included."""
         return self.tau.exp() * self.molecule_tower(molecules)
 
-    def losses(self, text: Tensor, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
+    def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
         """The two directions of the cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each."""
-        logits = self.encode_text(text) @ self.encode_molecules(molecules).T
-        forward, backward = in_batch_cross_entropy(logits, not_negative)
-        return {"text_to_molecule": forward, "molecule_to_text": backward}
-
-
-def _encoder(name: Any) -> str:
-    if name not in MOLECULE_ENCODERS:
-        raise InputError(f"molecule_encoder={name!r}: expected one of {', '.join(MOLECULE_ENCODERS)}")
-    return str(name)
+        return both_directions(in_batch_cross_entropy(t @ m.T, not_negative))

@@ -1,4 +1,4 @@
-"""What backbones that wrap another one have in common: the other still encodes, ranks and keeps its adversary."""
+"""What backbones round another one have in common: the inner one still encodes, ranks and keeps its adversary."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone, Needs, TextBatch, TokenBatch
 from class_kit.backbones.parts import sentence_of, vector_of
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
 
 READS = ("inner", "parts")
-# What both sides are read as by what wants their parts.
+# "parts": tokens and atoms
 PARTS = Needs("tokens", "graph")
 
 
 class Wrapper(Backbone):
     """A backbone round another, `inner`, which may itself be one.
 
-    It hands on what it does not change: scales of inputs, vectors, the full score, the adversary. Subclasses take the
+    It passes on what it does not change: scales of inputs, vectors, the full score, the adversary. Subclasses take the
     name of the inner backbone under `inner_option`, and its options under the same with "_options": plain literals,
     so that a configuration file can nest them.
     """
@@ -30,9 +31,12 @@ class Wrapper(Backbone):
     inner_default: ClassVar[str] = "dual_encoder"
     reads_default: ClassVar[str] = "inner"
 
-    def __init__(self, text_dim: int, molecule_dim: int, name: str, options: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, text_dim: int, molecule_dim: int, name: str, options: Mapping[str, Any] | None, reads: str = "inner"
+    ) -> None:
         super().__init__()
         self.inner = create_backbone(name, text_dim, molecule_dim, **checked_options(self.inner_option, name, options))
+        self.inputs = PARTS if check_choice("reads", reads, READS) == "parts" else self.inner.inputs
         self.critic_steps = self.inner.critic_steps
         self.critic_learning_rate = self.inner.critic_learning_rate
         self.reranks = self.inner.reranks
@@ -40,16 +44,9 @@ class Wrapper(Backbone):
     @classmethod
     def needs(cls, **options: Any) -> Needs:
         """What the inner backbone reads, or tokens and atoms where `reads` says so."""
-        inner = cls.inner_needs(**options)
-        return PARTS if check_reads(options.get("reads", cls.reads_default)) == "parts" else inner
-
-    @classmethod
-    def inner_needs(cls, **options: Any) -> Needs:
-        """What the inner backbone reads."""
-        name = options.get(cls.inner_option, cls.inner_default)
-        return backbone_needs(
-            name, **checked_options(cls.inner_option, name, options.get(f"{cls.inner_option}_options"))
-        )
+        name, own = options.get(cls.inner_option, cls.inner_default), options.get(f"{cls.inner_option}_options")
+        inner = backbone_needs(name, **checked_options(cls.inner_option, name, own))
+        return PARTS if check_choice("reads", options.get("reads", cls.reads_default), READS) == "parts" else inner
 
     def inner_text(self, text: Any) -> Any:
         """A batch of texts as the inner backbone reads it."""
@@ -59,21 +56,25 @@ class Wrapper(Backbone):
         """A batch of molecules as the inner backbone reads it."""
         return vector_of(molecules) if self.inner.inputs.molecules == "vector" else molecules
 
+    def call(self, method: str, *batches: Any, **options: Any) -> Any:
+        """What a method of the inner backbone gives of batches that it can read."""
+        return getattr(self.inner, method)(*batches, **options)
+
     def fit_inputs(self, text: Any, molecules: Any) -> None:
         """The inner backbone sees the training inputs."""
-        self.inner.fit_inputs(self.inner_text(text), self.inner_molecules(molecules))
+        self.call("fit_inputs", self.inner_text(text), self.inner_molecules(molecules))
 
     def encode_text(self, text: Any) -> Tensor:
         """The inner backbone's vectors."""
-        return self.inner.encode_text(self.inner_text(text))
+        return self.call("encode_text", self.inner_text(text))
 
     def encode_molecules(self, molecules: Any) -> Tensor:
         """The inner backbone's vectors."""
-        return self.inner.encode_molecules(self.inner_molecules(molecules))
+        return self.call("encode_molecules", self.inner_molecules(molecules))
 
-    def inner_losses(self, text: Any, molecules: Any, not_negative: Tensor | None) -> dict[str, Tensor]:
+    def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """The inner backbone's terms."""
-        return self.inner.losses(self.inner_text(text), self.inner_molecules(molecules), not_negative=not_negative)
+        return self.call("losses", self.inner_text(text), self.inner_molecules(molecules), not_negative=not_negative)
 
     def critic_parameters(self) -> Iterable[nn.Parameter]:
         """The inner backbone's adversary."""
@@ -81,19 +82,19 @@ class Wrapper(Backbone):
 
     def critic_losses(self, text: Any, molecules: Any) -> dict[str, Tensor]:
         """The inner backbone's adversary."""
-        return self.inner.critic_losses(self.inner_text(text), self.inner_molecules(molecules))
+        return self.call("critic_losses", self.inner_text(text), self.inner_molecules(molecules))
 
     def pair_scores(self, text: Any, molecules: Any) -> Tensor:
         """The inner backbone's full scores `(B,)`."""
-        return self.inner.pair_scores(self.inner_text(text), self.inner_molecules(molecules))
+        return self.call("pair_scores", self.inner_text(text), self.inner_molecules(molecules))
 
     def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
         """The inner backbone's."""
-        return self.inner.pair_parts(side, self.inner_text(batch) if side == "text" else self.inner_molecules(batch))
+        return self.call("pair_parts", side, self.inner_text(batch) if side == "text" else self.inner_molecules(batch))
 
     def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
         """The inner backbone's full scores `(B,)`."""
-        return self.inner.part_scores(texts, molecules)
+        return self.call("part_scores", texts, molecules)
 
 
 def checked_options(option: str, name: Any, options: Any) -> dict[str, Any]:
@@ -106,25 +107,12 @@ def checked_options(option: str, name: Any, options: Any) -> dict[str, Any]:
     """
     if options is not None and (not isinstance(options, Mapping) or any(not isinstance(key, str) for key in options)):
         raise InputError(f"{option}_options={options!r}: expected a mapping of option names to plain values")
-    found = dict(options or {})
     if not isinstance(name, str):
         raise InputError(f"{option}={name!r}: expected the name of a backbone")
-    if backbone_needs(name, **found).text == "ids":
+    plain = dict(options or {})
+    if backbone_needs(name, **plain).text == "ids":
         raise InputError(f"{option}={name!r} reads token numbers: wrap the other way round, {name} outermost")
-    return found
-
-
-def check_reads(value: Any) -> str:
-    """`value` if it says what to read.
-
-    Raises
-    ------
-    InputError
-        It does not.
-    """
-    if value not in READS:
-        raise InputError(f"reads={value!r}: expected one of {', '.join(READS)}")
-    return str(value)
+    return plain
 
 
 def joined(inner: Mapping[str, Tensor], added: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -133,7 +121,7 @@ def joined(inner: Mapping[str, Tensor], added: Mapping[str, Tensor]) -> dict[str
     Raises
     ------
     InputError
-        Both have a term of one name: a backbone that is wrapped in its like.
+        Both have a term of one name: a backbone stands round another of its kind.
     """
     if twice := sorted(inner.keys() & added.keys()):
         raise InputError(f"the inner backbone has the term {twice[0]!r} already: expected no wrapper twice")

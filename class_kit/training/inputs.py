@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from class_kit.backbones.base import GraphBatch, MoleculeBatch, TextBatch, TokenBatch
-from class_kit.backbones.ids import IdBatch
+from class_kit.backbones.base import GraphBatch, IdBatch, MoleculeBatch, TextBatch, TokenBatch
 from class_kit.cache import cache_key
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
