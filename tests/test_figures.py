@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 
 from class_kit import figures
 from class_kit.errors import InputError
-from class_kit.figures.drawings import PLOTS, plain_data
+from class_kit.figures.layout import PLOTS
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ CALLS = {
     "heat_map": lambda ax: figures.heat_map([[1.0, None]], ["a"], ["b", "c"], "Hits@1", ax=ax),
     "share_lines": lambda ax: figures.share_lines({"ties": [0.4, 1.0]}, ["a", "b"], "threshold", ax=ax),
 }
-# The same plots as panels of a figure that remembers its data.
+# The same plots as panels of a figure.
 PANELS: dict[str, tuple[Any, ...]] = {
     "similarity_histogram": ({"text": RNG.random(50), "molecule": RNG.random(40)},),
     "count_histogram": ({"σ = 0.9": np.array([0, 0, 1, 5, 30]), "σ = 0.99": np.array([0, 0, 0, 0, 1])},),
@@ -64,12 +64,11 @@ PANELS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def as_panel(name: str) -> dict[str, Any]:
-    plot = PLOTS[name]
+def as_panel(name: str) -> Any:
     given = [value for value in PANELS[name] if value is not None]
     if name == "class_map":
-        return figures.panel(plot, *given[:2], most=given[2], legend=given[3])
-    return figures.panel(plot, *given)
+        return figures.panel(name, *given[:2], most=given[2], legend=given[3])
+    return figures.panel(name, *given)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -187,29 +186,19 @@ def test_every_plot_is_known_by_its_name_and_tried_here() -> None:
     assert set(CALLS) < set(PLOTS)
 
 
-def test_a_figure_drawn_again_from_its_record_is_the_same_figure(tmp_path: Path) -> None:
-    fig = figures.draw(*map(as_panel, PANELS), columns=3, width="text", ratio=1.5)
-    png = figures.save(fig, tmp_path, "all", {"seed": 1})
-    record = json.loads((tmp_path / "figures" / "all.json").read_text(encoding="utf-8"))
-    assert record["style"] == "notebook"
-    copy = figures.save(figures.draw_again(record["drawing"]), tmp_path / "again", "all", {"seed": 1})
-    for suffix in (".png", ".pdf", ".json"):
-        assert png.with_suffix(suffix).read_bytes() == copy.with_suffix(suffix).read_bytes(), suffix
-
-
 @pytest.mark.parametrize("style", figures.STYLES)
 def test_styles_set_width_and_type_and_embed_fonts(style: str, tmp_path: Path) -> None:
-    chosen = figures.STYLES[style]
+    widths = figures.STYLES[style]
     panels = [as_panel("intensity_curves"), as_panel("interval_plot")]
     with figures.styled(style):
         fig = figures.draw(*panels, width="text", ratio=0.4, share="")
-        assert fig.get_size_inches()[0] == pytest.approx(chosen.text)
+        assert fig.get_size_inches()[0] == pytest.approx(widths["text"])
         single = figures.draw(panels[0])
-        assert single.get_size_inches()[0] == pytest.approx(chosen.column)
-        assert fig.axes[0].xaxis.label.get_size() == chosen.size
+        assert single.get_size_inches()[0] == pytest.approx(widths["column"])
+        assert fig.axes[0].xaxis.label.get_size() == mpl.rcParams["font.size"]
         pdf = figures.save(fig, tmp_path, "both", {}).with_suffix(".pdf").read_bytes()
-    assert figures.active_style().name == "notebook"
-    assert mpl.rcParams["font.size"] == figures.STYLES["notebook"].size
+    assert figures.active_style() == "notebook"
+    assert mpl.rcParams["font.size"] == 9
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf, "the font is in the file"
     assert b"/Subtype /Image" not in pdf, "everything is vector"
@@ -261,73 +250,35 @@ def test_what_belongs_together_can_be_told_apart_in_grey(name: str) -> None:
         assert one != other
 
 
-def test_a_plot_on_a_figure_of_its_own_remembers_its_data() -> None:
-    ax = figures.interval_plot(ARMS, "x", "Hits@1", ax=None)
-    drawing = figures.drawing_of(ax.figure)
-    assert drawing == figures.drawing_of(figures.draw(figures.panel("interval_plot", ARMS, "x", "Hits@1")))
-    assert figures.drawing_of(figures.count_histogram({"a": np.array([0, 1])}).figure)["width"] == "text"
+def test_a_plot_without_axes_has_a_figure_of_its_own_width() -> None:
+    assert figures.count_histogram({"a": np.array([0, 1])}, ax=None).figure.get_size_inches()[0] == 6.8
+    assert figures.interval_plot(ARMS, "x", "Hits@1").figure.get_size_inches()[0] == 4.2
     _, given = plt.subplots()
-    figures.interval_plot(ARMS, "x", "Hits@1", given)
-    assert figures.drawing_of(given.figure) is None
-    with pytest.raises(InputError, match="missing a required argument"):
-        figures.interval_plot(ARMS)
+    assert figures.interval_plot(ARMS, "x", "Hits@1", given) is given
 
 
-def test_plots_of_ones_own_can_be_registered() -> None:
-    def scatter_of_mine(points: list[list[float]], ax: Axes | None = None) -> Axes:
-        ax.plot(*zip(*points, strict=True), "o")
+def test_a_panel_takes_a_plot_of_ones_own() -> None:
+    def scatter_of_mine(points: np.ndarray, ax: Axes) -> Axes:
+        ax.plot(*points.T, "o")
         return ax
 
-    try:
-        assert figures.register_plot(scatter_of_mine) is scatter_of_mine
-        fig = figures.draw(figures.panel(scatter_of_mine, np.eye(2)))
-        assert figures.drawing_of(fig)["panels"][0]["data"] == {"points": [[1.0, 0.0], [0.0, 1.0]]}
-        with pytest.raises(InputError, match="another plot has this name"):
-            figures.register_plot(lambda_named("scatter_of_mine"))
-    finally:
-        PLOTS.pop("scatter_of_mine", None)
-    with pytest.raises(InputError, match="a parameter ax"):
-        figures.register_plot(len)
-
-
-def lambda_named(name: str) -> Any:
-    def other(ax: Axes | None = None) -> Axes | None:
-        return ax
-
-    other.__name__ = name
-    return other
+    assert len(figures.draw(figures.panel(scatter_of_mine, np.eye(2), title="mine")).axes[0].lines) == 1
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda: figures.panel("no_such_plot", 1), "expected one of similarity_histogram"),
-        (lambda: figures.panel("interval_plot", ARMS, "x"), "missing a required argument: 'label'"),
-        (lambda: figures.panel("schedule_curves", {"a": [1.0]}, settings={"title": "x"}), "xlabel"),
-        (lambda: figures.panel("schedule_curves", {"a": object()}), "object is not data"),
-        (lambda: figures.panel("similarity_histogram", {"a": [np.nan]}), "finite numbers"),
-        (lambda: figures.panel("count_histogram", {"a": [-1, 2]}), "whole numbers from 0"),
-        (lambda: figures.draw(), "at least one panel"),
+        (lambda: figures.panel("no_such_plot", 1), "expected one of"),
+        (lambda: figures.interval_plot(ARMS, "x"), "missing a required argument: 'label'"),
+        (lambda: figures.similarity_histogram({"a": [np.nan]}), "finite numbers"),
+        (lambda: figures.count_histogram({"a": [-1, 2]}), "whole numbers from 0"),
+        (lambda: figures.draw(), "0 panels"),
         (lambda: figures.draw(as_panel("intensity_curves"), width="page"), "'column' or 'text'"),
         (lambda: figures.draw(as_panel("intensity_curves"), fraction=0.0), "fraction=0.0"),
         (lambda: figures.draw(as_panel("intensity_curves"), share="z"), "share='z'"),
-        (lambda: figures.draw_again({"panels": []}), "cannot be drawn"),
         (lambda: figures.use_style("neurips"), "expected one of notebook, acl"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(made: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         made()
-
-
-def test_recorded_data_are_plain_and_small() -> None:
-    assert plain_data(np.float64(1 / 3)) == 0.333333
-    assert plain_data({"a": (1, np.int64(2), float("nan"))}) == {"a": [1, 2, None]}
-    many = figures.panel("similarity_histogram", {"a": RNG.random(100_000)})
-    assert len(json.dumps(many)) < 5_000
-    counts = figures.panel("count_histogram", {"a": RNG.integers(0, 5, 100_000)})
-    assert counts["data"]["counts"]["a"]["value"] == [0, 1, 2, 3, 4]
-    table = HISTORY.assign(note="dropped")
-    assert set(figures.panel("training_curves", table, "x", "y", ("a", "b"))["data"]["table"]["table"]) == {
-        "arm", "epoch", "x", "y"
-    }  # fmt: skip

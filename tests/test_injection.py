@@ -335,13 +335,3 @@ def test_a_report_of_a_record_from_a_stranger(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(record), encoding="utf-8")
     html = write_report(tmp_path).read_text(encoding="utf-8")
     assert Found(html).bad == []
-
-
-@pytest.mark.parametrize("columns", [10**9, 0])
-def test_a_figure_from_a_stranger_is_drawn_in_bounds_or_refused(columns: int) -> None:
-    from class_kit import figures
-
-    cell = figures.panel(figures.schedule_curves, {"x": [0.5, 1.0]})
-    drawing = {"panels": [cell], "columns": columns, "width": "column", "ratio": 0.6, "fraction": 1.0, "share": ""}
-    with pytest.raises(InputError, match="columns="):
-        figures.draw_again(drawing)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
-# As in class_kit.figures.styles, which would load matplotlib for every command; a test holds the two equal.
+from class_kit.errors import InputError
+
+# As in class_kit.figures.style, which would load Matplotlib for every command; a test holds the two equal.
 STYLES = ("notebook", "acl", "nature", "slides")
 
 
@@ -12,28 +16,34 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     """Add the parser of `figures`."""
     parser = subparsers.add_parser(
         "figures",
-        help="draw a run's figures again in a paper's or a slide's style",
-        description="Draw the figures of a finished run again from their recorded data, as vector PDF with embedded "
-        "fonts and as PNG, each beside a JSON of what regenerates it. Nothing is computed again.",
+        help="make a run's figures again in a paper's or a slide's style",
+        description="Run the notebooks of a run again with the same parameters and another style: vector PDF with "
+        "embedded fonts and PNG, each beside a JSON of what regenerates it. Vectors and trainings are stored, so "
+        "that most of the time goes into drawing.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="a run's folder, or a folder of figures with their JSON")
+    parser.add_argument("run", metavar="RUN", help="a run's folder")
     parser.add_argument("--style", required=True, choices=STYLES, help="widths, type and lines to draw with")
-    parser.add_argument("--out", metavar="DIR", help="where to (default: RUN/figures-STYLE)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: RUN-STYLE)")
     parser.set_defaults(handler=handle_figures)
 
 
 def handle_figures(arguments: argparse.Namespace) -> int:
-    """Redraw and say where the files are; 1 where a figure could not be drawn again."""
-    import matplotlib as mpl
+    """Run the notebooks in the style; the exit code says whether all of them finished."""
+    from class_kit.runs import run_notebooks
+    from class_kit.runs.notebook_files import notebooks_folder, numbered_notebooks
 
-    mpl.use("agg")
-    from class_kit.figures import redraw_run
-    from class_kit.terminal import visible
-
-    missing: list[str] = []
-    written = redraw_run(arguments.run, arguments.style, arguments.out, say=missing.append)
-    for line in missing:
-        print(visible(line))
-    print(f"{len(written)} figures in style {arguments.style}: {visible(written[0].parent)}")
-    return 1 if missing else 0
+    run = Path(arguments.run)
+    try:
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        stems, parameters = set(manifest["notebooks"]), {**manifest["overrides"], "style": arguments.style}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{arguments.run!r}: no manifest.json of a run there ({error})") from None
+    # a folder may come from a stranger: only the kit's own notebooks are run from it
+    own = [path for path in numbered_notebooks(notebooks_folder()) if path.stem in stems]
+    if left := sorted(stems - {path.stem for path in own}):
+        raise InputError(
+            f"{arguments.run!r} holds notebooks of your own, {', '.join(left)}: run them again by "
+            f"`class-kit run PATH -p style {arguments.style}`"
+        )
+    return run_notebooks(own, parameters, out=arguments.out or f"{run}-{arguments.style}").exit_code

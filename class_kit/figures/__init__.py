@@ -1,18 +1,11 @@
-"""Figures: data in, Axes out, one style for each place they are shown in, files beside what made them.
-
-`draw` puts plots into a figure that remembers its data, `save` writes it as PDF and PNG with those data beside it, and
-`redraw_run` (`class-kit figures`) draws a finished run's figures again for a paper or a slide.
-"""
+"""Figures: data in, Axes out; a style for each place they are shown in; files beside the parameters that made them."""
 
 from __future__ import annotations
 
-from class_kit.figures.drawings import draw, draw_again, drawing_of, molecule_grid, panel, register_plot
-from class_kit.figures.files import redraw_run, save
 from class_kit.figures.grids import heat_map, share_lines
-from class_kit.figures.molecules import molecule, molecule_png
+from class_kit.figures.layout import draw, panel, save
+from class_kit.figures.molecules import molecule, molecule_grid, molecule_png
 from class_kit.figures.plots import (
-    NARROW,
-    WIDE,
     binned,
     class_map,
     count_histogram,
@@ -23,23 +16,18 @@ from class_kit.figures.plots import (
     rank_by_count,
     schedule_curves,
     similarity_histogram,
-    tallied,
     training_curves,
 )
-from class_kit.figures.styles import PALETTE, STYLES, active_style, styled, use_style
+from class_kit.figures.style import PALETTE, STYLES, active_style, styled, use_style
 
 __all__ = [
-    "NARROW",
     "PALETTE",
     "STYLES",
-    "WIDE",
     "active_style",
     "binned",
     "class_map",
     "count_histogram",
     "draw",
-    "draw_again",
-    "drawing_of",
     "epoch_contents",
     "flat_map",
     "heat_map",
@@ -50,14 +38,11 @@ __all__ = [
     "molecule_png",
     "panel",
     "rank_by_count",
-    "redraw_run",
-    "register_plot",
     "save",
     "schedule_curves",
     "share_lines",
     "similarity_histogram",
     "styled",
-    "tallied",
     "training_curves",
     "use_style",
 ]

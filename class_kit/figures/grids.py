@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from class_kit.errors import InputError
-from class_kit.figures.plots import _DASHES, _MARKERS, _STRONG, _own_figure
-from class_kit.figures.styles import as_text
+from class_kit.figures.layout import own_figure
+from class_kit.figures.plots import DASHES, MARKERS, STRONG
+from class_kit.figures.style import as_text
 
 
-@_own_figure()
+@own_figure()
 def heat_map(
     values: Any,
     rows: Sequence[str],
@@ -62,7 +63,7 @@ def heat_map(
     return ax
 
 
-@_own_figure()
+@own_figure()
 def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label: str, ax: Axes | None = None) -> Axes:
     """Shares from 0 to 1 along named settings, one marked line each.
 
@@ -74,7 +75,7 @@ def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label:
         What the settings are.
     """
     assert ax is not None
-    looks = zip(itertools.cycle(_MARKERS), itertools.cycle(_DASHES), itertools.cycle(_STRONG), strict=False)
+    looks = zip(itertools.cycle(MARKERS), itertools.cycle(DASHES), itertools.cycle(STRONG), strict=False)
     for (name, values), (marker, dashes, colour) in zip(shares.items(), looks, strict=False):
         if len(values) != len(at):
             raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected as many")

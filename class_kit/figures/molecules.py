@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, PathPatch
 from matplotlib.path import Path as Outline
 
-from class_kit.figures.styles import as_text
+from class_kit.errors import InputError
+from class_kit.figures.layout import draw, own_figure, panel
+from class_kit.figures.style import as_text
 from class_kit.pairs.structures import parsed
 
 # Drawing units of a molecule's field; every molecule gets the same field and at most this bond length, so that a
@@ -33,16 +38,13 @@ def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
     return bytes(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size)))
 
 
+@own_figure(ratio=1.0)
 def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
     """One molecule in lines and letters over its caption (plain text: no caption is read as TeX).
 
     RDKit's drawing is taken over path by path: in a PDF it stays sharp at any size, which a bitmap does not.
     """
-    if ax is None:
-        # drawings.py lists this plot and so cannot be imported before it
-        from class_kit.figures.drawings import draw, panel
-
-        return draw(panel("molecule", smiles, caption), fraction=0.4, ratio=1.0).axes[0]
+    assert ax is not None
     scale = mpl.rcParams["lines.linewidth"] * 0.45
     for (fill, stroke, width), outline in _outlines(smiles).items():
         line = 0 if stroke == "none" else width * scale
@@ -53,6 +55,23 @@ def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
     ax.axis("off")
     ax.set_title(as_text(caption, _CAPTION), fontsize="x-small", wrap=True)
     return ax
+
+
+def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, per_row: int = 4) -> Figure:
+    """Draw molecules in rows, each over its caption (plain text: no caption is read as TeX).
+
+    Raises
+    ------
+    InputError
+        If captions and molecules differ in number, or there is nothing to draw.
+    """
+    captions = [""] * len(smiles) if captions is None else captions
+    if not len(smiles) or len(captions) != len(smiles):
+        raise InputError(f"{len(smiles)} molecules and {len(captions)} captions: expected as many, at least one")
+    columns = min(per_row, len(smiles))
+    rows = math.ceil(len(smiles) / columns)
+    cells = [panel(molecule, text, caption) for text, caption in zip(smiles, captions, strict=True)]
+    return draw(*cells, columns=columns, width="text", ratio=rows / columns, fraction=columns / per_row)
 
 
 def _drawn(smiles: str, drawer: Any) -> Any:

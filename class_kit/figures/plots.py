@@ -1,54 +1,31 @@
 """The plots: data in, Axes out. Each takes `ax=None`, draws on it or on a figure of its own, and returns it.
 
-A figure of its own is made by `draw` and so remembers its data; what is changed on its Axes afterwards it does not
-remember, and `panel` has `title` and `settings` for that. None calls `show` or sets a title that a caption would
-repeat. What belongs together is told apart by more than colour: by dashes, markers or lightness, so that a grey print
-can be read. Arguments are plain data or arrays of them, because a figure is kept as its data and drawn again from that.
+None calls `show` or sets a title that a caption would repeat. Things are told apart by more than colour: by dashes,
+markers or lightness, so that a grey print can be read.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
 from class_kit.errors import InputError
-from class_kit.figures.styles import PALETTE, as_text
+from class_kit.figures.layout import own_figure
+from class_kit.figures.style import PALETTE, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Sizes in inches of a plot that is drawn on Axes of its own.
-WIDE, NARROW = (6.8, 2.9), (4.2, 2.9)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
 # Colours for thin lines on white: the palette's pale pink and yellow vanish in a grey print.
-_STRONG = [colour for colour in PALETTE if np.dot([0.299, 0.587, 0.114], colour) < 0.72]
-_P = ParamSpec("_P")
-
-
-def _own_figure(width: str = "column", ratio: float = 0.69) -> Callable[[Callable[_P, Axes]], Callable[_P, Axes]]:
-    """Let a plot without `ax` be drawn by `draw`, with this width and ratio."""
-
-    def decorate(plot: Callable[_P, Axes]) -> Callable[_P, Axes]:
-        @functools.wraps(plot)
-        def drawn(*data: _P.args, **options: _P.kwargs) -> Axes:
-            # drawings.py lists these plots and so cannot be imported before them
-            from class_kit.figures.drawings import draw, panel, takes_axes
-
-            if takes_axes(plot, data, options):
-                return plot(*data, **options)
-            return draw(panel(plot.__name__, *data, **dict(options)), width=width, ratio=ratio).axes[0]  # type: ignore[arg-type]
-
-        return drawn
-
-    return decorate
+STRONG = [colour for colour in PALETTE if np.dot([0.299, 0.587, 0.114], colour) < 0.72]
 
 
 def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[str, list[float]]:
@@ -60,16 +37,7 @@ def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[s
     return {"edges": edges.tolist(), "density": density.tolist()}
 
 
-def tallied(counts: Any) -> dict[str, list[int]]:
-    """Counts as data: each `value` that occurs and how many `pairs` have it, what `count_histogram` needs of them."""
-    array = np.asarray(counts)
-    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0:
-        raise InputError(f"counts {array.dtype} of shape {array.shape}: expected a vector of whole numbers from 0")
-    values, pairs = np.unique(array, return_counts=True)
-    return {"value": values.tolist(), "pairs": pairs.tolist()}
-
-
-@_own_figure()
+@own_figure()
 def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Distribution of cosines between pairs of rows, one outlined histogram per space.
 
@@ -80,14 +48,14 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
     assert ax is not None
     for at, (name, values) in enumerate(similarities.items()):
         found = values if isinstance(values, Mapping) else binned(values)
-        look = {"color": PALETTE[at % len(PALETTE)], "linestyle": _DASHES[at % len(_DASHES)]}
+        look = {"color": PALETTE[at % len(PALETTE)], "linestyle": DASHES[at % len(DASHES)]}
         ax.stairs(found["density"], found["edges"], baseline=None, label=name, **look)
     ax.set(xlabel="cosine similarity of two pairs", ylabel="density")
     ax.legend(title="space" if len(similarities) > 1 else None)
     return ax
 
 
-@_own_figure("text", 0.43)
+@own_figure("text", 0.43)
 def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Share of pairs with N_i = 0, 1, 2–3, 4–7, … neighbours, one group of bars per σ.
 
@@ -95,17 +63,25 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    counts : label to (L,) int, or to what `tallied` makes of them
+    counts : label to (L,) int from 0
+
+    Raises
+    ------
+    InputError
+        Counts that are no vector of whole numbers from 0.
     """
     assert ax is not None
-    tallies = {name: values if isinstance(values, Mapping) else tallied(values) for name, values in counts.items()}
-    bins = _doubling(max(max(tally["value"]) for tally in tallies.values()))
+    arrays = {name: np.asarray(values) for name, values in counts.items()}
+    for array in arrays.values():
+        if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0:
+            raise InputError(f"counts {array.dtype} of shape {array.shape}: expected a vector of whole numbers from 0")
+    bins = _doubling(max(int(array.max()) for array in arrays.values()))
     edges = [0, *(high for _, high in bins)]
     labels = [_bin_label(low, high) for low, high in bins]
-    width = 0.8 / len(tallies)
-    for at, ((name, tally), colour) in enumerate(zip(tallies.items(), _shades(len(tallies)), strict=True)):
-        share = np.histogram(tally["value"], bins=edges, weights=tally["pairs"])[0] / sum(tally["pairs"])
-        place = np.arange(len(labels)) + (at - (len(tallies) - 1) / 2) * width
+    width = 0.8 / len(arrays)
+    for at, ((name, array), colour) in enumerate(zip(arrays.items(), _shades(len(arrays)), strict=True)):
+        share = np.histogram(array, bins=edges)[0] / len(array)
+        place = np.arange(len(labels)) + (at - (len(arrays) - 1) / 2) * width
         ax.bar(place, share, width, label=name, color=colour)
     ax.set(xlabel="neighbours $N_i$", ylabel="share of pairs", xticks=range(len(labels)), ylim=(0, 1))
     ax.set_xticklabels(labels)
@@ -113,7 +89,7 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     return ax
 
 
-@_own_figure()
+@own_figure()
 def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most: int = 9, legend: bool = False) -> Axes:
     """Two-dimensional map coloured by class; the `most` commonest classes get a colour and a marker, the rest is grey.
 
@@ -135,7 +111,7 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
         ax.scatter(points[rest, 0], points[rest, 1], color="0.75", label="other", **look)
     for at, name in enumerate(common):
         chosen = points[labels == name]
-        colour, marker = PALETTE[at % len(PALETTE)], _MARKERS[at % len(_MARKERS)]
+        colour, marker = PALETTE[at % len(PALETTE)], MARKERS[at % len(MARKERS)]
         ax.scatter(chosen[:, 0], chosen[:, 1], color=colour, marker=marker, label=name, **look)
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
@@ -144,30 +120,30 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
     return ax
 
 
-@_own_figure()
+@own_figure()
 def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """λ_k against the epoch k = 1 … E, one line per schedule, drawn as the steps they are."""
     assert ax is not None
-    for (name, values), style in zip(curves.items(), itertools.cycle(_DASHES), strict=False):
+    for (name, values), style in zip(curves.items(), itertools.cycle(DASHES), strict=False):
         ax.step(np.arange(1, len(values) + 1), values, where="mid", label=name, linestyle=style)
     ax.set(xlabel="epoch $k$", ylabel=r"fraction $\lambda_k$", ylim=(0, 1.05))
     ax.legend()
     return ax
 
 
-@_own_figure()
+@own_figure()
 def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """γ_k against the epoch k = 1 … E, one marked line per intensity."""
     assert ax is not None
     size = 0.75 * mpl.rcParams["lines.markersize"]
-    for (name, values), marker in zip(curves.items(), itertools.cycle(_MARKERS), strict=False):
+    for (name, values), marker in zip(curves.items(), itertools.cycle(MARKERS), strict=False):
         ax.plot(np.arange(1, len(values) + 1), values, marker=marker, markersize=size, label=name)
     ax.set(xlabel="epoch $k$", ylabel=r"intensity $\gamma_k$", ylim=(0, 1.05))
     ax.legend()
     return ax
 
 
-@_own_figure("text", 0.43)
+@own_figure("text", 0.43)
 def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Stacked area of what each epoch trains on.
 
@@ -185,7 +161,7 @@ def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@_own_figure()
+@own_figure()
 def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None = None, zero: bool = False) -> Axes:
     """Dots with intervals, one row per arm: columns `arm`, `<value>`, `<value>_low`, `<value>_high`.
 
@@ -199,7 +175,7 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
     if zero:
         ax.axvline(0, color="0.5", linewidth=0.7 * mpl.rcParams["lines.linewidth"])
     for at, place in enumerate(places):
-        colour = _STRONG[at % len(_STRONG)]
+        colour = STRONG[at % len(STRONG)]
         ax.plot([low[at], high[at]], [place, place], color=colour)
         ax.plot(middle[at], place, "o", color=colour)
     ax.set(xlabel=label, yticks=places, ylim=(-0.6, len(table) - 0.4))
@@ -207,11 +183,11 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
     return ax
 
 
-@_own_figure()
+@own_figure()
 def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], ax: Axes | None = None) -> Axes:
     """Mean over seeds with the range of the seeds as a band, one line per arm: columns `arm`, `epoch`, x and y."""
     assert ax is not None
-    for (arm, rows), style in zip(table.groupby("arm", sort=False), itertools.cycle(_DASHES), strict=False):
+    for (arm, rows), style in zip(table.groupby("arm", sort=False), itertools.cycle(DASHES), strict=False):
         by_epoch = rows.groupby("epoch")
         at, middle = by_epoch[x].mean(), by_epoch[y].mean()
         (line,) = ax.plot(at, middle, linestyle=style, label=arm)
@@ -221,7 +197,7 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], 
     return ax
 
 
-@_own_figure()
+@own_figure()
 def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 8) -> Axes:
     """Mean reciprocal rank of pairs with 0, 1, 2–3, 4–7, … neighbours, with 95 % t intervals.
 

@@ -9,12 +9,22 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
 
-from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import MarkedPlot, Pages, Plot, View, bin_label, doubling_bins, leaf, share_bars, toggles
+from class_kit.widgets.parts import (
+    NARROW,
+    MarkedPlot,
+    Pages,
+    Plot,
+    View,
+    bin_label,
+    doubling_bins,
+    leaf,
+    share_bars,
+    toggles,
+)
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet
@@ -55,7 +65,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         ax.locator_params(axis="x", nbins=5)
         ax.legend(loc="upper left")
 
-    histogram, overview = Plot(figures.NARROW), MarkedPlot(curves, figures.NARROW)
+    histogram, overview = Plot(NARROW), MarkedPlot(curves, NARROW)
     words, drawn = widgets.HTML(), widgets.HTML()
     pages = Pages(show, "pairs in this bin")
     pictures = widgets.HBox([histogram, overview], layout=widgets.Layout(flex_flow="row wrap"))

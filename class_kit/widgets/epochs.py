@@ -8,11 +8,10 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
 
-from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import Pages, Plot, View, check_rows, doubling_bins, leaf, share_bars, toggles
+from class_kit.widgets.parts import NARROW, Pages, Plot, View, check_rows, doubling_bins, leaf, share_bars, toggles
 
 if TYPE_CHECKING:
     from class_kit.curriculum import Plan
@@ -44,7 +43,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
     bins = doubling_bins(0, counts.max())
     epoch = widgets.IntSlider(value=1, min=1, max=plan.epochs, description="epoch")
     which = toggles("pairs", ["new", "in it", "left out"])
-    image, words, drawn = Plot(figures.NARROW), widgets.HTML(), widgets.HTML()
+    image, words, drawn = Plot(NARROW), widgets.HTML(), widgets.HTML()
     pages = Pages(show, "pairs, hardest first")
     view = View(epoch, which, image, words, pages, drawn)
 

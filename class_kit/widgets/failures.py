@@ -10,12 +10,11 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
 
-from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.retrieval import per_query_metrics
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import Pages, Plot, View, doubling_bins, leaf, share_bars
+from class_kit.widgets.parts import NARROW, Pages, Plot, View, doubling_bins, leaf, share_bars
 from class_kit.widgets.trained import Runs
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class _Failures(View):
         self.group = widgets.Dropdown(options=options, description="class")
         steps = _steps(len(self.held))
         self.span = widgets.SelectionRangeSlider(options=steps, index=(0, len(steps) - 1), description="ranks")
-        self.image, self.words, self.drawn = Plot(figures.NARROW), widgets.HTML(), widgets.HTML()
+        self.image, self.words, self.drawn = Plot(NARROW), widgets.HTML(), widgets.HTML()
         self.pages = Pages(show, "texts, worst rank first")
         controls = widgets.VBox([self.run, self.group, self.span])
         top = widgets.HBox([self.image, controls], layout=widgets.Layout(flex_flow="row wrap"))

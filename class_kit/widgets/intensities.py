@@ -9,7 +9,7 @@ from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.curriculum.intensity import INTENSITIES, make_intensity
 from class_kit.widgets.cards import paragraph
-from class_kit.widgets.parts import Plot, View
+from class_kit.widgets.parts import NARROW, Plot, View
 
 
 def intensity_comparer(epochs: int) -> View:
@@ -23,7 +23,7 @@ def intensity_comparer(epochs: int) -> View:
     check_whole("epochs", epochs, low=2)
     named = widgets.SelectMultiple(options=INTENSITIES, value=("sigmoid", "inverse"), description="γ", rows=5)
     length = widgets.IntSlider(value=epochs, min=2, max=max(100, epochs), description="epochs")
-    image, words = Plot(figures.NARROW), widgets.HTML()
+    image, words = Plot(NARROW), widgets.HTML()
     controls = widgets.VBox([named, length])
     view = View(widgets.HBox([image, controls], layout=widgets.Layout(flex_flow="row wrap")), words)
 

@@ -22,6 +22,8 @@ from class_kit.terminal import visible
 
 Draw = Callable[[Axes], Any]
 
+# inches of a view's picture
+NARROW = (4.2, 2.9)
 _DOTS_PER_INCH = 110
 # Inches around the axes. Fixed, because finding them by layout takes as long as drawing the picture.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.8, 0.14, 0.14, 0.48
@@ -115,7 +117,7 @@ class MarkedPlot(Plot):
         self.value = stream.getvalue()
 
 
-def picture(draw: Draw, size: tuple[float, float] = figures.NARROW) -> bytes:
+def picture(draw: Draw, size: tuple[float, float] = NARROW) -> bytes:
     """PNG of what `draw` puts on an Axes of `size` inches; no window, no global figure."""
     with figures.styled("notebook"):
         canvas, axes = _paper(size)

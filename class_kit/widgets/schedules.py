@@ -11,7 +11,7 @@ from class_kit.checks import check_whole
 from class_kit.curriculum import make_schedule
 from class_kit.curriculum.schedules import SHAPES, Schedule
 from class_kit.widgets.cards import paragraph
-from class_kit.widgets.parts import Plot, View
+from class_kit.widgets.parts import NARROW, Plot, View
 
 
 def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
@@ -28,7 +28,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
     growth = widgets.FloatSlider(value=0.03, min=0.0, max=0.2, step=0.005, description="growth β", readout_format=".3f")
     shape = widgets.Dropdown(options=list(SHAPES), description="shape")
     length = widgets.IntSlider(value=epochs, min=1, max=max(60, epochs), description="epochs")
-    image, words = Plot(figures.NARROW), widgets.HTML()
+    image, words = Plot(NARROW), widgets.HTML()
     # a text field and no static text: the keyboard can enter it, choose all and copy
     wide = widgets.Layout(width="100%", max_width="860px", height="6em")
     code = widgets.Textarea(description="code", layout=wide)
