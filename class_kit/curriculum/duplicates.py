@@ -194,6 +194,17 @@ def unavoidable(labels: np.ndarray, batches: int) -> int:
     return int(np.maximum(counts - batches, 0).sum())
 
 
+def count_repeats(labels: np.ndarray, batches: Sequence[np.ndarray]) -> dict[str, int]:
+    """How often near-duplicates share one of these batches of rows: `repeats`, and how many are `unavoidable`.
+
+    A repeat is a row whose batch already holds a row of its label. A group with more members than there are batches
+    cannot be kept apart; its surplus is the unavoidable part.
+    """
+    own = labels[np.concatenate(batches)]
+    unit = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
+    return {"repeats": len(repeats(own, unit)), "unavoidable": unavoidable(own, len(batches))}
+
+
 def keep_apart(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
     """Rearrange an epoch's rows so that no batch holds two rows of one label, wherever that is possible, (n,) int64.
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from class_kit.checks import check_epoch, check_real, check_whole
-from class_kit.curriculum.duplicates import check_labels, keep_apart, repeats, unavoidable
+from class_kit.curriculum.duplicates import check_labels, count_repeats, keep_apart
 from class_kit.curriculum.hard_batches import check_line, gather_groups
 from class_kit.curriculum.intensity import (
     Curve,
@@ -261,18 +261,11 @@ class Plan(ABC):
         return labels
 
     def repeats(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> dict[str, int]:
-        """How often near-duplicates share a batch in the epoch: `repeats`, and how many of these are `unavoidable`.
-
-        A repeat is a row whose batch already holds a row of its label. A group with more members than the epoch has
-        batches cannot be kept apart; its surplus is the unavoidable part.
-        """
+        """How often near-duplicates share a batch in the epoch, as `count_repeats` says it."""
         if self.apart is None:
             raise InputError("apart=None: this plan does not know which rows are duplicates of each other")
         parts = [self.batches(epoch, batch_size, r, world_size, drop_last) for r in range(world_size)]
-        flat = [batch for part in parts for batch in part]
-        labels = self.apart[np.concatenate(flat)]
-        unit = np.repeat(np.arange(len(flat)), [len(batch) for batch in flat])
-        return {"repeats": len(repeats(labels, unit)), "unavoidable": unavoidable(labels, len(flat))}
+        return count_repeats(self.apart, [batch for part in parts for batch in part])
 
     def steps(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
         """Optimiser steps of one epoch: the number of batches of every rank."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from class_kit.errors import InputError
 from class_kit.files import atomic_write
 
-FORMAT = "class_kit checkpoint 1"
+FORMAT = "class_kit checkpoint 2"
 
 
 def save_checkpoint(
@@ -99,33 +99,18 @@ def load_checkpoint(
         raise InputError(f"{path}: its header cannot be read ({error}); the file is damaged, delete it") from error
 
 
-def flatten_optimizer(
-    optimizer: torch.optim.Optimizer, name: str = "optimizer"
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimiser's state into tensors under `name` and the plain rest (safetensors holds tensors only)."""
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for index, entry in optimizer.state_dict()["state"].items():
-        for key, value in entry.items():
-            if isinstance(value, Tensor):
-                tensors[f"{name}/{index}/{key}"] = value
-            elif value is not None:
-                plain[f"{index}/{key}"] = value
-    return tensors, plain
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's moments and step counts by name; its groups and rates are not among them."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}/{key}": value for index, own in state.items() for key, value in own.items() if value is not None}
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], name: str = "optimizer"
-) -> None:
-    """Undo `flatten_optimizer`; the parameter groups stay as they were built."""
-    state: dict[int, dict[str, Any]] = {}
-    for path, tensor in tensors.items():
-        if path.startswith(f"{name}/"):
-            _, index, key = path.split("/", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    for path, value in plain.items():
-        index, key = path.split("/", 1)
-        state.setdefault(int(index), {})[key] = value
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `optimizer_tensors`; the parameter groups stay as they were built."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split("/", 1)
+        state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
