@@ -90,8 +90,10 @@ def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") 
     value, kind = fault["input"], fault["type"]
     if kind == "value_error":
         said = fault["ctx"]["error"]
-        scalar = value is None or isinstance(value, str | int | float)
-        message = ": ".join(filter(None, (f"{place}={value!r:.120}" if scalar and place else place, str(said))))
+        if isinstance(said, InputError):
+            message = str(said) if not place or str(said).startswith(place) else f"{place}: {said}"
+        else:
+            message = f"{place}={value!r:.120}: {said}" if place else str(said)
     elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
         message = f"{str(fault['loc'][-1])[:60]!r} is unknown; {nearest(fault['loc'][-1], names)}"
     elif kind in ("missing", "missing_argument"):
@@ -113,9 +115,13 @@ def _place(location: tuple[int | str, ...], names: list[str]) -> str:
 
 
 def _expected(fault: Any) -> str:
-    if fault["type"] == "literal_error":
+    kind, value = fault["type"], fault["input"]
+    if kind == "literal_error":
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-        close = difflib.get_close_matches(str(fault["input"]), known, n=1, cutoff=0.5)
-        return f"one of {', '.join(known)}" + (f"; did you mean {close[0]!r}?" if close else "")
+        close = difflib.get_close_matches(value, known, n=1, cutoff=0.5) if isinstance(value, str) else []
+        return f"one of {', '.join(known)}" + (f" (did you mean {close[0]!r}?)" if close else "")
+    if kind == "too_short":
+        return f"at least {fault['ctx']['min_length']}"
     expected = str(fault["msg"]).removeprefix("Input should ").removeprefix("be ")
-    return f"a number {expected}" if expected.startswith(("greater", "less")) else expected
+    expected = expected.replace("a valid dictionary", "a mapping").replace("a valid integer", "a whole number")
+    return f"a number {expected}" if expected.startswith(("greater", "less")) else expected.replace("a valid ", "a ")

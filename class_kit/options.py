@@ -184,7 +184,8 @@ class Arm:
         steps = (scheduled and self.schedule == "step") or (self.hardness and self.hardness_shape == "step")
         used = {
             ("sigma", "difficulty"): self.order not in ("standard", *DYNAMIC),
-            ("schedule", "start", "growth", "full_at", "share"): scheduled,
+            ("schedule", "start", "full_at", "share"): scheduled,
+            ("growth",): scheduled and self.full_at is None and self.share is None,
             ("interval",): steps,
             ("intensity",): self.order != "standard",
             ("weighting",): self.order == "self-paced",

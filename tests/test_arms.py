@@ -80,17 +80,24 @@ def test_hardness_in_steps() -> None:
     assert [steps(k) for k in range(1, 13)] == pytest.approx([0] * 5 + [0.3] * 3 + [0.6] * 3 + [0.9])
 
 
-def test_options_that_are_not_set_leave_the_key_of_stored_trainings_as_it_was() -> None:
-    names = {"order", "start", "growth", "intensity", "sigma", "step_matched", "schedule", "full_at", "pace"}
+def test_what_changes_nothing_is_no_part_of_the_key_of_stored_trainings() -> None:
+    names = {"order", "start", "growth", "intensity", "sigma", "step_matched", "schedule", "full_at", "share", "pace"}
     names |= {"difficulty", "hardness", "duplicates"}
-    assert set(Arm("a").decides) == names
-    assert set(Arm("a", schedule="step", interval=2).decides) == names | {"interval"}
-    assert set(Arm("a", share=0.7).decides) == names | {"share"}
-    assert "refresh" not in Arm("a", hardness=0.5).decides
-    assert "refresh" not in Arm("a", near="model").decides
-    assert Arm("a", hardness=0.5, near="model", refresh=3).decides["refresh"] == 3
-    plain = Arm("a", order="standard")
-    assert replace(plain, schedule="step", interval=2, share=0.7).decides == plain.decides
+    plain = Arm("b", order="standard")
+    assert set(Arm("a").training_key) == names
+    assert set(Arm("a", schedule="step", interval=2).training_key) == names | {"interval"}
+    assert set(Arm("a", full_at=0.5).training_key) == set(Arm("a", share=0.5).training_key) == names - {"growth"}
+    assert "refresh" not in Arm("a", hardness=0.5).training_key
+    assert Arm("a", hardness=0.5, near="model", refresh=3).training_key["refresh"] == 3
+    for same in ({"schedule": "step", "interval": 2, "share": 0.7}, {"sigma": 0.5, "intensity": "constant"}):
+        assert replace(plain, name="c", **same).training_key == plain.training_key
+    for base, change in (
+        (plain, {"step_matched": True}),
+        (replace(plain, hardness=0.5), {"near": "text"}),
+        (Arm("c"), {"sigma": 0.5}),
+        (Arm("c", order="loss-pruned"), {"prune": 0.2}),
+    ):
+        assert replace(base, **change).training_key != base.training_key
 
 
 @pytest.mark.parametrize("measure", ["neighbours_text", "kth_distance", "description_length"])
@@ -246,18 +253,6 @@ def test_pair_errors_are_the_length_of_the_error_vector(task, name: str) -> None
     assert held.shape == task.rows("test").shape
 
 
-def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
-    baseline = Arm("b", order="standard").decides
-    assert Arm("c", order="standard", sigma=0.5, start=0.9, intensity="constant", near="text").decides == baseline
-    assert Arm("c", order="standard", step_matched=True).decides != baseline
-    assert (
-        Arm("c", order="standard", hardness=0.5).decides
-        != Arm("c", order="standard", hardness=0.5, near="text").decides
-    )
-    assert Arm("c").decides != Arm("c", sigma=0.5).decides
-    assert Arm("c", order="loss-pruned", prune=0.2).decides != Arm("c", order="loss-pruned").decides
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -269,7 +264,7 @@ def test_what_decides_nothing_is_not_part_of_an_arms_identity() -> None:
         ({"near": "far"}, "near='far'"),
         ({"duplicates": "merge"}, "duplicates='merge'"),
         ({"intensity": "loud"}, "intensity='loud'"),
-        ({"intensity": {"a": "inverse", "b": "loud"}}, "intensity='loud'"),
+        ({"intensity": {"a": "inverse", "b": "loud"}}, "intensity.b='loud'"),
         ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
         ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),

@@ -57,7 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> conduct.StudyResult:
 
 def cells_of(product: products.Product) -> list[grid.Cell]:
     config = study_config(dict(product.config))
-    return grid.cells(config, {config.pairs[0].name: small_task()}, {})
+    return grid.cells(config, {config.pairs[0].name: small_task()})
 
 
 @each_product
@@ -109,7 +109,7 @@ def test_equal_trainings_are_shared_with_other_studies_and_between_products() ->
         }
     )
     task = small_task()
-    wanted = {runner._key(task, cell.arm, cell.config) for cell in grid.cells(plain, {"corpus": task}, {})}
+    wanted = {runner._key(task, cell.arm, cell.config) for cell in grid.cells(plain, {"corpus": task})}
     found = {name: {runner._key(task, cell.arm, cell.config) for cell in cells} for name, cells in _cells().items()}
     assert wanted < found["main"]
     assert all(len(found["main"] & found[name]) >= 2 for name in ("ablation", "sigma", "measures", "grid"))

@@ -132,7 +132,7 @@ def test_a_training_that_fails_is_recorded_and_ends_nothing(
 def test_the_plain_run_with_fewer_epochs_has_the_budget_of_the_curricula(search: Any, task: Any) -> None:
     plain, config = search.setting("plain", {"epochs": 60})
     arm, shorter = search.fewer_epochs(plain, config)
-    assert arm.decides == plain.decides
+    assert arm.training_key == plain.training_key
     assert arm.name != plain.name
     assert shorter.epochs == 51
     assert replace(shorter, epochs=60) == config

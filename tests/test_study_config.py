@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -157,21 +158,6 @@ def test_a_budget_of_samples_is_that_of_the_pairs_that_are_left() -> None:
     assert grid.foreseen_steps(found[-1], small_task()) == found[-1].config.epochs * 4
 
 
-def test_the_seconds_budget_asks_the_clock() -> None:
-    config = study_config(
-        {
-            "backbones": [HEAD | {"name": "a"}, HEAD | {"name": "slow"}],
-            "budgets": ["seconds"],
-            "training": SMALL | {"epochs": 8},
-        }
-    )
-    found = grid.cells(config, {"corpus": small_task()}, {"a": 1.0, "slow": 2.0})
-    epochs = {(cell.backbone, cell.arm.name): cell.config.epochs for cell in found}
-    assert epochs["a", "standard"] == 8
-    assert epochs["slow", "standard"] == 4
-    assert epochs["a", "curriculum"] > 8
-
-
 def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
     arms = [
         {"name": "late", "order": "standard", "hardness": 0.5, "hardness_from": 0.5},
@@ -193,14 +179,14 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ([], "expected a mapping"),
         ({"backbone": ["dual_encoder"]}, "did you mean 'backbones'"),
         ({"orders": ["curiculum"]}, "did you mean 'curriculum'"),
-        ({"orders": []}, "orders is empty"),
+        ({"orders": []}, "orders=[]: expected at least 1"),
         ({"orders": ["random", "random"]}, "more than once"),
         ({"backbones": ["nope"]}, "'nope' is unknown"),
         ({"backbones": [{"backbone": "dual_encoder", "options": {"depth": 2}}]}, "does not take the options"),
         ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
-        ({"training": {"epochs": "many"}}, "epochs is 'many': expected int"),
+        ({"training": {"epochs": "many"}}, "training: epochs='many': expected a whole number"),
         ({"training": {"epochs": 0}}, "epochs=0"),
-        ({"training": {"epochs": True}}, "expected int"),
+        ({"training": {"epochs": True}}, "epochs=True: expected a whole number"),
         ({"schedules": [{"shape": "linear"}]}, "expected one of them"),
         ({"schedules": [{"shape": "linear", "growth": 0.1, "share": 0.7}]}, "expected one of them"),
         ({"schedules": [{"shape": "linear", "start": 0.8, "share": 0.7}]}, "share=0.7"),
@@ -210,25 +196,25 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"schedules": [{"shape": "linaer", "growth": 0.1}]}, "did you mean 'linear'"),
         ({"schedules": [{"shape": "linear", "start": 2, "growth": 0.1}]}, "start=2"),
         ({"intensities": ["loud"]}, "intensity='loud'"),
-        ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "'rate' is unknown"),
-        ({"sigmas": [1.5]}, "sigmas=1.5"),
+        ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "scales='rate': expected one of loss, lr"),
+        ({"sigmas": [1.5]}, "sigma=1.5: expected a number less than or equal to 1"),
         ({"sigmas": ["qhalf"]}, "such as q0.5"),
         ({"difficulties": ["neighbors"]}, "did you mean 'neighbours'"),
-        ({"budgets": ["money"]}, "'money' is unknown"),
+        ({"budgets": ["money"]}, "budgets[0]='money': expected one of epochs, steps, samples"),
         ({"seeds": [1, 1]}, "more than once"),
-        ({"seeds": [-1]}, "seeds=-1"),
+        ({"seeds": [-1]}, "seeds[0]=-1: expected a number greater than or equal to 0"),
         ({"seeds": 0}, "seeds=0"),
-        ({"pools": ["everything"]}, "'everything' is unknown"),
-        ({"pairs": [{"data": "x"}]}, "source is None"),
-        ({"pairs": [{"source": "corpus", "swap": "yes"}]}, "swap is 'yes': expected bool"),
-        ({"arms": [{"order": "random"}]}, "name is None"),
+        ({"pools": ["everything"]}, "pools[0]='everything': expected one of split, all"),
+        ({"pairs": [{"data": "x"}]}, "source=None"),
+        ({"pairs": [{"source": "corpus", "swap": "yes"}]}, "swap='yes': expected a boolean"),
+        ({"arms": [{"order": "random"}]}, "name=None"),
         ({"arms": [{"name": "a", "hardnes": 1}]}, "did you mean 'hardness'"),
-        ({"arms": [{"name": "a", "sigma": [1]}]}, "expected one plain value"),
+        ({"arms": [{"name": "a", "sigma": [1]}]}, "sigma=[1]: expected a number"),
         ({"name": "\u001b[2J"}, "printable"),
     ],
 )
 def test_what_a_study_does_not_know_is_refused_by_name(values, message: str) -> None:
-    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+    with pytest.raises(InputError, match=re.escape(message)):
         study_config(values)
 
 

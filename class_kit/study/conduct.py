@@ -14,7 +14,7 @@ from class_kit.files import write_json, write_text
 from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.config import StudyConfig
-from class_kit.study.grid import Cell, cells, foreseen_steps, loops, seconds_a_step
+from class_kit.study.grid import Cell, cells, foreseen_steps, seconds_a_step
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure, run_all, stored_record
 
@@ -83,16 +83,15 @@ def plan_study(config: StudyConfig, load: Callable[..., Task] | None = None) -> 
 
     tasks = {choice.name: (load or load_task)(**choice.sets) for choice in config.pairs}
     first = next(iter(tasks.values()))
-    needed = set(loops(config)) if "seconds" in config.budgets else set()
-    steps = {name: seconds_a_step(first, loop) if name in needed else 1.0 for name, loop in loops(config).items()}
-    found = cells(config, tasks, steps)
-    done = [stored_record(tasks[cell.pairs], cell.arm, cell.config) is not None for cell in found]
-    missing = [cell for cell, there in zip(found, done, strict=True) if not there]
-    for name, loop in loops(config).items():
-        if name not in needed and any(cell.backbone == name for cell in missing):
-            steps[name] = seconds_a_step(first, loop)
+    laid_out = cells(config, tasks)
+    done = [stored_record(tasks[cell.pairs], cell.arm, cell.config) is not None for cell in laid_out]
+    missing = [cell for cell, there in zip(laid_out, done, strict=True) if not there]
+    # by backbone; seed and epochs change no step
+    steps = {
+        cell.backbone: seconds_a_step(first, cell.config) for cell in {each.backbone: each for each in missing}.values()
+    }
     seconds = math.fsum(foreseen_steps(cell, tasks[cell.pairs]) * steps[cell.backbone] for cell in missing)
-    return StudyPlan(config, tasks, found, done, seconds)
+    return StudyPlan(config, tasks, laid_out, done, seconds)
 
 
 def run_study(

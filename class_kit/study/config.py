@@ -1,46 +1,34 @@
 """What a study compares, read from a YAML file: settings that are crossed, and settings that hold for all.
 
-Everything is checked before anything is trained: an unknown key is refused with the nearest known one, a value with
-what was expected. `grid` makes the trainings of it.
+Everything is checked by the models of `class_kit.options` before anything is trained. `grid` makes the trainings of it.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from class_kit.backbones import backbone_needs
-from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.schedules import SHAPES
-from class_kit.difficulty import available_measures
+from class_kit.checks import check_real, check_whole, nearest
 from class_kit.errors import InputError
-from class_kit.study.arms import ARM_ORDERS, Arm
+from class_kit.options import Arm, Order, TaskOptions, TrainingConfig, option_model
 
-BUDGETS = ("epochs", "steps", "samples", "seconds")
-POOLS = ("split", "all")
-ORDERS = (*ARM_ORDERS, "step-matched")
-# Settings of the loop that a study may fix for all trainings, or for one backbone.
-LOOP = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "warmup",
-    "optimizer",
-    "term_weights",
-    "threads",
-    "precision",
-)
-_TASK = ("source", "data", "extra", "swap", "text_encoder", "molecule_encoder", "vectors", "text", "smiles", "name")
-_SCHEDULE = ("shape", "start", "growth", "full_at", "share", "interval", "name")
-# not "on", which YAML reads as a truth value
-_INTENSITY = ("curve", "scales", "name")
-_ARM = tuple(field.name for field in fields(Arm) if field.name not in ("name", "order", "intensity", "sigma"))
 _LARGEST = 2**20
+_TASK = ("source", *(field.name for field in fields(TaskOptions) if field.name != "pairs"), "name")
+# what is crossed or counted elsewhere is no setting of the loop
+_LOOP = tuple(
+    field.name
+    for field in fields(TrainingConfig)
+    if field.name not in ("seed", "intensity_on", "backbone", "backbone_options")
+)
+_ARM = (*(field.name for field in fields(Arm)), "scales")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,43 +39,190 @@ class Choice:
     sets: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+def _entry(value: Any, known: Sequence[str], word: str = "") -> dict[str, Any]:
+    """A mapping with known keys; a plain value stands for a mapping with the key `word` alone."""
+    if not isinstance(value, Mapping):
+        if not word:
+            raise InputError(f"{value!r:.80}: expected a mapping with some of {', '.join(known)}")
+        return {word: value}
+    for key in value:
+        if key not in known:
+            raise InputError(f"{str(key)[:60]!r} is unknown; {nearest(key, known)}")
+    return dict(value)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > 100 or not value.isprintable():
+        raise InputError(f"name={value!r:.120}: expected 1 to 100 printable characters")
+    return value
+
+
+def _pairs(value: Any) -> Choice:
+    sets = _entry(value, _TASK, "source")
+    name, source = sets.pop("name", None), sets.pop("source", None)
+    if not isinstance(source, str) or not source:
+        raise InputError(f"source={source!r:.80}: expected corpus, chebi20, or the path of a file")
+    sets = {"pairs": source, **sets}
+    TaskOptions(**sets)
+    return Choice(_name(Path(source).stem if name is None else name), sets)
+
+
+def _loop(value: Any) -> dict[str, Any]:
+    sets = _entry(value, _LOOP)
+    config = TrainingConfig(**sets)
+    return {key: getattr(config, key) for key in sets}
+
+
+def _backbone(value: Any) -> Choice:
+    sets = _entry(value, ("backbone", "options", "name", *_LOOP), "backbone")
+    kind, options, name = sets.pop("backbone", None), sets.pop("options", {}), sets.pop("name", None)
+    TrainingConfig(backbone=kind, backbone_options=options)
+    backbone_needs(kind, **options)
+    return Choice(_name(kind if name is None else name), {"backbone": kind, "backbone_options": options, **_loop(sets)})
+
+
+def _step_matched(sets: dict[str, Any]) -> dict[str, Any]:
+    """The order "step-matched" as an arm's settings."""
+    return sets | {"order": "standard", "step_matched": True} if sets.get("order") == "step-matched" else sets
+
+
+def _order(value: Any) -> Choice:
+    known = (*get_args(Order), "step-matched")
+    if value not in known:
+        raise ValueError(nearest(value, known))
+    return Choice(value, _step_matched({"order": value}))
+
+
+def _schedule(value: Any) -> Choice:
+    known = ("shape", "start", "growth", "full_at", "share", "interval", "name")
+    sets = _entry({"shape": value, "full_at": 2 / 3} if isinstance(value, str) else value, known)
+    name, rises = sets.pop("name", None), [key for key in ("growth", "full_at", "share") if sets.get(key) is not None]
+    if len(rises) != 1:
+        raise InputError(f"growth, full_at and share: {' and '.join(rises) or 'none'} given, expected one of them")
+    arm = Arm("check", schedule=sets.pop("shape", "linear"), **{"growth": 0.0, **sets})
+    found: dict[str, Any] = {key: getattr(arm, key) for key in ("schedule", "start", "growth", *rises)}
+    if arm.interval is not None:
+        found["interval"] = arm.interval
+    shape = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
+    how = {"growth": "β {:g}", "full_at": "full at {:.0%}", "share": "{:.0%} of the samples"}[rises[0]]
+    return Choice(_name(f"{shape} α {arm.start:g} {how.format(found[rises[0]])}" if name is None else name), found)
+
+
+def _scales(value: Any) -> Any:
+    """What γ acts on; a study's file calls `intensity_on` so, because YAML reads the key `on` as a truth value."""
+    known = get_args(TrainingConfig.__pydantic_fields__["intensity_on"].annotation)  # type: ignore[attr-defined]
+    if value not in known:
+        raise InputError(f"scales={value!r:.80}: {nearest(value, known)}")
+    return value
+
+
+def _intensity(value: Any) -> Choice:
+    plain = isinstance(value, str)
+    sets = _entry({"curve": value} if plain else value, ("curve", "scales", "name"))
+    curve, on = sets.get("curve"), _scales(sets.get("scales", "loss"))
+    Arm("check", intensity=curve)
+    shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in (curve or {}).items())
+    return Choice(
+        _name(sets.get("name", f"{shown} on {on}" if on == "lr" else shown)), {"intensity": curve, "intensity_on": on}
+    )
+
+
+def _sigma(value: Any) -> Choice:
+    """A threshold, or "q0.5": the one at which that share of the training pairs has no neighbour."""
+    if isinstance(value, str) and value[:1] == "q":
+        try:
+            share = float(value[1:])
+        except ValueError:
+            raise ValueError("expected a number, or q and a share such as q0.5") from None
+        return Choice(value, {"quantile": check_real("share", share, low=0.0, high=1.0)})
+    sigma = Arm("check", sigma=value).sigma
+    return Choice(f"{sigma:g}", {"sigma": sigma})
+
+
+def _difficulty(value: Any) -> Choice:
+    return Choice(Arm("check", difficulty=value).difficulty, {"difficulty": value})
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tuple(range(check_whole("seeds", value, low=1, high=1000)))
+    return _listed(value)
+
+
+def _arm(value: Any) -> tuple[Arm, str]:
+    sets = _step_matched(_entry(value, _ARM))
+    on = _scales(sets.pop("scales", "loss"))
+    _name(sets.get("name"))
+    return Arm(**sets), on
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _different(values: Iterable[Any]) -> Any:
+    names = [value[0].name if isinstance(value, tuple) else getattr(value, "name", value) for value in values]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"contains {twice[0]!r} more than once: expected different values")
+    return values
+
+
+Several = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_different)]
+
+
+@option_model
 class StudyConfig:
     """A validated study.
 
-    Attributes
-    ----------
-    pairs, backbones, orders, schedules, intensities, sigmas, difficulties : tuple of Choice
-        What is crossed. A choice of `pairs` sets arguments of `load_task`; of `backbones` a name, its options and
-        settings of the loop; the others set attributes of an `Arm`, and `intensities` also `intensity_on`.
-    budgets : tuple of str
-        What arms are given alike: "epochs", "steps", "samples" or "seconds" of the plain run.
-    seeds : tuple of int
-    pools : tuple of "split" and "all"
-        Candidates of the tables.
-    arms : tuple of Arm and what its γ scales
-        Further ways to train, not crossed with orders, schedules and the like.
-    training : mapping
-        Settings of the loop for all trainings.
-    name : str
+    A choice of `pairs` sets arguments of `load_task`; of `backbones` a name, its options and settings of the loop; of
+    the others, attributes of an `Arm` and of `intensities` also `intensity_on`.
     """
 
-    pairs: tuple[Choice, ...]
-    backbones: tuple[Choice, ...]
-    orders: tuple[Choice, ...]
-    schedules: tuple[Choice, ...]
-    intensities: tuple[Choice, ...]
-    sigmas: tuple[Choice, ...]
-    difficulties: tuple[Choice, ...]
-    budgets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    pools: tuple[str, ...]
-    arms: tuple[tuple[Arm, str], ...]
-    training: Mapping[str, Any]
-    name: str
+    pairs: Several[Annotated[Choice, BeforeValidator(_pairs)]] = Field(
+        default="corpus", validate_default=True, description="sources, or mappings with source and how it is read"
+    )
+    backbones: Several[Annotated[Choice, BeforeValidator(_backbone)]] = Field(
+        default="dual_encoder", validate_default=True, description="names, or mappings with options and settings"
+    )
+    orders: Several[Annotated[Choice, BeforeValidator(_order)]] = Field(
+        default=("standard", "curriculum", "random", "step-matched"),
+        validate_default=True,
+        description="orders of an arm, and step-matched",
+    )
+    schedules: Several[Annotated[Choice, BeforeValidator(_schedule)]] = Field(
+        default="linear", validate_default=True, description="shapes, or mappings with start and how λ grows"
+    )
+    intensities: Several[Annotated[Choice, BeforeValidator(_intensity)]] = Field(
+        default="inverse", validate_default=True, description="curves, or mappings with what the curve scales"
+    )
+    sigmas: Several[Annotated[Choice, BeforeValidator(_sigma)]] = Field(
+        default=0.95, validate_default=True, description="thresholds, or q and a share of pairs without neighbours"
+    )
+    difficulties: Several[Annotated[Choice, BeforeValidator(_difficulty)]] = Field(
+        default="neighbours", validate_default=True, description="measures that order the pairs"
+    )
+    budgets: Several[Literal["epochs", "steps", "samples"]] = Field(
+        default="epochs", validate_default=True, description="what every arm gets as much of as the plain run"
+    )
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        BeforeValidator(_seeds),
+        Field(min_length=1),
+        AfterValidator(_different),
+    ] = Field(default=(0, 1, 2), description="seeds, or how many of them")
+    pools: Several[Literal["split", "all"]] = Field(default=("split", "all"), description="candidates of the tables")
+    arms: Annotated[
+        tuple[Annotated[tuple[Arm, str], BeforeValidator(_arm)], ...],
+        BeforeValidator(_listed),
+        AfterValidator(_different),
+    ] = Field(default=(), description="further arms, not crossed, each with what its γ scales")
+    training: Annotated[dict[str, Any], BeforeValidator(_loop)] = Field(
+        default_factory=dict, description="settings of the loop for all trainings"
+    )
+    name: Annotated[str, AfterValidator(_name)] = Field(default="study", description="what titles and folders say")
 
 
-KEYS = tuple(field.name for field in fields(StudyConfig))
+KEYS = tuple(field.name for field in fields(StudyConfig))  # type: ignore[arg-type]
 
 
 def read_config(path: str | os.PathLike[str]) -> StudyConfig:
@@ -103,12 +238,13 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
 
     path = Path(path)
     try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path}: larger than 1 MiB: no study's configuration")
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8") if path.stat().st_size <= _LARGEST else None
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    if text is None:
+        raise InputError(f"{path}: larger than 1 MiB: no study's configuration")
+    try:
+        values = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: no YAML: {' '.join(str(error).split())[:300]}") from None
     try:
@@ -125,205 +261,4 @@ def study_config(values: Any, default_name: str = "study") -> StudyConfig:
     InputError
         As `read_config`.
     """
-    given = _mapping(values, "the study", KEYS)
-    training = _loop(given.get("training", {}), "training")
-    config = StudyConfig(
-        pairs=_choices(given, "pairs", ["corpus"], _pairs),
-        backbones=_choices(given, "backbones", ["dual_encoder"], _backbone),
-        orders=_choices(given, "orders", ["standard", "curriculum", "random", "step-matched"], _order),
-        schedules=_choices(given, "schedules", [{"shape": "linear", "start": 0.4, "full_at": 2 / 3}], _schedule),
-        intensities=_choices(given, "intensities", ["inverse"], _intensity),
-        sigmas=_choices(given, "sigmas", [0.95], _sigma),
-        difficulties=_choices(given, "difficulties", ["neighbours"], _difficulty),
-        budgets=tuple(
-            _known(value, "budgets", BUDGETS) for value in _list(given.get("budgets", ["epochs"]), "budgets")
-        ),
-        seeds=_seeds(given.get("seeds", [0, 1, 2])),
-        pools=tuple(_known(value, "pools", POOLS) for value in _list(given.get("pools", ["split", "all"]), "pools")),
-        arms=tuple(
-            _arm(value, f"arms[{at}]") for at, value in enumerate(_list(given.get("arms", []), "arms", empty=True))
-        ),
-        training=training,
-        name=_name(given.get("name", default_name), "name"),
-    )
-    for key in ("budgets", "seeds", "pools"):
-        _once(getattr(config, key), key)
-    _once([arm.name for arm, _ in config.arms], "arms: name")
-    return config
-
-
-def refuse_unknown(name: Any, where: str, known: Iterable[str]) -> None:
-    """Refuse a key that is not known, with the nearest one that is."""
-    names = list(known)
-    if name in names:
-        return
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
-    raise InputError(f"{where}: {str(name)[:60]!r} is unknown; {hint}")
-
-
-def _mapping(value: Any, where: str, known: Sequence[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where} is {value!r:.80}: expected a mapping with some of {', '.join(known)}")
-    for key in value:
-        refuse_unknown(key, where, known)
-    return dict(value)
-
-
-def _list(value: Any, where: str, empty: bool = False) -> list[Any]:
-    found = list(value) if isinstance(value, list | tuple) else [value]
-    if not found and not empty:
-        raise InputError(f"{where} is empty: expected at least one value")
-    return found
-
-
-def _once(values: Sequence[Any], where: str) -> None:
-    twice = [value for value in values if list(values).count(value) > 1]
-    if twice:
-        raise InputError(f"{where} contains {twice[0]!r} more than once: expected different values")
-
-
-def _known(value: Any, where: str, known: Sequence[str]) -> str:
-    refuse_unknown(value, where, known)
-    return str(value)
-
-
-def _words(value: Any, where: str, known: Sequence[str]) -> tuple[str, ...]:
-    return tuple(_known(word, where, known) for word in _list(value, where))
-
-
-def _name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > 100 or not value.isprintable():
-        raise InputError(f"{where} is {value!r:.120}: expected 1 to 100 printable characters")
-    return value
-
-
-def _choices(given: Mapping[str, Any], key: str, default: list[Any], check: Any) -> tuple[Choice, ...]:
-    found = tuple(check(value, key) for value in _list(given.get(key, default), key))
-    _once([choice.name for choice in found], key)
-    return found
-
-
-def _pairs(value: Any, where: str) -> Choice:
-    sets = {"source": value} if isinstance(value, str) else _mapping(value, where, _TASK)
-    source = sets.pop("source", None)
-    if not isinstance(source, str) or not source:
-        raise InputError(f"{where}: source is {source!r}: expected corpus, chebi20, or the path of a file")
-    name = _name(sets.pop("name", Path(source).stem), f"{where}: name")
-    for key, part in sets.items():
-        wanted: type = bool if key == "swap" else str
-        if not isinstance(part, wanted):
-            raise InputError(f"{where}: {key} is {part!r:.80}: expected {wanted.__name__}")
-    return Choice(name, {"pairs": source, **sets})
-
-
-def _backbone(value: Any, where: str) -> Choice:
-    sets = (
-        {"backbone": value}
-        if isinstance(value, str)
-        else _mapping(value, where, ("backbone", "options", "name", *LOOP))
-    )
-    kind, options = sets.pop("backbone", None), cast(Any, sets.pop("options", {}))
-    if not isinstance(kind, str):
-        raise InputError(f"{where}: backbone is {kind!r:.80}: expected the name of one")
-    if not isinstance(options, Mapping):
-        raise InputError(f"{where}: options is {options!r:.80}: expected a mapping")
-    backbone_needs(kind, **options)
-    name = _name(sets.pop("name", kind), f"{where}: name")
-    return Choice(name, {"backbone": kind, "backbone_options": dict(options), **_loop(sets, where)})
-
-
-def _loop(value: Any, where: str) -> dict[str, Any]:
-    from class_kit.training.config import TrainingConfig
-
-    sets = _mapping(value, where, LOOP)
-    for key, part in sets.items():
-        wanted = type(getattr(TrainingConfig(), key))
-        if isinstance(part, bool) or not isinstance(part, (int, float) if wanted is float else wanted):
-            raise InputError(f"{where}: {key} is {part!r:.80}: expected {wanted.__name__}")
-        sets[key] = wanted(part)
-    TrainingConfig(**sets)
-    return sets
-
-
-def _order(value: Any, where: str) -> Choice:
-    order = _known(value, where, ORDERS)
-    if order == "step-matched":
-        return Choice(order, {"order": "standard", "step_matched": True})
-    return Choice(order, {"order": order})
-
-
-def _schedule(value: Any, where: str) -> Choice:
-    sets = {"shape": value, "full_at": 2 / 3} if isinstance(value, str) else _mapping(value, where, _SCHEDULE)
-    shape = _known(sets.get("shape", "linear"), f"{where}: shape", tuple(SHAPES))
-    start = check_real(f"{where}: start", sets.get("start", 0.4), low=0.0, high=1.0)
-    growth, full_at, share = (sets.get(key) for key in ("growth", "full_at", "share"))
-    if sum(value is not None for value in (growth, full_at, share)) != 1:
-        raise InputError(f"{where}: growth {growth!r}, full_at {full_at!r} and share {share!r}: expected one of them")
-    rise: dict[str, Any] = {"growth": 0.0}
-    if growth is not None:
-        rise["growth"], how = check_real(f"{where}: growth", growth, low=0.0), f"β {growth:g}"
-    elif full_at is not None:
-        rise["full_at"] = check_real(f"{where}: full_at", full_at, low=0.0, high=1.0, open_low=True)
-        how = f"full at {full_at:.0%}"
-    else:
-        rise["share"] = check_real(f"{where}: share", share, low=start, high=1.0)
-        how = f"{share:.0%} of the samples"
-    word = shape
-    if shape == "step" or sets.get("interval") is not None:
-        rise["interval"] = check_whole(f"{where}: interval", sets.get("interval"), low=1)
-        word = f"{shape} of {rise['interval']}"
-    name = _name(sets.get("name", f"{word} α {start:g} {how}"), f"{where}: name")
-    found = {"schedule": shape, "start": start, **rise}
-    Arm("check", **found)
-    return Choice(name, found)
-
-
-def _intensity(value: Any, where: str) -> Choice:
-    sets = {"curve": value} if isinstance(value, str) else _mapping(value, where, _INTENSITY)
-    curve, on = sets.get("curve"), _known(sets.get("scales", "loss"), f"{where}: scales", ("loss", "lr"))
-    if not isinstance(curve, str | Mapping):
-        raise InputError(f"{where}: curve is {curve!r:.80}: expected the name of a curve, or a mapping of term to name")
-    curve = curve if isinstance(curve, str) else {str(term): name for term, name in curve.items()}
-    Arm("check", intensity=curve)
-    shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in curve.items())
-    name = _name(sets.get("name", f"{shown} on {on}" if on == "lr" else shown), f"{where}: name")
-    return Choice(name, {"intensity": curve, "intensity_on": on})
-
-
-def _sigma(value: Any, where: str) -> Choice:
-    """A threshold, or "q0.5": the one at which that share of the training pairs has no neighbour."""
-    if isinstance(value, str) and value[:1] == "q":
-        try:
-            share = float(value[1:])
-        except ValueError:
-            raise InputError(f"{where}: {value[:40]!r}: expected a number, or q and a share such as q0.5") from None
-        return Choice(value, {"quantile": check_real(f"{where}: share", share, low=0.0, high=1.0)})
-    sigma = check_real(where, value, low=-1.0, high=1.0, open_low=True)
-    return Choice(f"{sigma:g}", {"sigma": sigma})
-
-
-def _difficulty(value: Any, where: str) -> Choice:
-    measure = _known(value, where, tuple(available_measures()))
-    return Choice(measure, {"difficulty": measure})
-
-
-def _seeds(value: Any) -> tuple[int, ...]:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return tuple(range(check_whole("seeds", value, low=1, high=1000)))
-    return tuple(check_whole("seeds", seed, low=0) for seed in _list(value, "seeds"))
-
-
-def _arm(value: Any, where: str) -> tuple[Arm, str]:
-    sets = _mapping(value, where, ("name", "order", "intensity", "scales", "sigma", *_ARM))
-    on = _known(sets.pop("scales", "loss"), f"{where}: scales", ("loss", "lr"))
-    _name(sets.get("name"), f"{where}: name")
-    for key, part in sets.items():
-        if key != "intensity" and isinstance(part, Mapping | list):
-            raise InputError(f"{where}: {key} is {part!r:.80}: expected one plain value")
-    if sets.get("order") == "step-matched":
-        sets |= {"order": "standard", "step_matched": True}
-    try:
-        return Arm(**sets), on
-    except TypeError as error:
-        raise InputError(f"{where}: {error}") from None
+    return StudyConfig(**{"name": default_name, **_entry(values, KEYS)})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +17,24 @@ from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.plan import Plan
 from class_kit.difficulty import sigma_for_quantile
 from class_kit.errors import InputError
-from class_kit.study.arms import Arm, kept_pairs
-from class_kit.study.config import Choice, StudyConfig
+from class_kit.options import Arm, TrainingConfig
+from class_kit.study.arms import kept_pairs
+from class_kit.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from class_kit.task import Task
-    from class_kit.training import TrainingConfig
 
 # an arm that sees little an epoch may take this many times the plain run's epochs to spend its budget
 _MOST_EPOCHS = 10
 _PROBE_STEPS = 8
-_CROSSED = ("orders", "schedules", "intensities", "sigmas", "difficulties")
+# crossed keys, each with the setting that says whether it matters to an arm
+_CROSSED = {
+    "orders": "order",
+    "schedules": "schedule",
+    "intensities": "intensity",
+    "sigmas": "sigma",
+    "difficulties": "difficulty",
+}
 
 
 @dataclass(frozen=True)
@@ -60,31 +69,26 @@ class Cell:
         }
 
 
-def cells(config: StudyConfig, tasks: Mapping[str, Task], step_seconds: Mapping[str, float]) -> list[Cell]:
+def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
     """Every training of a study, equal ones once, in the order in which the tables show them.
 
     Parameters
     ----------
     tasks : mapping of the names of `config.pairs` to what they load
-    step_seconds : mapping of the names of `config.backbones` to the seconds of an optimiser step
-        Looked at for the budget "seconds" only.
     """
-    found = []
+    laid_out = []
+    arms = {choice.name: list(_arms(config, tasks[choice.name])) for choice in config.pairs}
     for pairs, backbone, budget in product(config.pairs, config.backbones, config.budgets):
         task = tasks[pairs.name]
-        plain = _loop(config, backbone)
-        first = _loop(config, config.backbones[0])
-        unit = step_seconds if budget == "seconds" else dict.fromkeys(step_seconds, 1.0)
-        everything = len(task.rows("train"))
-        wanted = _spent(Arm("plain", order="standard"), everything, plain if budget != "seconds" else first, budget)
-        wanted *= unit.get(config.backbones[0].name, 1.0)
-        for arm, on in _arms(config, task):
+        plain = TrainingConfig(**{**config.training, **backbone.sets})
+        for arm, on in arms[pairs.name]:
             loop = replace(plain, intensity_on=on)
             if budget != "epochs":
-                loop = _with_budget(arm, task, loop, budget, wanted / unit.get(backbone.name, 1.0))
-            for seed in config.seeds:
-                found.append(Cell(pairs.name, backbone.name, budget, arm, replace(loop, seed=seed)))
-    return found
+                loop = _with_budget(arm, task, loop, budget)
+            laid_out += [
+                Cell(pairs.name, backbone.name, budget, arm, replace(loop, seed=seed)) for seed in config.seeds
+            ]
+    return laid_out
 
 
 def seconds_a_step(task: Task, config: TrainingConfig) -> float:
@@ -98,9 +102,10 @@ def seconds_a_step(task: Task, config: TrainingConfig) -> float:
     few = min(config.batch_size, len(rows))
     short = replace(config, epochs=1, batch_size=few)
     # the first step pays for what later ones find ready
-    train(short, _everything(few), text.subset(np.arange(few)), molecules.subset(np.arange(few)), progress=False)
-    begun = time.perf_counter()
-    result = train(short, _everything(len(rows)), text, molecules, progress=False)
+    for size in (few, len(rows)):
+        plan = EpochPlan(np.arange(size), make_schedule("full"), "constant", epochs=1)
+        begun = time.perf_counter()
+        result = train(short, plan, text.subset(plan.order), molecules.subset(plan.order), progress=False)
     return (time.perf_counter() - begun) / result.steps
 
 
@@ -109,46 +114,32 @@ def foreseen_steps(cell: Cell, task: Task) -> int:
     return _plan(cell.arm, len(kept_pairs(task, cell.arm)), cell.config).steps_total(cell.config.batch_size)
 
 
-def _everything(rows: int) -> Plan:
-    return EpochPlan(np.arange(rows), make_schedule("full"), "constant", epochs=1)
-
-
-def _loop(config: StudyConfig, backbone: Choice) -> TrainingConfig:
-    from class_kit.training import TrainingConfig
-
-    return TrainingConfig(**{**config.training, **backbone.sets})
-
-
 def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, str]]:
-    """Arms and what γ acts on, each once: choices that decide nothing for an order are not crossed with it."""
+    """Arms and what γ acts on, each once: choices that change nothing for an order are not crossed with it."""
     seen: set[str] = set()
     names: set[str] = set()
-    quantiles: dict[float, float] = {}
-    several = {key for key in _CROSSED if len(getattr(config, key)) > 1}
+    rows = task.rows("train")
+    sigma_at = cache(lambda share: sigma_for_quantile(task.t[rows], task.m[rows], q=share))
     for choices in product(*(getattr(config, key) for key in _CROSSED)):
         sets: dict[str, Any] = {}
         for choice in choices:
             sets |= choice.sets
         on = sets.pop("intensity_on")
-        if "quantile" in sets:
-            share = sets.pop("quantile")
-            sets["sigma"] = quantiles.setdefault(share, _sigma_at(task, share))
+        if (share := sets.pop("quantile", None)) is not None:
+            sets["sigma"] = sigma_at(share)
         arm = Arm("?", **sets)
-        decides = arm.decides
-        on = on if decides.get("intensity", "constant") != "constant" else "loss"
-        key = json.dumps([decides, on], sort_keys=True)
+        used = arm.training_key
+        on = on if used.get("intensity", "constant") != "constant" else "loss"
+        key = json.dumps([used, on], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
-        matters = {
-            "schedules": "start" in decides,
-            "intensities": "intensity" in decides,
-            "sigmas": "sigma" in decides,
-            "difficulties": "difficulty" in decides,
-        }
-        named = {"orders"} | {key for key in several if matters.get(key, False)}
-        words = [choice.name for key, choice in zip(_CROSSED, choices, strict=True) if key in named]
-        name = " · ".join(words)
+        named = [
+            choice.name
+            for (key, setting), choice in zip(_CROSSED.items(), choices, strict=True)
+            if key == "orders" or (setting in used and len(getattr(config, key)) > 1)
+        ]
+        name = " · ".join(named)
         names.add(name)
         yield replace(arm, name=name), on
     for arm, on in config.arms:
@@ -157,58 +148,35 @@ def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, str]]:
         yield arm, on
 
 
-def _sigma_at(task: Task, share: float) -> float:
-    rows = task.rows("train")
-    return sigma_for_quantile(task.t[rows], task.m[rows], q=share)
-
-
 def _plan(arm: Arm, rows: int, config: TrainingConfig) -> Plan:
     """A plan with the arm's sizes; which rows it holds does not matter here."""
     whole = arm.order == "loss-pruned" or (arm.order == "standard" and not arm.step_matched)
-    schedule = make_schedule("full") if whole else arm.make_schedule(config.epochs)
-    return _Sizes(np.arange(rows), schedule, "constant", epochs=config.epochs)
+    plan = EpochPlan(np.arange(rows), make_schedule("full") if whole else arm.make_schedule(config.epochs), "constant")
+    # set afterwards: a plan that never reaches all pairs would warn, and is only counted here
+    plan.epochs = config.epochs
+    return plan
 
 
-class _Sizes(EpochPlan):
-    """An epoch plan that is asked for its sizes only, so that what it never reaches is no matter."""
-
-    def __init__(self, order: Any, schedule: Any, intensity: Any, *, epochs: int) -> None:
-        super().__init__(order, schedule, intensity)
-        self.epochs = epochs
-
-
-def _spent(arm: Arm, rows: int, config: TrainingConfig, budget: str) -> float:
-    plan = _plan(arm, rows, config)
-    return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
-
-
-def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str, wanted: float) -> TrainingConfig:
-    """The number of epochs whose cost is nearest to what is wanted; costs grow with epochs, so bisection finds it."""
-
+def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> TrainingConfig:
+    """The number of epochs whose cost is nearest to the plain run's; costs grow with epochs, so bisection finds it."""
     if arm.pace == "metric" or arm.order == "loss-pruned":
         raise InputError(
             f"budget {budget!r} for {arm.name!r}: what it spends is decided while it trains, expected the "
             "budget 'epochs' for such an arm"
         )
+
+    def cost(arm: Arm, rows: int, epochs: int) -> float:
+        plan = _plan(arm, rows, replace(config, epochs=epochs))
+        return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
+
+    wanted = cost(Arm("plain", order="standard"), len(task.rows("train")), config.epochs)
     rows = len(kept_pairs(task, arm))
-
-    def cost(epochs: int) -> float:
-        return _spent(arm, rows, replace(config, epochs=epochs), budget)
-
-    low, high = 1, _MOST_EPOCHS * config.epochs
-    if cost(high) < wanted:
+    epochs = range(1, _MOST_EPOCHS * config.epochs + 1)
+    if (most := cost(arm, rows, epochs[-1])) < wanted:
         raise InputError(
-            f"budget {budget!r} for {arm.name!r}: {high} epochs spend {cost(high):,.0f} of {wanted:,.0f}, expected "
+            f"budget {budget!r} for {arm.name!r}: {epochs[-1]} epochs spend {most:,.0f} of {wanted:,.0f}, expected "
             f"an arm that spends it within {_MOST_EPOCHS} times the {config.epochs} epochs given"
         )
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if cost(middle) < wanted else (low, middle)
-    if low > 1 and wanted - cost(low - 1) <= cost(low) - wanted:
-        low -= 1
-    return replace(config, epochs=low)
-
-
-def loops(config: StudyConfig) -> dict[str, TrainingConfig]:
-    """Settings of the loop by the name of the backbone, before budgets and seeds."""
-    return {backbone.name: _loop(config, backbone) for backbone in config.backbones}
+    enough = epochs[bisect_left(epochs, wanted, key=lambda count: cost(arm, rows, count))]
+    less = max(1, enough - 1)
+    return replace(config, epochs=min((less, enough), key=lambda count: abs(cost(arm, rows, count) - wanted)))

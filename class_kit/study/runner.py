@@ -327,7 +327,7 @@ def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None
 
 
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
-    parts = json.dumps({"arm": arm.decides, "config": asdict(config)}, sort_keys=True), task.digest, code_digest()
+    parts = json.dumps({"arm": arm.training_key, "config": asdict(config)}, sort_keys=True), task.digest, code_digest()
     return hashlib.sha256("".join((*parts, *_own_code(config))).encode()).hexdigest()[:32]
 
 

@@ -19,7 +19,7 @@ from class_kit.backbones import backbone_needs
 from class_kit.backbones.base import Backbone
 from class_kit.errors import InputError
 from class_kit.interrupts import import_whole
-from class_kit.training.config import INTENSITY_TARGETS, OPTIMIZERS, TERM_WEIGHTS, TrainingConfig, learning_rate
+from class_kit.training.config import TrainingConfig, learning_rate
 from class_kit.training.encoding import encode
 from class_kit.training.inputs import Inputs, as_inputs
 from class_kit.training.loop import Trainer
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from class_kit.curriculum import Plan
 
 __all__ = [
-    "INTENSITY_TARGETS",
-    "OPTIMIZERS",
-    "TERM_WEIGHTS",
     "TrainingConfig",
     "TrainingResult",
     "encode",

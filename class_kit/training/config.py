@@ -1,87 +1,17 @@
-"""The settings of a training, and what follows from them alone: optimisers and the learning rate of every step."""
+"""What follows from the settings of a training alone: its optimisers, and the learning rate of every step."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from class_kit.backbones.base import Backbone
-from class_kit.errors import InputError
+from class_kit.options import TrainingConfig
 
-OPTIMIZERS = ("adamw", "sgd")
-INTENSITY_TARGETS = ("loss", "lr")
-TERM_WEIGHTS = ("fixed", "learned")
-PRECISIONS = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of one training; plain values, so that a run's record can hold them.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-        At least 1. In-batch negatives make the batch size matter: a larger batch is a harder task.
-    learning_rate, weight_decay : float
-        Peak rate after warm-up; decoupled decay for AdamW, the usual L2 term for SGD (momentum 0.9).
-    warmup : float
-        Share of all steps with a linearly rising rate, in [0, 1); afterwards it falls linearly to 0.
-    optimizer : "adamw" or "sgd"
-    intensity_on : "loss" or "lr"
-        What γ_k multiplies: the loss (the paper, section 3.3) or the learning rate. Adam divides by the gradient's
-        own scale and so all but cancels the first.
-    term_weights : "fixed" or "learned"
-        Named loss terms are added as they are, or under weights learnt beside the model (`UncertaintyWeights`).
-    seed : int
-        Initial weights and dropout.
-    threads : int
-        CPU threads while training. Small heads are no faster with two, and with a fixed number the sums, and so the
-        weights, come out the same on a machine with other cores.
-    precision : "float32" or "bfloat16"
-        Of the matrix products within losses and validation (`torch.autocast`); weights and the optimiser's state are
-        float32 always. Where the text encoder is trained (`finetuned`), it alone is computed in bfloat16.
-    backbone, backbone_options
-        A registered name and its keyword arguments.
-    """
-
-    epochs: int = 15
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    optimizer: str = "adamw"
-    intensity_on: str = "loss"
-    term_weights: str = "fixed"
-    seed: int = 0
-    threads: int = 1
-    precision: str = "float32"
-    backbone: str = "dual_encoder"
-    backbone_options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: expected at least 1")
-        if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
-            raise InputError(f"learning_rate={self.learning_rate}: expected a positive number")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup={self.warmup}: expected a share in [0, 1)")
-        if self.weight_decay < 0:
-            raise InputError(f"weight_decay={self.weight_decay}: expected 0 or more")
-        choices = {
-            "optimizer": OPTIMIZERS,
-            "intensity_on": INTENSITY_TARGETS,
-            "term_weights": TERM_WEIGHTS,
-            "precision": PRECISIONS,
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
+__all__ = ["TrainingConfig", "critic_optimizer", "learning_rate", "main_optimizer"]
 
 
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:

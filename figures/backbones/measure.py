@@ -100,7 +100,7 @@ def search(
         config = study_config(
             {"backbones": [choice | {"learning_rate": rate}], "training": loop, "seeds": [0], "orders": ["standard"]}
         )
-        found[rate] = cells(config, {"corpus": task}, {})[0]
+        found[rate] = cells(config, {"corpus": task})[0]
     records = trained(task, list(found.values()), jobs)
     reached = {rate: max(entry["mrr"] for entry in record.history) for rate, record in zip(found, records, strict=True)}
     return max(reached, key=lambda rate: reached[rate]), {f"{rate:g}": value for rate, value in reached.items()}
@@ -111,7 +111,7 @@ def final(
 ) -> list[Record]:
     """Bare and with CLASS (σ 0.95, α 0.4, all pairs after two thirds of the epochs, γ₂ on the loss)."""
     config = study_config({"backbones": [choice], "training": loop, "seeds": list(seeds), "orders": list(ORDERS)})
-    return trained(task, cells(config, {"corpus": task}, {}), jobs)
+    return trained(task, cells(config, {"corpus": task}), jobs)
 
 
 def trained(task: Task, wanted: Sequence[Any], jobs: int | None) -> list[Record]:
