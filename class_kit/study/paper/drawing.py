@@ -173,19 +173,18 @@ def _effects(
     if not len(frame):
         return {}
     frame = _percent(frame[frame["metric"] == "hits@1"], "difference")
-    panels = []
+    panels, most = [], 0
     for reference, arms in against.items():
         rows = frame[(frame["reference"] == reference) & (frame["arm"].isin(arms) if arms else True)]
         # every panel shows the same rows, in the same places
         rows = rows[~rows["arm"].isin(list(against))]
         if len(rows):
-            rows = rows.assign(arm=lambda part: part[by])
+            rows, most = rows.assign(arm=lambda part: part[by]), max(most, len(rows))
             label = "Hits@1, points" if len(against) > 1 else f"Hits@1, points over {reference}"
             title = f"minus {reference}" if len(against) > 1 else ""
             panels.append(figures.panel("interval_plot", rows, "difference", label, zero=True, title=title))
     if not panels:
         return {}
-    most = max(len(one["data"]["table"]["table"]["arm"]) for one in panels)
     width = "text" if len(panels) > 1 else "column"
     ratio = (0.16 + 0.03 * most) * (1 if len(panels) > 1 else 1.6)
     return {name: figures.draw(*panels, width=width, ratio=ratio, share="xy")}
