@@ -141,9 +141,9 @@ print(json.dumps({"found": found, "made": made, "rss": peak()}))
 """
 UNFOLDED = {
     "beside.parquet": "more than 1,073,741,824 bytes",
-    "cells.csv.gz": "line 2 is longer than",
-    "header.csv.gz": "line 1 is longer than",
-    "line.csv.gz": "line 2 is longer than",
+    "cells.csv.gz": "line 2 cannot be read: it is longer than",
+    "header.csv.gz": "line 1 cannot be read: it is longer than",
+    "line.csv.gz": "line 2 cannot be read: it is longer than",
     "list.parquet": "1 pairs",
     "rows.csv.gz": "at most 2,000,000 rows",
     "rows.parquet": "10,000,000 rows",
@@ -176,7 +176,9 @@ def test_bombs_are_stopped_in_bounded_time_and_memory(tmp_path: Path) -> None:
 def test_quoted_lines_without_end_are_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "MAX_ROW", 1_000)
     (tmp_path / "a.csv").write_bytes(TABLE + b'"' + b'\n","' * 300)
-    with pytest.raises(InputError, match="the row that starts on line 7 is longer than 1,000 characters"):
+    with pytest.raises(
+        InputError, match="the row that starts on line 7 cannot be read: it is longer than 1,000 characters"
+    ):
         load_pairs(tmp_path / "a.csv")
     monkeypatch.setattr(readers, "MAX_CELLS", 8)
     (tmp_path / "b.csv").write_bytes(TABLE + TABLE[12:])

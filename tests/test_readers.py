@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.pairs.readers import read_table
-from class_kit.pairs.tables import MAX_CELL, MAX_COLUMNS
+from class_kit.pairs import readers
+from class_kit.pairs.readers import MAX_CELL, MAX_COLUMNS, read_table
 
 PLAIN = b"text,smiles\nan alcohol,CCO\n"
 
@@ -99,10 +99,11 @@ def test_what_is_no_regular_file(tmp_path):
         read_table(tmp_path / "pipe.csv")
 
 
-def test_a_bomb_is_stopped_long_before_it_is_unpacked(tmp_path):
+def test_a_bomb_is_stopped_long_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "MAX_BYTES", 1 << 20)
     path = written(tmp_path, "bomb.csv.gz", gzip.compress(b"text\n" + b"a" * (8 << 20)))
     with pytest.raises(InputError, match="more than 1,048,576 bytes"):
-        read_table(path, max_bytes=1 << 20)
+        read_table(path)
 
 
 def test_cells_up_to_the_limit_and_the_process_wide_setting_is_put_back(tmp_path):
@@ -128,7 +129,7 @@ def test_without_quoting_a_quote_is_a_character(tmp_path):
     assert read_table(path, quoting=False).columns["text"] == ['"open and never closed', "5'\"-phosphate"]
 
 
-def test_parquet_keeps_types_and_names_what_it_skips(tmp_path):
+def test_parquet_keeps_types_and_names_what_it_skips(tmp_path, monkeypatch):
     import pyarrow
     import pyarrow.parquet
 
@@ -138,8 +139,9 @@ def test_parquet_keeps_types_and_names_what_it_skips(tmp_path):
     assert read.columns == {"text": ["a", None], "cid": [1, 2]}
     assert set(read.skipped) == {"parts", "raw"}
     assert read.lines == [None, None]
-    with pytest.raises(InputError, match="once decompressed"):
-        read_table(tmp_path / "a.parquet", max_bytes=10)
+    with monkeypatch.context() as small, pytest.raises(InputError, match="once decompressed"):
+        small.setattr(readers, "MAX_BYTES", 10)
+        read_table(tmp_path / "a.parquet")
     pyarrow.parquet.write_table(table.slice(0, 0), tmp_path / "none.parquet")
     with pytest.raises(InputError, match="no data row"):
         read_table(tmp_path / "none.parquet")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 
+from class_kit.checks import check_real
 from class_kit.errors import InputError
 from class_kit.files import corpus_file, home_path
 from class_kit.pairs import chebi20
 from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
-from class_kit.pairs.readers import header_of, read_table, text_kind
+from class_kit.pairs.readers import RELEASE_HEADER, Table, read_table
 from class_kit.pairs.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
 from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.terminal import one_line
@@ -84,28 +85,27 @@ def load_pairs(
     InputError
         If the file, a column, the split or an option cannot be used, or too many rows cannot.
     """
-    if not 0 <= max_rejected <= 1:
-        raise InputError(f"max_rejected={max_rejected}: expected a share from 0 to 1")
+    check_real("max_rejected", max_rejected, low=0, high=1)
     if make_split is not None and make_split not in KINDS:
         raise InputError(f"make_split={make_split!r}: expected {' or '.join(KINDS)}")
+    columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
     if source == "chebi20":
-        own = {"text": text, "smiles": smiles, "id": id, "split_column": split_column, "make_split": make_split}
-        _refuse_options(own, "are for files; the published rows of chebi20 are never moved")
+        _refuse_options(columns | {"make_split": make_split}, "are for files; the published rows of chebi20 never move")
         checked, name, notes = _load_chebi20(data, extra, swap, seed)
     else:
         _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
         path = corpus_file() if source == "corpus" else home_path(source)
-        columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
-        checked, notes = _load_file(path, columns, make_split, seed)
-        name = "corpus" if source == "corpus" else path.name
+        checked, notes = _load_table(read_table(path), columns, make_split, seed)
+        name = path.name
         if source == "corpus":
+            name = "corpus"
             notes.insert(0, "generated descriptions: written by a program from each structure, not by chemists")
     refuse_too_many(checked, name, max_rejected, rejected_to)
     if checked.rejected:
         notes.append(f"{len(checked.rejected):,} rows were rejected")
     # notes are printed wherever pairs are used, and quote names from the file
-    said = tuple(one_line(note) for note in notes)
-    pairs = PairSet(**checked.columns, source=name, rejected=checked.rejected, notes=said, extra=checked.extra)
+    shown = tuple(one_line(note) for note in notes)
+    pairs = PairSet(**checked.columns, source=name, rejected=checked.rejected, notes=shown, extra=checked.extra)
     return pairs if split is None else pairs.where(split_name(split))
 
 
@@ -142,52 +142,41 @@ def _load_chebi20(
     return checked, name, [*notes, *held, *shared, *chebi20.origin_notes(checked)]
 
 
-def _load_file(
-    path: Path, wanted: dict[str, str | None], make_split: str | None, seed: int
+def _load_table(
+    table: Table, wanted: dict[str, str | None], make_split: str | None, seed: int
 ) -> tuple[Checked, list[str]]:
-    published = bool(text_kind(path)) and header_of(path) == chebi20.HEADER
-    table = read_table(path, quoting=not published)
     columns = {
         role: find_column(table, role, given, option="split_column" if role == "split" else role)
         for role, given in wanted.items()
     }
     rows = rows_of(table, columns)
-    notes = _skipped_notes(table.skipped)
-    if published:
+    skipped = [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in table.skipped.items()]
+    notes = skipped[:10] + ([f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else [])
+    if tuple(table.columns) == RELEASE_HEADER and table.literal_quotes:
         rows.smiles = chebi20.single_backslashes(rows.smiles)
         notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
     if columns["id"] is None:
         notes.append("no id column: the ids are row numbers")
-    follow = columns["split"] is not None and make_split is None
-    checked = check_rows(rows, need_split=follow)
-    if follow:
-        _refuse_many_splits(path, str(columns["split"]), checked.columns["split"])
-        renamed = sorted({f"{str(was).strip()!r}" for was in rows.split if split_name(str(was)) != str(was).strip()})
-        notes += [f"splits given by column {columns['split']!r}: {', '.join(split_order(checked.columns['split']))}"]
-        notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
-        return checked, [*notes, *overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])]
-    names, made = make_splits(checked.keys, make_split or "random", seed=seed)
-    if columns["split"] is not None:
-        notes.append(f"column {columns['split']!r} was not followed: make_split={make_split!r}")
-    columns_made = {**checked.columns, "split": names}
-    return Checked(columns_made, checked.keys, checked.extra, checked.rejected), [*notes, *made]
-
-
-def _skipped_notes(skipped: Mapping[str, str], most: int = 10) -> list[str]:
-    notes = [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in list(skipped.items())[:most]]
-    return notes + ([f"{len(skipped) - most:,} more such columns were left out"] if len(skipped) > most else [])
-
-
-def _refuse_many_splits(path: Path, column: str, names: tuple[str, ...]) -> None:
-    found = set(names)
-    if len(found) > MAX_SPLITS:
+    given = columns["split"]
+    checked = check_rows(rows, need_split=given is not None and make_split is None)
+    if given is None or make_split is not None:
+        names, made = make_splits(checked.keys, make_split or "random", seed=seed)
+        if given is not None:
+            notes.append(f"column {given!r} was not followed: make_split={make_split!r}")
+        return replace(checked, columns={**checked.columns, "split": names}), [*notes, *made]
+    splits = split_order(checked.columns["split"])
+    if len(splits) > MAX_SPLITS:
         raise InputError(
-            f"{path}: column {column!r} names {len(found):,} splits; at most {MAX_SPLITS} are followed, "
+            f"{table.source}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are followed, "
             "make_split='random' makes others"
         )
+    notes.append(f"splits given by column {given!r}: {', '.join(splits)}")
+    renamed = sorted({repr(name) for name in map(str.strip, map(str, rows.split)) if split_name(name) != name})
+    notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
+    return checked, [*notes, *overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])]
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:
-    given = [name for name, value in options.items() if value is not None]
+    given = [{"split": "split_column"}.get(name, name) for name, value in options.items() if value is not None]
     if given:
         raise InputError(f"{', '.join(given)}: these options {why}")

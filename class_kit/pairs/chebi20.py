@@ -12,11 +12,10 @@ from pathlib import Path
 from class_kit.errors import InputError
 from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.pairs.pairset import MoleculeSet
-from class_kit.pairs.readers import read_table
+from class_kit.pairs.readers import RELEASE_HEADER, read_table
 from class_kit.pairs.rows import Checked, Rows, find_column, joined, rows_of
 from class_kit.pairs.splits import TEST, TRAIN, VALIDATION, group_split, grouping_note, overlap_notes, split_name
 
-HEADER = ("CID", "SMILES", "description")
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
 ORIGIN = "origin"
@@ -37,8 +36,8 @@ def single_backslashes(smiles: list[str]) -> list[str]:
 def published_rows(path: Path, split: str) -> Rows:
     """Read one released file: tab-separated, quotes are ordinary characters, header CID, SMILES, description."""
     table = read_table(path, quoting=False)
-    if tuple(table.columns) != HEADER:
-        raise InputError(f"{path}: the columns are {', '.join(table.columns)}; expected {', '.join(HEADER)}")
+    if tuple(table.columns) != RELEASE_HEADER:
+        raise InputError(f"{path}: the columns are {', '.join(table.columns)}; expected {', '.join(RELEASE_HEADER)}")
     rows = rows_of(table, {"id": "CID", "smiles": "SMILES", "text": "description"})
     rows.smiles = single_backslashes(rows.smiles)
     rows.split = [split] * len(rows)
@@ -115,7 +114,7 @@ def load_pool(folder: Path) -> MoleculeSet:
     notes: list[str] = []
     if path.is_file():
         table = read_table(path, quoting=False)
-        names = {role: find_column(table, role, None) for role in ("id", "smiles", "split")}
+        names = {role: find_column(table, role) for role in ("id", "smiles", "split")}
         if None in names.values() or table.bad:
             raise InputError(f"{path}: expected the columns CID, SMILES and split, three fields in every row")
         ids, smiles, splits = (table.columns[str(names[role])] for role in ("id", "smiles", "split"))
@@ -141,7 +140,7 @@ def chebi20_folder(data: str | os.PathLike[str] | None) -> Path:
 
 def _extra_rows(path: Path) -> Rows:
     table = read_table(path, quoting=False)
-    columns = {role: find_column(table, role, None) for role in ("text", "smiles")}
+    columns = {role: find_column(table, role) for role in ("text", "smiles")}
     rows = rows_of(table, columns, prefix="extra-")
     rows.smiles = single_backslashes(rows.smiles)
     rows.split = [TRAIN] * len(rows)

@@ -88,11 +88,21 @@ class PairSet:
         TypeError
             If the indices are not integers.
         """
-        rows = _checked_rows(indices, len(self))
+        rows = np.asarray(indices)
+        if rows.ndim != 1:
+            raise ValueError(f"indices: expected one dimension, got shape {rows.shape}")
+        if rows.dtype == np.bool_:
+            if len(rows) != len(self):
+                raise ValueError(f"indices: a mask of {len(rows)} values for {len(self)} pairs")
+            rows = np.flatnonzero(rows)
+        if rows.size and not np.issubdtype(rows.dtype, np.integer):
+            raise TypeError(f"indices: expected integers, got {rows.dtype}")
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
+            raise ValueError(f"indices: from {rows.min()} to {rows.max()}, expected 0 to {len(self) - 1}")
         picked: dict[str, Any] = {
-            name: tuple(getattr(self, name)[row] for row in rows) for name in ("text", "smiles", "id", "split")
+            name: tuple(getattr(self, name)[row] for row in rows.tolist()) for name in ("text", "smiles", "id", "split")
         }
-        extra = {name: tuple(column[row] for row in rows) for name, column in self.extra.items()}
+        extra = {name: tuple(column[row] for row in rows.tolist()) for name, column in self.extra.items()}
         return replace(self, **picked, extra=extra)
 
     def frame(self) -> pandas.DataFrame:
@@ -179,18 +189,3 @@ def write_rejected(pairs: PairSet | Iterable[Rejected], path: str | os.PathLike[
     rejected = pairs.rejected if isinstance(pairs, PairSet) else tuple(pairs)
     names = [each.name for each in fields(Rejected)]
     write_csv(path, names, ([getattr(row, name) for name in names] for row in rejected))
-
-
-def _checked_rows(indices: Sequence[int] | np.ndarray, count: int) -> list[int]:
-    rows = np.asarray(indices)
-    if rows.ndim != 1:
-        raise ValueError(f"indices: expected one dimension, got shape {rows.shape}")
-    if rows.dtype == np.bool_:
-        if len(rows) != count:
-            raise ValueError(f"indices: a mask of {len(rows)} values for {count} pairs")
-        rows = np.flatnonzero(rows)
-    if rows.size and not np.issubdtype(rows.dtype, np.integer):
-        raise TypeError(f"indices: expected integers, got {rows.dtype}")
-    if rows.size and not 0 <= rows.min() <= rows.max() < count:
-        raise ValueError(f"indices: from {rows.min()} to {rows.max()}, expected 0 to {count - 1}")
-    return [int(row) for row in rows]

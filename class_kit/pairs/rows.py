@@ -9,9 +9,9 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.pairs.pairset import Rejected, write_rejected
+from class_kit.pairs.readers import Table
 from class_kit.pairs.splits import split_name
 from class_kit.pairs.structures import structures
-from class_kit.pairs.tables import Table
 
 COMMON_NAMES = {
     "text": ("text", "description", "caption"),
@@ -55,7 +55,7 @@ class Checked:
         return len(self.keys)
 
 
-def find_column(table: Table, role: str, given: str | None, *, option: str | None = None) -> str | None:
+def find_column(table: Table, role: str, given: str | None = None, *, option: str | None = None) -> str | None:
     """Return the column that holds `role`: the one given, else the only one with a common name, else None.
 
     Raises
@@ -68,35 +68,44 @@ def find_column(table: Table, role: str, given: str | None, *, option: str | Non
     there += " …" if len(table.columns) > 20 else ""
     if given is not None:
         if given in table.skipped:
-            raise InputError(f"{table.path}: column {given!r} holds {table.skipped[given]}; expected text")
+            raise InputError(f"{table.source}: column {given!r} holds {table.skipped[given]}; expected text")
         if given not in table.columns:
-            raise InputError(f"{table.path} has no column {given!r} (option {option}); its columns are {there}")
+            raise InputError(f"{table.source} has no column {given!r} (option {option}); its columns are {there}")
         return given
-    found = [name for name in table.columns if name.lower() in COMMON_NAMES[role]]
-    if len(found) > 1:
-        named = " and ".join(repr(name) for name in found)
-        raise InputError(f"{table.path}: {named} could each be the {role}; choose one with the option {option}")
-    if not found and role in ("text", "smiles"):
+    common = [name for name in table.columns if name.lower() in COMMON_NAMES[role]]
+    if len(common) > 1:
+        named = " and ".join(map(repr, common))
+        raise InputError(f"{table.source}: {named} could each be the {role}; choose one with the option {option}")
+    if not common and role in ("text", "smiles"):
         raise InputError(
-            f"{table.path}: no column is called {', '.join(COMMON_NAMES[role])}; its columns are {there}; "
+            f"{table.source}: no column is called {', '.join(COMMON_NAMES[role])}; its columns are {there}; "
             f"name the one to use with the option {option}"
         )
-    return found[0] if found else None
+    return common[0] if common else None
 
 
 def rows_of(table: Table, columns: dict[str, str | None], *, prefix: str = "") -> Rows:
     """Lay out a table by role; where no id column is named, `prefix` + the data row's number serves as id."""
-    count, name = len(table.rows), table.path.name
     used = {role: table.columns[column] for role, column in columns.items() if column is not None}
     return Rows(
         text=used["text"],
         smiles=used["smiles"],
         id=used.get("id") or [f"{prefix}{row}" for row in table.rows],
-        split=used.get("split") or [""] * count,
-        places=[(name, row, line) for row, line in zip(table.rows, table.lines, strict=True)],
-        bad=[Rejected(name, bad.row, bad.line, bad.reason, "", "", "") for bad in table.bad],
+        split=used.get("split") or [""] * len(table.rows),
+        places=[(table.name, row, line) for row, line in zip(table.rows, table.lines, strict=True)],
+        bad=[Rejected(table.name, bad.row, bad.line, bad.reason, "", "", "") for bad in table.bad],
         extra={key: values for key, values in table.columns.items() if key not in columns.values()},
     )
+
+
+def joined(parts: Iterable[Rows], extra: str) -> Rows:
+    """Put rows of several files in one, with only the column `extra` beside the pairs."""
+    whole = Rows([], [], [], [], [], [], {extra: []})
+    for part in parts:
+        for name in ("text", "smiles", "id", "split", "places", "bad"):
+            getattr(whole, name).extend(getattr(part, name))
+        whole.extra[extra].extend(part.extra[extra])
+    return whole
 
 
 def check_rows(rows: Rows, *, need_split: bool, progress: bool | None = None) -> Checked:
@@ -104,31 +113,38 @@ def check_rows(rows: Rows, *, need_split: bool, progress: bool | None = None) ->
 
     White space round a value is dropped; numbers are taken as ids, never as texts.
     """
-    ids = [_plain(value) for value in rows.id]
-    smiles = [value.strip() if isinstance(value, str) else "" for value in rows.smiles]
-    texts = [value.strip() if isinstance(value, str) else "" for value in rows.text]
-    splits = [split_name(_plain(value)) for value in rows.split]
-    parsed = structures(smiles, progress=progress)
+    columns = {
+        "id": [_plain(value) for value in rows.id],
+        "text": [value.strip() if isinstance(value, str) else "" for value in rows.text],
+        "smiles": [value.strip() if isinstance(value, str) else "" for value in rows.smiles],
+        "split": [split_name(_plain(value)) for value in rows.split],
+    }
+    parsed = structures(columns["smiles"], progress=progress)
     kept: list[int] = []
     rejected = list(rows.bad)
     first_use: dict[str, str] = {}
     for index, (file, row, line) in enumerate(rows.places):
-        reason = _reason(rows, index, ids[index], texts[index], first_use)
-        if not reason and not isinstance(rows.smiles[index], str):
-            reason = f"SMILES is {_kind(rows.smiles[index])}, expected text"
-        reason = reason or parsed[index].reason or (_split_reason(splits[index]) if need_split else "")
-        first_use.setdefault(ids[index], f"{file} row {row}")
+        name = columns["id"][index]
+        reason = (
+            _id_reason(name, first_use)
+            or _text_reason(rows.text[index], columns["text"][index])
+            or _kind_reason("SMILES", rows.smiles[index])
+            or parsed[index].reason
+            or (_split_reason(columns["split"][index]) if need_split else "")
+        )
+        first_use.setdefault(name, f"{file} row {row}")
         if reason:
-            shown = (_short(ids[index]), _short(rows.smiles[index]), _short(rows.text[index]))
+            shown = (_short(name), _short(rows.smiles[index]), _short(rows.text[index]))
             rejected.append(Rejected(file, row, line, reason, *shown))
         else:
             kept.append(index)
-    columns = {"id": ids, "text": texts, "smiles": smiles, "split": splits}
+    # ragged rows were set aside before the others were looked at
+    files = {file: number for number, file in enumerate(dict.fromkeys(place[0] for place in rows.places))}
     return Checked(
         columns={name: tuple(values[row] for row in kept) for name, values in columns.items()},
         keys=tuple(parsed[row].key for row in kept),
         extra={name: tuple(_plain(values[row]) for row in kept) for name, values in rows.extra.items()},
-        rejected=_in_file_order(rejected, rows),
+        rejected=tuple(sorted(rejected, key=lambda bad: (files.get(bad.file, len(files)), bad.row))),
     )
 
 
@@ -155,54 +171,35 @@ def refuse_too_many(
     )
 
 
-def joined(parts: Iterable[Rows], extra: str) -> Rows:
-    """Put rows of several files in one, with only the column `extra` beside the pairs."""
-    whole = Rows([], [], [], [], [], [], {extra: []})
-    for part in parts:
-        for name in ("text", "smiles", "id", "split", "places", "bad"):
-            getattr(whole, name).extend(getattr(part, name))
-        whole.extra[extra].extend(part.extra[extra])
-    return whole
-
-
-def _in_file_order(rejected: list[Rejected], rows: Rows) -> tuple[Rejected, ...]:
-    # ragged rows were set aside before the others were looked at
-    files = {file: number for number, file in enumerate(dict.fromkeys(place[0] for place in rows.places))}
-    return tuple(sorted(rejected, key=lambda bad: (files.get(bad.file, len(files)), bad.row)))
-
-
-def _reason(rows: Rows, index: int, name: str, text: str, first_use: dict[str, str]) -> str:
+def _id_reason(name: str, first_use: dict[str, str]) -> str:
     if not name:
         return "empty id"
     if len(name) > MAX_NAME:
         return f"id of {len(name):,} characters; at most {MAX_NAME} are read"
-    if name in first_use:
-        return f"id {_short(name)!r} was already used in {first_use[name]}"
-    value = rows.text[index]
-    if not isinstance(value, str):
-        return f"text is {_kind(value)}, expected text"
-    if not text:
-        return "empty text"
-    return f"text is a number ({_short(text)}), not a description" if _is_number(text) else ""
+    return f"id {_short(name)!r} was already used in {first_use[name]}" if name in first_use else ""
+
+
+def _text_reason(value: Any, text: str) -> str:
+    if reason := _kind_reason("text", value):
+        return reason
+    try:
+        # "nan" as well: the way in which missing values reach a file that was written without care
+        float(text)
+    except ValueError:
+        return "" if text else "empty text"
+    return f"text is a number ({_short(text)}), not a description"
+
+
+def _kind_reason(role: str, value: Any) -> str:
+    if isinstance(value, str):
+        return ""
+    return f"{role} is {'missing' if value is None else f'of type {type(value).__name__}'}, expected text"
 
 
 def _split_reason(name: str) -> str:
     if not name:
         return "no split is named"
     return f"split name of {len(name):,} characters; at most {MAX_NAME} are read" if len(name) > MAX_NAME else ""
-
-
-def _is_number(text: str) -> bool:
-    # "nan" as well: the way in which missing values reach a file that was written without care
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else f"of type {type(value).__name__}"
 
 
 def _plain(value: Any) -> str:

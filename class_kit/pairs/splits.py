@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 
 import numpy as np
@@ -102,8 +103,15 @@ def make_splits(keys: Sequence[str], kind: str = "random", *, seed: int = 0) -> 
     """
     if kind not in KINDS:
         raise ValueError(f"make_split={kind!r}: expected one of {', '.join(KINDS)}")
-    scaffolds = {key: _scaffold_or_itself(key) for key in set(keys)} if kind == "scaffold" else {}
-    groups = [scaffolds[key] for key in keys] if kind == "scaffold" else list(keys)
+    groups = list(keys)
+    if kind == "scaffold":
+        scaffolds: dict[str, str] = {}
+        for key in set(keys):
+            # RDKit does not read back every structure that it has written; such a molecule is a group of its own
+            scaffolds[key] = key
+            with suppress(ValueError):
+                scaffolds[key] = scaffold(key)
+        groups = [scaffolds[key] for key in keys]
     held_out = len(keys) // 10
     names = group_split(groups, {TEST: held_out, VALIDATION: held_out}, seed=seed)
     counts = Counter(names)
@@ -113,14 +121,6 @@ def make_splits(keys: Sequence[str], kind: str = "random", *, seed: int = 0) -> 
     if kind == "scaffold":
         notes.append(f"{len(set(groups)):,} scaffolds; {groups.count(''):,} rows have no ring and share the empty one")
     return names, tuple(notes)
-
-
-def _scaffold_or_itself(key: str) -> str:
-    # RDKit does not read back every structure that it has written; such a molecule is a group of its own
-    try:
-        return scaffold(key)
-    except ValueError:
-        return key
 
 
 def grouping_note(keys: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from class_kit.progress import progress_bar
@@ -40,8 +40,7 @@ def structure(smiles: str) -> Structure:
     Isotope labels are dropped together with stereo, as Mol2vec's words drop them; a labelled hydrogen stays an explicit
     atom. Wildcards, query atoms and disconnected parts are accepted: ChEBI has them.
     """
-    reason = _refused_unparsed(smiles)
-    if reason:
+    if reason := _refused_unparsed(smiles):
         return Structure("", reason)
     from rdkit import Chem, rdBase
 
@@ -52,7 +51,9 @@ def structure(smiles: str) -> Structure:
                 return Structure(Chem.MolToSmiles(molecule, isomericSmiles=False), "")
         return Structure("", "SMILES without atoms" if molecule is not None else _rdkit_reason(smiles))
     except RuntimeError as error:
-        return Structure("", f"RDKit: {_violation(error)}")
+        # an invariant of RDKit's own that the SMILES breaks; its second line says which
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return Structure("", f"RDKit: {lines[1] if len(lines) > 1 else 'cannot handle it'}")
 
 
 def parsed(smiles: str) -> Mol | None:
@@ -69,26 +70,21 @@ def parsed(smiles: str) -> Mol | None:
     return molecule if molecule is not None and molecule.GetNumAtoms() else None
 
 
-def _violation(error: RuntimeError) -> str:
-    # an invariant of RDKit's own that the SMILES breaks; its second line says which
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[1] if len(lines) > 1 else "cannot handle it"
-
-
 def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
     """Return `structure` of every SMILES, in order.
 
-    From 50,000 rows on, blocks go to worker processes (RDKit holds the interpreter lock while it parses); the result
+    From 50,000 rows on, worker processes share the work (RDKit holds the interpreter lock while it parses); the result
     does not depend on how many there are. `progress=False` silences the bar.
     """
-    blocks = [smiles[first : first + BLOCK] for first in range(0, len(smiles), BLOCK)]
+    workers = min(os.cpu_count() or 1, 8)
+    results: Iterable[Structure] = map(structure, smiles)
+    if len(smiles) >= PARALLEL_FROM and workers > 1:
+        from joblib import Parallel, delayed
+
+        tasks = (delayed(structure)(one) for one in smiles)
+        results = Parallel(n_jobs=workers, batch_size=BLOCK, return_as="generator")(tasks)
     disable = None if progress is None else not progress
-    found: list[Structure] = []
-    with progress_bar(total=len(smiles), desc="reading structures", unit="SMILES", disable=disable) as bar:
-        for block in _parsed_blocks(blocks, len(smiles)):
-            found.extend(block)
-            bar.update(len(block))
-    return found
+    return list(progress_bar(results, total=len(smiles), desc="reading structures", unit="SMILES", disable=disable))
 
 
 def scaffold(key: str) -> str:
@@ -105,20 +101,6 @@ def scaffold(key: str) -> str:
         raise ValueError(f"key: {key!r} is not a SMILES that RDKit reads; give the key of class_kit.pairs.structures")
     with rdBase.BlockLogs():
         return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(molecule)))
-
-
-def _parsed_blocks(blocks: list[Sequence[str]], rows: int) -> Iterator[list[Structure]]:
-    workers = min(os.cpu_count() or 1, 8)
-    if rows < PARALLEL_FROM or workers == 1:
-        yield from map(_parse_block, blocks)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=workers, return_as="generator")(delayed(_parse_block)(block) for block in blocks)
-
-
-def _parse_block(smiles: Sequence[str]) -> list[Structure]:
-    return [structure(one) for one in smiles]
 
 
 def _refused_unparsed(smiles: str) -> str:
