@@ -284,9 +284,7 @@ WORDS = [
     row("missing value for a text", ("NaN", "CCCC"), "is a number"),
     beside("id twice", "id", ["7", "7", "1", "2", "3"], "id '7' was already used in a.csv row 1"),
     beside("id of 10,000 characters", "id", ["1", "2", "3", "4" * 10_000, "5"], "id of 10,000 characters"),
-    beside(
-        "split of 10,000 characters", "split", [*"aaa", "b" * 10_000, "a"], "split name of 10,000 characters"
-    ),
+    beside("split of 10,000 characters", "split", [*"aaa", "b" * 10_000, "a"], "split name of 10,000 characters"),
     beside("ids that are paths and commands", "id", ["../../x", "/etc/passwd", "`id`", "a;b|c", "-rf"]),
 ]
 CASES = [*ENCODINGS, *LINES, *SIZES, *COLUMNS, *PLACES, *ZIPPED, *PARQUET, *MOLECULES, *WORDS]
