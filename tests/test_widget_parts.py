@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 
 from class_kit import figures
 from class_kit import widgets as views
+from class_kit.figures.plots import doubling_bins
 from class_kit.runs import kernels
 from class_kit.widgets import parts
 from class_kit.widgets.cards import card, safe
@@ -40,7 +41,7 @@ def test_words_of_data_are_escaped_and_unreadable_structures_are_drawn() -> None
 def test_pictures_keep_their_labels_inside() -> None:
     """Margins are fixed for speed; the widest labels that the views make must fit into them."""
     everything = np.random.default_rng(0).integers(0, 9000, size=30_000)
-    bins = parts.doubling_bins(0, 9000)
+    bins = doubling_bins(0, 9000)
     drawn = parts.picture(
         lambda ax: parts.share_bars(ax, bins, everything, everything).set(xlabel="neighbours $N_i$", ylabel="pairs")
     )
@@ -52,7 +53,7 @@ def test_pictures_keep_their_labels_inside() -> None:
 
 def test_bins_hold_every_number_once() -> None:
     for lowest, top in ((0, 0), (0, 1), (0, 2), (0, 1023), (1, 1), (1, 440)):
-        bins = parts.doubling_bins(lowest, top)
+        bins = doubling_bins(lowest, top)
         assert bins[0][0] == lowest
         assert bins[-1][0] <= max(top, 1) <= bins[-1][1]
         assert all(low == high + 1 for (_, high), (low, _) in pairwise(bins))

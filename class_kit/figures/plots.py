@@ -75,9 +75,9 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     for array in arrays.values():
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0:
             raise InputError(f"counts {array.dtype} of shape {array.shape}: expected a vector of whole numbers from 0")
-    bins = _doubling(max(int(array.max()) for array in arrays.values()))
-    edges = [0, *(high for _, high in bins)]
-    labels = [_bin_label(low, high) for low, high in bins]
+    bins = doubling_bins(0, max(int(array.max()) for array in arrays.values()))
+    edges = [*(low for low, _ in bins), bins[-1][1] + 1]
+    labels = [bin_label(low, high) for low, high in bins]
     width = 0.8 / len(arrays)
     for at, ((name, array), colour) in enumerate(zip(arrays.items(), _shades(len(arrays)), strict=True)):
         share = np.histogram(array, bins=edges)[0] / len(array)
@@ -213,7 +213,7 @@ def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 
     from scipy.stats import t
 
     counts, ranks = np.asarray(counts), np.asarray(ranks, float)
-    bins = [(low, high, 1 / ranks[(counts >= low) & (counts < high)]) for low, high in _doubling(int(counts.max()))]
+    bins = [(low, high, 1 / ranks[(counts >= low) & (counts <= high)]) for low, high in doubling_bins(0, counts.max())]
     bins = [entry for entry in bins if len(entry[2]) >= max(2, least)]
     if not bins:
         raise InputError(f"no bin of {len(counts)} counts holds {least} pairs: expected more pairs or a smaller least")
@@ -221,7 +221,7 @@ def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 
     half = [t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) for _, _, values in bins]
     ax.errorbar(range(len(bins)), [values.mean() for _, _, values in bins], half, fmt="o", capsize=3, color=PALETTE[0])
     ax.set(ylabel="mean reciprocal rank", xlabel="neighbours $N_i$", xticks=range(len(bins)))
-    labels = [f"{_bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins]
+    labels = [f"{bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins]
     ax.set_xticklabels(labels, fontsize="small" if len(labels) < 6 else "x-small")
     return ax
 
@@ -244,11 +244,13 @@ def _shades(count: int) -> list[Any]:
     return [mpl.colormaps["cividis"](at) for at in np.linspace(0.1, 0.92, count)]
 
 
-def _doubling(top: int) -> list[tuple[int, int]]:
-    """Half-open bins 0, 1, 2–3, 4–7, … up to the one that holds `top`."""
-    edges = [0, 1] + [2**power for power in range(1, max(1, top).bit_length() + 1)]
-    return list(itertools.pairwise(edges))
+def doubling_bins(lowest: int, top: int) -> list[tuple[int, int]]:
+    """Bins [low, high] of whole numbers from 0 or 1 that double in width, 0, 1, 2–3, 4–7, … to the one with `top`."""
+    edges = [2**power for power in range(max(1, int(top)).bit_length() + 1)]
+    bins = [(low, high - 1) for low, high in itertools.pairwise(edges)]
+    return [(0, 0), *bins] if lowest == 0 else bins
 
 
-def _bin_label(low: int, high: int) -> str:
-    return f"{low}" if high - low == 1 else f"{low}–{high - 1}"
+def bin_label(low: int, high: int) -> str:
+    """`4–7`, or the number alone."""
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"

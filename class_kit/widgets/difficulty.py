@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from class_kit.checks import check_whole
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
+from class_kit.figures.plots import bin_label, doubling_bins
 from class_kit.widgets.cards import card, paragraph, row_of
 from class_kit.widgets.parts import (
     NARROW,
@@ -19,8 +20,6 @@ from class_kit.widgets.parts import (
     Pages,
     Plot,
     View,
-    bin_label,
-    doubling_bins,
     leaf,
     share_bars,
     toggles,

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
+from class_kit.figures.plots import doubling_bins
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import NARROW, Pages, Plot, View, check_rows, doubling_bins, leaf, share_bars, toggles
+from class_kit.widgets.parts import NARROW, Pages, Plot, View, check_rows, leaf, share_bars, toggles
 
 if TYPE_CHECKING:
     from class_kit.curriculum import Plan

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
+from class_kit.figures.plots import doubling_bins
 from class_kit.retrieval import per_query_metrics
 from class_kit.widgets.cards import card, paragraph, row_of
-from class_kit.widgets.parts import NARROW, Pages, Plot, View, doubling_bins, leaf, share_bars
+from class_kit.widgets.parts import NARROW, Pages, Plot, View, leaf, share_bars
 from class_kit.widgets.trained import Runs
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from matplotlib.image import imsave
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from class_kit import figures
+from class_kit.figures.plots import bin_label
 from class_kit.terminal import visible
 
 Draw = Callable[[Axes], Any]
@@ -190,18 +190,6 @@ def leaf(view: View, pages: Pages, draw: Callable[[], None]) -> None:
 
     view.react(turned(-pages.size), pages.back)
     view.react(turned(pages.size), pages.forth)
-
-
-def doubling_bins(lowest: int, top: int) -> list[tuple[int, int]]:
-    """Bins [low, high] of whole numbers from 0 or 1 that double in width, 0, 1, 2–3, 4–7, … to the one with `top`."""
-    edges = [2**power for power in range(max(1, int(top)).bit_length() + 1)]
-    bins = [(low, high - 1) for low, high in itertools.pairwise(edges)]
-    return [(0, 0), *bins] if lowest == 0 else bins
-
-
-def bin_label(low: int, high: int) -> str:
-    """`4–7`, or the number alone."""
-    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
 def share_bars(ax: Axes, bins: Sequence[tuple[int, int]], everything: np.ndarray, chosen: np.ndarray) -> Axes:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.curriculum import make_schedule
-from class_kit.curriculum.schedules import SHAPES, Schedule
+from class_kit.curriculum.schedules import SHAPES
 from class_kit.widgets.cards import paragraph
 from class_kit.widgets.parts import NARROW, Plot, View
 
@@ -42,7 +42,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
         image.draw(lambda ax: _curve(ax, curve))
         counts = np.floor(curve * pairs + 0.5).astype(int)
         words.value = paragraph(_cost(counts, pairs, batch_size) + _warning(curve, counts, pairs))
-        code.value = _lines(schedule, options, length.value, batch_size)
+        code.value = _lines(shape.value, options, length.value, batch_size)
 
     view.react(update, start, growth, shape, length)
     update()
@@ -70,12 +70,11 @@ def _warning(curve: np.ndarray, counts: np.ndarray, pairs: int) -> str:
     return f" {1 - counts[-1] / pairs:.0%} of the pairs are never trained on."
 
 
-def _lines(schedule: Schedule, options: dict[str, float], epochs: int, batch_size: int) -> str:
-    arguments = ", ".join(f"{name}={value:.4g}" for name, value in options.items())
-    name = f"{type(schedule).__name__}({arguments})"
+def _lines(shape: str, options: dict[str, float], epochs: int, batch_size: int) -> str:
+    arguments = ", ".join([repr(shape), *(f"{name}={value:.4g}" for name, value in options.items())])
     return "\n".join(
         (
-            f"plan = EpochPlan(order, schedule={name}, epochs={epochs})",
+            f"plan = EpochPlan(order, schedule=make_schedule({arguments}), epochs={epochs})",
             f"sampler = CurriculumBatchSampler(plan, batch_size={batch_size})",
             "loader = DataLoader(dataset, batch_sampler=sampler)  # sampler.set_epoch(e) before each epoch",
         )
