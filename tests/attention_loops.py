@@ -12,36 +12,16 @@ import torch
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import GraphBatch, TokenBatch
 from class_kit.backbones.parts import CrossAttention, Items
+from tests.backbone_pairs import graph_batch, token_batch
 
 TEXT, ATOM = 6, 5
 INNER = {"hidden": 8, "dim": 4, "dropout": 0.0}
 SMALL = {"width": 8, "heads": 2}
 
 
-def tokens_and_graphs(lengths: list[int], atoms: list[int]) -> tuple[TokenBatch, GraphBatch]:
-    """Random tokens, and chains of random atoms."""
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    tokens = torch.randn(*mask.shape, TEXT, generator=generator) * mask.unsqueeze(-1)
-    starts = np.cumsum([0, *atoms])
-    steps = [(at, at + 1) for at in range(sum(atoms) - 1) if at + 1 not in starts]
-    both = [pair for step in steps for pair in (step, step[::-1])]
-    owner = torch.repeat_interleave(torch.arange(len(atoms)), torch.tensor(atoms))
-    graph = GraphBatch(
-        torch.randn(sum(atoms), ATOM, generator=generator),
-        owner,
-        torch.tensor(both, dtype=torch.int64).reshape(-1, 2).T,
-        torch.zeros(len(both), 12),
-        torch.stack([torch.arange(sum(atoms)), owner]),
-        torch.arange(len(atoms)),
-        len(atoms),
-    )
-    return TokenBatch(torch.randn(len(lengths), TEXT, generator=generator), tokens, mask), graph
-
-
 def some_parts() -> tuple[TokenBatch, GraphBatch]:
     """Four pairs; one text of a single token, one molecule of a single atom."""
-    return tokens_and_graphs([2, 4, 1, 3], [1, 3, 4, 2])
+    return token_batch([2, 4, 1, 3], TEXT, seed=1), graph_batch([[1], [3], [4], [2]], ATOM)
 
 
 def some_vectors() -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,13 +38,10 @@ def made(name: str, inputs: tuple[Any, Any], **options: Any) -> Any:
 
 
 def in_double(text: Any, molecules: Any) -> tuple[Any, Any]:
-    if isinstance(text, TokenBatch):
-        text = replace(text, sentence=text.sentence.double(), tokens=text.tokens.double())
-    if isinstance(molecules, GraphBatch):
-        molecules = replace(molecules, atoms=molecules.atoms.double(), bond_features=molecules.bond_features.double())
-    else:
-        molecules = molecules.double()
-    return (text if isinstance(text, TokenBatch) else text.double()), molecules
+    if not isinstance(text, TokenBatch):
+        return text.double(), molecules.double()
+    text = replace(text, sentence=text.sentence.double(), tokens=text.tokens.double())
+    return text, replace(molecules, atoms=molecules.atoms.double(), bond_features=molecules.bond_features.double())
 
 
 def linear(layer: torch.nn.Linear, values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,38 @@ from class_kit.backbones.base import GraphBatch, MoleculeBatch, Needs, TextBatch
 TEXT_DIM, MOLECULE_DIM, BOND_DIM, PAIRS = 24, 20, 12, 64
 
 
+def token_batch(lengths: list[int], width: int, seed: int = 0) -> TokenBatch:
+    """Texts of so many random tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    tokens = torch.randn(*mask.shape, width, generator=generator) * mask[..., None]
+    return TokenBatch(torch.randn(len(lengths), width, generator=generator), tokens, mask)
+
+
+def graph_batch(motifs: list[list[int]], width: int, bond_dim: int = BOND_DIM, seed: int = 0) -> GraphBatch:
+    """One molecule for each list of motif sizes; motifs follow each other along a chain and share their end atoms."""
+    generator = torch.Generator().manual_seed(seed)
+    owner, steps, members, homes = [], [], [], []
+    for molecule, sizes in enumerate(motifs):
+        start = len(owner)
+        for number, size in enumerate(sizes):
+            first = len(owner) - (1 if number else 0)
+            owner += [molecule] * (size - (1 if number else 0))
+            members += [(atom, len(homes)) for atom in range(first, first + size)]
+            homes.append(molecule)
+        steps += [(atom, atom + 1) for atom in range(start, len(owner) - 1)]
+    directed = [pair for step in steps for pair in (step, step[::-1])]
+    return GraphBatch(
+        atoms=torch.randn(len(owner), width, generator=generator),
+        atom_molecule=torch.tensor(owner),
+        bonds=torch.tensor(directed, dtype=torch.int64).reshape(-1, 2).T,
+        bond_features=torch.randint(0, 2, (len(steps), bond_dim), generator=generator).float().repeat_interleave(2, 0),
+        motif_atoms=torch.tensor(members).T,
+        motif_molecule=torch.tensor(homes),
+        size=len(motifs),
+    )
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Random texts and molecules, kept one by one, so that a batch of any rows is built independently of all others."""
@@ -40,42 +72,19 @@ class Pairs:
         for one in chosen:
             atoms.append(atoms[-1] + len(one.atoms))
             motifs.append(motifs[-1] + len(one.motif_molecule))
+        numbered = list(enumerate(zip(chosen, atoms, motifs, strict=False)))
         return GraphBatch(
             atoms=torch.cat([one.atoms for one in chosen]),
-            atom_molecule=torch.cat([one.atom_molecule + at for at, one in enumerate(chosen)]),
-            bonds=torch.cat([one.bonds + shift for one, shift in zip(chosen, atoms, strict=False)], 1),
+            atom_molecule=torch.cat([one.atom_molecule + at for at, (one, _, _) in numbered]),
+            bonds=torch.cat([one.bonds + atom for _, (one, atom, _) in numbered], 1),
             bond_features=torch.cat([one.bond_features for one in chosen]),
-            motif_atoms=torch.cat(
-                [
-                    one.motif_atoms + torch.tensor([[atom], [motif]])
-                    for one, atom, motif in zip(chosen, atoms, motifs, strict=False)
-                ],
-                1,
-            ),
-            motif_molecule=torch.cat([one.motif_molecule + at for at, one in enumerate(chosen)]),
+            motif_atoms=torch.cat([one.motif_atoms + torch.tensor([[a], [m]]) for _, (one, a, m) in numbered], 1),
+            motif_molecule=torch.cat([one.motif_molecule + at for at, (one, _, _) in numbered]),
             size=len(rows),
         )
 
     def batch(self, rows: list[int]) -> tuple[TextBatch, MoleculeBatch]:
         return self.text(rows), self.molecule(rows)
-
-
-def random_graph(atoms: int, generator: torch.Generator) -> GraphBatch:
-    """A chain of atoms, closed to a ring from five on; its motifs are both halves, which share the middle atom."""
-    steps = [(at, at + 1) for at in range(atoms - 1)] + ([(atoms - 1, 0)] if atoms >= 5 else [])
-    directed = [pair for step in steps for pair in (step, step[::-1])]
-    features = torch.randint(0, 2, (len(steps), BOND_DIM), generator=generator).float().repeat_interleave(2, 0)
-    middle = atoms // 2
-    members = [(atom, 0) for atom in range(middle + 1)] + [(atom, 1) for atom in range(middle, atoms) if atoms > 1]
-    return GraphBatch(
-        atoms=torch.randn(atoms, MOLECULE_DIM, generator=generator) + 0.5,
-        atom_molecule=torch.zeros(atoms, dtype=torch.int64),
-        bonds=torch.tensor(directed, dtype=torch.int64).reshape(-1, 2).T,
-        bond_features=features,
-        motif_atoms=torch.tensor(members, dtype=torch.int64).T,
-        motif_molecule=torch.zeros(1 if atoms == 1 else 2, dtype=torch.int64),
-        size=1,
-    )
 
 
 def random_pairs(needs: Needs) -> Pairs:
@@ -86,5 +95,5 @@ def random_pairs(needs: Needs) -> Pairs:
     for length in lengths:
         tokens = torch.randn(length, TEXT_DIM, generator=generator)
         texts.append((tokens.mean(0) + 0.3 * torch.randn(TEXT_DIM, generator=generator), tokens))
-    molecules = [random_graph(length, generator) for length in lengths]
-    return Pairs(needs, texts, molecules)
+    halves = [[length] if length < 3 else [length // 2 + 1, length - length // 2] for length in lengths]
+    return Pairs(needs, texts, [graph_batch([sizes], MOLECULE_DIM, seed=row) for row, sizes in enumerate(halves)])

@@ -8,31 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from class_kit.backbones.aman import Aman, in_batch_triplet
 from class_kit.backbones.base import GraphBatch
+from tests.backbone_pairs import graph_batch
 
 TEXT, ATOM, BOND = 5, 4, 3
 
 
-def chains(sizes: list[int], seed: int = 0) -> GraphBatch:
-    """Molecules as chains of atoms; one motif each."""
-    generator = torch.Generator().manual_seed(seed)
-    starts = np.cumsum([0, *sizes])
-    steps = [(s + k, s + k + 1) for s, n in zip(starts, sizes, strict=False) for k in range(n - 1)]
-    bonds = torch.tensor([pair for step in steps for pair in (step, step[::-1])], dtype=torch.int64).reshape(-1, 2).T
-    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    return GraphBatch(
-        atoms=torch.randn(sum(sizes), ATOM, generator=generator),
-        atom_molecule=owner,
-        bonds=bonds,
-        bond_features=torch.randint(0, 2, (len(steps), BOND), generator=generator).float().repeat_interleave(2, 0),
-        motif_atoms=torch.stack([torch.arange(sum(sizes)), owner]),
-        motif_molecule=torch.arange(len(sizes)),
-        size=len(sizes),
-    )
+def chains(sizes: list[int]) -> GraphBatch:
+    return graph_batch([[size] for size in sizes], ATOM, BOND)
 
 
 def make(**options) -> Aman:
@@ -67,14 +53,6 @@ def test_triplet_losses_equal_a_double_loop(sharpness: float | None, masked: boo
     rows, columns = in_batch_triplet(torch.from_numpy(distances), 0.3, sharpness=sharpness, not_negative=given)
     np.testing.assert_allclose(rows, loop_triplet(distances, 0.3, sharpness, blocked), rtol=1e-12)
     np.testing.assert_allclose(columns, loop_triplet(distances.T, 0.3, sharpness, blocked.T), rtol=1e-12)
-
-
-def test_the_hardest_negative_is_never_a_near_duplicate() -> None:
-    distances = torch.tensor([[0.5, 0.0, 0.9], [0.9, 0.5, 0.9], [0.9, 0.9, 0.5]], dtype=torch.float64)
-    near = torch.zeros(3, 3, dtype=torch.bool)
-    assert in_batch_triplet(distances, 0.3)[0][0].item() == pytest.approx(0.8)
-    near[0, 1] = True
-    assert in_batch_triplet(distances, 0.3, not_negative=near)[0][0].item() == 0
 
 
 def test_the_soft_form_becomes_the_hardest_as_it_sharpens() -> None:
@@ -197,37 +175,6 @@ def test_steps_of_both_players_bring_the_modalities_together() -> None:
         rest.step()
     assert before > 0.1
     assert learn_to_tell(40) < before / 2
-
-
-@pytest.mark.parametrize("mining", ["soft", "hardest"])
-def test_reduced_precision_keeps_losses_finite(mining: str) -> None:
-    model, text, molecules = make(mining=mining), torch.randn(4, TEXT), chains([2, 3, 1, 6])
-    with torch.autocast("cpu", torch.bfloat16):
-        loss: Tensor = sum(term.float().mean() for term in model.losses(text, molecules).values())
-        critic: Tensor = sum(term.float() for term in model.critic_losses(text, molecules).values())
-    loss.backward()
-    critic.backward()
-    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"heads": 3}, "heads=3: expected a divisor of hidden=16"),
-        ({"mining": "random"}, "mining='random': expected one of soft, hardest"),
-        ({"margin": -0.1}, "margin=-0.1"),
-        ({"sharpness": 0}, "sharpness=0"),
-        ({"adversarial": -1}, "adversarial=-1"),
-        ({"penalty": math.nan}, "penalty=nan"),
-        ({"dropout": 1.0}, r"dropout=1\.0"),
-        ({"layers": 0}, "layers=0"),
-        ({"critic_hidden": 0}, "hidden=0"),
-        ({"dim": 2.5}, r"dim=2\.5"),
-    ],
-)
-def test_impossible_options_are_refused_by_name(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(**options)
 
 
 def test_bonds_of_another_width_are_refused() -> None:

@@ -1,15 +1,12 @@
-"""The critic's losses against gradients worked out by hand, and the small layers that backbones share."""
+"""The critic's losses against gradients worked out by hand."""
 
 from __future__ import annotations
-
-import importlib
 
 import numpy as np
 import pytest
 import torch
 
 from class_kit.backbones.critic import Critic, critic_losses, generator_term, gradient_penalty
-from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
 
 
 @pytest.fixture
@@ -135,57 +132,3 @@ def test_impossible_sides_are_refused(sides) -> None:
         critic_losses(critic, real, fake, penalty=-1)
     with pytest.raises(ValueError, match="hidden=0"):
         Critic(3, hidden=0)
-
-
-def test_standardise_equals_numpy_and_spares_constants() -> None:
-    values = np.random.default_rng(0).normal(4.0, 3.0, (50, 3)).astype(np.float32)
-    values[:, 1] = 1000.1
-    scale = Standardise(3)
-    torch.testing.assert_close(scale(torch.from_numpy(values)), torch.from_numpy(values))
-    scale.fit(torch.from_numpy(values))
-    spread = values.astype(float).std(0)
-    spread[1] = 1.0
-    expected = (values - values.astype(float).mean(0)) / spread
-    np.testing.assert_allclose(scale(torch.from_numpy(values)), expected, atol=1e-5)
-    assert scale.deviation[1] == 1
-    fresh = Standardise(3)
-    fresh.load_state_dict(scale.state_dict())
-    torch.testing.assert_close(fresh(torch.from_numpy(values)), scale(torch.from_numpy(values)))
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (torch.zeros(0, 3), r"\(0, 3\): expected at least one row of 3"),
-        (torch.zeros(4, 2), r"\(4, 2\)"),
-        (torch.full((2, 3), torch.nan), "not finite"),
-    ],
-)
-def test_standardise_refuses_what_has_no_scale(values: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Standardise(3).fit(values)
-
-
-def test_scale_starts_at_the_inverse_temperature_and_stops_at_a_hundred() -> None:
-    scale = Scale(0.1)
-    assert scale(torch.tensor(0.5)).item() == pytest.approx(5.0)
-    with torch.no_grad():
-        scale.log_scale.fill_(9.0)
-    assert scale(torch.tensor(1.0)).item() == pytest.approx(100.0, rel=1e-5)
-    with pytest.raises(ValueError, match="temperature=0"):
-        Scale(0)
-
-
-def test_options_are_checked_by_name() -> None:
-    check_widths(hidden=1)
-    assert check_dropout("dropout", 0) == 0
-    with pytest.raises(ValueError, match=r"layers=1\.5"):
-        check_widths(hidden=2, layers=1.5)
-    with pytest.raises(ValueError, match="dropout=1"):
-        check_dropout("dropout", 1.0)
-
-
-def test_message_passing_is_imported_without_a_warning() -> None:
-    """The suite turns warnings into errors, and no module but this one imports the library."""
-    found = importlib.import_module("class_kit.backbones.message_passing")
-    assert all(hasattr(found, name) for name in found.__all__)

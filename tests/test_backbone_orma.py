@@ -22,38 +22,17 @@ from class_kit.backbones.matching import (
     transport_plans,
 )
 from class_kit.backbones.orma import Orma
+from tests.backbone_pairs import graph_batch, token_batch
 
 TEXT, ATOM = 5, 4
 
 
-def texts(lengths: list[int], seed: int = 0) -> TokenBatch:
-    generator = torch.Generator().manual_seed(seed)
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    tokens = torch.randn(*mask.shape, TEXT, generator=generator) * mask[..., None]
-    return TokenBatch(torch.randn(len(lengths), TEXT, generator=generator), tokens, mask)
+def texts(lengths: list[int]) -> TokenBatch:
+    return token_batch(lengths, TEXT)
 
 
-def molecules(motifs: list[list[int]], seed: int = 0) -> GraphBatch:
-    """One molecule for each list of motif sizes; motifs follow each other along a chain and share their end atoms."""
-    generator = torch.Generator().manual_seed(seed)
-    owner, bonds, members, homes = [], [], [], []
-    for molecule, sizes in enumerate(motifs):
-        start = len(owner)
-        for number, size in enumerate(sizes):
-            first = len(owner) - (1 if number else 0)
-            owner += [molecule] * (size - (1 if number else 0))
-            members += [(atom, len(homes)) for atom in range(first, first + size)]
-            homes.append(molecule)
-        bonds += [pair for atom in range(start, len(owner) - 1) for pair in ((atom, atom + 1), (atom + 1, atom))]
-    return GraphBatch(
-        atoms=torch.randn(len(owner), ATOM, generator=generator),
-        atom_molecule=torch.tensor(owner),
-        bonds=torch.tensor(bonds, dtype=torch.int64).reshape(-1, 2).T,
-        bond_features=torch.zeros(len(bonds), 12),
-        motif_atoms=torch.tensor(members).T,
-        motif_molecule=torch.tensor(homes),
-        size=len(motifs),
-    )
+def molecules(motifs: list[list[int]]) -> GraphBatch:
+    return graph_batch(motifs, ATOM)
 
 
 def batch() -> tuple[TokenBatch, GraphBatch]:
@@ -312,40 +291,7 @@ def test_motifs_and_molecules_start_as_means(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(seen[0], expected)
 
 
-# the rest
-
-
-def test_reduced_precision_keeps_losses_finite() -> None:
-    model, (text, graphs) = make(), batch()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = sum(term.float().mean() for term in model.losses(text, graphs).values())
-        scores = model.pair_scores(text, graphs)
-    loss.backward()
-    assert torch.isfinite(scores).all()
-    assert all(torch.isfinite(one.grad).all() for one in model.parameters())
-
-
 @pytest.mark.parametrize("alpha", [1.0, 0.0])
 def test_a_level_may_have_no_weight(alpha: float) -> None:
     terms = make(alpha=alpha, beta=0.0).losses(*batch())
     assert [bool(term.any()) for term in terms.values()] == [alpha == 1, False, alpha == 0]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"alpha": 0.7, "beta": 0.4}, r"alpha=0\.7 and beta=0\.4: expected a sum of at most 1"),
-        ({"alpha": -0.1}, r"alpha=-0\.1"),
-        ({"beta": 1.5}, r"beta=1\.5"),
-        ({"matching": "atoms"}, "matching='atoms': expected one of both, tokens"),
-        ({"regularisation": 0.001}, r"regularisation=0\.001"),
-        ({"iterations": 2.5}, r"iterations=2\.5"),
-        ({"temperature": 0}, "temperature=0"),
-        ({"layers": 0}, "layers=0"),
-        ({"dropout": -0.1}, r"dropout=-0\.1"),
-        ({"hidden": "16"}, "hidden='16'"),
-    ],
-)
-def test_impossible_options_are_refused_by_name(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(**options)

@@ -1,21 +1,39 @@
-"""Backbones round another: the other is left what it was, and a training with them resumes to the same bits."""
+"""Backbones round another: their terms against loops, who learns from whom, and an inner backbone left what it was."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from class_kit.backbones import backbone_needs, create_backbone, register_backbone
-from class_kit.backbones.base import Backbone, Needs
-from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, vector_of
+from class_kit.backbones.base import Needs
+from class_kit.backbones.denoising import corrupt
+from class_kit.backbones.distillation import wrong_partners
+from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text, vector_of
 from class_kit.errors import InputError
 from class_kit.training import train
-from tests.attention_loops import ATOM, SMALL, TEXT, in_double, made, some_parts, some_vectors
+from tests.attention_loops import (
+    ATOM,
+    INNER,
+    SMALL,
+    TEXT,
+    attended,
+    in_double,
+    linear,
+    made,
+    norm,
+    rows_of,
+    some_parts,
+    some_vectors,
+    two_layers,
+)
 from tests.test_training import CONFIG, WithCritic, pairs, plan_of, same, without_time
 
 
@@ -131,54 +149,175 @@ def test_needs_follow_from_the_inner_and_from_what_is_read() -> None:
     )
 
 
-class Numbers(Backbone):
-    """Stands for a backbone that reads token numbers."""
-
-    @classmethod
-    def needs(cls, **options: Any) -> Needs:
-        return Needs(text="ids")
-
-    def __init__(self, text_dim: int, molecule_dim: int) -> None:
-        super().__init__()
-
-    def encode_text(self, text):
-        raise NotImplementedError
-
-    encode_molecules = encode_text
-
-    def losses(self, text, molecules, *, not_negative=None):
-        raise NotImplementedError
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("denoising", {"inner": "nope"}, "backbone 'nope' is unknown"),
-        ("denoising", {"inner": 3}, "inner=3: expected the name"),
-        ("denoising", {"inner_options": [1]}, r"inner_options=\[1\]: expected a mapping"),
-        ("denoising", {"inner_options": {"depth": 2}}, "'dual_encoder' does not take the options"),
-        ("denoising", {"reads": "all"}, "reads='all'"),
-        ("denoising", {"corruption": "drop"}, "corruption='drop'"),
-        ("denoising", {"share": 0.0}, "share=0.0"),
-        ("denoising", {"share": 1.5}, "share=1.5"),
-        ("denoising", {"weight": -1}, "weight=-1"),
-        ("denoising", {"heads": 3}, "heads=3: expected a divisor of the width 256"),
-        ("distillation", {"student": "nope"}, "backbone 'nope' is unknown"),
-        ("distillation", {"student_options": {1: 2}}, "student_options="),
-        ("distillation", {"score": "both"}, "score='both'"),
-        ("distillation", {"negatives": 0}, "negatives=0"),
-        ("distillation", {"dropout": 1}, "dropout=1"),
-        ("distillation", {"temperature": 0}, "temperature=0"),
-        ("distillation", {"student": "numbers"}, "'numbers' reads token numbers: wrap the other way round"),
-    ],
-)
-def test_bad_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
-    register_backbone("numbers")(Numbers)
-    with pytest.raises(InputError, match=message):
-        create_backbone(name, TEXT, ATOM, **options)
-
-
 def test_no_backbone_is_wrapped_in_its_like() -> None:
     model = create_backbone("denoising", TEXT, ATOM, inner="denoising")
     with pytest.raises(InputError, match="the term 'denoise_molecule' already"):
         model.losses(*some_vectors())
+
+
+# denoising
+
+
+@pytest.mark.parametrize("reads", ["inner", "parts"])
+@pytest.mark.parametrize("corruption", ["mask", "noise"])
+def test_denoising_equals_a_loop(reads: str, corruption: str) -> None:
+    given = some_vectors() if reads == "inner" else some_parts()
+    model = made("denoising", given, inner_options=INNER, reads=reads, corruption=corruption, share=0.4, **SMALL).eval()
+    text, molecules = in_double(*given)
+    terms = model.losses(text, molecules)
+    inner = model.inner.losses(model.inner_text(text), model.inner_molecules(molecules))
+    assert list(terms) == [*inner, "denoise_text", "denoise_molecule"]
+    for name, term in inner.items():
+        assert torch.equal(terms[name], term)
+    tokens, atoms = (
+        rows_of(items_of_text(text), model.text_scale),
+        rows_of(items_of_molecules(molecules), model.molecule_scale),
+    )
+    for name, denoiser, clean, other, encoded in (
+        ("denoise_text", model.text_denoiser, tokens, atoms, model.encode_molecules(molecules)),
+        ("denoise_molecule", model.molecule_denoiser, atoms, tokens, model.encode_text(text)),
+    ):
+        for pair in range(4):
+            memory = [linear(denoiser.encoded, encoded[pair].detach().numpy()) for _ in other[pair]]
+            if reads == "parts":
+                memory = [one + linear(denoiser.part, item) for one, item in zip(memory, other[pair], strict=True)]
+            errors = []
+            for item in clean[pair]:
+                width = len(item)
+                if corruption == "mask":
+                    touched = [round((at + 1) * 0.4) > round(at * 0.4) for at in range(width)]
+                    spoilt = np.where(touched, 0.0, item)
+                else:
+                    touched, spoilt = [True] * width, math.sqrt(0.6) * item
+                query = linear(denoiser.item, spoilt)
+                state = norm(denoiser.norm, query + attended(denoiser.attention, query, memory))
+                restored = two_layers(denoiser.restore, state)
+                errors += [(restored[at] - item[at]) ** 2 for at in range(width) if touched[at]]
+            assert terms[name][pair].item() == pytest.approx(np.mean(errors), rel=1e-9), name
+
+
+def test_corruption_is_what_it_says() -> None:
+    torch.manual_seed(0)
+    clean = torch.randn(400, 50)
+    spoilt, touched = corrupt(clean, "mask", 0.3, draw=True)
+    assert touched.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert not spoilt[touched].any()
+    assert torch.equal(spoilt[~touched], clean[~touched])
+    assert not torch.equal(touched[0], touched[1])
+    still, same_ones = corrupt(clean, "mask", 0.3, draw=False)
+    assert same_ones.sum(1).tolist() == [15] * 400
+    assert torch.equal(corrupt(clean, "mask", 0.3, draw=False)[0], still)
+    assert corrupt(clean, "mask", 1.0, draw=False)[1].all()
+    noisy, everything = corrupt(clean, "noise", 0.3, draw=True)
+    assert everything.all()
+    assert noisy.std().item() == pytest.approx(clean.std().item(), rel=0.02)
+    assert np.corrcoef(noisy.flatten(), clean.flatten())[0, 1] == pytest.approx(math.sqrt(0.7), abs=0.01)
+
+
+def test_denoising_trains_the_encoders_through_the_other_side_alone() -> None:
+    text, molecules = some_vectors()
+    torch.manual_seed(0)
+    model = create_backbone("denoising", TEXT, ATOM, inner_options=INNER, **SMALL)
+    model.fit_inputs(text, molecules)
+    for name, moved, still in (
+        ("denoise_text", model.inner.molecule_tower, model.inner.text_tower),
+        ("denoise_molecule", model.inner.text_tower, model.inner.molecule_tower),
+    ):
+        model.zero_grad()
+        model.losses(text, molecules)[name].sum().backward()
+        assert all(parameter.grad.any() for parameter in moved.parameters() if parameter.ndim > 1)
+        assert all(parameter.grad is None for parameter in still.parameters())
+    # what is restored is no parameter's to change, even where the inputs are trained
+    text.requires_grad_()
+    model.share = 1.0
+    (gradient,) = torch.autograd.grad(model.losses(text, molecules)["denoise_text"].sum(), text)
+    assert not gradient.any()
+
+
+# distillation
+
+
+@pytest.mark.parametrize("reads", ["inner", "parts"])
+@pytest.mark.parametrize("training", [False, True])
+def test_distillation_equals_a_loop(reads: str, training: bool) -> None:
+    given = some_vectors() if reads == "inner" else some_parts()
+    options: dict[str, Any] = {"student_options": INNER, "reads": reads, "negatives": 2, "dropout": 0.0, "weight": 0.5}
+    model = made("distillation", given, **options, **SMALL).train(training)
+    text, molecules = in_double(*given)
+    teacher = model.teacher
+    tokens = rows_of(items_of_text(text), teacher.text_items.scale)
+    atoms = rows_of(items_of_molecules(molecules), teacher.molecule_items.scale)
+    tokens = [[linear(teacher.text_items.layers[0], one) for one in row] for row in tokens]
+    atoms = [[linear(teacher.molecule_items.layers[0], one) for one in row] for row in atoms]
+
+    def met(i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+        read = [norm(teacher.text_norm, x + attended(teacher.text_reads, x, atoms[j])) for x in tokens[i]]
+        back = [norm(teacher.molecule_norm, y + attended(teacher.molecule_reads, y, tokens[i])) for y in atoms[j]]
+        t, m = two_layers(teacher.text_head, np.mean(read, 0)), two_layers(teacher.molecule_head, np.mean(back, 0))
+        return t / np.linalg.norm(t), m / np.linalg.norm(m)
+
+    own = [met(i, i) for i in range(4)]
+    scale = math.exp(model.scale.log_scale.item())
+    blocked = torch.zeros(4, 4, dtype=torch.bool)
+    blocked[0, 2] = blocked[3, 1] = True
+    for near in (None, blocked):
+        torch.manual_seed(5)
+        shifts = wrong_partners(4, 2 if training else None).tolist()
+        assert len(shifts) == (2 if training else 3)
+        torch.manual_seed(5)
+        terms = model.losses(text, molecules, not_negative=near)
+
+        def allowed(i: int, j: int, near=near) -> bool:
+            return near is None or not near[i, j]
+
+        for i in range(4):
+            right = scale * own[i][0] @ own[i][1]
+            forward = [scale * own[i][0] @ own[k][1] for k in range(4) if k == i or allowed(i, k)]
+            backward = [scale * own[k][0] @ own[i][1] for k in range(4) if k == i or allowed(k, i)]
+            for shift in shifts:
+                j, k = (i + shift) % 4, (i - shift) % 4
+                forward += [scale * np.dot(*met(i, j))] if allowed(i, j) else []
+                backward += [scale * np.dot(*met(k, i))] if allowed(k, i) else []
+            for name, found in (("teacher_text_to_molecule", forward), ("teacher_molecule_to_text", backward)):
+                expected = math.log(sum(map(math.exp, found))) - right
+                assert terms[name][i].item() == pytest.approx(expected, rel=1e-8, abs=1e-10), name
+            a, b = model.encode_text(text)[i].detach().numpy(), model.encode_molecules(molecules)[i].detach().numpy()
+            assert terms["imitate_text"][i].item() == pytest.approx(0.5 * (1 - a @ own[i][0]), rel=1e-8)
+            assert terms["imitate_molecule"][i].item() == pytest.approx(0.5 * (1 - b @ own[i][1]), rel=1e-8)
+
+
+def test_the_student_imitates_and_the_teacher_does_not() -> None:
+    torch.manual_seed(0)
+    model = create_backbone("distillation", TEXT, ATOM, student_options=INNER, **SMALL)
+    model.fit_inputs(*some_parts())
+    terms = model.losses(*some_parts())
+    for names, moved, still in (
+        (("imitate_text", "imitate_molecule"), model.inner, model.teacher),
+        (("teacher_text_to_molecule", "teacher_molecule_to_text"), model.teacher, model.inner),
+    ):
+        model.zero_grad()
+        sum(terms[name].sum() for name in names).backward(retain_graph=True)
+        assert all(parameter.grad is None for parameter in still.parameters())
+        assert any(parameter.grad is not None and parameter.grad.any() for parameter in moved.parameters())
+
+
+def test_who_ranks_again() -> None:
+    student = made("distillation", some_parts(), student_options=INNER, **SMALL).eval()
+    teacher = made("distillation", some_parts(), student_options=INNER, score="teacher", **SMALL).eval()
+    assert (student.reranks, teacher.reranks) == (False, True)
+    text, molecules = in_double(*some_parts())
+    with pytest.raises(NotImplementedError):
+        student.pair_scores(text, molecules)
+    t, m = teacher.teacher(
+        *teacher.teacher.items(items_of_text(text), items_of_molecules(molecules)), (torch.arange(4),) * 2
+    )
+    torch.testing.assert_close(teacher.pair_scores(text, molecules), (t * m).sum(1))
+
+
+def test_wrong_partners_are_other_pairs_and_differ() -> None:
+    assert wrong_partners(5, None).tolist() == wrong_partners(5, 9).tolist() == [1, 2, 3, 4]
+    assert wrong_partners(1, 3).tolist() == []
+    torch.manual_seed(0)
+    drawn = [tuple(wrong_partners(9, 3).tolist()) for _ in range(200)]
+    assert all(len(set(some)) == 3 and min(some) >= 1 and max(some) <= 8 for some in drawn)
+    assert {shift for some in drawn for shift in some} == set(range(1, 9))

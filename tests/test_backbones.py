@@ -1,29 +1,144 @@
-"""The registry, and each backbone's losses against loops that a reader can check by eye."""
+"""The registry, and what the training loop and the evaluation may count on, checked for every registered backbone."""
 
 from __future__ import annotations
 
+import importlib
+import io
 import math
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from class_kit.backbones import available_backbones, create_backbone, register_backbone
-from class_kit.backbones.base import Backbone
+from class_kit.backbones import available_backbones, backbone_needs, create_backbone, register_backbone
+from class_kit.backbones.base import Backbone, MoleculeBatch, Needs, TextBatch, TokenBatch
+from tests.backbone_pairs import MOLECULE_DIM, PAIRS, TEXT_DIM, Pairs, random_pairs
+
+# One entry for each kind of inputs that a backbone can be made to read, small enough to learn 32 pairs in seconds.
+SMALL: dict[str, Any] = {"hidden": 64, "dim": 32}
+GCN: dict[str, Any] = {"molecule_encoder": "gcn", **SMALL}
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "dual_encoder": [SMALL],
+    "text2mol": [SMALL, GCN],
+    "moleculestm": [SMALL, {**SMALL, "hidden": 0}, {"loss": "ebm_nce", **SMALL}],
+    "dsokr": [{"hidden": 64, "dim": 16, "sketch": 64}],
+    "denoising": [
+        {"inner_options": SMALL, "width": 32},
+        {"inner": "text2mol", "inner_options": GCN, "reads": "inner", "width": 32},
+        {"inner_options": SMALL, "reads": "parts", "corruption": "noise", "width": 32},
+    ],
+    "distillation": [
+        {"student_options": SMALL, "width": 32},
+        {"student_options": SMALL, "reads": "inner", "score": "teacher", "width": 32},
+        {"student": "text2mol", "student_options": GCN, "score": "teacher", "width": 32},
+    ],
+    "aman": [{**SMALL, "layers": 2}, {**SMALL, "layers": 1, "mining": "hardest"}],
+    "orma": [{**SMALL, "layers": 2}, {**SMALL, "layers": 1, "matching": "tokens"}],
+    # reads token numbers, which have tests of their own
+    "finetuned": [],
+}
+LEARNING_RATE, STEPS, LOOK_EVERY = 3e-3, 300, 25
 
 
-@pytest.fixture
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(7, 5, generator=generator), torch.randn(7, 4, generator=generator) * 3 + 1
+@dataclass(frozen=True)
+class Case:
+    name: str
+    options: dict[str, Any]
+
+    def create(self, seed: int = 0) -> Backbone:
+        torch.manual_seed(seed)
+        return create_backbone(self.name, TEXT_DIM, MOLECULE_DIM, **self.options)
+
+    def __str__(self) -> str:
+        words = (f"{value}" for value in self.options.values() if value == 0 or isinstance(value, str))
+        return "-".join([self.name, *words])
+
+
+CASES = [Case(name, options) for name in available_backbones() for options in OPTIONS.get(name, [{}])]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def pairs(case: Case) -> Pairs:
+    """64 pairs; the first is a text of one token and a molecule of one atom."""
+    return random_pairs(backbone_needs(case.name, **case.options))
+
+
+ALL, FEW = list(range(PAIRS)), list(range(32))
+
+
+def fitted(case: Case, pairs: Pairs, seed: int = 0) -> Backbone:
+    backbone = case.create(seed)
+    backbone.fit_inputs(*pairs.batch(ALL))
+    return backbone
+
+
+def optimizers(backbone: Backbone) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer | None]:
+    critic = list(backbone.critic_parameters())
+    rest = [one for one in trainable(backbone) if all(one is not other for other in critic)]
+    main = torch.optim.AdamW(rest, lr=LEARNING_RATE)
+    return main, torch.optim.Adam(critic, lr=1e-3, betas=(0.5, 0.9)) if critic else None
+
+
+def trainable(backbone: Backbone) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack([term.mean() for term in terms.values()]).sum()
+
+
+def step(
+    backbone: Backbone,
+    text: TextBatch,
+    molecules: MoleculeBatch,
+    main: torch.optim.Optimizer,
+    critic: torch.optim.Optimizer | None,
+) -> float:
+    """One step as the training loop takes it: the critic's first, then everything else's."""
+    if critic is not None:
+        for _ in range(backbone.critic_steps):
+            critic.zero_grad(set_to_none=True)
+            total(backbone.critic_losses(text, molecules)).backward()
+            critic.step()
+    loss = total(backbone.losses(text, molecules))
+    main.zero_grad(set_to_none=True)
+    loss.backward()
+    main.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def retrieved(backbone: Backbone, pairs: Pairs) -> float:
+    """Share of the first texts whose own molecule comes first, by the full score where there is one."""
+    backbone.eval()
+    text, molecules = pairs.batch(FEW)
+    if backbone.reranks:
+        scores = torch.stack([backbone.pair_scores(text, pairs.molecule([row] * len(FEW))) for row in FEW], 1)
+    else:
+        a, b = backbone.encode_text(text), backbone.encode_molecules(molecules)
+        scores = torch.nn.functional.normalize(a, dim=-1) @ torch.nn.functional.normalize(b, dim=-1).T
+    backbone.train()
+    return (scores.argmax(1) == torch.arange(len(FEW))).float().mean().item()
 
 
 def test_registry_names_what_there_is() -> None:
-    assert "dual_encoder" in available_backbones()
+    assert OPTIONS.keys() <= set(available_backbones())
     with pytest.raises(ValueError, match=r"'nope' is unknown; available: .*dual_encoder"):
         create_backbone("nope", 3, 4)
     with pytest.raises(ValueError, match="does not take the options"):
         create_backbone("dual_encoder", 3, 4, depth=9)
+    assert backbone_needs("text2mol") == Needs("sentence", "vector")
+    assert backbone_needs("text2mol", molecule_encoder="gcn") == Needs("sentence", "graph")
+    with pytest.raises(ValueError, match="molecule_encoder='cnn'"):
+        backbone_needs("text2mol", molecule_encoder="cnn")
 
 
 def test_users_can_register_their_own() -> None:
@@ -49,98 +164,334 @@ def test_users_can_register_their_own() -> None:
         register_backbone("halves")(type("Other", (Halves,), {}))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "dual_encoder": [
         ({"hidden": 0}, "hidden=0"),
-        ({"dropout": 1.0}, "dropout=1.0"),
-        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"temperature": 0.0}, r"temperature=0\.0"),
         ({"soft_weight": -1}, "soft_weight=-1"),
         ({"soft_temperature": 0}, "soft_temperature=0"),
     ],
+    "text2mol": [
+        ({"hidden": 0}, "hidden=0"),
+        ({"dim": 2.5}, r"dim=2\.5"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"tau": math.inf}, "tau=inf"),
+        ({"molecule_encoder": "transformer"}, "molecule_encoder='transformer'.*mlp, gcn"),
+    ],
+    "moleculestm": [
+        ({"hidden": -1}, "hidden=-1"),
+        ({"dim": 0}, "dim=0"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"temperature": 0.0}, r"temperature=0\.0"),
+        ({"negatives": 0}, "negatives=0"),
+        ({"loss": "triplet"}, "loss='triplet'.*infonce, ebm_nce"),
+    ],
+    "memory_bank": [
+        ({"heads": 5}, "heads=5: expected a divisor of dim=256"),
+        ({"slots": 0}, "slots=0"),
+        ({"hidden": 0}, "hidden=0"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"temperature": 0.0}, r"temperature=0\.0"),
+        ({"distribution_temperature": -1.0}, r"distribution_temperature=-1\.0"),
+        ({"second_order": -0.1}, r"second_order=-0\.1"),
+        ({"adversarial": math.nan}, "adversarial=nan"),
+        ({"critic_hidden": 0}, "critic_hidden=0"),
+    ],
+    "dsokr": [
+        ({"dim": 0}, "dim=0"),
+        ({"sketch": 50, "dim": 60}, "sketch=50.*at least 60"),
+        ({"hidden": 0}, "hidden=0"),
+        ({"layers": 0}, "layers=0"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"standardise": 1}, "standardise=1"),
+        ({"whitening": 1.5}, r"whitening=1\.5"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+    "aman": [
+        ({"heads": 3}, "heads=3: expected a divisor of hidden=256"),
+        ({"mining": "random"}, "mining='random': expected one of soft, hardest"),
+        ({"margin": -0.1}, r"margin=-0\.1"),
+        ({"sharpness": 0}, "sharpness=0"),
+        ({"adversarial": -1}, "adversarial=-1"),
+        ({"penalty": math.nan}, "penalty=nan"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+        ({"layers": 0}, "layers=0"),
+        ({"critic_hidden": 0}, "hidden=0"),
+        ({"dim": 2.5}, r"dim=2\.5"),
+    ],
+    "orma": [
+        ({"alpha": 0.7, "beta": 0.4}, r"alpha=0\.7 and beta=0\.4: expected a sum of at most 1"),
+        ({"alpha": -0.1}, r"alpha=-0\.1"),
+        ({"beta": 1.5}, r"beta=1\.5"),
+        ({"matching": "atoms"}, "matching='atoms': expected one of both, tokens"),
+        ({"regularisation": 0.001}, r"regularisation=0\.001"),
+        ({"iterations": 2.5}, r"iterations=2\.5"),
+        ({"temperature": 0}, "temperature=0"),
+        ({"layers": 0}, "layers=0"),
+        ({"dropout": -0.1}, r"dropout=-0\.1"),
+        ({"hidden": "16"}, "hidden='16'"),
+    ],
+    "denoising": [
+        ({"inner": "nope"}, "backbone 'nope' is unknown"),
+        ({"inner": 3}, "inner=3: expected the name"),
+        ({"inner_options": [1]}, r"inner_options=\[1\]: expected a mapping"),
+        ({"inner_options": {"depth": 2}}, "'dual_encoder' does not take the options"),
+        ({"reads": "all"}, "reads='all'"),
+        ({"corruption": "drop"}, "corruption='drop'"),
+        ({"share": 0.0}, r"share=0\.0"),
+        ({"share": 1.5}, r"share=1\.5"),
+        ({"weight": -1}, "weight=-1"),
+        ({"heads": 3}, "heads=3: expected a divisor of the width 256"),
+    ],
+    "distillation": [
+        ({"student": "nope"}, "backbone 'nope' is unknown"),
+        ({"student_options": {1: 2}}, "student_options="),
+        ({"score": "both"}, "score='both'"),
+        ({"negatives": 0}, "negatives=0"),
+        ({"dropout": 1}, "dropout=1"),
+        ({"temperature": 0}, "temperature=0"),
+        ({"student": "finetuned"}, "'finetuned' reads token numbers: wrap the other way round"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"), [(name, *one) for name, several in REFUSED.items() for one in several]
 )
-def test_dual_encoder_refuses_impossible_sizes(options: dict, message: str) -> None:
+def test_impossible_options_are_refused_by_name(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        create_backbone("dual_encoder", 3, 4, **options)
+        create_backbone(name, 5, 4, **options)
 
 
-def test_dual_encoder_losses_equal_a_double_loop(batch) -> None:
-    text, molecules = batch
-    torch.manual_seed(0)
-    model = create_backbone("dual_encoder", 5, 4, hidden=8, dim=6, dropout=0.0)
-    model.fit_inputs(text, molecules)
-    blocked = torch.zeros(7, 7, dtype=torch.bool)
-    blocked[1, 4] = blocked[4, 1] = True
-    for mask in (None, blocked):
-        terms = model.losses(text, molecules, not_negative=mask)
-        a = model.encode_text(text).detach().numpy()
-        b = model.encode_molecules(molecules).detach().numpy()
-        scale = math.exp(model.scale.log_scale.item())
-        expected: dict[str, list[float]] = {"text_to_molecule": [], "molecule_to_text": []}
-        for i in range(7):
-            rows, columns = [], []
-            for j in range(7):
-                if mask is not None and mask[i, j] and i != j:
-                    continue
-                rows.append(scale * float(np.dot(a[i], b[j])))
-                columns.append(scale * float(np.dot(a[j], b[i])))
-            own = scale * float(np.dot(a[i], b[i]))
-            expected["text_to_molecule"].append(math.log(sum(map(math.exp, rows))) - own)
-            expected["molecule_to_text"].append(math.log(sum(map(math.exp, columns))) - own)
-        assert set(terms) == set(expected)
-        for name, values in expected.items():
-            assert terms[name].tolist() == pytest.approx(values, rel=1e-5, abs=1e-6)
+def test_message_passing_is_imported_without_a_warning() -> None:
+    """The suite turns warnings into errors, and no module but this one imports the library."""
+    module = importlib.import_module("class_kit.backbones.message_passing")
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
-def test_dual_encoder_soft_terms_equal_a_float64_reference(batch) -> None:
-    text, molecules = batch
-    sizes = {"hidden": 8, "dim": 6, "dropout": 0.0}
-    model = create_backbone("dual_encoder", 5, 4, soft_weight=0.3, soft_temperature=0.8, **sizes)
-    found = model.losses(text, molecules)
-    cosines = (model.encode_text(text) @ model.encode_molecules(molecules).T).detach().double().numpy()
-    for name, scores in (("soft_text_to_molecule", cosines), ("soft_molecule_to_text", cosines.T)):
-        powers = np.exp(scores / 0.8)
-        expected = 0.3 * -np.log(np.diag(powers) / powers.sum(1))
-        np.testing.assert_allclose(found[name].detach().numpy(), expected, rtol=1e-5)
-    plain = create_backbone("dual_encoder", 5, 4, **sizes)
-    plain.load_state_dict(model.state_dict())
-    without = plain.losses(text, molecules)
-    assert set(without) == {"text_to_molecule", "molecule_to_text"}
-    for name, term in without.items():
-        assert torch.equal(term, found[name])
-    masked = model.losses(text, molecules, not_negative=torch.ones(len(text), len(text), dtype=torch.bool))
-    np.testing.assert_allclose(masked["soft_text_to_molecule"].detach().numpy(), 0.0, atol=1e-6)
+def test_options_are_plain_and_inputs_are_named(case: Case) -> None:
+    needs = backbone_needs(case.name, **case.options)
+    assert needs.text in {"sentence", "tokens"}
+    assert needs.molecules in {"vector", "graph"}
+    assert isinstance(case.create(), Backbone)
 
 
-def test_dual_encoder_learns_a_batch_by_heart(batch) -> None:
-    text, molecules = batch
-    torch.manual_seed(0)
-    model = create_backbone("dual_encoder", 5, 4, hidden=32, dim=16, dropout=0.0)
-    model.fit_inputs(text, molecules)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(200):
-        loss = torch.stack(list(model.losses(text, molecules).values())).mean(1).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(parameter.grad is not None for parameter in model.parameters())
-        optimizer.step()
-    scores = model.encode_text(text) @ model.encode_molecules(molecules).T
-    assert scores.argmax(1).tolist() == list(range(7))
-    assert loss.item() < 0.1
+def test_vectors_share_a_space_and_losses_are_named_and_finite(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    for rows in ([3, 0, 9, 5], ALL):
+        text, molecules = pairs.batch(rows)
+        a, b = backbone.encode_text(text), backbone.encode_molecules(molecules)
+        assert a.ndim == 2
+        assert a.shape == b.shape
+        assert len(a) == len(rows)
+        terms = backbone.losses(text, molecules)
+        assert terms
+        for name, term in (terms | backbone.critic_losses(text, molecules)).items():
+            assert isinstance(name, str)
+            assert term.shape in {(), (len(rows),)}, name
+            assert torch.isfinite(term).all(), name
+        assert not terms.keys() & backbone.critic_losses(text, molecules).keys()
+    assert all(torch.isfinite(value).all() for value in backbone.state_dict().values())
 
 
-def test_permuting_a_batch_permutes_vectors_and_keeps_losses(batch) -> None:
-    text, molecules = batch
-    model = create_backbone("dual_encoder", 5, 4).eval()
-    turn = torch.tensor([3, 1, 0, 2, 6, 5, 4])
-    torch.testing.assert_close(model.encode_text(text)[turn], model.encode_text(text[turn]))
-    before, after = model.losses(text, molecules), model.losses(text[turn], molecules[turn])
-    for name, value in before.items():
-        torch.testing.assert_close(value[turn], after[name])
+def test_each_step_trains_its_own_parameters_and_only_those(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    critic = {id(parameter) for parameter in backbone.critic_parameters()}
+    assert critic <= {id(parameter) for parameter in trainable(backbone)}
+    assert bool(critic) == bool(backbone.critic_losses(*pairs.batch(ALL)))
+    for losses, trained in (
+        (backbone.losses, lambda parameter: id(parameter) not in critic),
+        (backbone.critic_losses, lambda parameter: id(parameter) in critic),
+    ):
+        terms = losses(*pairs.batch(ALL))
+        if not terms:
+            continue
+        backbone.zero_grad(set_to_none=True)
+        total(terms).backward()
+        for name, parameter in backbone.named_parameters():
+            if not parameter.requires_grad or not trained(parameter):
+                assert parameter.grad is None or not parameter.grad.any(), name
+                continue
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            # a bias can be without effect: a softmax, a norm or a difference of scores takes it away
+            assert parameter.ndim == 1 or parameter.grad.any(), name
 
 
-def test_a_constant_coordinate_and_a_batch_of_one_stay_finite() -> None:
-    text, molecules = torch.ones(1, 5), torch.zeros(1, 4)
-    model = create_backbone("dual_encoder", 5, 4)
-    model.fit_inputs(text, molecules)
-    assert all(torch.isfinite(value).all() for value in model.losses(text, molecules).values())
+def test_32_pairs_are_learnt_until_each_finds_its_own(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    main, critic = optimizers(backbone)
+    text, molecules = pairs.batch(FEW)
+    backbone.eval()
+    with torch.no_grad():
+        before = total(backbone.losses(text, molecules)).item()
+    backbone.train()
+    for taken in range(1, STEPS + 1):
+        step(backbone, text, molecules, main, critic)
+        if taken % LOOK_EVERY == 0 and retrieved(backbone, pairs) == 1:
+            break
+    assert retrieved(backbone, pairs) == 1
+    backbone.eval()
+    with torch.no_grad():
+        assert total(backbone.losses(text, molecules)).item() < before
+
+
+def test_a_seed_decides_everything(case: Case, pairs: Pairs) -> None:
+    states = []
+    for _ in range(2):
+        backbone = fitted(case, pairs, seed=5)
+        main, critic = optimizers(backbone)
+        for rows in (ALL[:16], ALL[16:40]):
+            step(backbone, *pairs.batch(rows), main, critic)
+        states.append(backbone.state_dict())
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+def test_saved_weights_give_the_same_vectors(case: Case, pairs: Pairs) -> None:
+    first, second = fitted(case, pairs, seed=1), case.create(seed=2)
+    saved = io.BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    second.load_state_dict(torch.load(saved, weights_only=True))
+    first.eval()
+    second.eval()
+    with torch.no_grad():
+        for rows in ([0], ALL[:9]):
+            text, molecules = pairs.batch(rows)
+            assert torch.equal(first.encode_text(text), second.encode_text(text))
+            assert torch.equal(first.encode_molecules(molecules), second.encode_molecules(molecules))
+            if first.reranks:
+                assert torch.equal(first.pair_scores(text, molecules), second.pair_scores(text, molecules))
+
+
+@pytest.mark.parametrize("rows", [[0], [5], [0, 0], [4, 0]])
+def test_batches_of_one_and_single_atoms_are_batches_too(rows: list[int], case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs)
+    text, molecules = pairs.batch(rows)
+    for mode in (True, False):
+        backbone.train(mode)
+        terms = chain(backbone.losses(text, molecules).values(), backbone.critic_losses(text, molecules).values())
+        loss = torch.stack([term.mean() for term in terms]).sum()
+        assert torch.isfinite(loss)
+        backbone.zero_grad(set_to_none=True)
+        if loss.requires_grad:
+            loss.backward()
+        for name, parameter in backbone.named_parameters():
+            assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+    assert torch.isfinite(backbone.encode_text(text)).all()
+    assert torch.isfinite(backbone.encode_molecules(molecules)).all()
+
+
+def test_the_first_fit_may_be_on_a_single_pair(case: Case, pairs: Pairs) -> None:
+    backbone = case.create()
+    backbone.fit_inputs(*pairs.batch([0]))
+    assert torch.isfinite(total(backbone.losses(*pairs.batch([0])))).all()
+
+
+def test_permuting_a_batch_permutes_what_comes_out(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs).eval()
+    rows, turn = ALL[:11], [4, 0, 10, 2, 1, 9, 8, 3, 7, 5, 6]
+    with torch.no_grad():
+        straight, turned = pairs.batch(rows), pairs.batch(turn)
+        for encode, before, after in zip(
+            (backbone.encode_text, backbone.encode_molecules), straight, turned, strict=True
+        ):
+            torch.testing.assert_close(encode(before)[turn], encode(after), rtol=1e-4, atol=1e-5)
+        near = torch.zeros(11, 11, dtype=torch.bool)
+        near[1, 4] = near[4, 1] = near[9, 2] = True
+        for mask in (None, near):
+            first = backbone.losses(*straight, not_negative=mask)
+            second = backbone.losses(*turned, not_negative=None if mask is None else mask[turn][:, turn])
+            assert first.keys() == second.keys()
+            for name, term in first.items():
+                expected = term[turn] if term.ndim else term
+                torch.testing.assert_close(expected, second[name], rtol=1e-4, atol=1e-5)
+        if backbone.reranks:
+            scores = backbone.pair_scores(*straight)
+            assert scores.shape == (11,)
+            torch.testing.assert_close(scores[turn], backbone.pair_scores(*turned), rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_is_repeatable_and_knows_neither_neighbours_nor_padding(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs).eval()
+    with torch.no_grad():
+        whole, part = pairs.batch(ALL), pairs.batch([0, 7])
+        for encode, all_of_it, some in zip((backbone.encode_text, backbone.encode_molecules), whole, part, strict=True):
+            assert torch.equal(encode(all_of_it), encode(all_of_it))
+            torch.testing.assert_close(encode(all_of_it)[[0, 7]], encode(some), rtol=1e-4, atol=1e-5)
+        if backbone.reranks:
+            torch.testing.assert_close(
+                backbone.pair_scores(*whole)[[0, 7]], backbone.pair_scores(*part), rtol=1e-4, atol=1e-5
+            )
+        else:
+            with pytest.raises(NotImplementedError):
+                backbone.pair_scores(*part)
+        first, second = backbone.losses(*whole), backbone.losses(*whole)
+        assert all(torch.equal(term, second[name]) for name, term in first.items())
+        text, molecules = whole
+        if isinstance(text, TokenBatch):
+            dirty = replace(text, tokens=text.tokens.masked_fill(~text.mask[..., None], 1e3))
+            torch.testing.assert_close(backbone.encode_text(text), backbone.encode_text(dirty))
+            for name, term in backbone.losses(dirty, molecules).items():
+                torch.testing.assert_close(term, first[name])
+
+
+def test_pairs_that_are_no_negatives_are_left_out(case: Case, pairs: Pairs) -> None:
+    backbone = fitted(case, pairs).eval()
+    batch = pairs.batch(ALL[:6])
+    nobody, eye, everybody = torch.zeros(6, 6, dtype=torch.bool), torch.eye(6, dtype=torch.bool), torch.ones(6, 6) > 0
+    with torch.no_grad():
+        plain = backbone.losses(*batch)
+        for mask in (nobody, eye):
+            for name, term in backbone.losses(*batch, not_negative=mask).items():
+                torch.testing.assert_close(term, plain[name])
+        alone = backbone.losses(*batch, not_negative=everybody)
+        assert all(torch.isfinite(term).all() for term in alone.values())
+        assert alone.keys() == plain.keys()
+        # where nothing is a negative, who else is in the batch costs a pair nothing
+        others = backbone.losses(*pairs.batch([0, *ALL[-5:]]), not_negative=everybody)
+        for name, term in others.items():
+            if term.ndim:
+                torch.testing.assert_close(term[0], alone[name][0], rtol=1e-4, atol=1e-5)
+        # text 0 and molecule 1 alone are negatives now, so only the losses of pairs 0 and 1 can change
+        everybody[0, 1] = False
+        for name, term in backbone.losses(*batch, not_negative=everybody).items():
+            if term.ndim:
+                torch.testing.assert_close(term[2:], alone[name][2:])
+
+
+def test_reduced_precision_keeps_losses_and_gradients_finite(case: Case, pairs: Pairs) -> None:
+    backbone, (text, molecules) = fitted(case, pairs), pairs.batch(ALL[:12])
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = backbone.losses(text, molecules) | backbone.critic_losses(text, molecules)
+        if backbone.reranks:
+            assert torch.isfinite(backbone.pair_scores(text, molecules)).all()
+    total({name: term.float() for name, term in terms.items()}).backward()
+    assert all(torch.isfinite(one.grad).all() for one in trainable(backbone) if one.grad is not None)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
+def test_everything_is_made_on_the_device_of_the_inputs(case: Case, pairs: Pairs) -> None:
+    def moved(batch: Any) -> Any:
+        if isinstance(batch, Tensor):
+            return batch.cuda()
+        return replace(batch, **{name: v.cuda() for name, v in vars(batch).items() if isinstance(v, Tensor)})
+
+    text, molecules = (moved(batch) for batch in pairs.batch(ALL))
+    backbone = case.create().cuda()
+    backbone.fit_inputs(text, molecules)
+    main, critic = optimizers(backbone)
+    for _ in range(3):
+        step(backbone, text, molecules, main, critic)
+    near = torch.eye(PAIRS, dtype=torch.bool, device="cuda")
+    assert all(term.is_cuda for term in backbone.losses(text, molecules, not_negative=near).values())
+    assert all(value.is_cuda for value in backbone.state_dict().values())
+    backbone.eval()
+    with torch.no_grad():
+        assert backbone.encode_text(text).is_cuda
+        assert backbone.encode_molecules(molecules).is_cuda
+        if backbone.reranks:
+            assert backbone.pair_scores(text, molecules).is_cuda

@@ -91,7 +91,7 @@ def test_the_encoder_has_a_rate_of_its_own(bert: str, monkeypatch: pytest.Monkey
 
     def step(self, *rest):
         original(self, *rest)
-        seen.append(tuple(group["lr"] for group in self.optimizer.param_groups))
+        seen.append(tuple(group["lr"] for group in self.optimizers["optimizer"].param_groups))
 
     monkeypatch.setattr(Trainer, "_step", step)
     config = config_of(bert, rate=1e-4)
