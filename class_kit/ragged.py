@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from class_kit.errors import InputError
+from class_kit.store import StoredItems
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +17,7 @@ class Ragged:
     Attributes
     ----------
     values : (total, …)
-        The items of row 0, then those of row 1, and so on. May be a memory map.
+        The items of row 0, then those of row 1, and so on.
     offsets : (n + 1,) int64
         Row i is `values[offsets[i] : offsets[i + 1]]`; the first is 0, the last is `total`.
     """
@@ -43,6 +44,46 @@ class Ragged:
         """Where the items of these rows stand in `values`, one row after the other, int64."""
         lengths = self.lengths(rows)
         return np.repeat(self.offsets[rows] - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The items of these rows, one row after the other, `(total, …)`."""
+        return np.asarray(self.values[self.places(rows)])
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRagged:
+    """n rows of different lengths, each of vectors of one width, left in the store and read when they are taken.
+
+    Attributes
+    ----------
+    items : StoredItems
+        The bytes of each row.
+    width : int
+        Of a vector.
+    dtype : str
+        NumPy's name for the type of its numbers.
+    """
+
+    items: StoredItems
+    width: int
+    dtype: str
+
+    def __len__(self) -> int:
+        return len(self.items.sizes)
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Number of vectors of each of these rows, `(B,)` int64."""
+        return np.asarray(self.items.sizes[rows] // (self.width * np.dtype(self.dtype).itemsize))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of these rows, one row after the other, `(total, width)`.
+
+        Raises
+        ------
+        InputError
+            The store was cleared meanwhile.
+        """
+        return np.frombuffer(b"".join(self.items.read(rows)), self.dtype).reshape(-1, self.width)
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:

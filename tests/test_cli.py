@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,17 +172,15 @@ def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_cache_is_listed_and_cleared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    import numpy as np
-
-    from class_kit.cache import cache_key, store_entry
+    from class_kit.store import Maker, stored
 
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
-    store_entry("text", cache_key(a=1), {"x": np.zeros((3, 4), np.float32)})
-    store_entry("mol2vec", cache_key(a=2), {"x": np.zeros((5, 2), np.float32)})
+    stored(Maker("text", "minilm", "0" * 64), ["a", "b", "c"], lambda rows: [(row, b"1234") for row in rows])
+    stored(Maker("mol2vec", "corpus", "1" * 64), ["a"], lambda rows: [(row, b"12") for row in rows])
     assert cli.main(["cache", "list"]) == 0
     listed = capsys.readouterr().out
-    assert "3 × 4" in listed
-    assert "5 × 2" in listed
+    assert re.search(r"text +minilm +3 items +\d+\.0 KiB\n", listed)
+    assert re.search(r"mol2vec +corpus +1 items", listed)
     assert "2 entries" in listed
     assert cli.main(["cache", "clear", "--kind", "text"]) == 0
     assert "removed 1 entries" in capsys.readouterr().out
@@ -189,7 +188,7 @@ def test_cache_is_listed_and_cleared(
     assert "1 entries" in capsys.readouterr().out
     assert cli.main(["cache", "clear"]) == 0
     capsys.readouterr()
-    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert not list((tmp_path / "cache").rglob("*.sqlite"))
 
 
 def test_fetch_passes_source_and_folder_on(

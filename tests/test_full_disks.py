@@ -9,12 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from class_kit import cli, runs
-from class_kit.cache import cache_key, cached, load_entry, store_entry
 from class_kit.runs import kernels
+from class_kit.store import Maker, cache_entries, stored
 from tests.faulty_places import in_a_child, small_disk
 from tests.notebook_tools import entry_of, write_notebook
 from tests.small_runs import books, check_complete, check_honest, here, quiet
@@ -74,14 +73,14 @@ def test_a_real_notebook_on_a_full_disk(here: Path):
 def test_a_full_disk_costs_the_cache_but_not_the_result(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    key = cache_key(a=1)
-    with small_disk(64) as disk:
+    maker = Maker("text", "maker", "0" * 64)
+    with small_disk(128) as disk:
         monkeypatch.setenv("CLASS_KIT_CACHE", str(disk.folder / "cache"))
-        made = cached("text", key, lambda: {"a": np.ones(50_000, np.float32)})
-        assert made["a"].sum() == 50_000
-        assert "was not kept in the cache" in caplog.text
-        assert load_entry("text", key) is None
-        assert [path for path in (disk.folder / "cache").rglob("*") if path.is_file()] == []
+        for size in (10, 200_000):
+            assert stored(maker, [str(size)], lambda rows, size=size: [(0, b"1" * size)]).read() == [b"1" * size]
+        assert "results were not kept in the cache" in caplog.text
+        assert [entry.items for entry in cache_entries()] == [1]
+        assert not list((disk.folder / "cache").rglob("*-journal"))
 
 
 def test_output_that_cannot_be_written_is_one_line_and_exit_1(tmp_path: Path):
@@ -144,14 +143,16 @@ def test_a_folder_that_becomes_read_only_on_the_way(
 
 
 def test_a_read_only_cache_is_read_and_not_written(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    known, new = cache_key(a=1), cache_key(a=2)
+    maker, other = (Maker("text", "maker", digit * 64) for digit in "01")
     with small_disk(400) as disk:
         monkeypatch.setenv("CLASS_KIT_CACHE", str(disk.folder / "cache"))
-        store_entry("text", known, {"a": np.arange(3)})
-        damaged = store_entry("text", cache_key(a=3), {"a": np.arange(3)})
-        damaged.write_bytes(b"damaged")
+        for each in (maker, other):
+            stored(each, ["known"], lambda rows: [(0, b"first")])
+        other.path.write_bytes(b"damaged" * 100)
         disk.remount("ro")
-        assert cached("text", known, lambda: {"a": np.zeros(1)})["a"].tolist() == [0, 1, 2]
-        assert cached("text", new, lambda: {"a": np.zeros(1)})["a"].tolist() == [0]
-        assert cached("text", cache_key(a=3), lambda: {"a": np.ones(1)})["a"].tolist() == [1]
+        assert stored(maker, ["new", "known"], lambda rows: [(row, b"second") for row in rows]).read() == [
+            b"second",
+            b"first",
+        ]
+        assert stored(other, ["known"], lambda rows: [(0, b"second")]).read() == [b"second"]
         assert "cannot be removed" in caplog.text

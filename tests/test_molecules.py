@@ -11,7 +11,6 @@ import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 
-from class_kit.cache import cache_entries
 from class_kit.errors import InputError
 from class_kit.molecules import (
     Mol2vecVectors,
@@ -26,6 +25,7 @@ from class_kit.molecules import (
     substructures,
 )
 from class_kit.molecules.vectors import corpus_smiles
+from class_kit.store import cache_entries
 
 SMILES = [
     "CC(=O)Oc1ccccc1C(=O)O",

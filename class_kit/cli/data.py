@@ -44,7 +44,7 @@ def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def handle_cache(arguments: argparse.Namespace) -> int:
     """List the cache's entries with their sizes, or remove them."""
-    from class_kit.cache import cache_entries, cache_folder, clear_cache
+    from class_kit.store import cache_entries, cache_folder, clear_cache
     from class_kit.terminal import visible
 
     folder = visible(cache_folder())
@@ -54,8 +54,8 @@ def handle_cache(arguments: argparse.Namespace) -> int:
         return 0
     entries = cache_entries(arguments.kind)
     for entry in entries:
-        shape = " × ".join(map(str, entry.shape)) or "unreadable"
-        print(f"{entry.kind:<12} {shape:>14} {_size(entry.size):>10}  {entry.created}  {entry.key[:12]}")
+        items = "unreadable" if entry.items is None else f"{entry.items:,} items"
+        print(f"{entry.kind:<12} {visible(entry.name):<40} {items:>16} {_size(entry.size):>10}")
     print(f"{len(entries)} entries, {_size(sum(entry.size for entry in entries))}, in {folder}")
     return 0
 

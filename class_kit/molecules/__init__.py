@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 
-from class_kit.cache import cache_key, cached
 from class_kit.errors import InputError
 from class_kit.molecules.substructures import (
     MORGAN_BITS,
     MORGAN_RADIUS,
     atom_words,
+    by_blocks,
     check_smiles,
+    fingerprints_of_block,
     mol2vec_sentences,
     mol2vec_words,
     morgan_counts,
     read_molecule,
+    sentences_of_block,
 )
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
+from class_kit.store import Maker, digest_of, stored_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +137,7 @@ def embed_molecules(
         A molecule without a single known word gets a zero vector either way, because a multiple of one vector
         would make all such molecules duplicates of each other; the log names them.
     cache
-        Keep and reuse results on disk (`class_kit.cache`).
+        Keep and reuse results on disk (`class_kit.store`).
     progress
         Show the bar; by default only where a person is looking.
 
@@ -153,17 +156,25 @@ def embed_molecules(
         raise InputError(f"molecule encoder is {encoder!r}: expected one of {', '.join(ENCODERS)}")
     _check_unknown(unknown)
     rows = check_smiles(smiles)
-    rdkit = version("rdkit")
-    if encoder == "morgan":
-        key = cache_key(smiles=rows, encoder=encoder, radius=MORGAN_RADIUS, bits=MORGAN_BITS, rdkit=rdkit)
-        return cached("morgan", key, lambda: {"vectors": morgan_counts(rows, progress=progress)}, use=cache)["vectors"]
-    table = known_vectors(vectors, unknown)
-    key = cache_key(smiles=rows, encoder=encoder, vectors=table.digest, unknown=unknown, rdkit=rdkit)
-    arrays = cached(
-        "mol2vec", key, lambda: _embed_words(mol2vec_sentences(rows, progress=progress), table, unknown), use=cache
+    table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
+    options = digest_of(
+        rdkit=version("rdkit"),
+        **({"vectors": table.digest, "unknown": unknown} if table else {"radius": MORGAN_RADIUS, "bits": MORGAN_BITS}),
     )
-    tell_zero_rows(arrays["known"], rows, table)
-    return arrays["vectors"]
+
+    def compute(missing: list[int]) -> Iterator[tuple[Sequence[int], np.ndarray, np.ndarray]]:
+        if table is None:
+            for block, counts in by_blocks(rows, missing, fingerprints_of_block, "fingerprints", progress):
+                yield block, counts.sum(axis=1), counts
+        else:
+            for block, sentences in by_blocks(rows, missing, sentences_of_block, "molecule words", progress):
+                yield block, *_embed_words(sentences, table, unknown)
+
+    source = table.source if table else "counts"
+    known, result = stored_vectors(Maker(encoder, source, options), rows, compute, use=cache)
+    if table:
+        tell_zero_rows(known, rows, table)
+    return result
 
 
 def _check_unknown(unknown: str) -> None:
@@ -190,7 +201,8 @@ def _coverage(sentences: list[list[str]], table: Mol2vecVectors) -> Coverage:
     return Coverage(known, total, tuple(sorted(counts, key=lambda word: (-counts[word], word))))
 
 
-def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str) -> dict[str, np.ndarray]:
+def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str) -> tuple[np.ndarray, np.ndarray]:
+    """Known words `(B,)` and vectors `(B, d)` of sentences."""
     from scipy.sparse import csr_matrix
 
     rows, words, total = _matched(sentences, table)
@@ -201,7 +213,7 @@ def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str
     occurrences = csr_matrix(
         (np.ones(int(used.sum())), (rows[used], words[used])), shape=(len(total), len(table.words))
     )
-    return {"vectors": (occurrences @ table.vectors.astype(np.float64)).astype(np.float32), "known": known}
+    return known, (occurrences @ table.vectors.astype(np.float64)).astype(np.float32)
 
 
 def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str) -> Mol2vecVectors:

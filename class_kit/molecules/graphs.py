@@ -8,7 +8,7 @@ for each atom, that of its kind: atoms with the same words share one vector.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from class_kit.cache import cache_key, cached
 from class_kit.molecules import known_vectors, tell_zero_rows
 from class_kit.molecules.motifs import brics_cuts, motifs
 from class_kit.molecules.substructures import atom_words, by_blocks, check_smiles, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
 from class_kit.ragged import Ragged, check_rows, offsets_of
+from class_kit.store import Maker, digest_of, stored
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -98,7 +98,7 @@ class MoleculeGraphs:
     @cached_property
     def digest(self) -> str:
         """64 hexadecimal characters, other for other molecules, rows, word vectors or versions of RDKit."""
-        return cache_key(graphs=self.key, rows=self.rows)
+        return digest_of(graphs=self.key, rows=self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -180,7 +180,7 @@ def molecule_graphs(
     vectors, unknown
         Word vectors and what a word without one adds, as `embed_molecules` takes them.
     cache
-        Keep and reuse graphs on disk (`class_kit.cache`). They hold words, not vectors, so all word vectors share
+        Keep and reuse graphs on disk (`class_kit.store`). They hold words, not vectors, so all word vectors share
         them.
     progress
         Show the bar; by default only where a person is looking.
@@ -190,21 +190,31 @@ def molecule_graphs(
     InputError
         As `embed_molecules`.
     """
+    from safetensors.numpy import load
+
     rows = check_smiles(smiles)
     table = known_vectors(vectors, unknown)
-    key = cache_key(smiles=rows, rdkit=version("rdkit"), layout=_LAYOUT)
-    arrays = cached("graphs", key, lambda: _read_all(rows, progress), use=cache)
-    ends = {name: offsets_of(arrays[f"{name}_counts"]) for name in ("atom", "bond", "member")}
-    kinds, kind_of_atom = _kinds(arrays["words"], ends["atom"], rows, table, unknown)
+    maker = Maker("graphs", "rdkit", digest_of(rdkit=version("rdkit"), layout=_LAYOUT))
+
+    def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+        for block, values in by_blocks(rows, missing, _graphs_of_block, "molecule graphs", progress, cost=_COST):
+            yield from zip(block, values, strict=True)
+
+    graphs = [load(value) for value in stored(maker, rows, compute, use=cache).read()]
+    arrays = {name: np.concatenate([graph[name] for graph in graphs]) for name in graphs[0]}
+    ends = {
+        name: offsets_of(np.array([len(graph[name]) for graph in graphs])) for name in ("words", "bonds", "members")
+    }
+    kinds, kind_of_atom = _kinds(arrays["words"], ends["words"], rows, table, unknown)
     return MoleculeGraphs(
         kinds,
-        Ragged(kind_of_atom, ends["atom"]),
-        Ragged(arrays["bonds"], ends["bond"]),
-        Ragged(arrays["bond_features"], ends["bond"]),
-        Ragged(arrays["members"], ends["member"]),
-        arrays["motif_counts"],
+        Ragged(kind_of_atom, ends["words"]),
+        Ragged(arrays["bonds"], ends["bonds"]),
+        Ragged(arrays["bond_features"], ends["bonds"]),
+        Ragged(arrays["members"], ends["members"]),
+        np.array([int(graph["members"][-1, 1]) + 1 for graph in graphs], np.int64),
         np.arange(len(rows)),
-        cache_key(graphs=key, vectors=table.digest, unknown=unknown),
+        digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest, unknown=unknown),
     )
 
 
@@ -226,23 +236,10 @@ def _kinds(
     return padded[pairs // len(padded)] + padded[pairs % len(padded)], kind.astype(np.int32)
 
 
-def _read_all(rows: list[str], progress: bool | None) -> dict[str, np.ndarray]:
-    blocks = by_blocks(rows, _graphs_of_block, "molecule graphs", progress, cost=_COST)
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+def _graphs_of_block(smiles: list[str], rows: Sequence[int]) -> list[bytes]:
+    from safetensors.numpy import save
 
-
-def _graphs_of_block(block: list[str], first: int) -> dict[str, np.ndarray]:
-    graphs = [_graph(read_molecule(smiles, first + offset)) for offset, smiles in enumerate(block)]
-    counts = {
-        "atom_counts": [len(graph["words"]) for graph in graphs],
-        "bond_counts": [len(graph["bonds"]) for graph in graphs],
-        "member_counts": [len(graph["members"]) for graph in graphs],
-        "motif_counts": [int(graph["members"][-1, 1]) + 1 for graph in graphs],
-    }
-    return {
-        **{name: np.concatenate([graph[name] for graph in graphs]) for name in graphs[0]},
-        **{name: np.array(values, np.int64) for name, values in counts.items()},
-    }
+    return [save(_graph(read_molecule(one, row))) for one, row in zip(smiles, rows, strict=True)]
 
 
 def _graph(molecule: Mol) -> dict[str, np.ndarray]:

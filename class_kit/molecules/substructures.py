@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +87,10 @@ def morgan_counts(
     numpy.ndarray
         (L, bits) float32, whole numbers.
     """
-    rows = check_smiles(smiles)
-    blocks = by_blocks(rows, partial(_fingerprints, radius=radius, bits=bits), "fingerprints", progress)
-    return np.concatenate(blocks)
+    checked = check_smiles(smiles)
+    work = partial(fingerprints_of_block, radius=radius, bits=bits)
+    blocks = by_blocks(checked, range(len(checked)), work, "fingerprints", progress)
+    return np.concatenate([fingerprints for _, fingerprints in blocks])
 
 
 @lru_cache(maxsize=8)
@@ -120,44 +121,52 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
     InputError
         No molecule, or a SMILES that RDKit refuses (row and string are named).
     """
-    blocks = by_blocks(check_smiles(smiles), _sentences_of_block, "molecule words", progress)
-    return [sentence for block in blocks for sentence in block]
+    checked = check_smiles(smiles)
+    blocks = by_blocks(checked, range(len(checked)), sentences_of_block, "molecule words", progress)
+    return [sentence for _, sentences in blocks for sentence in sentences]
 
 
-def _sentences_of_block(block: list[str], first: int) -> list[list[str]]:
-    return [mol2vec_words(read_molecule(smiles, first + offset)) for offset, smiles in enumerate(block)]
+def sentences_of_block(smiles: list[str], rows: Sequence[int]) -> list[list[str]]:
+    """Mol2vec sentences of a block of molecules, whose rows errors name."""
+    return [mol2vec_words(read_molecule(one, row)) for one, row in zip(smiles, rows, strict=True)]
 
 
-def _fingerprints(block: list[str], first: int, radius: int, bits: int) -> np.ndarray:
+def fingerprints_of_block(
+    smiles: list[str], rows: Sequence[int], radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS
+) -> np.ndarray:
+    """Morgan counts `(B, bits)` float32 of a block of molecules, whose rows errors name."""
     generator = _generator(radius, bits)
-    result = np.empty((len(block), bits), dtype=np.float32)
-    for offset, smiles in enumerate(block):
-        result[offset] = generator.GetCountFingerprintAsNumPy(read_molecule(smiles, first + offset))
+    result = np.empty((len(smiles), bits), dtype=np.float32)
+    for counts, one, row in zip(result, smiles, rows, strict=True):
+        counts[:] = generator.GetCountFingerprintAsNumPy(read_molecule(one, row))
     return result
 
 
 def by_blocks(
-    rows: list[str], work: Callable[[list[str], int], Any], what: str, progress: bool | None, *, cost: int = 1
-) -> list[Any]:
-    """Apply `work(block, first_row)` to consecutive blocks, in several processes where there are many rows.
+    smiles: list[str],
+    rows: Sequence[int],
+    work: Callable[[list[str], Sequence[int]], Any],
+    what: str,
+    progress: bool | None,
+    *,
+    cost: int = 1,
+) -> Iterator[tuple[Sequence[int], Any]]:
+    """Blocks of these rows, each with `work(their SMILES, the block)`, in several processes where there are many.
 
-    `cost` tells how many times the work of a row is that of finding its Mol2vec words; dearer rows make smaller blocks
-    and go to several processes sooner.
+    `cost` tells how many times the work of a row is that of finding its Mol2vec words; rows that cost more make
+    smaller blocks and go to several processes sooner.
     """
     size = max(1, _BLOCK // cost)
-    tasks = [(rows[start : start + size], start) for start in range(0, len(rows), size)]
+    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    tasks = [([smiles[row] for row in block], block) for block in blocks]
+    if len(rows) * cost < _PARALLEL_FROM:
+        results = (work(*task) for task in tasks)
+    else:
+        from joblib import Parallel, delayed
+
+        results = Parallel(n_jobs=-1, return_as="generator")(delayed(work)(*task) for task in tasks)
     disable = None if progress is None else not progress
     with progress_bar(total=len(rows), desc=what, unit="molecule", disable=disable) as bar:
-        results = []
-        for result, (block, _) in zip(_run(tasks, work, len(rows) * cost), tasks, strict=True):
-            results.append(result)
+        for block, result in zip(blocks, results, strict=True):
+            yield block, result
             bar.update(len(block))
-    return results
-
-
-def _run(tasks: list[tuple[list[str], int]], work: Callable[[list[str], int], Any], effort: int) -> Any:
-    if effort < _PARALLEL_FROM:
-        return (work(block, first) for block, first in tasks)
-    from joblib import Parallel, delayed
-
-    return Parallel(n_jobs=-1, return_as="generator")(delayed(work)(block, first) for block, first in tasks)

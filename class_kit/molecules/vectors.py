@@ -11,7 +11,7 @@ import glob
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.cache import cache_key, cached
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.fetch import find_folder
@@ -28,6 +27,7 @@ from class_kit.files import corpus_file, home_path, sha256_file
 from class_kit.molecules.pickle_values import Record
 from class_kit.molecules.restricted_pickle import BAD_HEADER, read_pickle
 from class_kit.molecules.substructures import mol2vec_sentences
+from class_kit.store import Maker, digest_of, stored
 
 RARE_WORD = "UNK"
 DIMENSIONS = 300
@@ -76,7 +76,7 @@ class Mol2vecVectors:
     @cached_property
     def digest(self) -> str:
         """Digest of words and vectors, 64 hexadecimal characters."""
-        return cache_key(words=self.words, vectors=self.vectors)
+        return digest_of(words=self.words, vectors=self.vectors)
 
 
 def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
@@ -107,8 +107,8 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
         )
     # gensim puts large arrays into files of their own beside the model
     parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.npy"))
-    key = cache_key(files=[part.name.removeprefix(path.name) + sha256_file(part) for part in [path, *parts]], reader=1)
-    return _from_arrays(cached("vectors", key, lambda: _convert(path)), str(source))
+    contents = [part.name.removeprefix(path.name) + sha256_file(part) for part in [path, *parts]]
+    return _kept(digest_of(files=contents), lambda: _convert(path), str(source))
 
 
 def train_vectors(
@@ -147,12 +147,10 @@ def train_vectors(
     check_whole("seed", seed, low=0, high=2**32 - 1)
     options = {"vector_size": dimensions, "window": window, "epochs": epochs, "seed": seed}
     versions = [version(name) for name in ("gensim", "numpy", "rdkit")]
-    key = cache_key(smiles=list(smiles), versions=versions, rare=rare, **options)
-
-    def compute() -> dict[str, np.ndarray]:
-        return _train(_with_rare_words(mol2vec_sentences(smiles, progress=progress), rare), options)
-
-    return _from_arrays(cached("vectors", key, compute), source)
+    made_from = digest_of(smiles=list(smiles), versions=versions, rare=rare, **options)
+    return _kept(
+        made_from, lambda: _train(_with_rare_words(mol2vec_sentences(smiles, progress=progress), rare), options), source
+    )
 
 
 def corpus_smiles() -> list[str]:
@@ -185,7 +183,13 @@ def _as_arrays(words: list[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
     return {"vectors": np.ascontiguousarray(vectors, dtype=np.float32), "words": np.frombuffer(text, dtype=np.uint8)}
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], source: str) -> Mol2vecVectors:
+def _kept(made_from: str, make: Callable[[], dict[str, np.ndarray]], source: str) -> Mol2vecVectors:
+    """Vectors from the store, or made and put there, as one item of the safetensors format."""
+    from safetensors.numpy import load, save
+
+    maker = Maker("vectors", "mol2vec", digest_of(reader=2))
+    (content,) = stored(maker, [made_from], lambda rows: [(0, save(make()))]).read()
+    arrays = load(content)
     return Mol2vecVectors(tuple(json.loads(arrays["words"].tobytes())), arrays["vectors"], source)
 
 

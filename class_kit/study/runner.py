@@ -215,7 +215,7 @@ def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
     if jobs <= 1:
         yield from ((key, _try(*item)) for key, item in waiting.items())
         return
-    from class_kit.cache import cache_folder
+    from class_kit.store import cache_folder
 
     own = _own_backbones()
     sources = {name: _source_of(name, kind) for name, kind in own.items()}
@@ -309,7 +309,7 @@ def _own_backbones() -> dict[str, Any]:
 
 
 def _folder(task: Task, arm: Arm, config: TrainingConfig) -> Path:
-    from class_kit.cache import cache_folder
+    from class_kit.store import cache_folder
 
     return cache_folder() / "trainings" / _key(task, arm, config)
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# padded tokens in one batch: what a processor's cache holds, and what keeps a graphics card busy
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+# texts in a batch, and most tokens: little on a processor, which gains nothing from more; a graphics card is kept busy
+_ROWS = {"cpu": 4, "cuda": 64}
+_TOKENS = 32_768
 
 
 def tokenise(tokenizer: Any, rows: list[str], max_tokens: int | None = None) -> list[list[int]]:
@@ -53,9 +54,7 @@ def checked_device(device: str | None) -> str:
 
 
 def check_fit(loaded: LoadedEncoder, name: str, max_tokens: int) -> None:
-    """Refuse an encoder that cannot batch texts or does not read as many tokens."""
-    if loaded.tokenizer.pad_token_id is None:
-        raise InputError(f"text encoder {name!r} has no padding token, so texts cannot be batched")
+    """Refuse an encoder that does not read as many tokens."""
     most = getattr(loaded.model.config, "max_position_embeddings", None)
     if most is not None and max_tokens > most:
         raise InputError(f"max_tokens is {max_tokens}: text encoder {name!r} reads at most {most}")
@@ -63,51 +62,35 @@ def check_fit(loaded: LoadedEncoder, name: str, max_tokens: int) -> None:
 
 def hidden_states(
     loaded: LoadedEncoder, name: str, tokens: list[list[int]], batch_size: int, progress: bool | None
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Batches of rows with their last hidden states `(B, T, d)` float32 and a mask `(B, T)`, 1 for tokens."""
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of rows of one length with their last hidden states `(B, T, d)` float32, the longest first.
+
+    The last places of a sum depend on the shapes that are multiplied. So a length always has the same shape, padded
+    with copies of a row where fewer are left, and a text's states do not depend on the texts beside it.
+    """
     import torch
 
-    budget = _BATCH_TOKENS.get(torch.device(loaded.device).type, _BATCH_TOKENS["cpu"])
-    started, total = time.perf_counter(), sum(map(len, tokens))
+    most = min(batch_size, _ROWS.get(torch.device(loaded.device).type, _ROWS["cpu"]))
+    lengths = np.array([len(ids) for ids in tokens])
+    started, total = time.perf_counter(), int(lengths.sum())
     disable = None if progress is None else not progress
     # of an encoder given as a folder the last part is enough: its whole path would leave no room for the bar
     short = name.rstrip("/").rsplit("/", 1)[-1]
     with progress_bar(total=total, desc=f"text ({short})", unit="token", disable=disable) as bar:
-        for batch in batches(tokens, batch_size, budget):
-            chosen = [tokens[row] for row in batch]
-            yield batch, *_forward(loaded, chosen)
-            bar.update(sum(map(len, chosen)))
+        for length in sorted(set(lengths.tolist()), reverse=True):
+            rows, size = np.flatnonzero(lengths == length).tolist(), max(1, min(most, _TOKENS // length))
+            for start in range(0, len(rows), size):
+                batch = rows[start : start + size]
+                ids = torch.tensor([tokens[row] for row in batch + batch[:1] * (size - len(batch))])
+                with torch.inference_mode():
+                    ids = ids.to(loaded.device)
+                    states = loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+                yield batch, states[: len(batch)].float()
+                bar.update(length * len(batch))
     seconds = time.perf_counter() - started
     logger.info("%d texts, %d tokens in %.1f s (%.0f tokens a second)", len(tokens), total, seconds, total / seconds)
-
-
-def batches(tokens: list[list[int]], batch_size: int, budget: int) -> Iterator[list[int]]:
-    """Rows of like length together, longest first, so that little is padding and memory peaks at once, not late."""
-    batch: list[int] = []
-    for row in sorted(range(len(tokens)), key=lambda row: -len(tokens[row])):
-        if batch and (len(batch) == batch_size or (len(batch) + 1) * len(tokens[batch[0]]) > budget):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def not_finite(name: str, text: str) -> InputError:
     """The error for a text of which an encoder gives values that are not finite."""
     return InputError(f"text encoder {name!r} gives values that are not finite, first for {text[:60]!r}")
-
-
-def _forward(loaded: LoadedEncoder, batch: list[list[int]]) -> tuple[Tensor, Tensor]:
-    import torch
-
-    width = max(map(len, batch))
-    ids = np.full((len(batch), width), loaded.tokenizer.pad_token_id, dtype=np.int64)
-    mask = np.zeros((len(batch), width), dtype=np.int64)
-    for number, row in enumerate(batch):
-        ids[number, : len(row)] = row
-        mask[number, : len(row)] = 1
-    with torch.inference_mode():
-        real = torch.from_numpy(mask).to(loaded.device)
-        states = loaded.model(input_ids=torch.from_numpy(ids).to(loaded.device), attention_mask=real)
-        return states.last_hidden_state.float(), real

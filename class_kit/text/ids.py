@@ -10,8 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from class_kit.cache import cache_key
+from class_kit.errors import InputError
 from class_kit.ragged import Ragged, check_rows, offsets_of
+from class_kit.store import digest_of
 from class_kit.text import TextReport, check_options, check_texts
 from class_kit.text.encoders import find_encoder, load_encoder
 from class_kit.text.forward import check_fit, tokenise
@@ -46,7 +47,7 @@ class TextIds:
     @cached_property
     def digest(self) -> str:
         """64 hexadecimal characters, other for other texts, rows, or another encoder."""
-        return cache_key(ids=self.ids.values, offsets=self.ids.offsets, rows=self.rows, encoder=self.encoder)
+        return digest_of(ids=self.ids.values, offsets=self.ids.offsets, rows=self.rows, encoder=self.encoder)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,6 +102,8 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
     digest, distinct = found.digest, sorted(set(rows))
     loaded = load_encoder(found, digest, "float32", "cpu")
     check_fit(loaded, found.name, max_tokens)
+    if loaded.tokenizer.pad_token_id is None:
+        raise InputError(f"text encoder {found.name!r} has no padding token, so texts cannot be batched")
     place = {text: number for number, text in enumerate(distinct)}
     back = np.array([place[text] for text in rows], np.int64)
     lengths = np.array([len(row) for row in tokenise(loaded.tokenizer, distinct)], np.int64)

@@ -1,27 +1,25 @@
 """Token vectors of descriptions, from a frozen encoder, computed once and left on disk.
 
 What a sentence vector averages away, single tokens keep: backbones that align words with atoms and rings read these.
-There are hundreds of megabytes of them, so they are written where they are computed and read where they lie.
+There are hundreds of megabytes of them, so they are written as they are computed and read batch by batch.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
-from class_kit.cache import Arrays, cache_key
-from class_kit.cache_maps import Filling, cached_map
 from class_kit.errors import InputError
-from class_kit.ragged import Ragged, check_rows, offsets_of
-from class_kit.text import TextReport, check_options, check_texts, embed_text
-from class_kit.text.encoders import LoadedEncoder, TextEncoder, find_encoder, load_encoder
+from class_kit.ragged import Ragged, StoredRagged, check_rows
+from class_kit.store import Maker, digest_of, stored
+from class_kit.text import TextReport, check_options, check_texts, sentence_vectors
+from class_kit.text.encoders import find_encoder, load_encoder
 from class_kit.text.forward import check_fit, checked_device, hidden_states, not_finite
 
 logger = logging.getLogger(__name__)
@@ -35,8 +33,8 @@ class TextTokens:
 
     Attributes
     ----------
-    tokens : Ragged of (…, d_t) float16 or float32
-        Last hidden states of the tokens of each distinct text, on disk.
+    tokens : Ragged or StoredRagged of (…, d_t) float16 or float32
+        Last hidden states of the tokens of each distinct text.
     sentences : (n, d_t) float32
         Sentence vectors of the distinct texts.
     rows : (L,) int64
@@ -45,7 +43,7 @@ class TextTokens:
         Digest of what the vectors were made from.
     """
 
-    tokens: Ragged
+    tokens: Ragged | StoredRagged
     sentences: np.ndarray
     rows: np.ndarray
     key: str
@@ -58,7 +56,7 @@ class TextTokens:
     @cached_property
     def digest(self) -> str:
         """64 hexadecimal characters, other for other texts, rows, encoders or options."""
-        return cache_key(tokens=self.key, rows=self.rows)
+        return digest_of(tokens=self.key, rows=self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,7 +90,7 @@ class TextTokens:
         lengths = self.tokens.lengths(stored)
         mask = np.arange(lengths.max()) < lengths[:, None]
         tokens = np.zeros((*mask.shape, self.width), np.float32)
-        tokens[mask] = self.tokens.values[self.tokens.places(stored)]
+        tokens[mask] = self.tokens.take(stored)
         return {"sentence": self.sentences[stored], "tokens": tokens, "mask": mask}
 
 
@@ -125,7 +123,7 @@ def text_tokens(
         How tokens are kept: `"float16"`, which rounds by 0.05 %, or `"float32"`, twice as large. Sums are made in
         float32 either way.
     cache
-        Keep and reuse tokens on disk (`class_kit.cache`, kind `tokens`).
+        Keep and reuse tokens on disk (`class_kit.store`, kind `tokens`). Without it they are all held in memory.
 
     Returns
     -------
@@ -143,70 +141,44 @@ def text_tokens(
     check_options(max_tokens, batch_size, "float32", None)
     if dtype not in TOKEN_DTYPES:
         raise InputError(f"dtype is {dtype!r}: expected one of {', '.join(TOKEN_DTYPES)}")
-    found = find_encoder(encoder)
-    digest, distinct = found.digest, sorted(set(rows))
+    source = find_encoder(encoder)
+    digest, distinct = source.digest, sorted(set(rows))
     libraries = [version("torch"), version("transformers")]
-    key = cache_key(texts=distinct, encoder=digest, max_tokens=max_tokens, dtype=dtype, libraries=libraries)
+    options = digest_of(encoder=digest, max_tokens=max_tokens, dtype=dtype, libraries=libraries)
 
-    def plan() -> Filling:
-        loaded = load_encoder(found, digest, "float32", checked_device(device))
-        check_fit(loaded, found.name, max_tokens)
-        return _plan(distinct, found, loaded, max_tokens, batch_size, dtype, progress)
+    def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+        loaded = load_encoder(source, digest, "float32", checked_device(device))
+        check_fit(loaded, source.name, max_tokens)
+        texts = [distinct[number] for number in missing]
+        read = loaded.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
+        for batch, states in hidden_states(loaded, source.name, read["input_ids"], batch_size, progress):
+            for at, vectors in zip(batch, states.cpu().numpy(), strict=True):
+                own = np.asarray(read["special_tokens_mask"][at]) == 0
+                # a text of special tokens alone keeps the first
+                kept = vectors[own] if own.any() else vectors[:1]
+                yield missing[at], _rounded(kept, dtype, source.name, texts[at]).tobytes()
 
-    arrays = cached_map("tokens", key, plan, use=cache)
+    items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
+    lengths, sentences = sentence_vectors(
+        distinct, source, batch_size=batch_size, device=device, cache=cache, progress=progress
+    )
     place = {text: number for number, text in enumerate(distinct)}
     back = np.array([place[text] for text in rows], np.int64)
-    report = TextReport(found.name, max_tokens, arrays["read"][back])
+    report = TextReport(source.name, max_tokens, lengths[back])
     if report.truncated:
         logger.warning("%s", report)
-    sentences = embed_text(rows, encoder, batch_size=batch_size, device=device, cache=cache, progress=progress)
-    first = np.unique(back, return_index=True)[1]
-    return TextTokens(Ragged(arrays["tokens"], offsets_of(arrays["kept"])), sentences[first], back, key)
+    key = digest_of(texts=distinct, options=options)
+    return TextTokens(StoredRagged(items, sentences.shape[1], dtype), sentences, back, key)
 
 
-def _plan(
-    texts: list[str],
-    found: TextEncoder,
-    loaded: LoadedEncoder,
-    max_tokens: int,
-    batch_size: int,
-    dtype: str,
-    progress: bool | None,
-) -> Filling:
-    """Shapes of the arrays of distinct texts, and the pass through the encoder that fills them."""
-    read = np.array([len(ids) for ids in loaded.tokenizer(texts, truncation=False, verbose=False)["input_ids"]])
-    encoded = loaded.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
-    kept = [_kept(special) for special in encoded["special_tokens_mask"]]
-    ends = offsets_of(np.array([len(places) for places in kept]))
-
-    def fill(arrays: Arrays) -> None:
-        arrays["kept"][:], arrays["read"][:] = np.diff(ends), read
-        for batch, states, _ in hidden_states(loaded, found.name, encoded["input_ids"], batch_size, progress):
-            values = states.cpu().numpy()
-            for row, one in zip(batch, values, strict=True):
-                _store(arrays["tokens"][ends[row] : ends[row + 1]], one[kept[row]], found.name, texts[row])
-
-    width = int(loaded.model.config.hidden_size)
-    return {
-        "tokens": ((int(ends[-1]), width), dtype),
-        "kept": ((len(texts),), "int64"),
-        "read": ((len(texts),), "int64"),
-    }, fill
-
-
-def _kept(special: Any) -> np.ndarray:
-    """Positions of a text's own tokens; the first of all where it has none."""
-    own = np.flatnonzero(np.asarray(special) == 0)
-    return own if len(own) else np.zeros(1, np.int64)
-
-
-def _store(place: np.ndarray, values: np.ndarray, name: str, text: str) -> None:
+def _rounded(vectors: np.ndarray, dtype: str, name: str, text: str) -> np.ndarray:
     with np.errstate(over="ignore"):
-        place[:] = values
-    if not np.isfinite(place).all():
-        if np.isfinite(values).all():
+        rounded = vectors.astype(dtype)
+    if not np.isfinite(rounded).all():
+        if np.isfinite(vectors).all():
             raise InputError(
-                f"text encoder {name!r} gives {np.abs(values).max():.3g} for {text[:60]!r}, more than {place.dtype} "
+                f"text encoder {name!r} gives {np.abs(vectors).max():.3g} for {text[:60]!r}, more than {dtype} "
                 "holds: expected dtype='float32'"
             )
         raise not_finite(name, text)
+    return rounded

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from class_kit.backbones.base import GraphBatch, IdBatch, MoleculeBatch, TextBatch, TokenBatch
-from class_kit.cache import cache_key
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.ragged import check_rows
+from class_kit.store import digest_of
 
 if TYPE_CHECKING:
     from class_kit.molecules.graphs import MoleculeGraphs
@@ -94,7 +94,7 @@ class VectorInputs:
 
     @cached_property
     def digest(self) -> str:
-        return cache_key(vectors=self._vectors)
+        return digest_of(vectors=self._vectors)
 
     def __len__(self) -> int:
         return len(self._vectors)

@@ -1,0 +1,290 @@
+"""Results kept on disk, one row an item, so that nothing is embedded twice.
+
+An SQLite file holds what one maker, such as an encoder with its weights and options, made of each item, such as a
+text. A subset, another order or a few rows more compute only what is new, and what is finished of an interrupted
+computation stays. Each row carries a checksum: a damaged one is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from class_kit.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Compute = Callable[[list[int]], Iterable[tuple[int, bytes]]]
+"""From rows of the items to each of them with its value, in any order."""
+ComputeVectors = Callable[[list[int]], Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]]]
+"""From rows of the items to batches of them, with a whole number `(B,)` and a vector `(B, d)` each."""
+
+_KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_TABLE = "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+_CHUNK = 2_000
+_SECONDS_BETWEEN_WRITES = 1.0
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What makes values: a kind such as `text`, a name for people, and the digest of all that decides the values."""
+
+    kind: str
+    name: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        _check_kind(self.kind)
+
+    @property
+    def path(self) -> Path:
+        """File of the maker's values, the same for all names."""
+        folder = cache_folder() / self.kind
+        name = re.sub(r"[^a-z0-9]+", "-", Path(self.name).name.lower())[:40].strip("-")
+        return next(folder.glob(f"*-{self.digest[:32]}.sqlite"), folder / f"{name}-{self.digest[:32]}.sqlite")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredItems:
+    """Values of n items, in memory or left on disk; small enough to be sent to other processes in the latter case.
+
+    Attributes
+    ----------
+    sizes : (n,) int64
+        Bytes of each value.
+    """
+
+    sizes: np.ndarray
+    _keys: list[bytes]
+    _path: Path
+    _held: dict[bytes, bytes]
+
+    def read(self, rows: Iterable[int] | None = None) -> list[bytes]:
+        """Values of these rows, or of all.
+
+        Raises
+        ------
+        InputError
+            A value that was left on disk is no longer there, or damaged.
+        """
+        keys = self._keys if rows is None else [self._keys[row] for row in rows]
+        absent = {key for key in keys if key not in self._held}
+        values = {**self._held, **dict(_read(self._path, list(absent)))} if absent else self._held
+        try:
+            return [values[key] for key in keys]
+        except KeyError:
+            raise InputError(f"{self._path} was cleared or damaged while it was in use; run again") from None
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One file of the store: what it holds and what it costs; `items` is None where it cannot be read."""
+
+    kind: str
+    name: str
+    items: int | None
+    size: int
+    path: Path
+
+
+def cache_folder() -> Path:
+    """Folder of the cache: `$CLASS_KIT_CACHE`, else `~/.cache/class-kit`. It need not exist yet."""
+    wish = os.environ.get("CLASS_KIT_CACHE")
+    return Path(wish).expanduser() if wish else Path.home() / ".cache" / "class-kit"
+
+
+def digest_of(**parts: bool | int | float | str | Sequence[str] | np.ndarray | None) -> str:
+    """Digest of named parts, 64 hexadecimal characters; the order in which the parts are given does not matter.
+
+    Raises
+    ------
+    TypeError
+        A part of another type, which would have no stable bytes.
+    """
+    digest = hashlib.sha256(b"class-kit 2")
+    for name in sorted(parts):
+        value: Any = parts[name]
+        array = value if isinstance(value, np.ndarray) else np.empty(0, np.uint8)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"part {name!r} is an array of {array.dtype}: expected numbers")
+        told = json.dumps([name, [array.dtype.str, array.shape] if value is array else {"is": value}]).encode()
+        digest.update(b"%d %s" % (len(told), told))
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = True, hold: bool = True) -> StoredItems:
+    """The value of each item, from the store where it is there; `compute` is asked for the others, each once.
+
+    New values are written about once a second, so an interruption costs no more. Several processes may read and write
+    at once. A store that cannot be written costs time, not the result: it is reported in the log.
+
+    Parameters
+    ----------
+    use
+        False neither reads nor writes.
+    hold
+        False leaves values on disk, for what is too large for memory; those that could not be written are held.
+    """
+    path = maker.path
+    keys = [hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:16] for item in items]
+    missing = {key: row for row, key in reversed([*enumerate(keys)])}
+    sizes: dict[bytes, int] = {}
+    held: dict[bytes, bytes] = {}
+    fresh: dict[bytes, bytes] = {}
+    for key, value in _read(path, list(missing)) if use else ():
+        sizes[key] = len(value)
+        if hold:
+            held[key] = value
+
+    def keep() -> None:
+        nonlocal use
+        use = use and (not fresh or _write(path, fresh))
+        if hold or not use:
+            held.update(fresh)
+        fresh.clear()
+
+    if rows := sorted(row for key, row in missing.items() if key not in sizes):
+        try:
+            last = time.monotonic()
+            for row, value in compute(rows):
+                fresh[keys[row]] = value
+                sizes[keys[row]] = len(value)
+                if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
+                    keep()
+                    last = time.monotonic()
+        finally:
+            keep()
+    return StoredItems(np.array([sizes[key] for key in keys], np.int64), keys, path, held)
+
+
+def stored_vectors(
+    maker: Maker, items: Sequence[str], compute: ComputeVectors, *, use: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """A whole number `(L,)` int64 and a vector `(L, d)` float32 of each item, as `stored` keeps them."""
+
+    def values(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+        for rows, numbers, vectors in compute(missing):
+            for row, number, vector in zip(rows, numbers, vectors, strict=True):
+                yield row, np.int64(number).tobytes() + np.asarray(vector, np.float32).tobytes()
+
+    kept = stored(maker, items, values, use=use)
+    width = (int(kept.sizes[0]) - 8) // 4
+    if (kept.sizes != 8 + 4 * width).any():
+        raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
+    records = np.frombuffer(b"".join(kept.read()), [("number", "<i8"), ("vector", "<f4", (width,))])
+    return records["number"].copy(), records["vector"].copy()
+
+
+def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
+    """What the store holds, by kind and then by name.
+
+    Raises
+    ------
+    InputError
+        `kind` is not a plain name.
+    """
+    if kind is not None:
+        _check_kind(kind)
+    entries = []
+    for path in sorted(cache_folder().glob(f"{kind or '*'}/*-{'[0-9a-f]' * 32}.sqlite")):
+        try:
+            with closing(_connect(path)) as connection:
+                items = connection.execute("SELECT count(*) FROM items").fetchone()[0]
+        except sqlite3.Error:
+            items = None
+        if path.exists():
+            entries.append(CacheEntry(path.parent.name, path.stem[:-33], items, path.stat().st_size, path))
+    return tuple(entries)
+
+
+def clear_cache(kind: str | None = None) -> tuple[int, int]:
+    """Remove what the store holds of one kind, or of all; return how many files and bytes went.
+
+    Only files that the store itself wrote are touched, whatever else lies in the folder.
+    """
+    removed = [entry for entry in cache_entries(kind) if _remove(entry.path)]
+    return len(removed), sum(entry.size for entry in removed)
+
+
+def _check_kind(kind: str) -> None:
+    if not _KIND.fullmatch(kind):
+        raise InputError(f"cache kind {kind!r}: expected lower-case letters, digits, '-' and '_'")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # A rollback journal, SQLite's default, instead of a write-ahead log: a store on a read-only or a network file
+    # system can then be read as well.
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _read(path: Path, keys: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Keys that are in the store, with their values; damaged rows are left out, a damaged file is removed."""
+    if not path.exists():
+        return
+    try:
+        with closing(_connect(path)) as connection:
+            for start in range(0, len(keys), _CHUNK):
+                chunk = keys[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT key, value, checksum FROM items WHERE key IN ({marks})"
+                for key, value, checksum in connection.execute(query, chunk):
+                    if isinstance(value, bytes) and zlib.crc32(value, zlib.crc32(key)) == checksum:
+                        yield key, value
+                    else:
+                        logger.warning("a damaged row in the cache %s will be made again", path)
+    except sqlite3.Error as error:
+        _unusable(path, error)
+
+
+def _write(path: Path, values: dict[bytes, bytes]) -> bool:
+    """Add rows in one transaction; False, with a word in the log, where that is not possible."""
+    rows = [(key, value, zlib.crc32(value, zlib.crc32(key))) for key, value in values.items()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(_connect(path)) as connection:
+            connection.execute("PRAGMA page_size = 16384")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_TABLE)
+            connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", rows)
+            connection.execute("COMMIT")
+    except (OSError, sqlite3.Error) as error:
+        logger.warning("results were not kept in the cache %s: %s", path, error)
+        if isinstance(error, sqlite3.Error):
+            _unusable(path, error)
+        return False
+    return True
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> None:
+    """Remove a file that is damaged; one that is merely new or locked is left alone."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        logger.warning("cache file %s is damaged and will be made again: %s", path, error)
+        _remove(path)
+    elif "no such table" not in str(error):
+        logger.warning("cache file %s cannot be read: %s", path, error)
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s cannot be removed: %s", path, error)
+        return False
+    return True

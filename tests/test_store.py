@@ -1,0 +1,354 @@
+"""Results by item: only what is new is computed, nothing is lost or read wrongly, and a bad disk costs time alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from class_kit import store
+from class_kit.errors import InputError
+from class_kit.store import Maker, cache_entries, cache_folder, clear_cache, digest_of, stored, stored_vectors
+
+MAKER = Maker("text", "owner/Some Model", digest_of(weights="one"))
+TEXTS = ["water", "an acid", "water", "α-D-glucose", "\ud800"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "cache"
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
+    return place
+
+
+class Backwards:
+    """Turns strings round, the last first, and remembers the rows it was asked for."""
+
+    def __init__(self, items: list[str]) -> None:
+        self.items = items
+        self.asked: list[int] = []
+
+    def __call__(self, rows: list[int]) -> Iterator[tuple[int, bytes]]:
+        self.asked = rows
+        for row in reversed(rows):
+            yield row, self.items[row].encode("utf-8", "surrogatepass")[::-1] * 3
+
+
+def expected(items: list[str]) -> list[bytes]:
+    return [item.encode("utf-8", "surrogatepass")[::-1] * 3 for item in items]
+
+
+def read(items: list[str], **options: Any) -> tuple[list[bytes], list[int]]:
+    """Values of the items, and the rows that had to be computed."""
+    compute = Backwards(items)
+    return stored(MAKER, items, compute, **options).read(), compute.asked
+
+
+def never(rows: list[int]) -> Iterator[tuple[int, bytes]]:
+    raise AssertionError(f"asked for {rows} although all is stored")
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_only_what_is_new_is_computed_once_and_in_any_order(hold: bool) -> None:
+    assert read(TEXTS, hold=hold) == (expected(TEXTS), [0, 1, 3, 4])
+    assert read(TEXTS[::-1], hold=hold) == (expected(TEXTS[::-1]), [])
+    more = ["new", *TEXTS[1:], "newer", "new"]
+    assert read(more, hold=hold) == (expected(more), [0, 5])
+    values = stored(MAKER, more, never, hold=hold)
+    assert values.sizes.tolist() == [len(value) for value in expected(more)]
+    assert values.read(np.array([5, 0, 5])) == expected(["newer", "new", "newer"])
+
+
+def test_another_maker_or_kind_shares_nothing_and_another_name_everything() -> None:
+    read(TEXTS)
+    for maker in (Maker("text", MAKER.name, digest_of(weights="two")), Maker("tokens", MAKER.name, MAKER.digest)):
+        with pytest.raises(AssertionError, match="although"):
+            stored(maker, TEXTS, never)
+    assert stored(Maker("text", "elsewhere", MAKER.digest), TEXTS, never).read() == expected(TEXTS)
+
+
+def test_unused_the_store_is_neither_read_nor_written(folder: Path) -> None:
+    assert read(TEXTS, use=False) == (expected(TEXTS), [0, 1, 3, 4])
+    assert not folder.exists()
+    read(TEXTS)
+    assert read(TEXTS, use=False)[1] == [0, 1, 3, 4]
+
+
+def test_vectors_come_back_bit_for_bit() -> None:
+    vectors = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    items = ["a", "b", "c", "d"]
+
+    def compute(rows: list[int]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        yield rows[2:], np.array(rows[2:]) * 10, vectors[rows[2:]]
+        yield rows[:2], np.array(rows[:2]) * 10, vectors[rows[:2]]
+
+    for _ in range(2):
+        numbers, got = stored_vectors(MAKER, items, compute)
+        assert (numbers.dtype, got.dtype) == (np.int64, np.float32)
+        assert numbers.tolist() == [0, 10, 20, 30]
+        assert got.tobytes() == vectors.tobytes()
+    got[:] = 0  # the caller's own
+    assert stored_vectors(MAKER, items[::-1], compute)[1].tobytes() == vectors[::-1].tobytes()
+
+
+def test_an_interruption_loses_nothing_that_is_finished() -> None:
+    items = [str(number) for number in range(10)]
+
+    def interrupted(rows: list[int]) -> Iterator[tuple[int, bytes]]:
+        yield from list(Backwards(items)(rows))[:6]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stored(MAKER, items, interrupted)
+    assert read(items) == (expected(items), [0, 1, 2, 3])
+
+
+_SLOW = """
+import sys, time
+from class_kit import store
+from class_kit.store import Maker, stored
+store._SECONDS_BETWEEN_WRITES = 0.01
+first, last, pause = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+items = [str(number) for number in range(first, last)]
+def compute(rows):
+    for row in rows:
+        time.sleep(pause)
+        yield row, items[row].encode() * 3
+assert stored(Maker("text", "slow", "0" * 64), items, compute).read() == [item.encode() * 3 for item in items]
+"""
+
+
+def slow(first: int, last: int, pause: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _SLOW, str(first), str(last), str(pause)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def kept() -> int:
+    return sum(entry.items or 0 for entry in cache_entries())
+
+
+def test_a_killed_process_goes_on_where_it_was() -> None:
+    process = slow(0, 1000, 0.05)
+    while kept() < 5 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = kept()
+    items = [str(number) for number in range(200)]
+    asked: list[int] = []
+    stored(Maker("text", "slow", "0" * 64), items, lambda rows: ((asked.append(row) or row, b"") for row in rows))
+    assert before >= 5
+    assert asked == list(range(before, 200))
+
+
+def test_two_processes_at_once_lose_nothing() -> None:
+    running = [slow(0, 150, 0.002), slow(100, 250, 0.002)]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+    assert kept() == 250
+
+
+def damage(path: Path, how: str) -> None:
+    whole = bytearray(path.read_bytes())
+    if how == "row":
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE items SET value = zeroblob(length(value)) WHERE length(value) = 15")
+        connection.close()
+    elif how == "another's row":
+        with sqlite3.connect(path) as connection:
+            (value,) = connection.execute("SELECT value FROM items WHERE length(value) = 21").fetchone()
+            connection.execute("UPDATE items SET value = ? WHERE length(value) = 15", [value])
+        connection.close()
+    elif how == "not bytes":
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE items SET value = 'text' WHERE length(value) = 15")
+        connection.close()
+    elif how == "pages":
+        path.write_bytes(whole[:100] + bytes(len(whole) - 100))
+    elif how == "short":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "header":
+        path.write_bytes(b"no database" + whole[11:])
+    else:
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("how", ["row", "another's row", "not bytes", "pages", "short", "header", "empty"])
+def test_what_is_damaged_is_noticed_and_made_again(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    read(TEXTS)
+    damage(MAKER.path, how)
+    with caplog.at_level(logging.WARNING):
+        values, asked = read(TEXTS)
+    assert values == expected(TEXTS)
+    assert asked == ([0] if "row" in how or how == "not bytes" else [0, 1, 3, 4])
+    assert how == "empty" or "will be made again" in caplog.text
+    assert stored(MAKER, TEXTS, never).read() == expected(TEXTS)
+
+
+def test_flipped_bits_never_give_other_values() -> None:
+    items = [f"text {number}" for number in range(40)]
+    read(items)
+    whole = MAKER.path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.choice(len(whole), 60, replace=False):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        MAKER.path.write_bytes(damaged)
+        assert read(items)[0] == expected(items)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_folder_that_cannot_be_written_costs_no_result(
+    hold: bool, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.write_text("a file where the folder should be")
+    assert read(TEXTS, hold=hold)[0] == expected(TEXTS)
+    assert "results were not kept in the cache" in caplog.text
+
+
+def test_a_disk_that_fills_up_on_the_way_costs_no_result(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows written before stay, those after are held; none is asked for again within the call."""
+    items, real = [str(number) for number in range(9)], store._write
+    monkeypatch.setattr(store, "_SECONDS_BETWEEN_WRITES", 0.0)
+
+    def filling(path: Path, values: dict[bytes, bytes]) -> bool:
+        if kept() >= 4:
+            monkeypatch.setattr(store, "_TABLE", "CREATE TABLE no_room")
+        return real(path, values)
+
+    monkeypatch.setattr(store, "_write", filling)
+    assert read(items, hold=False)[0] == expected(items)
+    assert caplog.text.count("results were not kept") == 1
+    assert kept() == 4
+
+
+def test_values_left_on_disk_that_are_cleared_meanwhile_are_an_error() -> None:
+    values = stored(MAKER, TEXTS, Backwards(TEXTS), hold=False)
+    clear_cache()
+    with pytest.raises(InputError, match="was cleared or damaged while it was in use; run again"):
+        values.read([1])
+
+
+def test_values_are_read_by_the_processes_of_a_pool() -> None:
+    from joblib import Parallel, delayed
+
+    values = stored(MAKER, TEXTS, Backwards(TEXTS), hold=False)
+    assert Parallel(n_jobs=2)(delayed(values.read)([row]) for row in (3, 1)) == [expected([TEXTS[3]]), [b"dica na" * 3]]
+
+
+def test_values_left_on_disk_take_no_memory() -> None:
+    """100 MB are made, checked and read in part in 64 MB of memory that is the process's own."""
+    program = """
+import resource, numpy as np
+from class_kit import store
+from class_kit.store import Maker, stored
+store._SECONDS_BETWEEN_WRITES = 0.01
+resource.setrlimit(resource.RLIMIT_DATA, (64 << 20, 64 << 20))
+items = [str(number) for number in range(1000)]
+def compute(rows):
+    for row in rows:
+        yield row, bytes([row % 256]) * 100_000
+for _ in range(2):
+    values = stored(Maker("tokens", "large", "0" * 64), items, compute, hold=False)
+    compute = None
+assert values.sizes.sum() == 100_000_000
+assert values.read([999, 3]) == [bytes([999 % 256]) * 100_000, bytes([3]) * 100_000]
+print("read")
+"""
+    # every thread of a numerical library has memory of its own
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.stdout, done.stderr) == ("read\n", "")
+
+
+def test_entries_tell_what_is_there_and_clearing_takes_only_those(folder: Path) -> None:
+    assert cache_entries() == ()
+    other = Maker("mol2vec", "vectors", digest_of(weights="two"))
+    read(TEXTS)
+    stored(other, TEXTS[:2], Backwards(TEXTS[:2]))
+    foreign = [folder / "notes.sqlite", folder / "text" / "notes.sqlite", folder / "text" / "readme"]
+    for path in foreign:
+        path.write_text("not the cache's")
+    first, second = cache_entries()
+    assert [(entry.kind, entry.name, entry.items) for entry in (first, second)] == [
+        ("mol2vec", "vectors", 2),
+        ("text", "some-model", 4),
+    ]
+    assert (second.path, second.size) == (MAKER.path, MAKER.path.stat().st_size)
+    assert cache_entries("text") == (second,)
+    assert clear_cache("mol2vec") == (1, first.size)
+    MAKER.path.write_bytes(b"damaged")
+    (entry,) = cache_entries()
+    assert (entry.items, entry.size) == (None, 7)
+    assert clear_cache() == (1, 7)
+    assert cache_entries() == ()
+    assert all(path.exists() for path in foreign)
+
+
+@pytest.mark.parametrize("kind", ["../x", "Text", "", "a/b", "*"])
+def test_kinds_that_could_leave_the_folder_are_refused(kind: str) -> None:
+    for use in (cache_entries, clear_cache, lambda kind: Maker(kind, "a", MAKER.digest)):
+        with pytest.raises(InputError, match=r"cache kind .*: expected"):
+            use(kind)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/../..", "", "/", "\0", "x" * 300, "Ünïcode"])
+def test_no_name_leaves_the_folder(name: str) -> None:
+    maker = Maker("text", name, MAKER.digest)
+    stored(maker, ["a"], Backwards(["a"]))
+    assert maker.path.parent == cache_folder() / "text"
+    (entry,) = cache_entries()
+    assert entry.path == maker.path
+
+
+def test_the_folder_is_the_users_where_none_is_named(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    assert cache_folder() == folder
+    monkeypatch.setenv("CLASS_KIT_CACHE", "~/vectors")
+    assert cache_folder() == Path.home() / "vectors"
+    monkeypatch.setenv("CLASS_KIT_CACHE", "")
+    assert cache_folder() == Path.home() / ".cache" / "class-kit"
+
+
+# --- digests
+
+
+@given(st.lists(st.text()), st.lists(st.text()))
+def test_lists_of_texts_share_a_digest_only_where_they_are_equal(first: list[str], second: list[str]) -> None:
+    assert (digest_of(texts=first) == digest_of(texts=second)) == (first == second)
+
+
+def test_digests_tell_names_types_values_and_shapes_apart() -> None:
+    flat = np.arange(6)
+    parts: list[dict[str, Any]] = [
+        {"a": 1}, {"a": "1"}, {"a": 1.0}, {"a": True}, {"a": None}, {"a": ["1"]}, {"b": 1}, {"a": 1, "b": None}, {},
+        {"a": "ab", "b": "c"}, {"a": "a", "b": "bc"}, {"a": ["ab", "c"]}, {"a": ["a", "bc"]}, {"a": []}, {"a": [[]]},
+        {"a": flat}, {"a": flat.astype(np.int32)}, {"a": flat.reshape(2, 3)}, {"a": flat.reshape(3, 2)}, {"a": -flat},
+        {"a": ["<i8", [6]]}, {"a": flat[:0]}, {"a": flat[:0], "b": flat}, {"a": flat, "b": flat[:0]},
+    ]  # fmt: skip
+    assert len({digest_of(**part) for part in parts}) == len(parts)
+    assert digest_of(a="1", b=2) == digest_of(b=2, a="1")
+    assert digest_of(a=["x", "y"]) == digest_of(a=("x", "y"))
+    array = np.arange(12.0).reshape(3, 4)
+    assert digest_of(a=array) == digest_of(a=np.asfortranarray(array))
+
+
+@pytest.mark.parametrize("part", [b"bytes", {1, 2}, object(), np.array(["a"]), np.array([None], object)])
+def test_parts_without_stable_bytes_are_refused(part: Any) -> None:
+    with pytest.raises(TypeError):
+        digest_of(thing=part)
