@@ -12,9 +12,9 @@ import pytest
 
 from class_kit.backbones import _REGISTERED
 from class_kit.cli import main
-from class_kit.cli.evaluate import finishing_number, newest_training
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
+from class_kit.study.trained import finishing_number, newest_training
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_evaluate_prints_what_training_found(folder: Path, capsys: pytest.Captur
 def test_several_runs_rank_as_one_and_choices_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from class_kit.cli.evaluate import load_trained
     from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
     from class_kit.study.records import load_backbone
+    from class_kit.study.trained import load_trained
     from class_kit.training import encode
 
     other = str(tmp_path / "other")

@@ -299,12 +299,12 @@ def test_names_of_runs_and_files_stay_in_their_folder(
 def test_a_run_from_a_stranger_names_no_file_to_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from class_kit.cli import evaluate
+    from class_kit.study.trained import load_trained
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "done").touch()
-    monkeypatch.setattr("class_kit.study.records.read_record", lambda folder: None)
+    monkeypatch.setattr("class_kit.study.trained.read_record", lambda folder: None)
     seen: list[dict[str, Any]] = []
 
     def load_task(*arguments: Any, **options: Any) -> Any:
@@ -314,9 +314,9 @@ def test_a_run_from_a_stranger_names_no_file_to_be_written(
     monkeypatch.setattr("class_kit.task.load_task", load_task)
     wanted = {"pairs": "corpus", "rejected_to": str(tmp_path / "hit"), "text_encoder": "minilm"}
     (tmp_path / "run" / "task.json").write_text(json.dumps({"task": wanted, "digest": "x"}), encoding="utf-8")
-    with pytest.raises(InputError, match="enough"):
-        evaluate.load_trained(tmp_path / "run")
-    assert seen == [{"pairs": "corpus", "text_encoder": "minilm"}]
+    with pytest.raises(InputError, match="'rejected_to' is unknown"):
+        load_trained(tmp_path / "run")
+    assert seen == []
     for bad in ("[]", "{", '{"task": [], "digest": "x"}', '{"task": {"pairs": ["a"]}, "digest": "x"}', '{"task": {}}'):
         (tmp_path / "run" / "task.json").write_text(bad, encoding="utf-8")
         assert cli.main(["evaluate", "run"]) == 2

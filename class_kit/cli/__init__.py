@@ -1,7 +1,8 @@
 """The command `class-kit`.
 
-Each command's module adds its parser and names its handler; what is heavy is imported by the handler, so that
-`class-kit --help` answers at once. Exit codes: 0 done, 1 something failed, 2 the input cannot be used, 130 interrupted.
+`COMMANDS` says where each command is; its module is imported when the command is given, and what is heavy by its
+handler, so that `class-kit --help` answers at once. Exit codes: 0 done, 1 something failed, 2 the input cannot be used,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from class_kit import __version__
 from class_kit.errors import InputError
 from class_kit.terminal import one_line, visible
 
-# Modules with `add_parsers(subparsers)`; every parser sets the default `handler`, a function of the arguments that
-# returns the exit code. They import nothing heavy themselves.
-COMMANDS = (
-    "class_kit.cli.run",
-    "class_kit.cli.data",
-    "class_kit.cli.difficulty",
-    "class_kit.cli.train",
-    "class_kit.cli.evaluate",
-    "class_kit.cli.study",
-    "class_kit.cli.figures",
-    "class_kit.cli.teach",
-)
-
+# Command -> module and help. The module has `add_COMMAND`, which adds arguments to a parser, and `handle_COMMAND`, a
+# function of the arguments that returns the exit code.
+COMMANDS = {
+    "run": ("run", "execute notebooks and leave a record in runs/<name>/"),
+    "fetch": ("data", "get ChEBI-20, the published Mol2vec vectors or SciBERT, verified"),
+    "cache": ("data", "list or clear the kept embeddings"),
+    "difficulty": ("difficulty", "neighbour counts and easy-to-hard order of your own pairs"),
+    "train": ("train", "train a retriever with a curriculum on pairs"),
+    "evaluate": ("evaluate", "rank the held-out pairs of a trained run"),
+    "search": ("evaluate", "find molecules for a text"),
+    "study": ("study", "compare many ways to train, with controls, seeds and intervals"),
+    "figures": ("figures", "make a run's figures again in a paper's or a slide's style"),
+    "teach": ("teach", "notebooks without answers, the same with answers, and a lesson plan"),
+}
 
 # The machine's trouble, not the kit's: one line says it better than a traceback.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -48,25 +50,39 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; imports nothing heavy."""
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The command line; imports nothing heavy.
+
+    Parameters
+    ----------
+    chosen : str, optional
+        The command whose arguments are needed; by default those of all.
+    """
     parser = _Parser(
         prog="class-kit",
         description="Curriculum learning for text–molecule retrieval: run the notebooks, fetch data, measure, train.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"class-kit {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name in COMMANDS:
-        import_module(name).add_parsers(subparsers)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, allow_abbrev=False)
+        if chosen in (None, name):
+            room = import_module(f"class_kit.cli.{module}")
+            getattr(room, f"add_{name}")(command)
+            command.set_defaults(handler=getattr(room, f"handle_{name}"))
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; the entry point of `class-kit`."""
-    _utf8(sys.stdout, sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # what a terminal's encoding lacks is written as an escape instead of failing
+            stream.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = build_parser(words[0] if words else "").parse_args(words)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
     return run_handler(arguments.handler, arguments)
@@ -80,8 +96,6 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         # what is still in the buffer may not fit where it goes, which the interpreter would report too late
         sys.stdout.flush()
         return code
-    except InputError as error:
-        return _refused(error)
     except KeyboardInterrupt:
         print("class-kit: interrupted", file=sys.stderr)
         return 130
@@ -90,25 +104,21 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         _drop_output()
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _NO_PATH:
-            return _refused(error)
-        if isinstance(error, OSError) and error.errno in _MACHINE:
-            advice = "; make room and run it again, what is finished is kept" if error.errno in _FULL else ""
+        number = error.errno if isinstance(error, OSError) else None
+        given = isinstance(error, InputError) or number in _NO_PATH
+        if given or number in _MACHINE:
+            advice = "; make room and run it again, what is finished is kept" if number in _FULL else ""
             print(f"class-kit: error: {one_line(error)}{advice}", file=sys.stderr)
+        else:
+            print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")
+        if number in _MACHINE:
             try:
                 sys.stdout.flush()
             except OSError:
                 _drop_output()
-        else:
-            print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")
-        return 1
+        return 2 if given else 1
     finally:
         restore()
-
-
-def _refused(error: Exception) -> int:
-    print(f"class-kit: error: {one_line(error)}", file=sys.stderr)
-    return 2
 
 
 def _drop_output() -> None:
@@ -116,7 +126,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _terminate_like_interrupt() -> Callable[[], None]:
+def _terminate_like_interrupt() -> Callable[[], Any]:
     """Let SIGTERM take the way of Ctrl-C, so that kernels are stopped and records say what happened."""
 
     def interrupt(number: int, frame: Any) -> None:
@@ -127,15 +137,4 @@ def _terminate_like_interrupt() -> Callable[[], None]:
     except ValueError:
         # only the main thread may set handlers
         return lambda: None
-
-    def restore() -> None:
-        signal.signal(signal.SIGTERM, before)
-
-    return restore
-
-
-def _utf8(*streams: Any) -> None:
-    """Write what a terminal's encoding lacks as escapes instead of failing on it."""
-    for stream in streams:
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    return lambda: signal.signal(signal.SIGTERM, before)

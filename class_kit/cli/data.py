@@ -5,23 +5,12 @@ from __future__ import annotations
 import argparse
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parsers of `fetch` and `cache`."""
-    _add_fetch(subparsers)
-    _add_cache(subparsers)
-
-
-def _add_fetch(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "fetch",
-        help="get ChEBI-20, the published Mol2vec vectors or SciBERT, verified",
-        description="Download a published data set or model at a pinned revision, verify it and put it in place.",
-        allow_abbrev=False,
-    )
+def add_fetch(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fetch`."""
+    parser.description = "Download a published data set or model at a pinned revision, verify it and put it in place."
     parser.add_argument("what", choices=("chebi20", "mol2vec", "scibert"))
     parser.add_argument("--from", dest="source", metavar="DIR", help="take the files from a local folder instead")
     parser.add_argument("--folder", metavar="DIR", help="where to put them (default: the kit's data folder)")
-    parser.set_defaults(handler=handle_fetch)
 
 
 def handle_fetch(arguments: argparse.Namespace) -> int:
@@ -33,13 +22,11 @@ def handle_fetch(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "cache", help="list or clear the kept embeddings", description="List or clear the cache.", allow_abbrev=False
-    )
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `cache`."""
+    parser.description = "List or clear the cache."
     parser.add_argument("action", choices=("list", "clear"))
     parser.add_argument("--kind", metavar="KIND", help="only entries of this kind, e.g. text")
-    parser.set_defaults(handler=handle_cache)
 
 
 def handle_cache(arguments: argparse.Namespace) -> int:
@@ -60,10 +47,11 @@ def handle_cache(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
+def _size(count: float) -> str:
+    if count < 1024:
+        return f"{count} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024 or unit == "GiB":
             break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+    return f"{count:.1f} {unit}"

@@ -12,20 +12,16 @@ from class_kit.errors import InputError
 STYLES = ("notebook", "acl", "nature", "slides")
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parser of `figures`."""
-    parser = subparsers.add_parser(
-        "figures",
-        help="make a run's figures again in a paper's or a slide's style",
-        description="Run the notebooks of a run again with the same parameters and another style: vector PDF with "
-        "embedded fonts and PNG, each beside a JSON of what regenerates it. Vectors and trainings are stored, so "
-        "that most of the time goes into drawing.",
-        allow_abbrev=False,
+def add_figures(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `figures`."""
+    parser.description = (
+        "Run the notebooks of a run again with the same parameters and another style: vector PDF with embedded fonts "
+        "and PNG, each beside a JSON of what regenerates it. Vectors and trainings are stored, so that most of the "
+        "time goes into drawing."
     )
     parser.add_argument("run", metavar="RUN", help="a run's folder")
     parser.add_argument("--style", required=True, choices=STYLES, help="widths, type and lines to draw with")
     parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: RUN-STYLE)")
-    parser.set_defaults(handler=handle_figures)
 
 
 def handle_figures(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from class_kit.cli.options import help_of
 from class_kit.errors import InputError
+from class_kit.options import TaskOptions
 
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
@@ -16,23 +18,20 @@ _EXAMPLES = """examples:
 """
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parser of `run`."""
-    parser = subparsers.add_parser(
-        "run",
-        help="execute notebooks and leave a record in runs/<name>/",
-        description="Execute notebooks with strict parameters; write the executed notebooks, metrics.json, figures, "
-        "report.html and manifest.json to runs/<name>/. What is finished and unchanged is not computed again. "
-        "A sweep does so for every combination of values, in parallel, and adds an index.html with all figures.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `run`."""
+    parser.description = (
+        "Execute notebooks with strict parameters; write the executed notebooks, metrics.json, figures, report.html "
+        "and manifest.json to runs/<name>/. What is finished and unchanged is not computed again. A sweep does so for "
+        "every combination of values, in parallel, and adds an index.html with all figures."
     )
-    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="a path or a stem; all numbered ones if none")
-    parser.add_argument("--pairs", metavar="SOURCE", help="corpus, chebi20, or a CSV, TSV or Parquet file")
-    parser.add_argument("--data", metavar="DIR", help="folder with fetched data")
-    parser.add_argument("--extra", metavar="FILE", help="file of further training pairs")
-    parser.add_argument(
+    parser.epilog, parser.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("notebooks", nargs="*", metavar="NOTEBOOK", help="a path or a stem; all numbered ones if none")
+    add("--pairs", metavar="SOURCE", help=help_of(TaskOptions, "pairs"))
+    add("--data", metavar="DIR", help=help_of(TaskOptions, "data"))
+    add("--extra", metavar="FILE", help=help_of(TaskOptions, "extra"))
+    add(
         "-p",
         dest="parameters",
         nargs=2,
@@ -41,7 +40,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar=("NAME", "VALUE"),
         help="set a parameter; refused where no chosen notebook declares it or the type differs",
     )
-    parser.add_argument(
+    add(
         "--sweep",
         dest="sweeps",
         action="append",
@@ -50,11 +49,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         help="run once for each value, and for each combination where given again; commas in brackets or quotes "
         "belong to a value: 'seeds=[0],[1,2]'",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs of a sweep at a time (default: one a core)")
-    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/<name>)")
-    parser.add_argument("--name", metavar="NAME", help="the run's name (default: 'default', or from the parameters)")
-    parser.add_argument("--force", action="store_true", help="compute again what is finished")
-    parser.set_defaults(handler=handle_run)
+    add("--jobs", type=int, metavar="N", help="runs of a sweep at a time (default: one a core)")
+    add("--out", metavar="DIR", help="the run's folder (default: runs/<name>)")
+    add("--name", metavar="NAME", help="the run's name (default: 'default', or from the parameters)")
+    add("--force", action="store_true", help="compute again what is finished")
 
 
 def handle_run(arguments: argparse.Namespace) -> int:
@@ -71,11 +69,10 @@ def handle_run(arguments: argparse.Namespace) -> int:
     options: dict[str, Any] = {
         key: getattr(arguments, key) for key in ("out", "name", "pairs", "data", "extra", "force")
     }
+    notebooks = arguments.notebooks or None
     if arguments.sweeps:
         sweeps = read_sweeps(arguments.sweeps)
-        return sweep_notebooks(
-            arguments.notebooks or None, sweeps, parameters, jobs=arguments.jobs, **options
-        ).exit_code
+        return sweep_notebooks(notebooks, sweeps, parameters, jobs=arguments.jobs, **options).exit_code
     if arguments.jobs is not None:
         raise InputError("--jobs is for the runs of a --sweep; notebooks of one run follow each other")
-    return run_notebooks(arguments.notebooks or None, parameters, **options).exit_code
+    return run_notebooks(notebooks, parameters, **options).exit_code

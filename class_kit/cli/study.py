@@ -6,33 +6,26 @@ import argparse
 import time
 from pathlib import Path
 
+from class_kit.cli.options import add_import_option, folder_name, import_own
+from class_kit.errors import InputError
+
 # the one word that is not taken for the path of a study's file
 PAPER = "paper"
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parser of `study`."""
-    from class_kit.cli.training_options import add_import_option
-
-    parser = subparsers.add_parser(
-        "study",
-        help="compare many ways to train, with controls, seeds and intervals",
-        description="Cross the settings of a YAML file, train what is not done yet, and leave every run's ranks, "
-        "tables (CSV, LaTeX) and figures. Running it again continues.",
-        allow_abbrev=False,
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `study`."""
+    parser.description = (
+        "Cross the settings of a YAML file, train what is not done yet, and leave every run's ranks, tables (CSV, "
+        "LaTeX) and figures. Running it again continues."
     )
     add = parser.add_argument
-    add(
-        "config",
-        metavar="CONFIG",
-        help='a YAML file, whose keys figures/paper/README.md shows, or "paper" for the paper\'s claims',
-    )
+    add("config", metavar="CONFIG", help='a YAML file, whose keys the README shows, or "paper" for the paper\'s claims')
     add("--out", metavar="DIR", help="folder of the results (default: runs/study-NAME, or runs/paper)")
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: one a core)")
     add("--plan", action="store_true", help="say what would be done and how long it takes, and stop")
     add_import_option(parser)
     _add_paper_options(parser)
-    parser.set_defaults(handler=handle_study)
 
 
 def _add_paper_options(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +49,6 @@ def handle_study(arguments: argparse.Namespace) -> int:
     """Plan, train, write; exit code 1 where a training failed."""
     from joblib import cpu_count
 
-    from class_kit.cli.training_options import import_own
-    from class_kit.errors import InputError
     from class_kit.runs.folder import lock
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
     from class_kit.study.config import read_config
@@ -72,7 +63,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
         return _handle_paper(arguments, jobs)
     _refuse_paper_options(arguments)
     config = read_config(arguments.config)
-    out = Path(arguments.out or f"runs/study-{_slug(config.name)}")
+    out = Path(arguments.out or f"runs/study-{folder_name(config.name, 'study')}")
     refuse_foreign(out)
     plan = plan_study(config)
     for line in plan.lines(jobs):
@@ -82,7 +73,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
     with lock(out):
         result = run_study(plan, out, jobs=jobs)
     if result.records:
-        print(one_line_table(readable(summaries(result))))
+        print(visible(readable(summaries(result)).to_string(index=False)))
     for cell, failure in result.failures:
         print(one_line(f"failed: {cell.backbone}, {failure.summary}"))
     print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if result.failures else ""))
@@ -119,23 +110,7 @@ def _say(line: str) -> None:
 
 
 def _refuse_paper_options(arguments: argparse.Namespace) -> None:
-    from class_kit.errors import InputError
 
     for name in ("pairs", "data", "extra", "vectors", "swap", "only", "seeds", "epochs"):
         if getattr(arguments, name) is not None and getattr(arguments, name) is not False:
             raise InputError(f"--{name} belongs to `study {PAPER}`; a study's file says it itself")
-
-
-def one_line_table(frame: object) -> str:
-    """A table for the terminal, one line a row, with nothing in it that a terminal would obey."""
-    import pandas as pd
-
-    from class_kit.terminal import visible
-
-    assert isinstance(frame, pd.DataFrame)
-    return visible(frame.to_string(index=False))
-
-
-def _slug(name: str) -> str:
-    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
-    return kept.strip("-")[:60] or "study"

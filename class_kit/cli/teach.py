@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parser of `teach`."""
-    parser = subparsers.add_parser(
-        "teach",
-        help="notebooks without answers, the same with answers, and a lesson plan",
-        description="Copy the notebooks to a new folder: learners/ without outputs and answers, instructor/ with "
-        "answers and solved exercises, and lesson_plan.md made from their aims and times.",
-        allow_abbrev=False,
+def add_teach(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `teach`."""
+    parser.description = (
+        "Copy the notebooks to a new folder: learners/ without outputs and answers, instructor/ with answers and "
+        "solved exercises, and lesson_plan.md made from their aims and times."
     )
     parser.add_argument("folder", metavar="DIR", help="a folder that does not exist yet or is empty")
     parser.add_argument("--minutes", type=int, default=90, metavar="N", help="length of the lesson (default: 90)")
-    parser.set_defaults(handler=handle_teach)
 
 
 def handle_teach(arguments: argparse.Namespace) -> int:

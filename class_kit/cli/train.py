@@ -3,151 +3,151 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
-from class_kit.cli.training_options import (
-    TASK,
-    add_arm_options,
-    add_import_option,
-    add_loop_options,
-    add_task_options,
-    arm_from,
-    config_from,
-    import_own,
-)
+from class_kit.cli.options import add_import_option, add_options, folder_name, given_options, help_of, import_own
+from class_kit.errors import InputError
+from class_kit.options import Arm, Curve, TaskOptions, TrainingConfig
 
-if TYPE_CHECKING:
-    from class_kit.study.arms import Arm
-    from class_kit.study.records import Record
-    from class_kit.task import Task
-    from class_kit.training import TrainingConfig
+# Text2Mol's rates for a trained encoder (Edwards et al. 2021), and a batch that a whole encoder's activations fit
+_FINETUNED = {"batch_size": 32, "learning_rate": 1e-4}
+# where this command does something else than the model
+_DEFAULTS = {
+    "growth": "none; all pairs after two thirds of the epochs",
+    "batch_size": "128, with --finetune 32",
+    "learning_rate": "0.001, with --finetune 0.0001",
+}
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the parser of `train`."""
-    parser = subparsers.add_parser(
-        "train",
-        help="train a retriever with a curriculum on pairs",
-        description="Train a retriever with a curriculum, rank the held-out pairs and keep the result in a folder.",
-        allow_abbrev=False,
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    parser.description = "Train a retriever with a curriculum, rank the held-out pairs and keep the result in a folder."
+    parser.add_argument("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
+    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs",))
+    add_options(parser, Arm, "curriculum", skip=("name", "intensity"), defaults=_DEFAULTS)
+    add_options(parser, TrainingConfig, "training", skip=("backbone_options",), defaults=_DEFAULTS)
+    add = parser.add_argument
+    add(
+        "--intensity",
+        nargs="+",
+        default=["inverse"],
+        metavar="NAME",
+        help=f"γ: {', '.join(get_args(Curve))}; or TERM=NAME for single loss terms, *=NAME for the rest",
     )
-    add_task_options(parser)
-    add_arm_options(parser)
-    add_loop_options(parser)
+    add(
+        "--backbone-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the backbone, for example hidden=256; may be given again",
+    )
+    add(
+        "--finetune",
+        action="store_true",
+        help="train the text encoder too: at --encoder-rate, in smaller batches and at a smaller rate by default",
+    )
+    add("--encoder-rate", type=float, default=3e-5, metavar="X", help="learning rate of the text encoder")
     add_import_option(parser)
-    parser.add_argument("--out", metavar="DIR", help="folder of the result (default: runs/train-PAIRS-ORDER-SEED)")
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted training in the same folder")
-    parser.set_defaults(handler=handle_train)
+    add("--out", metavar="DIR", help="folder of the result (default: runs/train-PAIRS-ORDER-SEED)")
+    add("--resume", action="store_true", help="continue an interrupted training in the same folder")
 
 
 def handle_train(arguments: argparse.Namespace) -> int:
-    """Train, or continue; write the record and print the table."""
-    from class_kit.cli.evaluate import finishing_number, metrics_of, print_metrics
-    from class_kit.files import write_json, write_text
-    from class_kit.runs.folder import lock
-    from class_kit.runs.parameters import plain
-    from class_kit.study import reference_scores
-    from class_kit.study.records import train_record
-    from class_kit.task import load_task
+    """Train, or continue; keep the record and print the table."""
+    from class_kit.cli.evaluate import print_metrics
+    from class_kit.study.trained import train_in
     from class_kit.terminal import visible
 
     import_own(arguments.modules)
+    options = TaskOptions(**given_options(arguments, TaskOptions))
     arm, config = arm_from(arguments), config_from(arguments)
-    folder = Path(arguments.out or f"runs/train-{_slug(arguments.pairs)}-{arguments.order}-{arguments.seed}")
-    what = {name: plain(getattr(arguments, name), name) for name in TASK}
-    with lock(folder):
-        if finished := _finished(folder, arm, config, what, resume=arguments.resume):
-            print(f"finished before with these settings; kept in {visible(folder)}")
-            print_metrics(metrics_of(finished[0].ranks), finished[1].evaluation_split)
-            return 0
-        task = load_task(**what, rejected_to=folder / "rejected.csv")
-        _say_notes(task)
-        write_json(folder / "task.json", {"task": what, "digest": task.digest})
-        reference = reference_scores(task, arm, config)
-        with _way_on(folder):
-            record = train_record(
-                task, arm, config, folder, checkpoints=True, resume=arguments.resume, reference=reference, progress=None
-            )
-        metrics = metrics_of(record.ranks)
-        write_json(folder / "metrics.json", {"split": task.evaluation_split, "metrics": metrics})
-        write_text(folder / "done", f"finished, number {finishing_number(folder.parent)}\n")
-    print(
-        f"{record.samples:,} samples in {record.steps:,} steps, {record.seconds:.1f} s; best epoch {record.best_epoch}"
-    )
-    for line in _apart(record.history):
-        print(line)
-    print_metrics(metrics, task.evaluation_split)
-    print(f"kept in {visible(folder)}")
-    return 0
-
-
-def _finished(
-    folder: Path, arm: Arm, config: TrainingConfig, task: Mapping[str, Any], *, resume: bool
-) -> tuple[Record, Task] | None:
-    """What the folder holds where that is this very training, finished; an error where going on would lose something.
-
-    Raises
-    ------
-    InputError
-        If the folder holds a finished training and this is another one or no `--resume`, or an unfinished one without
-        `--resume`.
-    """
-    from class_kit.cli.evaluate import load_trained
-    from class_kit.errors import InputError
-
-    if not (folder / "done").exists():
-        if (folder / "checkpoint.safetensors").exists() and not resume:
-            raise InputError(f"{folder}: holds an unfinished training; --resume continues it, or choose another --out")
-        return None
-    if not resume:
-        raise InputError(f"{folder}: holds a finished training; choose another --out")
-    found = load_trained(folder)
-    stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    asked = json.loads(json.dumps({"arm": asdict(arm), "config": asdict(config), "task": task}))
-    # read once more: a training of before an option existed has its default
-    stored["arm"] = json.loads(json.dumps(asdict(found[0].arm)))
-    stored["task"] = json.loads((folder / "task.json").read_text(encoding="utf-8"))["task"]
-    if other := [part for part, value in asked.items() if stored[part] != value]:
-        raise InputError(f"{folder}: holds a finished training with another {', '.join(other)}; choose another --out")
-    return found
-
-
-@contextmanager
-def _way_on(folder: Path) -> Iterator[None]:
-    """Say how to continue where the user or the machine interrupts a training that has a checkpoint."""
-    from class_kit.terminal import visible
-
+    stem = folder_name(Path(options.pairs).name.split(".")[0], "pairs")
+    folder = Path(arguments.out or f"runs/train-{stem}-{arm.order}-{config.seed}")
+    finished = (folder / "done").exists()
     try:
-        yield
+        record, task, metrics = train_in(
+            folder, options, arm, config, resume=arguments.resume, say=lambda line: print(visible(line))
+        )
     except (KeyboardInterrupt, OSError):
         if (folder / "checkpoint.safetensors").exists():
             place = visible(folder)
             print(f"the last finished epoch is kept in {place}; the same command with --resume --out {place} continues")
         raise
-
-
-def _apart(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """How often near-duplicates shared a batch after all, in the first and the last epoch."""
-    lines = []
-    for entry in history[:: max(1, len(history) - 1)]:
+    if finished:
+        print(f"finished before with these settings; kept in {visible(folder)}")
+        print_metrics(metrics, task.evaluation_split)
+        return 0
+    cost = f"{record.samples:,} samples in {record.steps:,} steps, {record.seconds:.1f} s"
+    print(f"{cost}; best epoch {record.best_epoch}")
+    for entry in record.history[:: max(1, len(record.history) - 1)]:
         if "repeats" in entry:
             shared = f"{entry['repeats']:,} near-duplicates share a batch with another"
-            lines.append(f"epoch {entry['epoch']}: {shared}, {entry['unavoidable']:,} of them unavoidably")
-    return lines
+            print(f"epoch {entry['epoch']}: {shared}, {entry['unavoidable']:,} of them unavoidably")
+    print_metrics(metrics, task.evaluation_split)
+    print(f"kept in {visible(folder)}")
+    return 0
 
 
-def _say_notes(task: Task) -> None:
-    from class_kit.terminal import visible
+def arm_from(arguments: argparse.Namespace) -> Arm:
+    """The arm that the options describe."""
+    values = given_options(arguments, Arm) | {"intensity": _intensity(arguments.intensity)}
+    rises = [name for name in ("growth", "full_at", "share") if name in values]
+    if len(rises) > 1:
+        raise InputError("--growth, --full-at and --share each set how λ grows: give one of them")
+    if values.get("pace") == "metric":
+        values.setdefault("growth", 0.1)
+    elif not rises:
+        values["full_at"] = 2 / 3
+    return Arm("train", **{"growth": 0.0, **values})
 
-    for note in task.pairs.notes:
-        print(visible(note))
+
+def config_from(arguments: argparse.Namespace) -> TrainingConfig:
+    """The settings of the loop that the options describe."""
+    from class_kit.backbones import available_backbones
+
+    values = given_options(arguments, TrainingConfig) | {
+        "backbone_options": _backbone_options(arguments.backbone_option)
+    }
+    config = TrainingConfig(**values)
+    if config.backbone not in available_backbones():
+        raise InputError(f"--backbone {config.backbone!r}: expected one of {', '.join(available_backbones())}")
+    if not arguments.finetune:
+        return config
+    inner = {
+        "inner": config.backbone,
+        "inner_options": config.backbone_options,
+        "encoder": given_options(arguments, TaskOptions).get("text_encoder", TaskOptions().text_encoder),
+        "encoder_rate": arguments.encoder_rate,
+    }
+    return TrainingConfig(**{**_FINETUNED, **values, "backbone": "finetuned", "backbone_options": inner})
 
 
-def _slug(pairs: str) -> str:
-    stem = Path(pairs).name.split(".")[0]
-    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stem)[:40] or "pairs"
+def _intensity(words: Sequence[str]) -> str | dict[str, str]:
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    return dict(_named(words, "--intensity", "one NAME, or TERM=NAME once for each term"))
+
+
+def _backbone_options(words: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` as plain literals: numbers, true and false, lists and mappings as YAML writes them, else text."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for name, value in _named(words, "--backbone-option", "NAME=VALUE, each name once"):
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--backbone-option {name}={value!r} is no plain value") from None
+    return options
+
+
+def _named(words: Sequence[str], option: str, expected: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name or not value or name in dict(pairs):
+            raise InputError(f"{option} {word!r}: expected {expected}")
+        pairs.append((name, value))
+    return pairs
