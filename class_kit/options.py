@@ -24,6 +24,7 @@ Model = TypeVar("Model")
 Order = Literal["curriculum", "anti-curriculum", "random", "standard", "self-paced", "loss-pruned"]
 Shape = Literal["linear", "root", "competence", "quadratic", "exponential", "logarithmic", "step", "full"]
 Curve = Literal["sigmoid", "inverse", "constant", "linear", "cosine"]
+Target = Literal["loss", "lr"]
 # orders that follow recorded losses instead of a difficulty
 DYNAMIC = ("self-paced", "loss-pruned")
 
@@ -221,7 +222,7 @@ class TrainingConfig:
     )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps with a linearly rising rate")
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="sgd has momentum 0.9")
-    intensity_on: Literal["loss", "lr"] = Field(
+    intensity_on: Target = Field(
         default="loss",
         description="what γ multiplies, the loss (the paper, section 3.3) or the learning rate; Adam divides by the "
         "gradient's own scale and so all but cancels the first",

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from class_kit.study.arms import Arm
 from class_kit.study.records import Record
 from class_kit.study.runner import FailedTrainings, Failure, reference_scores, run_all, run_arm, run_arms
 from class_kit.study.tables import COSTS, METRICS, costs, differences, history_frame, summary
+
+if TYPE_CHECKING:
+    from class_kit.options import Curve
 
 __all__ = [
     "COSTS",
@@ -33,7 +36,7 @@ __all__ = [
 
 
 def standard_arms(
-    start: float = 0.40, growth: float = 0.03, intensity: str = "inverse", sigma: float = 0.95
+    start: float = 0.40, growth: float = 0.03, intensity: Curve = "inverse", sigma: float = 0.95
 ) -> list[Arm]:
     """CLASS with the controls it has to beat: more budget, the same budget, and the same budget in any order.
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from class_kit.backbones import backbone_needs
 from class_kit.checks import check_real, check_whole, nearest
 from class_kit.errors import InputError
-from class_kit.options import Arm, Order, TaskOptions, TrainingConfig, option_model
+from class_kit.options import Arm, Order, Target, TaskOptions, TrainingConfig, option_model
 
 _LARGEST = 2**20
 _TASK = ("source", *(field.name for field in fields(TaskOptions) if field.name != "pairs"), "name")
@@ -108,20 +108,21 @@ def _schedule(value: Any) -> Choice:
     return Choice(_name(f"{shape} α {arm.start:g} {how.format(found[rises[0]])}" if name is None else name), found)
 
 
-def _scales(value: Any) -> Any:
+def _scales(value: Any) -> Target:
     """What γ acts on; a study's file calls `intensity_on` so, because YAML reads the key `on` as a truth value."""
-    known = get_args(TrainingConfig.__pydantic_fields__["intensity_on"].annotation)  # type: ignore[attr-defined]
-    if value not in known:
+    if value not in (known := get_args(Target)):
         raise InputError(f"scales={value!r:.80}: {nearest(value, known)}")
-    return value
+    target: Target = value
+    return target
 
 
 def _intensity(value: Any) -> Choice:
     plain = isinstance(value, str)
     sets = _entry({"curve": value} if plain else value, ("curve", "scales", "name"))
-    curve, on = sets.get("curve"), _scales(sets.get("scales", "loss"))
+    curve: Any = sets.get("curve")
+    on = _scales(sets.get("scales", "loss"))
     Arm("check", intensity=curve)
-    shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in (curve or {}).items())
+    shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in curve.items())
     return Choice(
         _name(sets.get("name", f"{shown} on {on}" if on == "lr" else shown)), {"intensity": curve, "intensity_on": on}
     )
@@ -149,7 +150,7 @@ def _seeds(value: Any) -> Any:
     return _listed(value)
 
 
-def _arm(value: Any) -> tuple[Arm, str]:
+def _arm(value: Any) -> tuple[Arm, Target]:
     sets = _step_matched(_entry(value, _ARM))
     on = _scales(sets.pop("scales", "loss"))
     _name(sets.get("name"))
@@ -212,7 +213,7 @@ class StudyConfig:
     ] = Field(default=(0, 1, 2), description="seeds, or how many of them")
     pools: Several[Literal["split", "all"]] = Field(default=("split", "all"), description="candidates of the tables")
     arms: Annotated[
-        tuple[Annotated[tuple[Arm, str], BeforeValidator(_arm)], ...],
+        tuple[Annotated[tuple[Arm, Target], BeforeValidator(_arm)], ...],
         BeforeValidator(_listed),
         AfterValidator(_different),
     ] = Field(default=(), description="further arms, not crossed, each with what its γ scales")

@@ -17,7 +17,7 @@ from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.plan import Plan
 from class_kit.difficulty import sigma_for_quantile
 from class_kit.errors import InputError
-from class_kit.options import Arm, TrainingConfig
+from class_kit.options import Arm, Target, TrainingConfig
 from class_kit.study.arms import kept_pairs
 from class_kit.study.config import StudyConfig
 
@@ -114,7 +114,7 @@ def foreseen_steps(cell: Cell, task: Task) -> int:
     return _plan(cell.arm, len(kept_pairs(task, cell.arm)), cell.config).steps_total(cell.config.batch_size)
 
 
-def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, str]]:
+def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
     """Arms and what γ acts on, each once: choices that change nothing for an order are not crossed with it."""
     seen: set[str] = set()
     names: set[str] = set()
