@@ -6,7 +6,7 @@ new field here is an option, a key and a recorded value at once. Nothing heavy i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from functools import wraps
 from numbers import Number
@@ -49,19 +49,18 @@ def option_model(cls: type[Model]) -> type[Model]:
         try:
             check(self, *values, **named)
         except ValidationError as error:
-            raise refusal(error, [field.name for field in fields(made)]) from None
+            raise refusal(error, option_names(made)) from None
 
     made.__init__ = init
-    lines = [
-        f"{name} : {cls.__annotations__[name]}\n    {_sentence(each.description)}"
-        for name, each in made.__pydantic_fields__.items()
-    ]
+    about = {name: each.description or "" for name, each in made.__pydantic_fields__.items()}
+    lines = [f"{field.name} : {field.type}\n    {about[field.name]}" for field in fields(made)]
     made.__doc__ = f"{cls.__doc__}\n\nAttributes\n----------\n" + "\n".join(lines)
     return made
 
 
-def _sentence(text: str | None) -> str:
-    return f"{text[0].upper() if text[0].isascii() else text[0]}{text[1:]}." if text else ""
+def option_names(model: Any, but: Collection[str] = ()) -> tuple[str, ...]:
+    """Names of a model's fields, but some."""
+    return tuple(field.name for field in fields(model) if field.name not in but)
 
 
 def _measure(name: str) -> str:
@@ -196,7 +195,7 @@ class Arm:
             ("duplicates_above",): self.duplicates != "ignore",
         }
         unused = {"name"}.union(*(names for names, needed in used.items() if not needed))
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in unused}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in option_names(self, but=unused)}
 
     def make_schedule(self, epochs: int) -> Schedule:
         """λ over so many epochs."""
@@ -230,7 +229,7 @@ class TrainingConfig:
     term_weights: Literal["fixed", "learned"] = Field(
         default="fixed", description="learned: loss terms are weighted by the uncertainty of each"
     )
-    seed: int = Field(default=0, description="initial weights, dropout, ties and the order within epochs")
+    seed: int = Field(default=0, ge=0, description="initial weights, dropout, ties and the order within epochs")
     threads: int = Field(
         default=1, ge=1, description="CPU threads; with a fixed number the weights come out the same on other machines"
     )

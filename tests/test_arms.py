@@ -256,15 +256,7 @@ def test_pair_errors_are_the_length_of_the_error_vector(task, name: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": "hardest"}, "order='hardest'"),
-        ({"schedule": "cubic"}, "schedule='cubic'"),
-        ({"pace": "slow"}, "pace='slow'"),
         ({"difficulty": "mood"}, "difficulty='mood'"),
-        ({"weighting": "soft"}, "weighting='soft'"),
-        ({"near": "far"}, "near='far'"),
-        ({"duplicates": "merge"}, "duplicates='merge'"),
-        ({"intensity": "loud"}, "intensity='loud'"),
-        ({"intensity": {"a": "inverse", "b": "loud"}}, "intensity.b='loud'"),
         ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
         ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),

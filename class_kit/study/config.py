@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -16,17 +16,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from class_kit.backbones import backbone_needs
 from class_kit.checks import check_real, check_whole, nearest
 from class_kit.errors import InputError
-from class_kit.options import Arm, Order, Target, TaskOptions, TrainingConfig, option_model
+from class_kit.options import Arm, Order, Target, TaskOptions, TrainingConfig, option_model, option_names
 
 _LARGEST = 2**20
-_TASK = ("source", *(field.name for field in fields(TaskOptions) if field.name != "pairs"), "name")
 # what is crossed or counted elsewhere is no setting of the loop
-_LOOP = tuple(
-    field.name
-    for field in fields(TrainingConfig)
-    if field.name not in ("seed", "intensity_on", "backbone", "backbone_options")
-)
-_ARM = (*(field.name for field in fields(Arm)), "scales")
+_ELSEWHERE = ("seed", "intensity_on", "backbone", "backbone_options")
 
 T = TypeVar("T")
 
@@ -58,7 +52,7 @@ def _name(value: Any) -> str:
 
 
 def _pairs(value: Any) -> Choice:
-    sets = _entry(value, _TASK, "source")
+    sets = _entry(value, ("source", *option_names(TaskOptions, but=("pairs",)), "name"), "source")
     name, source = sets.pop("name", None), sets.pop("source", None)
     if not isinstance(source, str) or not source:
         raise InputError(f"source={source!r:.80}: expected corpus, chebi20, or the path of a file")
@@ -68,13 +62,13 @@ def _pairs(value: Any) -> Choice:
 
 
 def _loop(value: Any) -> dict[str, Any]:
-    sets = _entry(value, _LOOP)
+    sets = _entry(value, option_names(TrainingConfig, but=_ELSEWHERE))
     config = TrainingConfig(**sets)
     return {key: getattr(config, key) for key in sets}
 
 
 def _backbone(value: Any) -> Choice:
-    sets = _entry(value, ("backbone", "options", "name", *_LOOP), "backbone")
+    sets = _entry(value, ("backbone", "options", "name", *option_names(TrainingConfig, but=_ELSEWHERE)), "backbone")
     kind, options, name = sets.pop("backbone", None), sets.pop("options", {}), sets.pop("name", None)
     TrainingConfig(backbone=kind, backbone_options=options)
     backbone_needs(kind, **options)
@@ -151,7 +145,7 @@ def _seeds(value: Any) -> Any:
 
 
 def _arm(value: Any) -> tuple[Arm, Target]:
-    sets = _step_matched(_entry(value, _ARM))
+    sets = _step_matched(_entry(value, (*option_names(Arm), "scales")))
     on = _scales(sets.pop("scales", "loss"))
     _name(sets.get("name"))
     return Arm(**sets), on
@@ -223,7 +217,7 @@ class StudyConfig:
     name: Annotated[str, AfterValidator(_name)] = Field(default="study", description="what titles and folders say")
 
 
-KEYS = tuple(field.name for field in fields(StudyConfig))  # type: ignore[arg-type]
+KEYS = option_names(StudyConfig)
 
 
 def read_config(path: str | os.PathLike[str]) -> StudyConfig:

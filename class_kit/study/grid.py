@@ -124,7 +124,7 @@ def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
         sets: dict[str, Any] = {}
         for choice in choices:
             sets |= choice.sets
-        on = sets.pop("intensity_on")
+        on: Target = sets.pop("intensity_on")
         if (share := sets.pop("quantile", None)) is not None:
             sets["sigma"] = sigma_at(share)
         arm = Arm("?", **sets)
