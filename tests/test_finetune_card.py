@@ -160,31 +160,36 @@ import builtins, runpy
 
 whole = builtins.__import__
 
-def bare(name, globals=None, *rest):
+def bare(name, globals=None, *rest, **more):
     asks = (globals or {{}}).get("__name__", "")
     if asks.split(".")[0] in ("class_kit", "tests", "__main__") and name.split(".")[0] in {BLOCKED!r}:
         raise ModuleNotFoundError(f"{{name}} is not there, asked for by {{asks}}")
-    return whole(name, globals, *rest)
+    return whole(name, globals, *rest, **more)
 
 builtins.__import__ = bare
 runpy.run_module("tests.bench.bench_finetune", run_name="__main__")
 """
-    given = ["--from", str(folder), "--out", str(tmp_path), "--precision", "float32"]
+    chosen = ["--arm", "CLASS", "--arm", "baseline", "--most-seeds", "1", "--precision", "float32"]
+    command = [sys.executable, "-c", bare, "--from", str(folder), "--out", str(tmp_path), *chosen]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("samples/s") == 4
 
-    def run(*more: str) -> str:
-        command = [sys.executable, "-c", bare, *given, *more]
-        found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
-        assert found.returncode == 0, found.stderr
-        return found.stdout
+    def trainings() -> dict[str, Any]:
+        return json.loads((tmp_path / "results.json").read_text())["trainings"]
 
-    assert "stopped after" in run("--minutes", "0")
-    assert "samples/s" in run("--most-seeds", "1", "--arm", "CLASS", "--arm", "baseline")
-    first = json.loads((tmp_path / "results.json").read_text())["trainings"]
-    assert len(first) == 4
-    run("--arm", "CLASS", "--arm", "baseline")
-    both = json.loads((tmp_path / "results.json").read_text())["trainings"]
-    assert {name: both[name] for name in first} == first
-    assert len(both) == 8
+    first, threads = trainings(), torch.get_num_threads()
+    options: dict[str, Any] = {"precision": "float32", "attention": "padded", "only": ["CLASS", "baseline"]}
+    try:
+        card.run(str(folder), str(tmp_path), minutes=0.0, **options)
+        assert trainings() == first
+        card.run(str(folder), str(tmp_path), **options)
+        with pytest.raises(SystemExit, match="other settings"):
+            card.run(str(folder), str(tmp_path), **options | {"precision": "bfloat16"})
+    finally:
+        torch.set_num_threads(threads)
+    assert {name: trainings()[name] for name in first} == first
+    assert len(trainings()) == 8
     study.table(tmp_path, tmp_path / "record.json")
     tables = json.loads((tmp_path / "record.json").read_text())["tables"]
     assert [(one["batch_size"], one["noise"], one["seeds"]) for one in tables] == [(8, 0.0, [0, 3]), (8, 0.5, [0, 3])]

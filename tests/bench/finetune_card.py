@@ -572,7 +572,8 @@ def run(
 ) -> int:
     """Train what `out` does not hold yet, in the folder's order, and stop between trainings when time is up.
 
-    `results.json` and `ranks.npz` are written anew after every training, each moved into place whole.
+    `results.json` and `ranks.npz` are written anew after every training, each moved into place whole. A training whose
+    losses leave the finite numbers is left out, and said so.
     """
     begun = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -616,7 +617,12 @@ def run(
         if size not in trainers:
             options = {"layout": layout, "precision": precision, "attention": attention}
             trainers[size] = Trainer(data, size, **options, compiled=compiled, graph=graph)  # type: ignore[arg-type]
-        found = trainers[size].train(training, epochs, (scale or {}).get(size, 1.0))
+        try:
+            found = trainers[size].train(training, epochs, (scale or {}).get(size, 1.0))
+        except FloatingPointError as error:
+            # the others are worth having nevertheless
+            print(f"left out: {error}", flush=True)
+            continue
         wall = time.perf_counter() - started
         lasted[size] = wall
         found_ranks = found.pop("ranks")

@@ -368,8 +368,33 @@ def table(folder: Path, target: Path | None) -> None:
         tables = tables_of(records, runs)
         print(f"\n== batch {size}, noise {noise:g}\n{tables.pop('text')}")
         out.append({"batch_size": size, "noise": noise, "seeds": sorted({record.seed for record in records}), **tables})
+    print(f"\n{markdown(out)}")
     if target is not None:
         write_json(target, {"settings": stored["settings"], "tables": _rounded(out)})
+
+
+def markdown(tables: Sequence[dict[str, Any]]) -> str:
+    """The tables as one that fits a page: Hits@1 in both pools, how far ahead of the plain arm, and the cost."""
+    head = ["batch", "noise", "arm", "seeds", "Hits@1", "ahead", "Hits@1, whole pool", "ahead", "MRR", "samples"]
+    head += ["seconds", "samples/s", "of the peak"]
+    lines = [head, ["---"] * len(head)]
+    for one in tables:
+        gaps = {
+            (gap["ranking"], gap["arm"]): f"{100 * gap['difference']:+.2f} [{100 * gap['difference_low']:+.2f}, "
+            f"{100 * gap['difference_high']:+.2f}]"
+            for gap in one.get("differences", [])
+            if gap["metric"] == "hits@1"
+        }
+        scores = {(row["ranking"], row["arm"]): row for row in one["metrics"]}
+        for cost in one["costs"]:
+            arm = cost["arm"]
+            near, far = (scores[f"text_to_molecule/{pool}", arm] for pool in ("split", "all"))
+            line = [f"{one['batch_size']}", f"{one['noise']:g}", arm, f"{near['seeds']}"]
+            for row in (near, far):
+                line += [f"{100 * row['hits@1']:.2f} %", gaps.get((row["ranking"], arm), "")]
+            line += [f"{near['mrr']:.4f}", f"{cost['samples']:,.0f}", f"{cost['seconds']:.1f}"]
+            lines.append([*line, f"{cost['samples/s']:,.0f}", f"{cost['peak_share']:.1%}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _complete(names: list[str], trainings: dict[str, Any]) -> list[str]:
