@@ -118,7 +118,7 @@ def test_packed_texts_have_the_padded_ones_vectors(rows: list[int], data: card.P
     torch.testing.assert_close(found[torch.tensor(rows) >= 0], expected, rtol=1e-4, atol=1e-5)
     bounds = packing.bounds.diff()
     assert packing.bounds[-1] == 512
-    assert 0 <= bounds.min() <= bounds.max() <= card.LONGEST
+    assert 0 <= bounds.min() <= bounds.max() <= data.longest
 
 
 def test_packed_steps_are_those_of_the_pieces(data: card.Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,6 @@ PEAKS = {"H100 PCIe": 756e12, "H200": 989e12, "H100": 989e12, "A100": 312e12, "L
 TIE_TOLERANCE = 1e-9
 RANKINGS = ("text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split")
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-LONGEST = 256
 
 
 class Prepared:
@@ -58,6 +57,7 @@ class Prepared:
         self.device = device
         self.lengths = np.diff(self.stored["text_offsets"])
         self.starts = self.stored["text_offsets"][:-1]
+        self.longest = int(self.lengths.max())
         self.flat = torch.from_numpy(self.stored["text_ids"].astype(np.int32)).to(device)
         self.length = torch.from_numpy(self.lengths.astype(np.int64)).to(device)
         self.start = torch.from_numpy(self.starts.astype(np.int64)).to(device)
@@ -185,15 +185,15 @@ class Reader:
 
 
 class Packing:
-    """How the texts of a batch lie end to end in `width` tokens: B rows, then what fills up, none over 256 tokens."""
+    """How the texts of a batch lie end to end in `width` tokens: B rows, then what fills up."""
 
     def __init__(self, data: Prepared, rows: Tensor, width: int) -> None:
         device, count = data.device, len(rows)
         known = rows.clamp(min=0)
         length = torch.where(rows >= 0, data.length[known], 1)
         ends = length.cumsum(0)
-        filling = -(-(width - count) // LONGEST)
-        more = (ends[-1] + LONGEST * torch.arange(1, filling + 1, device=device)).clamp(max=width)
+        filling = -(-(width - count) // data.longest)
+        more = (ends[-1] + data.longest * torch.arange(1, filling + 1, device=device)).clamp(max=width)
         zero = torch.zeros(1, dtype=torch.int64, device=device)
         bounds = torch.cat([zero, ends, more])
         place = torch.arange(width, device=device)
@@ -203,7 +203,7 @@ class Packing:
         source = torch.where(own, data.start[known][self.row.clamp(max=count - 1)] + self.position, 0)
         real = own & (rows >= 0)[self.row.clamp(max=count - 1)]
         self.ids = torch.where(real, data.flat[source.clamp(max=len(data.flat) - 1)], data.manifest["padding"])
-        self.bounds, self.length, self.count, self.width = bounds.to(torch.int32), length, count, width
+        self.bounds, self.length, self.count, self.longest = bounds.to(torch.int32), length, count, data.longest
 
 
 def packed_states(model: Model, packing: Packing, attention: str, layer: Callable[..., Tensor]) -> Tensor:
@@ -214,12 +214,19 @@ def packed_states(model: Model, packing: Packing, attention: str, layer: Callabl
     states = embeddings.dropout(embeddings.LayerNorm(states))
     share = config.attention_probs_dropout_prob if model.training else 0.0
     for block in model.encoder.encoder.layer:
-        states = layer(block, states, packing.bounds, packing.row, packing.position, share, attention)
+        states = layer(block, states, packing.bounds, packing.row, packing.position, packing.longest, share, attention)
     return states.float()
 
 
 def bert_layer(
-    block: Any, states: Tensor, bounds: Tensor, row: Tensor, position: Tensor, share: float, attention: str
+    block: Any,
+    states: Tensor,
+    bounds: Tensor,
+    row: Tensor,
+    position: Tensor,
+    longest: int,
+    share: float,
+    attention: str,
 ) -> Tensor:
     """One layer of a BERT on packed texts."""
     own = block.attention.self
@@ -227,34 +234,35 @@ def bert_layer(
     bias = torch.cat([own.query.bias, own.key.bias, own.value.bias])
     heads = functional.linear(states, weight, bias).view(len(states), 3, own.num_attention_heads, -1)
     attend = flash_attention if attention == "flash" else padded_attention
-    found = attend(*heads.unbind(1), bounds, row, position, share)
+    query, key, value = heads.unbind(1)
+    found = attend(query, key, value, bounds, row, position, longest, share)
     middle = block.attention.output(found.reshape(len(states), -1), states)
     result: Tensor = block.output(block.intermediate(middle), middle)
     return result
 
 
 def flash_attention(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, row: Tensor, position: Tensor, share: float
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, row: Tensor, position: Tensor, longest: int, share: float
 ) -> Tensor:
     """Attention within each text `(N, heads, d)`, by the offsets of the texts: fused, bfloat16, on a card."""
     found: Tensor = torch.ops.aten._flash_attention_forward(
-        query, key, value, bounds, bounds, LONGEST, LONGEST, share, False, False
+        query, key, value, bounds, bounds, longest, longest, share, False, False
     )[0]
     return found
 
 
 def padded_attention(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, row: Tensor, position: Tensor, share: float
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, row: Tensor, position: Tensor, longest: int, share: float
 ) -> Tensor:
-    """The same on any device: padded to 256 tokens, and back."""
+    """The same on any device: padded to the longest text, and back."""
     length = bounds.diff()
-    column = torch.arange(LONGEST, device=row.device)
+    column = torch.arange(longest, device=row.device)
     real = column < length[:, None]
     place = (bounds[:-1, None] + column).clamp(max=len(query) - 1)
-    sides = [side[place].transpose(1, 2) for side in (query, key, value)]
+    query, key, value = (side[place].transpose(1, 2) for side in (query, key, value))
     # a text without tokens has nothing to attend to: it attends to whatever stands there, and nobody reads it
     mask = (real | (length == 0)[:, None])[:, None, None]
-    found = functional.scaled_dot_product_attention(*sides, attn_mask=mask, dropout_p=share)
+    found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=share)
     return found.transpose(1, 2)[row, position]
 
 
@@ -352,8 +360,9 @@ class Trainer:
         partner = self.data.partners(training)
         self._fit(training["seed"], partner)
         self._reset(table, rates, gammas, partner, training["seed"])
-        history, best, done = [], (-1.0, 0, {}), 0
-        seconds = 0.0
+        history: list[dict[str, float]] = []
+        best: tuple[float, int, dict[str, Tensor]] = (-1.0, 0, {})
+        done, seconds = 0, 0.0
         for epoch, count in enumerate(steps, 1):
             synchronise(self.data.device)
             begun = time.perf_counter()

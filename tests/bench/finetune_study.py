@@ -180,13 +180,14 @@ def prepare(
     order = np.concatenate(list(splits.values()))
     arrays = _texts(task, order) | _molecules(task, order) | {"targets": task.targets("test").astype(np.int32)}
     manifest = _encoder(task, config, arrays, folder, weights)
-    count, names = len(splits["train"]), {}
+    count = len(splits["train"])
+    names: dict[str, str] = {}
     trainings: list[dict[str, Any]] = []
 
     def keep(kind: str, values: np.ndarray) -> str:
         """Store an array once, whoever asks for it."""
         key = hashlib.sha256(values.tobytes()).hexdigest()
-        name: str = names.setdefault(key, f"{kind}_{len(names)}")
+        name = names.setdefault(key, f"{kind}_{len(names)}")
         arrays[name] = values
         return name
 
@@ -411,11 +412,10 @@ def _complete(names: list[str], trainings: dict[str, Any]) -> list[str]:
 def _record(name: str, stored: dict[str, Any], ranks: dict[str, np.ndarray]) -> Record:
     one = stored["trainings"][name]
     arm = next(arm for arm in standard_arms() if arm.name == one["arm"])
-    pools = stored["settings"]["pools"]
-    found = {
-        ranking: Ranks(*(ranks[f"{name}/{ranking}/{side}"].astype(np.int64) for side in ("greater", "equal")), pool)
-        for ranking, pool in pools.items()
-    }
+    found = {}
+    for ranking, pool in stored["settings"]["pools"].items():
+        greater, equal = (ranks[f"{name}/{ranking}/{side}"].astype(np.int64) for side in ("greater", "equal"))
+        found[ranking] = Ranks(greater, equal, pool)
     spent = {key: one[key] for key in ("steps", "samples", "best_epoch", "seconds", "history")}
     return Record(arm=arm, seed=one["seed"], config={}, ranks=found, folder=Path(), **spent)
 
