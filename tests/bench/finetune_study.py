@@ -18,9 +18,8 @@ import pandas as pd
 import torch
 
 from class_kit.curriculum import Plan
-from class_kit.files import write_json
+from class_kit.files import PACKAGE, write_json
 from class_kit.molecules import load_vectors, mol2vec_sentences
-from class_kit.places import PACKAGE
 from class_kit.retrieval import Ranks
 from class_kit.study import costs, differences, standard_arms, summary
 from class_kit.study.arms import Arm, plan_arm
