@@ -12,7 +12,7 @@ from functools import wraps
 from numbers import Number
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
 from class_kit.checks import nearest, refusal
@@ -238,3 +238,26 @@ class TrainingConfig:
     )
     backbone: str = Field(default="dual_encoder", description="which retriever")
     backbone_options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the backbone")
+
+
+def check_setting(name: str, value: Any, default: Any) -> None:
+    """Check a notebook's parameter that is named like a setting and has a default that the setting could have.
+
+    Raises
+    ------
+    InputError
+        Naming the setting, the value and what was expected.
+    """
+    models: Any = (TaskOptions, Arm, TrainingConfig)
+    known = {name: field for model in models for name, field in model.__pydantic_fields__.items()}
+    if name not in known:
+        return
+    kind = Annotated[known[name].annotation, known[name]]
+    setting = create_model("Setting", __config__=ConfigDict(strict=True), **{name: (kind, ...)})
+    for each in (default, value):
+        try:
+            setting(**{name: each})
+        except ValidationError as error:
+            if each is default:
+                return
+            raise refusal(error) from None

@@ -21,7 +21,17 @@ from class_kit.curriculum.intensity import INTENSITIES
 from class_kit.curriculum.schedules import SHAPES
 from class_kit.curriculum.self_paced import KINDS
 from class_kit.errors import InputError
-from class_kit.options import DYNAMIC, Arm, Curve, Order, Shape, TaskOptions, TrainingConfig, option_model
+from class_kit.options import (
+    DYNAMIC,
+    Arm,
+    Curve,
+    Order,
+    Shape,
+    TaskOptions,
+    TrainingConfig,
+    check_setting,
+    option_model,
+)
 from class_kit.study import config as study_file
 from class_kit.task import load_task
 
@@ -116,6 +126,32 @@ def test_numbers_of_numpy_are_numbers_and_a_copy_is_checked() -> None:
     assert json.loads(json.dumps(asdict(arm)))["interval"] == 3
     with pytest.raises(InputError, match="start=2"):
         replace(arm, start=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default", "message"),
+    [
+        ("start", 2.0, 0.4, "start=2.0: expected a number less than or equal to 1"),
+        ("difficulty", "mood", "neighbours", "difficulty='mood': expected one of neighbours"),
+        ("epochs", 0, 15, "epochs=0"),
+        ("start", 2.0, 3.0, None),
+        ("order", [2], [0], None),
+        ("mine", -1, 0, None),
+    ],
+)
+def test_a_notebooks_parameter_is_checked_as_the_setting_that_it_names(
+    name: str, value: Any, default: Any, message: str | None
+) -> None:
+    if message is None:
+        check_setting(name, value, default)
+    else:
+        with pytest.raises(InputError, match=message):
+            check_setting(name, value, default)
+
+
+def test_a_run_refuses_a_setting_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "03_scheduler", "-p", "start", "2.5", "--out", "nowhere"]) == 2
+    assert "start=2.5: expected a number less than or equal to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

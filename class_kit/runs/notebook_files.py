@@ -11,6 +11,7 @@ from typing import Any
 
 from class_kit.errors import InputError
 from class_kit.files import shipped
+from class_kit.options import check_setting
 from class_kit.runs.manifest import notebook_digest
 from class_kit.runs.parameters import Parameter, check_value, declared_parameters, nearest, parse_value
 
@@ -179,6 +180,7 @@ def _checked(notebook: Notebook, merged: Mapping[str, Any]) -> dict[str, Any]:
         try:
             read = parse_value(value.text, default, name) if isinstance(value, Raw) else value
             values[name] = check_value(read, default, name)
+            check_setting(name, values[name], default)
         except InputError as error:
             raise InputError(f"{notebook.stem}: {error}") from None
         if values[name] != default:
