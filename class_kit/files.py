@@ -10,20 +10,22 @@ import csv
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from class_kit.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
 # A checkout keeps the corpus and the notebooks at its top level; a wheel carries them inside the package.
 CHECKOUT = PACKAGE.parent
+_MAX_DEPTH = 20
 
 # What begins a formula in a spreadsheet, in ASCII and full width; `|` and `%` begin commands in old ones.
 _STARTS = "=+\\-@|%＝＋－＠"
@@ -137,6 +139,100 @@ def _hold(handle: int, *, wait: bool = False) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process, making it; the system lets go when the process ends, however it ends.
+
+    A folder in which nothing was written meanwhile is removed again.
+
+    Raises
+    ------
+    InputError
+        When another process holds the folder, and where it cannot be made or locked.
+    """
+    file = _locked(folder)
+    # whoever held the lock before may have removed an empty folder, and the locked file with it
+    while not os.fstat(file.fileno()).st_nlink:
+        file.close()
+        file = _locked(folder)
+    with file:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [".lock"]:
+                    (folder / ".lock").unlink()
+                    folder.rmdir()
+
+
+def _locked(folder: Path) -> TextIO:
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115 - kept open while it is locked
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write the run's folder {str(folder)!r}: {error}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        with file:
+            file.seek(0)
+            holder = file.read(40).strip() or "unknown"
+        if isinstance(error, BlockingIOError):
+            message = f"another process (id {holder}) is running in {str(folder)!r}; wait for it, or name another"
+        else:
+            message = f"cannot lock the run's folder {str(folder)!r}: {error}; choose another"
+        raise InputError(message) from None
+    return file
+
+
+def plain(value: Any, where: str, depth: int = 0) -> Any:
+    """`value` as plain JSON data: tuples and arrays become lists, NumPy scalars numbers, paths strings.
+
+    A record is read by other programs and years later, so nothing that needs Python to be understood gets in.
+
+    Parameters
+    ----------
+    value : object
+    where : str
+        How error messages name the value.
+
+    Raises
+    ------
+    InputError
+        For other types, for NaN and infinity (JSON has neither) and for nesting deeper than 20.
+    """
+    if depth > _MAX_DEPTH:
+        raise InputError(f"{where}: nested deeper than {_MAX_DEPTH} levels")
+    if type(value).__module__ == "numpy":
+        value = value.tolist()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"{where}: {value!r} is not valid Unicode text") from None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"{where}: {value} is not a finite number (write None for a value that is not defined)")
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InputError(f"{where}: key {key!r} is not a string")
+        return {str(key): plain(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
+    raise InputError(f"{where}: a {type(value).__name__} is not plain data (number, string, bool, None, list, dict)")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

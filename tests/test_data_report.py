@@ -26,9 +26,9 @@ from class_kit.data_report import (
 )
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
+from class_kit.files import plain
 from class_kit.pairs import PairSet, Rejected
 from class_kit.progress import duration
-from class_kit.runs.parameters import plain
 from class_kit.task import Task
 
 LONG = "a molecule with a very long description " * 60

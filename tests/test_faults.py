@@ -19,9 +19,8 @@ import pytest
 
 from class_kit import cli, runs
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, remove_abandoned, scratch_folder, write_text
+from class_kit.files import atomic_write, lock, remove_abandoned, scratch_folder, write_text
 from class_kit.runs import kernels
-from class_kit.runs.folder import lock
 from tests.faulty_places import exit_code, in_a_child, killed_at, start_child
 from tests.notebook_tools import entry_of, write_notebook
 from tests.small_runs import books, check_complete, check_honest, here, quiet

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.runs.parameters import check_value, declared_parameters, nearest, parse_value, plain
+from class_kit.files import plain
+from class_kit.runs.parameters import check_value, declared_parameters, nearest, parse_value
 
 PLAIN = st.recursive(
     st.none()

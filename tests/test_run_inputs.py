@@ -15,8 +15,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from class_kit import runs
 from class_kit.errors import InputError
+from class_kit.files import lock
 from class_kit.runs import manifest, notebook_files
-from class_kit.runs.folder import default_name, lock, run_folder
+from class_kit.runs.folder import default_name, run_folder
 from tests.notebook_tools import write_notebook
 
 
@@ -94,7 +95,7 @@ def test_names_of_runs():
 def test_lock_is_let_go_by_the_system(here: Path):
     folder = here / "run"
     code = (
-        "import os\nfrom pathlib import Path\nfrom class_kit.runs.folder import lock\n"
+        "import os\nfrom pathlib import Path\nfrom class_kit.files import lock\n"
         "lock(Path('run')).__enter__()\nos._exit(9)"
     )
     root = str(Path(runs.__file__).resolve().parents[2])

@@ -49,7 +49,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
     """Plan, train, write; exit code 1 where a training failed."""
     from joblib import cpu_count
 
-    from class_kit.runs.folder import lock
+    from class_kit.files import lock
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
     from class_kit.study.config import read_config
     from class_kit.study.output import readable, summaries
@@ -81,8 +81,8 @@ def handle_study(arguments: argparse.Namespace) -> int:
 
 
 def _handle_paper(arguments: argparse.Namespace, jobs: int) -> int:
+    from class_kit.files import lock
     from class_kit.progress import duration
-    from class_kit.runs.folder import lock
     from class_kit.study.conduct import refuse_foreign
     from class_kit.study.paper import PaperSettings, chosen_products, plan_paper, run_paper
     from class_kit.terminal import visible

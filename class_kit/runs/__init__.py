@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.files import write_json, write_text
+from class_kit.files import lock, plain, write_json, write_text
 from class_kit.progress import beside_bars, progress_bar
 from class_kit.runs import manifest as facts
-from class_kit.runs.folder import SAFE_NAME, file_digest, inside, lock, run_folder, written_files
+from class_kit.runs.folder import SAFE_NAME, file_digest, inside, run_folder, written_files
 from class_kit.runs.notebook_files import Notebook, choose_notebooks, resolve_parameters, shown_overrides
-from class_kit.runs.parameters import plain
 from class_kit.runs.sweep import SweepResult as SweepResult
 from class_kit.runs.sweep import sweep_notebooks as sweep_notebooks
 from class_kit.terminal import visible

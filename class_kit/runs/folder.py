@@ -6,14 +6,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.files import sha256_file
+from class_kit.files import plain, sha256_file
 from class_kit.runs.manifest import digest_json
-from class_kit.runs.parameters import plain
 
 SWEEP_RECORD = "sweep.json"
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -88,53 +86,6 @@ def default_name(overrides: Mapping[str, Any]) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
-
-
-class lock:
-    """Hold a run's folder for one process; the system lets go when the process ends, however it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        self.file = self._open()
-        # whoever held the lock before may have taken an empty folder away, and the locked file with it
-        while not os.fstat(self.file.fileno()).st_nlink:
-            self.file.close()
-            self.file = self._open()
-        self.file.truncate(0)
-        self.file.write(f"{os.getpid()}\n")
-        self.file.flush()
-
-    def _open(self) -> TextIO:
-        import fcntl
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115 - kept open while it is locked
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot write the run's folder {str(self.folder)!r}: {error}") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read(40).strip() or "unknown"
-            file.close()
-            raise InputError(
-                f"another process (id {holder}) is running in {str(self.folder)!r}; wait for it, or name another"
-            ) from None
-        except OSError as error:
-            file.close()
-            raise InputError(f"cannot lock the run's folder {str(self.folder)!r}: {error}; choose another") from None
-        return file
-
-    def __exit__(self, *unused: object) -> None:
-        # what was refused before anything was written leaves no folder behind
-        with suppress(OSError):
-            if [path.name for path in self.folder.iterdir()] == [".lock"]:
-                (self.folder / ".lock").unlink()
-                self.folder.rmdir()
-        self.file.close()
 
 
 def written_files(folder: Path) -> dict[str, tuple[int, int]]:

@@ -9,20 +9,15 @@ from __future__ import annotations
 import ast
 import difflib
 import io
-import math
-import os
 import re
 import tokenize
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from class_kit.errors import InputError
+from class_kit.files import plain
 
 NUMBER = r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?"
-MAX_DEPTH = 20
 
 
 @dataclass(frozen=True)
@@ -88,43 +83,6 @@ def _assignment(node: ast.stmt) -> tuple[str | None, ast.expr | None]:
 def _comments(source: str) -> dict[int, str]:
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {token.start[0]: token.string.lstrip("# ").strip() for token in tokens if token.type == tokenize.COMMENT}
-
-
-def plain(value: Any, where: str, depth: int = 0) -> Any:
-    """Turn `value` into plain JSON data: tuples and arrays into lists, NumPy scalars into numbers, paths into strings.
-
-    A record is read by other programs and years later, so nothing that needs Python to be understood gets in.
-
-    Raises
-    ------
-    InputError
-        For other types, for NaN and infinity (JSON has neither) and for nesting deeper than 20.
-    """
-    if depth > MAX_DEPTH:
-        raise InputError(f"{where}: nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise InputError(f"{where}: {value!r} is not valid Unicode text") from None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InputError(f"{where}: {value} is not a finite number (write None for a value that is not defined)")
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise InputError(f"{where}: key {key!r} is not a string")
-        return {str(key): plain(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
-    raise InputError(f"{where}: a {type(value).__name__} is not plain data (number, string, bool, None, list, dict)")
 
 
 def parse_value(text: str, default: Any, name: str) -> Any:

@@ -19,12 +19,11 @@ from typing import Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.files import write_json, write_text
+from class_kit.files import lock, plain, write_json, write_text
 from class_kit.progress import progress_bar
 from class_kit.runs import manifest as facts
-from class_kit.runs.folder import SWEEP_RECORD, lock, sweep_folder
+from class_kit.runs.folder import SWEEP_RECORD, sweep_folder
 from class_kit.runs.notebook_files import Notebook, choose_notebooks
-from class_kit.runs.parameters import plain
 from class_kit.runs.sweep_page import write_index
 from class_kit.runs.sweep_plan import Combination, plan_combinations, shown_values, sweep_name
 from class_kit.runs.sweep_process import Workers, packed, reason

@@ -20,8 +20,8 @@ from contextlib import suppress
 from typing import Any
 
 from class_kit.errors import InputError
+from class_kit.files import plain
 from class_kit.runs.notebook_files import Raw
-from class_kit.runs.parameters import plain
 from class_kit.terminal import one_line, visible
 
 # Seconds for an interrupted kernel to stop and for its record to be written

@@ -49,8 +49,8 @@ def train_in(
     InputError
         If the folder holds another training, or this one and `resume` is not set.
     """
+    from class_kit.files import lock
     from class_kit.retrieval import retrieval_metrics
-    from class_kit.runs.folder import lock
     from class_kit.study.runner import reference_scores
     from class_kit.task import load_task
 
