@@ -34,7 +34,8 @@ ComputeVectors = Callable[[list[int]], Iterable[tuple[Sequence[int], np.ndarray,
 
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _TABLE = "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
-_CHUNK = 2_000
+_KEYS_PER_QUERY = 2_000
+_BLOCK_BYTES = 2**23
 _SECONDS_BETWEEN_WRITES = 1.0
 
 
@@ -82,9 +83,9 @@ class StoredItems:
         """
         keys = self._keys if rows is None else [self._keys[row] for row in rows]
         absent = {key for key in keys if key not in self._held}
-        values = {**self._held, **dict(_read(self._path, list(absent)))} if absent else self._held
+        values = {key: value for block in _read(self._path, list(absent)) for key, value in block.items()}
         try:
-            return [values[key] for key in keys]
+            return [self._held[key] if key in self._held else values[key] for key in keys]
         except KeyError:
             raise InputError(f"{self._path} was cleared or damaged while it was in use; run again") from None
 
@@ -139,36 +140,14 @@ def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = 
     hold
         False leaves values on disk, for what is too large for memory; those that could not be written are held.
     """
-    path = maker.path
-    keys = [hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:16] for item in items]
-    missing = {key: row for row, key in reversed([*enumerate(keys)])}
+    keys = _keys(items)
     sizes: dict[bytes, int] = {}
     held: dict[bytes, bytes] = {}
-    fresh: dict[bytes, bytes] = {}
-    for key, value in _read(path, list(missing)) if use else ():
-        sizes[key] = len(value)
-        if hold:
-            held[key] = value
-
-    def keep() -> None:
-        nonlocal use
-        use = use and (not fresh or _write(path, fresh))
-        if hold or not use:
-            held.update(fresh)
-        fresh.clear()
-
-    if rows := sorted(row for key, row in missing.items() if key not in sizes):
-        try:
-            last = time.monotonic()
-            for row, value in compute(rows):
-                fresh[keys[row]] = value
-                sizes[keys[row]] = len(value)
-                if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
-                    keep()
-                    last = time.monotonic()
-        finally:
-            keep()
-    return StoredItems(np.array([sizes[key] for key in keys], np.int64), keys, path, held)
+    for block, kept in _values(maker.path, keys, compute, use):
+        sizes.update((key, len(value)) for key, value in block.items())
+        if hold or not kept:
+            held.update(block)
+    return StoredItems(np.array([sizes[key] for key in keys], np.int64), keys, maker.path, held)
 
 
 def stored_vectors(
@@ -181,12 +160,22 @@ def stored_vectors(
             for row, number, vector in zip(rows, numbers, vectors, strict=True):
                 yield row, np.int64(number).tobytes() + np.asarray(vector, np.float32).tobytes()
 
-    kept = stored(maker, items, values, use=use)
-    width = (int(kept.sizes[0]) - 8) // 4
-    if (kept.sizes != 8 + 4 * width).any():
-        raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
-    records = np.frombuffer(b"".join(kept.read()), [("number", "<i8"), ("vector", "<f4", (width,))])
-    return records["number"].copy(), records["vector"].copy()
+    keys = _keys(items)
+    first = {key: row for row, key in reversed([*enumerate(keys)])}
+    numbers = vectors = np.empty(0)
+    for block, _ in _values(maker.path, keys, values, use):
+        if not vectors.size:
+            width = (len(next(iter(block.values()))) - 8) // 4
+            numbers, vectors = np.empty(len(keys), np.int64), np.empty((len(keys), width), np.float32)
+        if any(len(value) != 8 + 4 * vectors.shape[1] for value in block.values()):
+            raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
+        records = np.frombuffer(b"".join(block.values()), [("number", "<i8"), ("vector", "<f4", vectors.shape[1:])])
+        rows = [first[key] for key in block]
+        numbers[rows], vectors[rows] = records["number"], records["vector"]
+    if len(first) == len(keys):
+        return numbers, vectors
+    back = [first[key] for key in keys]
+    return numbers[back], vectors[back]
 
 
 def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
@@ -220,6 +209,34 @@ def clear_cache(kind: str | None = None) -> tuple[int, int]:
     return len(removed), sum(entry.size for entry in removed)
 
 
+def _keys(items: Sequence[str]) -> list[bytes]:
+    return [hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:16] for item in items]
+
+
+def _values(path: Path, keys: list[bytes], compute: Compute, use: bool) -> Iterator[tuple[dict[bytes, bytes], bool]]:
+    """Blocks of distinct keys with their values, and whether they are on disk: those that are there, then new ones."""
+    missing = {key: row for row, key in reversed([*enumerate(keys)])}
+    for block in _read(path, list(missing)) if use else ():
+        for key in block:
+            del missing[key]
+        yield block, True
+    computed = iter(compute(sorted(missing.values())) if missing else ())
+    unfinished = True
+    while unfinished:
+        block, last = {}, time.monotonic()
+        try:
+            for row, value in computed:
+                block[keys[row]] = value
+                if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
+                    break
+            else:
+                unfinished = False
+        finally:
+            use = use and (not block or _write(path, block))
+        if block:
+            yield block, use
+
+
 def _check_kind(kind: str) -> None:
     if not _KIND.fullmatch(kind):
         raise InputError(f"cache kind {kind!r}: expected lower-case letters, digits, '-' and '_'")
@@ -233,21 +250,29 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _read(path: Path, keys: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys that are in the store, with their values; damaged rows are left out, a damaged file is removed."""
+def _read(path: Path, keys: list[bytes]) -> Iterator[dict[bytes, bytes]]:
+    """Blocks of keys that are in the store, with their values: no damaged rows; a damaged file is removed."""
     if not path.exists():
         return
     try:
         with closing(_connect(path)) as connection:
-            for start in range(0, len(keys), _CHUNK):
-                chunk = keys[start : start + _CHUNK]
-                marks = ",".join("?" * len(chunk))
+            block: dict[bytes, bytes] = {}
+            size = 0
+            for start in range(0, len(keys), _KEYS_PER_QUERY):
+                some = keys[start : start + _KEYS_PER_QUERY]
+                marks = ",".join("?" * len(some))
                 query = f"SELECT key, value, checksum FROM items WHERE key IN ({marks})"
-                for key, value, checksum in connection.execute(query, chunk):
-                    if isinstance(value, bytes) and zlib.crc32(value, zlib.crc32(key)) == checksum:
-                        yield key, value
-                    else:
+                for key, value, checksum in connection.execute(query, some):
+                    if not isinstance(value, bytes) or zlib.crc32(value, zlib.crc32(key)) != checksum:
                         logger.warning("a damaged row in the cache %s will be made again", path)
+                        continue
+                    block[key] = value
+                    size += len(value)
+                    if size > _BLOCK_BYTES:
+                        yield block
+                        block, size = {}, 0
+            if block:
+                yield block
     except sqlite3.Error as error:
         _unusable(path, error)
 

@@ -80,8 +80,7 @@ def embed_text(
         Tokens read of each text, the special ones included. Longer texts are truncated and counted in the log;
         `describe_text` lists them.
     batch_size
-        Most texts in a batch, 4 at most on a processor, where more are no faster. Another size can change a vector by
-        about 1e-6.
+        Most texts in a batch; long texts make smaller ones. Another size can change a vector by about 1e-6.
     dtype
         `"float32"`, or `"bfloat16"`, which suits graphics cards and is never cached. Over 600
         descriptions of ChEBI-20's validation split, cosines between MiniLM vectors then moved by up to 0.005, all

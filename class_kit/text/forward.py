@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# texts in a batch, and most tokens: little on a processor, which gains nothing from more; a graphics card is kept busy
-_ROWS = {"cpu": 4, "cuda": 64}
-_TOKENS = 32_768
+# tokens in a batch: on a processor the fewest that keep it busy, because the last batch of a length is filled up
+_BATCH_TOKENS = {"cpu": 256, "cuda": 16_384}
 
 
 def tokenise(tokenizer: Any, rows: list[str], max_tokens: int | None = None) -> list[list[int]]:
@@ -70,7 +69,7 @@ def hidden_states(
     """
     import torch
 
-    most = min(batch_size, _ROWS.get(torch.device(loaded.device).type, _ROWS["cpu"]))
+    budget = _BATCH_TOKENS.get(torch.device(loaded.device).type, _BATCH_TOKENS["cpu"])
     lengths = np.array([len(ids) for ids in tokens])
     started, total = time.perf_counter(), int(lengths.sum())
     disable = None if progress is None else not progress
@@ -78,7 +77,7 @@ def hidden_states(
     short = name.rstrip("/").rsplit("/", 1)[-1]
     with progress_bar(total=total, desc=f"text ({short})", unit="token", disable=disable) as bar:
         for length in sorted(set(lengths.tolist()), reverse=True):
-            rows, size = np.flatnonzero(lengths == length).tolist(), max(1, min(most, _TOKENS // length))
+            rows, size = np.flatnonzero(lengths == length).tolist(), max(1, min(batch_size, budget // length))
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
                 ids = torch.tensor([tokens[row] for row in batch + batch[:1] * (size - len(batch))])
