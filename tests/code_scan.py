@@ -8,13 +8,27 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "code", "codeop", "pty"}
+MODULES = {
+    "pickle",
+    "pickletools",
+    "_pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "marshal",
+    "shelve",
+    "code",
+    "codeop",
+    "pty",
+}
 CALLS = {
     *("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "builtins.compile"),
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "runpy.run_path"),
     *("joblib.load", "pandas.read_pickle", "torch.hub.load", "numpy.fromregex", "yaml.unsafe_load", "yaml.full_load"),
     *("yaml.load_all", "yaml.unsafe_load_all", "yaml.full_load_all", "pandas.eval", "gensim.utils.unpickle"),
     *("torch.jit.load", "torch.hub.load_state_dict_from_url", "numpy.core.multiarray._reconstruct"),
+    # in the one module that may import pickle
+    *("pickle.load", "pickle.loads", "pickle.Unpickler"),
 }
 # the one value that may be given, written out: anything else is unsafe or cannot be told from the source
 FLAGS = {"allow_pickle": False, "weights_only": True, "shell": False, "trust_remote_code": False}
@@ -86,7 +100,7 @@ def _of_import(node: ast.AST, own_pickle_reader: bool) -> Iterator[str]:
             yield f"imports everything of {node.module}, so that names cannot be followed"
     for module in modules:
         first = module.split(".")[0]
-        if first in MODULES or (first == "pickletools" and not own_pickle_reader):
+        if first in MODULES and not (first == "pickle" and own_pickle_reader):
             yield f"imports {module}"
 
 
