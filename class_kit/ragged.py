@@ -40,14 +40,11 @@ class Ragged:
         """Number of items of each of these rows, `(B,)` int64."""
         return np.asarray(self.offsets[rows + 1] - self.offsets[rows])
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where the items of these rows stand in `values`, one row after the other, int64."""
-        lengths = self.lengths(rows)
-        return np.repeat(self.offsets[rows] - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
-
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The items of these rows, one row after the other, `(total, …)`."""
-        return np.asarray(self.values[self.places(rows)])
+        lengths = self.lengths(rows)
+        places = np.repeat(self.offsets[rows] - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
+        return np.asarray(self.values[places])
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +83,18 @@ class StoredRagged:
         return np.frombuffer(b"".join(self.items.read(rows)), self.dtype).reshape(-1, self.width)
 
 
+def padded(ragged: Ragged | StoredRagged, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items of these rows one row above the other, `(B, T, …)`, zero past a row's end, and where they are, `(B, T)`.
+
+    T is the longest of the rows.
+    """
+    lengths, items = ragged.lengths(rows), ragged.take(rows)
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    values = np.zeros((*mask.shape, *items.shape[1:]), items.dtype)
+    values[mask] = items
+    return values, mask
+
+
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Where rows of these lengths begin, and where the last one ends: `(n + 1,)` int64."""
     ends = np.zeros(len(lengths) + 1, np.int64)
@@ -101,10 +110,10 @@ def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
     InputError
         They are anything else; the first number out of range is named.
     """
-    found = np.asarray(rows)
-    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu":
-        raise InputError(f"rows of shape {found.shape} and type {found.dtype}: expected some whole numbers in a line")
-    if found.min() < 0 or found.max() >= count:
-        wrong = found[(found < 0) | (found >= count)][0]
+    array = np.asarray(rows)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise InputError(f"rows of shape {array.shape} and type {array.dtype}: expected some whole numbers in a line")
+    if array.min() < 0 or array.max() >= count:
+        wrong = array[(array < 0) | (array >= count)][0]
         raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")
-    return found.astype(np.int64)
+    return array.astype(np.int64)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from class_kit.errors import InputError
+from class_kit.inputs import Inputs, as_inputs, read_molecules, read_texts
 from class_kit.pairs import MoleculeSet, PairSet, load_molecules, load_pairs, pool_targets
 from class_kit.terminal import one_line
-
-if TYPE_CHECKING:
-    from class_kit.training.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,10 @@ class Task:
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, `(L_split,)` int64, in file order; an error names the splits there are."""
-        found = np.flatnonzero(np.asarray(self.pairs.split) == split)
-        if not len(found):
+        rows = np.flatnonzero(np.asarray(self.pairs.split) == split)
+        if not len(rows):
             raise InputError(f"split {split!r}: no such pairs; there are {', '.join(sorted(set(self.pairs.split)))}")
-        return found
+        return rows
 
     @property
     def evaluation_split(self) -> str:
@@ -74,54 +71,34 @@ class Task:
 
     def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' texts as a backbone reads them, "sentence", "tokens" or "ids"; all, or these rows."""
-        from class_kit.training.inputs import VectorInputs
-
-        made = {"tokens": lambda: self._tokens, "ids": lambda: self._ids}
-        found = made.get(kind, lambda: VectorInputs(self.t))()
-        return found if rows is None else found.subset(rows)
+        if kind == "sentence":
+            inputs = as_inputs(self.t)
+        else:
+            encoder = self.encoders["text"]
+            inputs = self._once(kind, lambda: read_texts(self.pairs.text, kind, encoder, cache=True))
+        return inputs if rows is None else inputs.subset(rows)
 
     def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' molecules as a backbone reads them, "vector" or "graph"; all, or these rows."""
-        from class_kit.training.inputs import VectorInputs
-
-        found = self._graphs if kind == "graph" else VectorInputs(self.m)
-        return found if rows is None else found.subset(rows)
+        inputs = self._molecules(kind, self.m, self.pairs)
+        return inputs if rows is None else inputs.subset(rows)
 
     def pool_inputs(self, kind: str) -> Inputs:
         """The molecules of the pool "all" as a backbone reads them."""
-        from class_kit.training.inputs import VectorInputs
+        return self._molecules(kind, self.pool, self.molecules)
 
-        if self.molecules is self.pairs:
-            return self.molecule_inputs(kind)
-        return self._pool_graphs if kind == "graph" else VectorInputs(self.pool)
+    def _molecules(self, kind: str, vectors: np.ndarray, molecules: MoleculeSet | PairSet) -> Inputs:
+        if kind == "vector":
+            return as_inputs(vectors)
+        name = f"{kind}, {'pairs' if molecules is self.pairs else 'pool'}"
+        return self._once(name, lambda: read_molecules(molecules.smiles, kind, self.encoders, cache=True))
 
-    @cached_property
-    def _tokens(self) -> Inputs:
-        from class_kit.text.tokens import text_tokens
-        from class_kit.training.inputs import TokenInputs
-
-        return TokenInputs(text_tokens(self.pairs.text, self.encoders["text"]))
-
-    @cached_property
-    def _ids(self) -> Inputs:
-        from class_kit.text.ids import text_ids
-        from class_kit.training.inputs import IdInputs
-
-        return IdInputs(text_ids(self.pairs.text, self.encoders["text"]))
-
-    @cached_property
-    def _graphs(self) -> Inputs:
-        return self._graphs_of(self.pairs.smiles)
-
-    @cached_property
-    def _pool_graphs(self) -> Inputs:
-        return self._graphs_of(self.molecules.smiles)
-
-    def _graphs_of(self, smiles: Sequence[str]) -> Inputs:
-        from class_kit.molecules.graphs import molecule_graphs
-        from class_kit.training.inputs import GraphInputs
-
-        return GraphInputs(molecule_graphs(smiles, vectors=self.encoders["vectors"]))
+    def _once(self, name: str, make: Callable[[], Inputs]) -> Inputs:
+        """Tokens, token numbers and graphs: made when first asked for, and kept."""
+        made: dict[str, Inputs] = self.__dict__.setdefault("_made", {})
+        if name not in made:
+            made[name] = make()
+        return made[name]
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -16,11 +16,11 @@ from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import IdBatch, Needs, TokenBatch
 from class_kit.backbones.finetuned import Finetuned, pieces_of
 from class_kit.errors import InputError
+from class_kit.inputs import as_inputs, read_texts
 from class_kit.text import embed_text
 from class_kit.text.ids import text_ids
 from class_kit.text.tokens import text_tokens
 from class_kit.training import train
-from class_kit.training.inputs import IdInputs, TokenInputs, as_inputs, query_inputs
 from tests.test_training import plan_of
 from tests.tiny_bert import HEADS, READER, batch_of, config_of, made, molecules, texts, write_bert
 
@@ -52,7 +52,7 @@ def test_tokens_are_those_of_the_frozen_encoder(bert: str) -> None:
     assert model.inner.inputs.text == "tokens"
     found = model.inner_text(batch_of(bert))
     assert isinstance(found, TokenBatch)
-    expected = TokenInputs(text_tokens(texts(), bert, dtype="float32")).take(np.arange(24), "cpu")
+    expected = text_tokens(texts(), bert, dtype="float32").take(np.arange(24))
     assert torch.equal(found.mask, expected.mask)
     for mine, frozen in ((found.tokens, expected.tokens), (found.sentence, expected.sentence)):
         torch.testing.assert_close(mine, frozen, rtol=1e-4, atol=1e-5)
@@ -117,7 +117,7 @@ def test_a_full_score_encodes_each_text_once(still_bert: str, monkeypatch: pytes
     }
     model = made(still_bert, **options).eval()
     assert model.reranks
-    inputs, rows = IdInputs(text_ids(texts(), still_bert)), np.array([3, 3, 0, 3, 9, 0])
+    inputs, rows = text_ids(texts(), still_bert), np.array([3, 3, 0, 3, 9, 0])
     partners = torch.from_numpy(molecules()[:6])
     batch = inputs.take(rows, "cpu")
     expected = model.inner.pair_scores(model.inner_text(batch), partners)
@@ -134,7 +134,7 @@ def test_a_query_is_read_as_the_texts_of_a_training_are(bert: str) -> None:
         ("tokens", text_tokens(texts(), bert)),
         ("sentence", embed_text(texts(), bert)),
     ):
-        found, expected = query_inputs(texts(), kind, bert), as_inputs(stored)
+        found, expected = read_texts(texts(), kind, bert), as_inputs(stored)
         assert type(found) is type(expected)
         mine, theirs = (inputs.take(np.arange(3), "cpu") for inputs in (found, expected))
         for name in {"ids": ("ids", "real", "own"), "tokens": ("tokens", "sentence")}.get(kind, ()):
@@ -146,7 +146,7 @@ def test_a_query_is_read_as_the_texts_of_a_training_are(bert: str) -> None:
 def test_ids_come_in_batches(bert: str, caplog: pytest.LogCaptureFixture) -> None:
     given = ["the acid", "\x00", "steroid ester water", "the acid"]
     ids = text_ids(given, bert)
-    batch = as_inputs(ids).take(np.array([2, 0, 1]), "cpu")
+    batch = ids.take(np.array([2, 0, 1]))
     assert isinstance(batch, IdBatch)
     assert batch.real.sum(1).tolist() == [5, 4, 2]
     assert batch.own.tolist() == [
@@ -158,16 +158,14 @@ def test_ids_come_in_batches(bert: str, caplog: pytest.LogCaptureFixture) -> Non
     assert batch.take(torch.tensor([2, 1])).ids.shape == (2, 4)
     assert len(batch) == 3
     turned = ids.subset(np.array([3, 2, 1, 0]))
-    assert torch.equal(as_inputs(turned).take(np.array([0]), "cpu").ids, as_inputs(ids).take(np.array([0]), "cpu").ids)
-    inputs = as_inputs(ids)
-    assert (inputs.kind, inputs.width, len(inputs)) == ("ids", 16, 4)
+    assert torch.equal(turned.take(np.array([0])).ids, ids.take(np.array([0])).ids)
+    assert (ids.kind, ids.width, len(ids)) == ("ids", 16, 4)
     assert len({ids.digest, turned.digest, text_ids(given[:3], bert).digest}) == 3
-    assert inputs.subset(np.array([0, 1, 2, 0])).digest == inputs.digest
-    assert inputs.sample(2).shape == (2,)
+    assert ids.subset(np.array([0, 1, 2, 0])).digest == ids.digest
     with caplog.at_level(logging.WARNING):
         short = text_ids(["the acid", "the " * 20], bert, max_tokens=8)
     assert "1 longer than 8 and truncated" in caplog.text
-    assert short.take(np.array([1]))["real"].sum() == 8
+    assert short.take(np.array([1])).real.sum() == 8
     with pytest.raises(InputError, match="row 4 is out of range"):
         ids.take(np.array([4]))
     with pytest.raises(InputError, match="max_tokens is 301"):

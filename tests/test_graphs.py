@@ -135,10 +135,8 @@ def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in shifted], axis=int(name in wide)) for name in parts[0]}
 
 
-def same_batch(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], size: int) -> None:
-    assert set(found) == {field.name for field in fields(GraphBatch)} == {*expected, "size"}
-    assert found["size"].shape == ()
-    assert found["size"] == size
+def same_batch(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert {*found, "size"} == {field.name for field in fields(GraphBatch)} == {*expected, "size"}
     for name, array in expected.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
         np.testing.assert_array_equal(found[name], array, err_msg=name)
@@ -149,7 +147,7 @@ def test_a_batch_is_what_rdkit_says_of_each_atom_and_bond(unknown: str, table: M
     found = molecule_graphs(SMILES, vectors=table, unknown=unknown, cache=False)
     rows = np.random.default_rng(0).integers(0, len(SMILES), 40)
     expected = [one_graph(SMILES[row], table, unknown) for row in rows]
-    same_batch(found.take(rows), joined(expected), 40)
+    same_batch(found.arrays(rows), joined(expected))
     assert not expected[list(rows).index(SMILES.index("[Fe+3]"))]["atoms"].any()
 
 
@@ -157,7 +155,7 @@ def test_every_feature_of_bonds_occurs_and_tells_what_its_name_says(graphs: Mole
     names = np.array(BOND_FEATURES)
 
     def features(smiles: str, first: int, second: int) -> set[str]:
-        batch = graphs.take(np.array([SMILES.index(smiles)]))
+        batch = graphs.arrays(np.array([SMILES.index(smiles)]))
         (column,) = np.flatnonzero((batch["bonds"] == [[first], [second]]).all(axis=0))
         return set(names[batch["bond_features"][column] > 0])
 
@@ -251,7 +249,7 @@ def test_atoms_add_up_to_the_vectors_of_the_molecules(
     smiles, vectors, graphs = corpus
     if unknown == "skip":
         smiles, graphs = smiles[:500], molecule_graphs(smiles[:500], vectors=vectors, unknown="skip")
-    batch = graphs.take(np.arange(len(smiles)))
+    batch = graphs.arrays(np.arange(len(smiles)))
     sums = np.zeros((len(smiles), WIDTH))
     np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
     expected = embed_molecules(smiles, vectors=vectors, unknown=unknown)
@@ -268,23 +266,14 @@ def test_a_batch_of_corpus_molecules_is_its_molecules_end_to_end(
 ) -> None:
     smiles, vectors, graphs = corpus
     rows = np.array(data.draw(st.lists(st.integers(0, len(smiles) - 1), min_size=1, max_size=12)))
-    found = graphs.take(rows)
-    singles = [graphs.take(rows[at : at + 1]) for at in range(len(rows))]
-    same_batch(found, joined([{k: v for k, v in one.items() if k != "size"} for one in singles]), len(rows))
-    same_batch(singles[0], one_graph(smiles[rows[0]], vectors), 1)
+    found = graphs.arrays(rows)
+    singles = [graphs.arrays(rows[at : at + 1]) for at in range(len(rows))]
+    same_batch(found, joined(singles))
+    same_batch(singles[0], one_graph(smiles[rows[0]], vectors))
     motif_laws(Chem.MolFromSmiles(smiles[rows[0]]))
     some = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=5))
-    again = graphs.subset(rows).take(np.array(some))
-    same_batch(again, {k: v for k, v in graphs.take(rows[some]).items() if k != "size"}, len(some))
-
-
-def test_layout_is_a_batch_before_its_vectors_are_looked_up(graphs: MoleculeGraphs) -> None:
-    rows = np.array([3, 0, 3])
-    layout, batch = graphs.layout(rows), graphs.take(rows)
-    kind = layout.pop("atom_kind")
-    assert kind.dtype == np.int64
-    np.testing.assert_array_equal(graphs.kinds[kind], batch.pop("atoms"))
-    assert {name: array.tolist() for name, array in layout.items()} == {name: a.tolist() for name, a in batch.items()}
+    again = graphs.subset(rows).arrays(np.array(some))
+    same_batch(again, graphs.arrays(rows[some]))
 
 
 def test_graphs_know_their_size_and_a_subset_its_own(graphs: MoleculeGraphs) -> None:
@@ -300,13 +289,13 @@ def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, m
     first = molecule_graphs(SMILES, vectors=table)
     monkeypatch.setattr("class_kit.molecules.graphs.brics_cuts", None)
     again = molecule_graphs(SMILES, vectors=table)
-    same_batch(again.take(np.arange(3)), {k: v for k, v in first.take(np.arange(3)).items() if k != "size"}, 3)
+    same_batch(again.arrays(np.arange(3)), first.arrays(np.arange(3)))
     assert again.digest == first.digest
     others = [
         molecule_graphs(SMILES, vectors=table, unknown="skip"),
         molecule_graphs(SMILES, vectors=Mol2vecVectors(table.words, 2 * table.vectors, "another")),
     ]
-    np.testing.assert_array_equal(others[1].take(np.array([0]))["atoms"], 2 * first.take(np.array([0]))["atoms"])
+    np.testing.assert_array_equal(others[1].arrays(np.array([0]))["atoms"], 2 * first.arrays(np.array([0]))["atoms"])
     assert len(cache_entries("graphs")) == 1
     monkeypatch.undo()
     other = molecule_graphs(SMILES[::-1], vectors=table, cache=False)
@@ -326,7 +315,7 @@ def test_several_processes_give_the_same(
     monkeypatch.setattr(substructures, "_PARALLEL_FROM", 1)
     monkeypatch.setattr(substructures, "_BLOCK", 70)
     found, rows = molecule_graphs(SMILES, vectors=table, cache=False), np.arange(len(SMILES))
-    same_batch(found.take(rows), {k: v for k, v in graphs.take(rows).items() if k != "size"}, len(rows))
+    same_batch(found.arrays(rows), graphs.arrays(rows))
     with pytest.raises(InputError, match=r"SMILES of row 19 .*'C1CC'"):
         molecule_graphs([*SMILES, "C1CC"], vectors=table)
 
@@ -342,7 +331,7 @@ def test_several_processes_give_the_same(
     ],
 )
 def test_rows_that_do_not_exist_are_refused(rows: list, said: str, graphs: MoleculeGraphs) -> None:
-    for method in (graphs.take, graphs.layout, graphs.subset):
+    for method in (graphs.arrays, graphs.take, graphs.subset):
         with pytest.raises(InputError, match=said):
             method(np.array(rows))
 
@@ -362,7 +351,7 @@ def test_graphs_of_published_molecules(chebi20_dir: Path) -> None:
     smiles = [row.split("\t")[1] for row in rows[::80]]
     vectors = some_vectors(smiles, 0.9)
     found = molecule_graphs(smiles, vectors=vectors)
-    batch = found.take(np.arange(len(smiles)))
+    batch = found.arrays(np.arange(len(smiles)))
     sums = np.zeros((len(smiles), WIDTH))
     np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
     np.testing.assert_allclose(sums, embed_molecules(smiles, vectors=vectors), rtol=0, atol=2e-4)
@@ -372,4 +361,4 @@ def test_graphs_of_published_molecules(chebi20_dir: Path) -> None:
         assert len(motif_laws(molecule)) == (batch["motif_molecule"] == row).sum()
         assert molecule.GetNumAtoms() == (batch["atom_molecule"] == row).sum()
         if row % 5 == 0:
-            same_batch(found.take(np.array([row])), one_graph(one, vectors), 1)
+            same_batch(found.arrays(np.array([row])), one_graph(one, vectors))

@@ -18,7 +18,7 @@ def test_ragged_places_are_the_slices_one_after_the_other(lengths: list[int], da
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8))
     expected = [ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist() for row in rows]
     chosen = np.array(rows, np.int64)
-    assert ragged.values[ragged.places(chosen)].tolist() == [value for row in expected for value in row]
+    assert ragged.take(chosen).tolist() == [value for row in expected for value in row]
     assert ragged.lengths(chosen).tolist() == list(map(len, expected))
     assert len(ragged) == len(lengths)
 

@@ -74,7 +74,7 @@ def states_of(folder: Path, text: str, max_tokens: int = 128) -> tuple[np.ndarra
 
 
 def rows_of(tokens: TextTokens) -> list[np.ndarray]:
-    batch = tokens.take(np.arange(len(tokens)))
+    batch = tokens.arrays(np.arange(len(tokens)))
     return [row[mask] for row, mask in zip(batch["tokens"], batch["mask"], strict=True)]
 
 
@@ -98,7 +98,7 @@ def test_minilm_tokens_equal_plain_transformers_without_the_special_ones() -> No
 def test_a_batch_is_padded_with_zeros_and_masked(tiny: Path) -> None:
     tokens = text_tokens(TEXTS, tiny)
     single = rows_of(tokens)
-    batch = tokens.take(np.array([1, 4, 1]))
+    batch = tokens.arrays(np.array([1, 4, 1]))
     assert set(batch) == {field.name for field in fields(TokenBatch)}
     assert {name: array.dtype for name, array in batch.items()} == {
         "sentence": np.float32,
@@ -120,10 +120,10 @@ def test_taking_from_a_subset_is_taking_from_the_whole(tokens_of_many: TextToken
     number = st.integers(0, len(tokens_of_many) - 1)
     rows = np.array(data.draw(st.lists(number, min_size=1, max_size=12)))
     some = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6)))
-    found, expected = tokens_of_many.subset(rows).take(some), tokens_of_many.take(rows[some])
+    found, expected = tokens_of_many.subset(rows).arrays(some), tokens_of_many.arrays(rows[some])
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
-    singles = [tokens_of_many.take(rows[at : at + 1])["tokens"][0] for at in some]
+    singles = [tokens_of_many.arrays(rows[at : at + 1])["tokens"][0] for at in some]
     for row, mask, single in zip(found["tokens"], found["mask"], singles, strict=True):
         np.testing.assert_array_equal(row[mask], single)
 
@@ -144,7 +144,7 @@ def test_long_texts_are_truncated_and_counted(tiny: Path, caplog: pytest.LogCapt
     assert list(map(len, rows_of(found))) == [2, 18, 18]
     np.testing.assert_allclose(rows_of(found)[2], states_of(tiny, texts[2], 20)[0][1:-1], rtol=1e-3, atol=1e-3)
     # sentence vectors are read to the 256 tokens of embed_text
-    np.testing.assert_array_equal(found.take(np.arange(3))["sentence"], embed_text(texts, tiny))
+    np.testing.assert_array_equal(found.arrays(np.arange(3))["sentence"], embed_text(texts, tiny))
     caplog.clear()
     assert list(map(len, rows_of(text_tokens(texts, tiny)))) == [2, 50, 40]
     assert caplog.text == ""

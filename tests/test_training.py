@@ -179,8 +179,6 @@ def test_bad_inputs_are_refused() -> None:
         train(explosive, plan_of(), text, molecules)
     with pytest.raises(ValueError, match="the plan is for 3 epochs, the configuration for 4"):
         train(replace(CONFIG, epochs=4), plan_of(), text, molecules)
-    with pytest.raises(ValueError, match="side='both'"):
-        encode(train(CONFIG, plan_of(), text, molecules).backbone, "both", text)
 
 
 class Stop(Exception):

@@ -13,7 +13,6 @@ from class_kit.backbones.base import IdBatch
 from class_kit.backbones.finetuned import Finetuned
 from class_kit.text.ids import text_ids
 from class_kit.training import TrainingConfig
-from class_kit.training.inputs import IdInputs
 
 WORDS = ["the", "molecule", "is", "an", "acid", "ester", "steroid", "role", "as", "water", "sugar", "ring", "chain"]
 HEADS = {"hidden": 16, "dim": 8, "dropout": 0.0}
@@ -80,4 +79,4 @@ def made(encoder: str, **options: Any) -> Finetuned:
 
 
 def batch_of(encoder: str, count: int = 24) -> IdBatch:
-    return IdInputs(text_ids(texts(count), encoder)).take(np.arange(count), "cpu")
+    return text_ids(texts(count), encoder).take(np.arange(count))

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from class_kit.inputs import Inputs
 from class_kit.molecules import known_vectors, tell_zero_rows
 from class_kit.molecules.motifs import brics_cuts, motifs
 from class_kit.molecules.substructures import atom_words, by_blocks, check_smiles, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
-from class_kit.ragged import Ragged, check_rows, offsets_of
+from class_kit.ragged import Ragged, offsets_of
 from class_kit.store import Maker, digest_of, stored
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
+    from torch import Tensor
+
+    from class_kit.backbones.base import GraphBatch
 
 BOND_FEATURES = (
     "single",
@@ -58,7 +61,7 @@ _COST = 10
 
 
 @dataclass(frozen=True, eq=False)
-class MoleculeGraphs:
+class MoleculeGraphs(Inputs):
     """L molecules as graphs, over stored ones that subsets share.
 
     Attributes
@@ -75,33 +78,21 @@ class MoleculeGraphs:
         An atom and a motif that it is in, as numbers within the molecule.
     motif_counts : (n,) int64
         Motifs of each stored molecule.
-    rows : (L,) int64
-        The stored molecule of each row.
-    key : str
-        Digest of what the stored molecules were made from.
     """
 
+    kind: ClassVar[str] = "graph"
+    block: ClassVar[int] = 512
     kinds: np.ndarray
     atoms: Ragged
     bonds: Ragged
     bond_features: Ragged
     members: Ragged
     motif_counts: np.ndarray
-    rows: np.ndarray
-    key: str
 
     @property
     def width(self) -> int:
         """d_a, the width of an atom's vector."""
         return int(self.kinds.shape[1])
-
-    @cached_property
-    def digest(self) -> str:
-        """64 hexadecimal characters, other for other molecules, rows, word vectors or versions of RDKit."""
-        return digest_of(graphs=self.key, rows=self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __str__(self) -> str:
         atoms, bonds = int(self.atoms.lengths(self.rows).sum()), int(self.bonds.lengths(self.rows).sum()) // 2
@@ -110,55 +101,28 @@ class MoleculeGraphs:
 
     __repr__ = __str__
 
-    def subset(self, rows: np.ndarray) -> MoleculeGraphs:
-        """These rows as graphs of their own; nothing but row numbers is copied.
-
-        Raises
-        ------
-        InputError
-            No row, or one out of range.
-        """
-        return replace(self, rows=self.rows[check_rows(rows, len(self))])
-
-    def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The molecules of these rows as one disconnected graph: the fields of `GraphBatch`, `size` of shape `()`.
-
-        Raises
-        ------
-        InputError
-            No row, or one out of range.
-        """
-        arrays = self.layout(rows)
-        return {"atoms": np.take(self.kinds, arrays.pop("atom_kind"), axis=0), **arrays}
-
-    def layout(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """As `take`, but with `atom_kind` `(A,)` int64, rows of `kinds`, in the place of `atoms`.
-
-        For a device that holds `kinds` itself: a batch is then a hundred times smaller on its way there.
-        """
-        stored = self.rows[check_rows(rows, len(self))]
-        batch = np.arange(len(stored))
-        atom_counts, motif_counts = self.atoms.lengths(stored), self.motif_counts[stored]
-        first_atom, first_motif = offsets_of(atom_counts)[:-1], offsets_of(motif_counts)[:-1]
-        # features are stored in step with the bonds, so one set of places serves both
-        at_bonds, at_members = self.bonds.places(stored), self.members.places(stored)
-        bond_shift = np.repeat(first_atom, self.bonds.lengths(stored))
-        member_counts = self.members.lengths(stored)
-        members = self.members.values[at_members]
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The molecules of these rows as one disconnected graph: the fields of `GraphBatch` without `size`."""
+        stored = self.stored(rows)
+        atoms, motifs = self.atoms.lengths(stored), self.motif_counts[stored]
+        # the numbers that the first atom and the first motif of each molecule have in the batch
+        first = np.stack([offsets_of(atoms)[:-1], offsets_of(motifs)[:-1]], axis=1)
+        bonds = self.bonds.take(stored) + np.repeat(first[:, :1], self.bonds.lengths(stored), axis=0)
+        members = self.members.take(stored) + np.repeat(first, self.members.lengths(stored), axis=0)
         return {
-            "atom_kind": self.atoms.values[self.atoms.places(stored)].astype(np.int64),
-            "atom_molecule": np.repeat(batch, atom_counts),
-            "bonds": self.bonds.values[at_bonds].T + bond_shift,
-            "bond_features": self.bond_features.values[at_bonds].astype(np.float32),
-            "motif_atoms": np.stack(
-                [
-                    members[:, 0] + np.repeat(first_atom, member_counts),
-                    members[:, 1] + np.repeat(first_motif, member_counts),
-                ]
-            ),
-            "motif_molecule": np.repeat(batch, motif_counts),
-            "size": np.array(len(stored)),
+            "atoms": self.kinds[self.atoms.take(stored)],
+            "atom_molecule": np.repeat(np.arange(len(stored)), atoms),
+            "bonds": bonds.T,
+            "bond_features": self.bond_features.take(stored).astype(np.float32),
+            "motif_atoms": members.T,
+            "motif_molecule": np.repeat(np.arange(len(stored)), motifs),
         }
+
+    def batch(self, size: int, **tensors: Tensor) -> GraphBatch:
+        """The arrays as a `GraphBatch`."""
+        from class_kit.backbones.base import GraphBatch
+
+        return GraphBatch(**tensors, size=size)
 
 
 def molecule_graphs(
@@ -207,14 +171,14 @@ def molecule_graphs(
     }
     kinds, kind_of_atom = _kinds(arrays["words"], ends["words"], rows, table, unknown)
     return MoleculeGraphs(
+        np.arange(len(rows)),
+        digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest, unknown=unknown),
         kinds,
         Ragged(kind_of_atom, ends["words"]),
         Ragged(arrays["bonds"], ends["bonds"]),
         Ragged(arrays["bond_features"], ends["bonds"]),
         Ragged(arrays["members"], ends["members"]),
         np.array([int(graph["members"][-1, 1]) + 1 for graph in graphs], np.int64),
-        np.arange(len(rows)),
-        digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest, unknown=unknown),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
-    from class_kit.training.inputs import Inputs
+    from class_kit.inputs import Inputs
 
 # of parts kept: 2 GiB in float32
 _MOST_NUMBERS = 2**29

@@ -35,9 +35,9 @@ from class_kit.study.full_scores import full_scores
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone, Needs
+    from class_kit.inputs import Inputs
     from class_kit.task import Task
     from class_kit.training import TrainingConfig
-    from class_kit.training.inputs import Inputs
 
 __all__ = [
     "RANKINGS",
@@ -264,10 +264,10 @@ def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
 
 def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
     """Rows of the pool of all molecules that fit a free text best, with their cosines, best first."""
+    from class_kit.inputs import read_texts
     from class_kit.training import encode
-    from class_kit.training.inputs import query_inputs
 
-    inputs = query_inputs([text], backbone.inputs.text, task.encoders["text"])
+    inputs = read_texts([text], backbone.inputs.text, task.encoders["text"])
     pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
     rows, scores = search(encode(backbone, "text", inputs), pool, min(top, len(pool)))
     return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]

@@ -5,80 +5,68 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.ragged import Ragged, check_rows, offsets_of
+from class_kit.inputs import Inputs
+from class_kit.ragged import Ragged, offsets_of, padded
 from class_kit.store import digest_of
 from class_kit.text import TextReport, check_options, check_texts
 from class_kit.text.encoders import find_encoder, load_encoder
 from class_kit.text.forward import check_fit, tokenise
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from class_kit.backbones.base import IdBatch
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class TextIds:
+class TextIds(Inputs):
     """L texts as token numbers, over distinct ones that equal texts and subsets share.
 
     Attributes
     ----------
     ids : Ragged of (…, 2) int32
         Of each distinct text: its token numbers, the special ones included, and 1 where a token is the text's own.
-    rows : (L,) int64
-        The distinct text of each row.
     padding : int
         The number that fills a batch up.
-    width : int
-        Of the encoder's vectors.
+    hidden : int
+        Width of the encoder's vectors.
     encoder : str
         Digest of the encoder whose numbers these are.
     """
 
+    kind: ClassVar[str] = "ids"
     ids: Ragged
-    rows: np.ndarray
     padding: int
-    width: int
+    hidden: int
     encoder: str
 
-    @cached_property
-    def digest(self) -> str:
-        """64 hexadecimal characters, other for other texts, rows, or another encoder."""
-        return digest_of(ids=self.ids.values, offsets=self.ids.offsets, rows=self.rows, encoder=self.encoder)
+    @property
+    def width(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.hidden
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def subset(self, rows: np.ndarray) -> TextIds:
-        """These rows as numbers of their own; nothing but row numbers is copied.
-
-        Raises
-        ------
-        InputError
-            No row, or one out of range.
-        """
-        return replace(self, rows=self.rows[check_rows(rows, len(self))])
-
-    def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """`ids` (B, T) int64, `real` (B, T) bool, False for padding, `own` (B, T) bool, False for special tokens too.
 
         T is the longest of the batch; padding stands at the end.
-
-        Raises
-        ------
-        InputError
-            No row, or one out of range.
         """
-        stored = self.rows[check_rows(rows, len(self))]
-        lengths = self.ids.lengths(stored)
-        real = np.arange(lengths.max()) < lengths[:, None]
-        found = self.ids.values[self.ids.places(stored)]
-        ids, own = np.full(real.shape, self.padding, np.int64), np.zeros(real.shape, bool)
-        ids[real], own[real] = found[:, 0], found[:, 1]
-        return {"ids": ids, "real": real, "own": own}
+        values, real = padded(self.ids, self.stored(rows))
+        ids = np.where(real, values[..., 0], self.padding).astype(np.int64)
+        return {"ids": ids, "real": real, "own": values[..., 1] == 1}
+
+    def batch(self, size: int, **tensors: Tensor) -> IdBatch:
+        """The arrays as an `IdBatch`."""
+        from class_kit.backbones.base import IdBatch
+
+        return IdBatch(**tensors, encoder=self.encoder)
 
 
 def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256) -> TextIds:
@@ -98,26 +86,28 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
     """
     rows = check_texts(texts)
     check_options(max_tokens, 1, "float32", None)
-    found = find_encoder(encoder)
-    digest, distinct = found.digest, sorted(set(rows))
-    loaded = load_encoder(found, digest, "float32", "cpu")
-    check_fit(loaded, found.name, max_tokens)
+    source = find_encoder(encoder)
+    unique, back = np.unique(np.array(rows, dtype=object), return_inverse=True)
+    digest, distinct = source.digest, unique.tolist()
+    loaded = load_encoder(source, digest, "float32", "cpu")
+    check_fit(loaded, source.name, max_tokens)
     if loaded.tokenizer.pad_token_id is None:
-        raise InputError(f"text encoder {found.name!r} has no padding token, so texts cannot be batched")
-    place = {text: number for number, text in enumerate(distinct)}
-    back = np.array([place[text] for text in rows], np.int64)
+        raise InputError(f"text encoder {source.name!r} has no padding token, so texts cannot be batched")
     lengths = np.array([len(row) for row in tokenise(loaded.tokenizer, distinct)], np.int64)
-    report = TextReport(found.name, max_tokens, lengths[back])
+    report = TextReport(source.name, max_tokens, lengths[back])
     if report.truncated:
         logger.warning("%s", report)
     read = loaded.tokenizer(distinct, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
+    values = np.concatenate(
+        [
+            np.stack([ids, _own(special)], 1).astype(np.int32)
+            for ids, special in zip(read["input_ids"], read["special_tokens_mask"], strict=True)
+        ]
+    )
     ends = offsets_of(np.array([len(row) for row in read["input_ids"]], np.int64))
-    values = np.empty((int(ends[-1]), 2), np.int32)
-    for start, ids, special in zip(ends, read["input_ids"], read["special_tokens_mask"], strict=False):
-        values[start : start + len(ids), 0] = ids
-        values[start : start + len(ids), 1] = _own(special)
     width, padding = int(loaded.model.config.hidden_size), int(loaded.tokenizer.pad_token_id)
-    return TextIds(Ragged(values, ends), back, padding, width, digest)
+    key = digest_of(texts=distinct, encoder=digest, max_tokens=max_tokens)
+    return TextIds(back, key, Ragged(values, ends), padding, width, digest)
 
 
 def _own(special: Sequence[int]) -> np.ndarray:

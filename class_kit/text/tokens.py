@@ -9,18 +9,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.ragged import Ragged, StoredRagged, check_rows
+from class_kit.inputs import Inputs
+from class_kit.ragged import Ragged, StoredRagged, padded
 from class_kit.store import Maker, digest_of, stored
 from class_kit.text import TextReport, check_options, check_texts, sentence_vectors
 from class_kit.text.encoders import find_encoder, load_encoder
 from class_kit.text.forward import check_fit, checked_device, hidden_states, not_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from class_kit.backbones.base import TokenBatch
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ TOKEN_DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True, eq=False)
-class TextTokens:
+class TextTokens(Inputs):
     """L texts as tokens, over distinct ones that equal texts and subsets share.
 
     Attributes
@@ -37,29 +43,16 @@ class TextTokens:
         Last hidden states of the tokens of each distinct text.
     sentences : (n, d_t) float32
         Sentence vectors of the distinct texts.
-    rows : (L,) int64
-        The distinct text of each row.
-    key : str
-        Digest of what the vectors were made from.
     """
 
+    kind: ClassVar[str] = "tokens"
     tokens: Ragged | StoredRagged
     sentences: np.ndarray
-    rows: np.ndarray
-    key: str
 
     @property
     def width(self) -> int:
         """d_t, the width of tokens and sentence vectors."""
         return int(self.sentences.shape[1])
-
-    @cached_property
-    def digest(self) -> str:
-        """64 hexadecimal characters, other for other texts, rows, encoders or options."""
-        return digest_of(tokens=self.key, rows=self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __str__(self) -> str:
         total = int(self.tokens.lengths(self.rows).sum())
@@ -68,30 +61,17 @@ class TextTokens:
 
     __repr__ = __str__
 
-    def subset(self, rows: np.ndarray) -> TextTokens:
-        """These rows as tokens of their own; nothing but row numbers is copied.
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """`sentence` (B, d_t), `tokens` (B, T, d_t) float32, zero for padding, and `mask` (B, T); T is the longest."""
+        stored = self.stored(rows)
+        tokens, mask = padded(self.tokens, stored)
+        return {"sentence": self.sentences[stored], "tokens": tokens.astype(np.float32), "mask": mask}
 
-        Raises
-        ------
-        InputError
-            No row, or one out of range.
-        """
-        return replace(self, rows=self.rows[check_rows(rows, len(self))])
+    def batch(self, size: int, **tensors: Tensor) -> TokenBatch:
+        """The arrays as a `TokenBatch`."""
+        from class_kit.backbones.base import TokenBatch
 
-    def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """The fields of `TokenBatch`: `sentence` (B, d_t), `tokens` (B, T, d_t) and `mask` (B, T); T is the longest.
-
-        Raises
-        ------
-        InputError
-            No row, or one out of range.
-        """
-        stored = self.rows[check_rows(rows, len(self))]
-        lengths = self.tokens.lengths(stored)
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        tokens = np.zeros((*mask.shape, self.width), np.float32)
-        tokens[mask] = self.tokens.take(stored)
-        return {"sentence": self.sentences[stored], "tokens": tokens, "mask": mask}
+        return TokenBatch(**tensors)
 
 
 def text_tokens(
@@ -142,7 +122,8 @@ def text_tokens(
     if dtype not in TOKEN_DTYPES:
         raise InputError(f"dtype is {dtype!r}: expected one of {', '.join(TOKEN_DTYPES)}")
     source = find_encoder(encoder)
-    digest, distinct = source.digest, sorted(set(rows))
+    unique, back = np.unique(np.array(rows, dtype=object), return_inverse=True)
+    digest, distinct = source.digest, unique.tolist()
     libraries = [version("torch"), version("transformers")]
     options = digest_of(encoder=digest, max_tokens=max_tokens, dtype=dtype, libraries=libraries)
 
@@ -162,13 +143,11 @@ def text_tokens(
     lengths, sentences = sentence_vectors(
         distinct, source, batch_size=batch_size, device=device, cache=cache, progress=progress
     )
-    place = {text: number for number, text in enumerate(distinct)}
-    back = np.array([place[text] for text in rows], np.int64)
     report = TextReport(source.name, max_tokens, lengths[back])
     if report.truncated:
         logger.warning("%s", report)
     key = digest_of(texts=distinct, options=options)
-    return TextTokens(StoredRagged(items, sentences.shape[1], dtype), sentences, back, key)
+    return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
 
 
 def _rounded(vectors: np.ndarray, dtype: str, name: str, text: str) -> np.ndarray:

@@ -18,10 +18,9 @@ import torch
 from class_kit.backbones import backbone_needs
 from class_kit.backbones.base import Backbone
 from class_kit.errors import InputError
+from class_kit.inputs import Inputs, as_inputs, encode
 from class_kit.interrupts import import_whole
 from class_kit.training.config import TrainingConfig, learning_rate
-from class_kit.training.encoding import encode
-from class_kit.training.inputs import Inputs, as_inputs
 from class_kit.training.loop import Trainer
 
 if TYPE_CHECKING:

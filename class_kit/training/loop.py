@@ -29,11 +29,10 @@ from class_kit.curriculum.intensity import weigh_terms
 from class_kit.curriculum.self_paced import record_losses
 from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
+from class_kit.inputs import Inputs, encode
 from class_kit.progress import progress_bar
 from class_kit.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from class_kit.training.config import TrainingConfig, critic_optimizer, learning_rate, main_optimizer
-from class_kit.training.encoding import encode
-from class_kit.training.inputs import Inputs
 
 if TYPE_CHECKING:
     from class_kit.curriculum import Plan

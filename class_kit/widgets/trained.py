@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from class_kit.errors import InputError
+from class_kit.inputs import Inputs, read_molecules, read_texts
 from class_kit.retrieval import search
 from class_kit.retrieval.rerank import RERANKED
 from class_kit.study.full_scores import full_scores
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.study.records import Record
     from class_kit.task import Task
-    from class_kit.training.inputs import Inputs
 
 
 class Runs:
@@ -112,21 +112,10 @@ class Runs:
 
     def text(self, name: str, text: str) -> Inputs:
         """A text typed by a reader, as the retriever reads texts."""
-        from class_kit.training.inputs import query_inputs
-
-        return query_inputs([text], self.backbone(name).inputs.text, self.task.encoders["text"])
+        return read_texts([text], self.backbone(name).inputs.text, self.task.encoders["text"])
 
     def _molecule(self, name: str, smiles: str) -> Inputs:
-        from class_kit.molecules import embed_molecules
-        from class_kit.training.inputs import as_inputs
-
-        encoders = self.task.encoders
-        if self.backbone(name).inputs.molecules == "graph":
-            from class_kit.molecules.graphs import molecule_graphs
-
-            return as_inputs(molecule_graphs([smiles], vectors=encoders["vectors"], cache=False, progress=False))
-        options: dict[str, Any] = {"encoder": encoders["molecules"], "vectors": encoders["vectors"]}
-        return as_inputs(embed_molecules([smiles], **options, cache=False, progress=False))
+        return read_molecules([smiles], self.backbone(name).inputs.molecules, self.task.encoders)
 
     def _closest(self, name: str, pool: str, vector: np.ndarray, top: int) -> list[tuple[int, float]]:
         candidates = self.pool(name, pool)

@@ -1,0 +1,248 @@
+"""What a backbone reads, batch by batch: vectors, tokens, token numbers or graphs behind one small interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from class_kit.checks import check_whole
+from class_kit.errors import InputError
+from class_kit.ragged import check_rows
+from class_kit.store import digest_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from class_kit.backbones.base import Backbone
+
+# enough to know means, deviations and principal axes by; a backbone is fitted on it in one batch
+FIT_ROWS = 2_048
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(ABC):
+    """One side of L pairs, or a pool of candidates, taken in batches.
+
+    Attributes
+    ----------
+    rows : (L,) int64
+        The stored item of each row. Items are shared by equal rows and by subsets.
+    key : str
+        Digest of what the stored items were made from.
+    kind : "vector", "tokens", "ids" or "graph"
+    block : int
+        Rows that are encoded at once: vectors are small, a padded block of tokens or a graph of atoms is not.
+    """
+
+    kind: ClassVar[str]
+    block: ClassVar[int] = 256
+    rows: np.ndarray
+    key: str
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """What a backbone takes as `text_dim` or `molecule_dim`: the width of vectors, tokens or atoms."""
+
+    @abstractmethod
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The arrays of a batch of these rows, in their order.
+
+        Raises
+        ------
+        InputError
+            No row, or one out of range.
+        """
+
+    @abstractmethod
+    def batch(self, size: int, **tensors: torch.Tensor) -> Any:
+        """A batch as backbones read it, of its arrays as tensors and its number of rows."""
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal characters, other for other content."""
+        return digest_of(kind=self.kind, key=self.key, rows=self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The stored items of these rows, after a check of their numbers."""
+        return np.asarray(self.rows[check_rows(rows, len(self))])
+
+    def take(self, rows: np.ndarray, device: torch.device | str = "cpu") -> Any:
+        """The batch of these rows, in their order, on a device: vectors, a `TokenBatch`, `IdBatch` or `GraphBatch`.
+
+        Raises
+        ------
+        InputError
+            No row, or one out of range.
+        """
+        import torch
+
+        return self.batch(
+            len(rows), **{name: torch.from_numpy(array).to(device) for name, array in self.arrays(rows).items()}
+        )
+
+    def subset(self, rows: np.ndarray) -> Self:
+        """These rows as inputs of their own; nothing but row numbers is copied.
+
+        Raises
+        ------
+        InputError
+            No row, or one out of range.
+        """
+        return replace(self, rows=self.stored(rows))
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        """Ascending rows for `Backbone.fit_inputs`: all of them for vectors, at most `most` by the seed otherwise."""
+        check_whole("most", most, low=1)
+        check_whole("seed", seed, low=0)
+        if len(self) <= most:
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors(Inputs):
+    """Vectors, such as `embed_text` and `embed_molecules` give.
+
+    Attributes
+    ----------
+    vectors : (n, d) float32
+        Values are not looked at: what is not finite shows in the losses.
+    """
+
+    kind: ClassVar[str] = "vector"
+    block: ClassVar[int] = 4_096
+    vectors: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return int(self.vectors.shape[1])
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(vectors=self.vectors[self.rows])
+
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {"vectors": self.vectors[self.stored(rows)]}
+
+    def batch(self, size: int, **tensors: torch.Tensor) -> torch.Tensor:
+        return tensors["vectors"]
+
+    def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
+        return np.arange(len(self))
+
+
+def as_inputs(values: Any) -> Inputs:
+    """Inputs as they are, and a matrix `(L, d)` of real numbers, L and d at least 1, as `Vectors`.
+
+    Raises
+    ------
+    InputError
+        `values` is nothing that can be taken in batches.
+    """
+    if isinstance(values, Inputs):
+        return values
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"inputs are {type(values).__name__}: expected a matrix, text tokens or molecule graphs")
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"vectors of shape {values.shape} and type {values.dtype}: expected a non-empty matrix of real numbers"
+        )
+    return Vectors(np.arange(len(values)), "", np.asarray(values, np.float32))
+
+
+def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = False) -> Inputs:
+    """Texts as a backbone reads them, such as what someone searches for.
+
+    Parameters
+    ----------
+    texts, encoder
+        As `embed_text` takes them.
+    kind : "sentence", "tokens" or "ids"
+        What the backbone needs (`Needs.text`).
+    cache : bool
+        Keep and reuse what is computed, and show a bar.
+
+    Raises
+    ------
+    InputError, TypeError
+        As `embed_text`.
+    """
+    progress = None if cache else False
+    if kind == "ids":
+        from class_kit.text.ids import text_ids
+
+        return text_ids(texts, encoder)
+    if kind == "tokens":
+        from class_kit.text.tokens import text_tokens
+
+        return text_tokens(texts, encoder, cache=cache, progress=progress)
+    from class_kit.text import embed_text
+
+    return as_inputs(embed_text(texts, encoder, cache=cache, progress=progress))
+
+
+def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str], *, cache: bool = False) -> Inputs:
+    """Molecules as a backbone reads them.
+
+    Parameters
+    ----------
+    smiles
+        As `embed_molecules` takes them.
+    kind : "vector" or "graph"
+        What the backbone needs (`Needs.molecules`).
+    encoders
+        Names of the encoder, `molecules`, and of the word vectors, `vectors`, as `Task.encoders` holds them.
+    cache : bool
+        Keep and reuse what is computed, and show a bar.
+
+    Raises
+    ------
+    InputError
+        As `embed_molecules`.
+    """
+    progress = None if cache else False
+    if kind == "graph":
+        from class_kit.molecules.graphs import molecule_graphs
+
+        return molecule_graphs(smiles, vectors=encoders["vectors"], cache=cache, progress=progress)
+    from class_kit.molecules import embed_molecules
+
+    return as_inputs(
+        embed_molecules(
+            smiles, encoder=encoders["molecules"], vectors=encoders["vectors"], cache=cache, progress=progress
+        )
+    )
+
+
+def encode(backbone: Backbone, side: str, inputs: np.ndarray | Inputs, block: int | None = None) -> np.ndarray:
+    """A backbone's vectors `(n, d)` float32 of texts (`side="text"`) or molecules (`side="molecules"`).
+
+    The backbone is left in evaluation mode. `block` rows are encoded at once; by default as many as suit their kind.
+
+    Raises
+    ------
+    InputError
+        Another side, or inputs that cannot be taken in batches.
+    """
+    import torch
+
+    if side not in {"text", "molecules"}:
+        raise InputError(f"side={side!r}: expected 'text' or 'molecules'")
+    encoder = backbone.encode_text if side == "text" else backbone.encode_molecules
+    device = next(backbone.parameters()).device
+    backbone.eval()
+    if isinstance(inputs, np.ndarray) and not len(inputs):
+        return np.zeros((0, 0), np.float32)
+    taken = as_inputs(inputs)
+    blocks = np.split(np.arange(len(taken)), range(block or taken.block, len(taken), block or taken.block))
+    with torch.no_grad():
+        return np.concatenate([encoder(taken.take(rows, device)).float().cpu().numpy() for rows in blocks])
