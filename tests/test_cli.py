@@ -35,22 +35,24 @@ def fail_with(error: BaseException) -> Any:
 def test_help_and_version_load_nothing_heavy():
     code = (
         "import sys\nfrom class_kit.cli import main\n"
-        "codes = [main(['--version']), main(['--help']), main(['run', '--help']), main(['train', '--help'])]\n"
-        f"print(codes, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+        "codes = [main(['--version']), main(['--help'])]\nat_once = 'pydantic' not in sys.modules\n"
+        "codes += [main(['run', '--help']), main(['train', '--help'])]\n"
+        f"print(codes, at_once, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     root = str(Path(cli.__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, check=True
     )
-    assert done.stderr.strip() == "[0, 0, 0, 0] []"
+    assert done.stderr.strip() == "[0, 0, 0, 0] True []"
 
 
 def test_every_command_has_a_handler_and_help(capsys: pytest.CaptureFixture[str]):
-    parser = cli.build_parser()
-    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    assert {"run", "fetch", "difficulty", "train", "evaluate", "search", "cache"} <= set(actions[0].choices)
-    for name, command in actions[0].choices.items():
+    (commands,) = [action for action in cli.build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert set(commands.choices) == set(cli.COMMANDS)
+    for name, command in commands.choices.items():
         assert callable(command.get_default("handler")), name
+        assert command.description
+        assert all(action.help or action.choices for action in command._actions), name
         assert cli.main([name, "--help"]) == 0
     assert capsys.readouterr().err == ""
 

@@ -11,25 +11,32 @@ import numpy as np
 import pytest
 
 from class_kit.backbones import _REGISTERED
-from class_kit.cli import main
+from class_kit.cli import build_parser, main
+from class_kit.cli.train import arm_from, config_from
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
-from class_kit.study.trained import finishing_number, newest_training
+from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
+from class_kit.study.records import load_backbone
+from class_kit.study.trained import finishing_number, load_trained, newest_training
+from class_kit.training import encode
+
+COLUMNS = ["--text", "words", "--smiles", "structure"]
+SHORT = [*COLUMNS, "--epochs", "2", "--batch-size", "32", "--backbone-option", "hidden=32"]
+RUN = ["train", "own.csv", *COLUMNS, "--epochs", "4", "--batch-size", "32", "--out", "run"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on 240 rows of the corpus, saved as a file with column names of its own and one bad row."""
+    """A run on 120 rows of the corpus, saved as a file with column names of its own and one bad row."""
     place = tmp_path_factory.mktemp("train")
     lines = corpus_file().read_text(encoding="utf-8").splitlines()[1:]
-    step = len(lines) // 240
-    own = ["key,structure,words,split,class", *lines[: 240 * step : step], "bad,C1CC,broken ring,train,none"]
+    step = len(lines) // 120
+    own = ["key,structure,words,split,class", *lines[: 120 * step : step], "bad,C1CC,broken ring,train,none"]
     (place / "own.csv").write_text("\n".join(own) + "\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("CLASS_KIT_CACHE", str(place / "cache"))
-        columns = ["--text", "words", "--smiles", "structure"]
-        assert main(["train", "own.csv", *columns, "--epochs", "6", "--batch-size", "32", "--out", "run"]) == 0
+        assert main(RUN) == 0
     return place
 
 
@@ -39,22 +46,21 @@ def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(folder / "cache"))
 
 
-def test_a_training_leaves_its_record(folder: Path) -> None:
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "record.json").read_text(encoding="utf-8"))
+
+
+def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "run"
     names = {path.name for path in run.iterdir()}
     assert {"done", "task.json", "metrics.json", "record.json", "model.safetensors", "rejected.csv"} <= names
     assert "C1CC" in (run / "rejected.csv").read_text(encoding="utf-8")
-    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
-    assert [entry["epoch"] for entry in record["history"]] == [1, 2, 3, 4, 5, 6]
-    rows = [entry["rows"] for entry in record["history"]]
-    assert rows == sorted(rows)
-    assert rows[0] < rows[-1]
-
-
-def test_evaluate_prints_what_training_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = record_of(run)["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
+    assert history[0]["rows"] < history[1]["rows"] <= history[-1]["rows"]
     assert main(["evaluate", "run"]) == 0
     shown = capsys.readouterr().out
-    metrics = json.loads((folder / "run" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     for name, values in metrics.items():
         (line,) = [line for line in shown.splitlines() if line.startswith(name)]
         assert f"{values['mrr']:.3f}" in line
@@ -66,14 +72,8 @@ def test_evaluate_prints_what_training_found(folder: Path, capsys: pytest.Captur
 def test_several_runs_rank_as_one_and_choices_are_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
-    from class_kit.study.records import load_backbone
-    from class_kit.study.trained import load_trained
-    from class_kit.training import encode
-
-    other = str(tmp_path / "other")
-    columns = ["--text", "words", "--smiles", "structure"]
-    assert main(["train", "own.csv", *columns, "--epochs", "3", "--seed", "7", "--out", other]) == 0
+    other, third = str(tmp_path / "other"), str(tmp_path / "third")
+    assert main(["train", "own.csv", *SHORT, "--seed", "7", "--out", other]) == 0
     capsys.readouterr()
     assert main(["evaluate", "run", other, "--choose", "2", "5"]) == 0
     shown = capsys.readouterr().out
@@ -83,16 +83,12 @@ def test_several_runs_rank_as_one_and_choices_are_told(
         rows, backbone = task.rows("test"), load_backbone(record, task)
         models.append((encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])))
     ranks = ensemble_ranks(models, np.arange(len(rows)))
-    metrics = retrieval_metrics(ranks)
     (line,) = [line for line in shown.splitlines() if line.startswith("text_to_molecule/split") and "among" not in line]
-    assert f"{metrics['mrr']:.3f}" in line
+    assert f"{retrieval_metrics(ranks)['mrr']:.3f}" in line
     assert f"right among 5: {k_way_chances(ranks, 5).mean():.1%} (by chance 20.0%)" in shown
-    assert main(["evaluate", "run", "--choose", "1"]) == 2
-    assert main(["evaluate", "run", "--choose", "10000"]) == 2
     lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
     (folder / "fewer.csv").write_text("\n".join(lines[:-20]) + "\n", encoding="utf-8")
-    third = str(tmp_path / "third")
-    assert main(["train", "fewer.csv", *columns, "--epochs", "2", "--out", third]) == 0
+    assert main(["train", "fewer.csv", *SHORT, "--out", third]) == 0
     capsys.readouterr()
     assert main(["evaluate", "run", third]) == 2
     assert "trained on other pairs" in capsys.readouterr().err
@@ -116,22 +112,21 @@ def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -
         (["search", "acid", "--run", "nowhere"], "no finished training here"),
         (["search", "acid"], "no finished training in runs/"),
         (["evaluate", "run", "--split", "dev"], "split 'dev'"),
-        (["train", "own.csv", "--text", "words", "--smiles", "structure", "--out", "run"], "holds a finished training"),
+        (["evaluate", "run", "--choose", "1"], "--choose 1"),
+        (["evaluate", "run", "--choose", "10000"], "--choose 10000"),
+        (["train", "own.csv", *COLUMNS, "--out", "run"], "holds a finished training"),
+        ([*RUN, "--resume", "--growth", "0.2"], "another arm"),
+        ([*RUN, "--resume", "--seed", "3"], "another config"),
+        ([*RUN, "--resume", "--molecule-encoder", "morgan"], "another task"),
         (["train", "own.csv", "--out", "other"], "text"),
-        (["train", "own.csv", "--text", "words", "--smiles", "structure", "--epochs", "0", "--out", "x"], "epochs=0"),
-        (
-            ["train", "own.csv", "--text", "words", "--smiles", "structure", "--backbone", "b", "--out", "x"],
-            "dual_encoder",
-        ),
+        (["train", "own.csv", "--epochs", "0"], "epochs=0"),
+        (["train", "own.csv", "--epochs", "1.5"], "invalid int value"),
+        (["train", "own.csv", "--order", "hardest"], "invalid choice: 'hardest'"),
+        (["train", "own.csv", "--backbone", "b"], "dual_encoder"),
         (["train", "own.csv", "--growth", "0.1", "--full-at", "0.5"], "give one of them"),
         (["train", "own.csv", "--growth", "0.1", "--share", "0.5"], "give one of them"),
-        (["train", "own.csv", "--share", "0.8", "--full-at", "0.5"], "give one of them"),
         (["train", "own.csv", "--share", "0.3"], "share=0.3"),
-        (["train", "own.csv", "--share", "0.8", "--pace", "metric"], "pace='metric'"),
         (["train", "own.csv", "--full-at", "0.8", "--pace", "metric"], "full_at=0.8 with pace='metric'"),
-        (["train", "own.csv", "--schedule", "step"], "interval=None with the shape 'step'"),
-        (["train", "own.csv", "--hardness", "0.5", "--hardness-shape", "step"], "interval=None"),
-        (["train", "own.csv", "--schedule", "root", "--interval", "3"], "only 'step' has one"),
         (["train", "own.csv", "--intensity", "a=inverse", "a=inverse"], "once for each term"),
         (["train", "own.csv", "--backbone-option", "hidden"], "expected NAME=VALUE"),
         (["train", "own.csv", "--backbone-option", "hidden=[1"], "no plain value"),
@@ -147,59 +142,63 @@ def test_bad_requests_are_one_line_and_exit_2(
     assert len(shown.strip().splitlines()) == 1
 
 
-COLUMNS = ["--text", "words", "--smiles", "structure", "--epochs", "4", "--batch-size", "32"]
+@pytest.mark.parametrize(
+    ("options", "arm", "config"),
+    [
+        ([], {"schedule": "linear", "full_at": 2 / 3, "growth": 0.0, "intensity": "inverse"}, {"epochs": 15}),
+        (["--growth", "0.3"], {"growth": 0.3, "full_at": None}, {}),
+        (["--share", "0.8"], {"share": 0.8, "growth": 0.0, "full_at": None}, {}),
+        (["--pace", "metric"], {"pace": "metric", "growth": 0.1, "full_at": None}, {}),
+        (
+            ["--intensity", "text_to_molecule=sigmoid", "*=constant"],
+            {"intensity": {"text_to_molecule": "sigmoid", "*": "constant"}},
+            {},
+        ),
+        (
+            ["--backbone-option", "hidden=32", "--backbone-option", "norm={a: [1, true]}", "--intensity-on", "lr"],
+            {},
+            {"backbone_options": {"hidden": 32, "norm": {"a": [1, True]}}, "intensity_on": "lr"},
+        ),
+        (["--finetune"], {}, {"backbone": "finetuned", "batch_size": 32, "learning_rate": 1e-4}),
+        (["--finetune", "--batch-size", "8"], {}, {"batch_size": 8, "precision": "float32"}),
+    ],
+)
+def test_options_become_an_arm_and_settings(options: list[str], arm: dict, config: dict) -> None:
+    given = build_parser("train").parse_args(["train", "own.csv", *options])
+    for made, expected in ((arm_from(given), arm), (config_from(given), config)):
+        assert {name: getattr(made, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "shown"),
     [
-        (
-            ["--order", "self-paced", "--weighting", "linear", "--schedule", "root", "--full-at", "0.5"],
-            {"order": "self-paced", "weighting": "linear", "schedule": "root", "full_at": 0.5},
-        ),
-        (
-            ["--difficulty", "rank", "--intensity", "text_to_molecule=sigmoid", "*=constant"],
-            {"difficulty": "rank", "intensity": {"text_to_molecule": "sigmoid", "*": "constant"}},
-        ),
+        (["--order", "self-paced", "--weighting", "linear", "--term-weights", "learned"], "kept in"),
         (
             ["--order", "standard", "--hardness", "0.5", "--near", "molecules", "--duplicates", "apart"],
-            {"hardness": 0.5, "near": "molecules", "duplicates": "apart"},
+            "0 near-duplicates share a batch with another, 0 of them unavoidably",
         ),
-        (
-            ["--schedule", "step", "--interval", "2", "--growth", "0.3"],
-            {"schedule": "step", "interval": 2, "growth": 0.3, "full_at": None, "share": None},
-        ),
-        (["--share", "0.8"], {"schedule": "linear", "share": 0.8, "full_at": None}),
-        (["--pace", "metric", "--term-weights", "learned", "--growth", "0.6"], {"pace": "metric", "growth": 0.6}),
-        (["--backbone-option", "hidden=32", "--backbone-option", "dropout=0.0", "--growth", "0.2"], {"growth": 0.2}),
+        (["--difficulty", "rank"], "kept in"),
     ],
 )
-def test_every_way_to_train_has_its_options(
-    options: list[str], expected: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_other_ways_to_train(
+    options: list[str], shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert main(["train", "own.csv", *COLUMNS, *options, "--out", str(out)]) == 0
-    record = json.loads((out / "record.json").read_text(encoding="utf-8"))
-    assert {name: record["arm"][name] for name in expected} == expected
-    if "--backbone-option" in options:
-        assert record["config"]["backbone_options"] == {"hidden": 32, "dropout": 0.0}
-    if "apart" in options:
-        assert "0 near-duplicates share a batch with another, 0 of them unavoidably" in capsys.readouterr().out
-    if "learned" in options:
-        assert "weight/text_to_molecule" in record["history"][-1]
+    assert main(["train", "own.csv", *SHORT, *options, "--out", str(out)]) == 0
+    assert shown in capsys.readouterr().out
+    assert ("weight/text_to_molecule" in record_of(out)["history"][-1]) == ("learned" in options)
     assert main(["evaluate", str(out)]) == 0
 
 
 def test_the_text_encoder_is_trained_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
     lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "few.csv").write_text("\n".join(lines[:-1:5]) + "\n", encoding="utf-8")
+    (tmp_path / "few.csv").write_text("\n".join(lines[:-1:3]) + "\n", encoding="utf-8")
     out = tmp_path / "run"
     options = ["--finetune", "--epochs", "1", "--growth", "1", "--backbone-option", "hidden=16", "--out", str(out)]
-    assert main(["train", str(tmp_path / "few.csv"), "--text", "words", "--smiles", "structure", *options]) == 0
-    told = json.loads((out / "record.json").read_text(encoding="utf-8"))["config"]
-    assert told["backbone"] == "finetuned"
-    assert told["backbone_options"]["inner_options"] == {"hidden": 16}
-    assert (told["learning_rate"], told["batch_size"], told["precision"]) == (1e-4, 32, "float32")
+    assert main(["train", str(tmp_path / "few.csv"), *COLUMNS, *options]) == 0
+    settings = record_of(out)["config"]
+    assert settings["backbone"] == "finetuned"
+    assert settings["backbone_options"]["inner_options"] == {"hidden": 16}
     assert main(["search", "a ketone", "--run", str(out)]) == 0
 
 
@@ -232,10 +231,9 @@ def test_a_backbone_of_ones_own_is_imported_by_name(
     (folder / "of_my_own.py").write_text(OWN, encoding="utf-8")
     out = str(tmp_path / "run")
     own = ["--import", "of_my_own"]
-    options = ["--backbone", "of_my_own", "--backbone-option", "width=6", "--out", out]
+    options = ["--epochs", "2", "--backbone", "of_my_own", "--backbone-option", "width=6", "--out", out]
     assert main(["train", "own.csv", *COLUMNS, *options, *own]) == 0
-    record = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))
-    assert set(record["history"][0]) >= {"contrastive", "intensity/contrastive"}
+    assert set(record_of(tmp_path / "run")["history"][0]) >= {"contrastive", "intensity/contrastive"}
     assert main(["evaluate", out, *own]) == 0
     assert main(["search", "a ketone", "--run", out, *own]) == 0
     _REGISTERED.pop("of_my_own")
@@ -257,15 +255,18 @@ def test_changed_pairs_are_noticed(folder: Path, capsys: pytest.CaptureFixture[s
         own.write_text(before, encoding="utf-8")
 
 
-def test_resume_continues_to_the_same_weights(folder: Path) -> None:
+def test_resume_continues_to_the_same_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A training that lost its end (record and `done`) continues from its checkpoint to the same bytes."""
     run = folder / "run"
     before = (run / "model.safetensors").read_bytes()
     for name in ("done", "record.json", "model.safetensors"):
         (run / name).unlink()
-    columns = ["--text", "words", "--smiles", "structure", "--epochs", "6", "--batch-size", "32"]
-    assert main(["train", "own.csv", *columns, "--out", "run", "--resume"]) == 0
+    assert main([*RUN, "--resume"]) == 0
     assert (run / "model.safetensors").read_bytes() == before
+    finished = (run / "done").read_bytes()
+    assert main([*RUN, "--resume"]) == 0
+    assert "finished before with these settings" in capsys.readouterr().out
+    assert (run / "done").read_bytes() == finished
 
 
 def finished(folder: Path, number: int | None, age: float = 0) -> Path:
@@ -308,9 +309,8 @@ def test_search_takes_the_last_training_though_the_clock_went_backwards(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.csv").write_bytes((folder / "own.csv").read_bytes())
-    columns = ["--text", "words", "--smiles", "structure", "--epochs", "1", "--order", "standard"]
     for name, age in (("first", 0), ("second", 86_400)):
-        assert main(["train", "own.csv", *columns, "--out", f"runs/{name}"]) == 0
+        assert main(["train", "own.csv", *SHORT, "--order", "standard", "--out", f"runs/{name}"]) == 0
         for path in (tmp_path / "runs" / name).iterdir():
             os.utime(path, (time.time() - age, time.time() - age))
     capsys.readouterr()

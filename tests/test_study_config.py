@@ -25,6 +25,7 @@ from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
 HEAD = {"backbone": "dual_encoder", "options": {"hidden": 16, "dim": 8}}
+TASK = small_task()
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def laid_out(**keys) -> list[grid.Cell]:
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], **keys})
-    return conduct.plan_study(config, load=lambda **sets: small_task()).cells
+    return grid.cells(config, {"corpus": TASK})
 
 
 def test_defaults_are_the_four_arms_and_three_seeds() -> None:
@@ -92,21 +93,19 @@ def test_a_quantile_becomes_the_threshold_it_names() -> None:
     from class_kit import neighbour_counts
 
     (cell,) = laid_out(orders=["curriculum"], sigmas=["q0.5"])
-    task = small_task()
-    rows = task.rows("train")
-    counts = neighbour_counts(task.t[rows], task.m[rows], sigma=cell.arm.sigma)
+    rows = TASK.rows("train")
+    counts = neighbour_counts(TASK.t[rows], TASK.m[rows], sigma=cell.arm.sigma)
     assert abs((counts == 0).mean() - 0.5) < 0.1
 
 
 @pytest.mark.parametrize("budget", ["steps", "samples"])
 def test_budgets_are_made_equal(budget: str) -> None:
     found = laid_out(orders=["standard", "curriculum", "random"], budgets=[budget], training=SMALL | {"epochs": 10})
-    task = small_task()
     spent = {}
     for cell in found:
         plan = grid._plan(cell.arm, 80, cell.config)
         spent[cell.arm.name] = plan.samples_total(16) if budget == "samples" else plan.steps_total(16)
-        assert grid.foreseen_steps(cell, task) == plan.steps_total(16)
+        assert grid.foreseen_steps(cell, TASK) == plan.steps_total(16)
     base = spent.pop("standard")
     one_epoch = 80 if budget == "samples" else 5
     assert all(abs(value - base) <= one_epoch / 2 for value in spent.values())
@@ -155,7 +154,7 @@ def test_a_budget_of_samples_is_that_of_the_pairs_that_are_left() -> None:
     found = laid_out(orders=["standard"], arms=[arm], budgets=["samples"], training=SMALL | {"epochs": 10})
     # a family of 20 among 80 leaves 61 pairs
     assert {cell.arm.name: cell.config.epochs for cell in found} == {"standard": 10, "a": round(800 / 61)}
-    assert grid.foreseen_steps(found[-1], small_task()) == found[-1].config.epochs * 4
+    assert grid.foreseen_steps(found[-1], TASK) == found[-1].config.epochs * 4
 
 
 def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
@@ -166,8 +165,6 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
     found = laid_out(orders=["standard"], arms=arms)
     assert [cell.arm.name for cell in found] == ["standard", "late", "on the rate"]
     assert [cell.config.intensity_on for cell in found] == ["loss", "loss", "lr"]
-    with pytest.raises(InputError, match="did you mean 'lr'"):
-        laid_out(orders=["standard"], arms=[{"name": "a", "scales": "lrr"}])
     assert found[1].arm.hardness == 0.5
     with pytest.raises(InputError, match="also the name of a crossed arm"):
         laid_out(orders=["standard"], arms=[{"name": "standard"}])
@@ -186,15 +183,9 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
         ({"training": {"epochs": "many"}}, "training: epochs='many': expected a whole number"),
         ({"training": {"epochs": 0}}, "epochs=0"),
-        ({"training": {"epochs": True}}, "epochs=True: expected a whole number"),
         ({"schedules": [{"shape": "linear"}]}, "expected one of them"),
-        ({"schedules": [{"shape": "linear", "growth": 0.1, "share": 0.7}]}, "expected one of them"),
         ({"schedules": [{"shape": "linear", "start": 0.8, "share": 0.7}]}, "share=0.7"),
-        ({"schedules": ["step"]}, "interval=None"),
-        ({"schedules": [{"shape": "step", "growth": 0.1, "interval": 0}]}, "interval=0"),
-        ({"schedules": [{"shape": "root", "growth": 0.1, "interval": 2}]}, "only 'step' has one"),
         ({"schedules": [{"shape": "linaer", "growth": 0.1}]}, "did you mean 'linear'"),
-        ({"schedules": [{"shape": "linear", "start": 2, "growth": 0.1}]}, "start=2"),
         ({"intensities": ["loud"]}, "intensity='loud'"),
         ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "scales='rate': expected one of loss, lr"),
         ({"sigmas": [1.5]}, "sigma=1.5: expected a number less than or equal to 1"),
@@ -209,7 +200,6 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"pairs": [{"source": "corpus", "swap": "yes"}]}, "swap='yes': expected a boolean"),
         ({"arms": [{"order": "random"}]}, "name=None"),
         ({"arms": [{"name": "a", "hardnes": 1}]}, "did you mean 'hardness'"),
-        ({"arms": [{"name": "a", "sigma": [1]}]}, "sigma=[1]: expected a number"),
         ({"name": "\u001b[2J"}, "printable"),
     ],
 )
@@ -239,7 +229,7 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path, text: str, message:
 
 def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0, 1], "name": "small"})
-    plan = conduct.plan_study(config, load=lambda **sets: small_task())
+    plan = conduct.plan_study(config, load=lambda **sets: TASK)
     assert plan.done == [False] * 8
     assert plan.seconds > 0
     assert "8 to do" in plan.lines(2)[0]
@@ -262,7 +252,7 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     assert len(metrics["differences"]) == 3 * 3 * 2
     names = {path.name for path in (out / "figures").iterdir()}
     assert {"01_text_to_molecule_split.pdf", "01_mrr_by_samples_seen.png", "01_mrr_by_seconds_spent.pdf"} <= names
-    again = conduct.plan_study(config, load=lambda **sets: small_task())
+    again = conduct.plan_study(config, load=lambda **sets: TASK)
     assert again.done == [True] * 8
     assert again.lines(2) == ["8 trainings: 8 are done already, 0 to do"]
     before = (out / "metrics.json").read_bytes()
@@ -274,7 +264,7 @@ def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatc
     from class_kit.study import runner
 
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], "orders": ["standard", "random"]})
-    plan = conduct.plan_study(config, load=lambda **sets: small_task())
+    plan = conduct.plan_study(config, load=lambda **sets: TASK)
     original = runner.train_record
 
     def unlucky(task, arm, *rest, **more):
@@ -360,7 +350,7 @@ def test_the_command_plans_runs_and_continues(
 def test_records_keep_the_names_of_this_study(tmp_path: Path) -> None:
     """Equal trainings are shared; what they are called is the study's own."""
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], "orders": ["standard"]})
-    plan = conduct.plan_study(config, load=lambda **sets: small_task())
+    plan = conduct.plan_study(config, load=lambda **sets: TASK)
     conduct.run_study(plan, tmp_path / "one", jobs=1, progress=False)
     renamed = replace(plan.cells[0], arm=replace(plan.cells[0].arm, name="plain"))
     again = conduct.run_study(replace(plan, cells=[renamed]), tmp_path / "two", jobs=1, progress=False)
