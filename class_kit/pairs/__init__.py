@@ -11,7 +11,7 @@ from class_kit.errors import InputError
 from class_kit.files import corpus_file, home_path
 from class_kit.pairs import chebi20
 from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
-from class_kit.pairs.readers import RELEASE_HEADER, Table, read_table
+from class_kit.pairs.readers import Table, read_table
 from class_kit.pairs.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
 from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.terminal import one_line
@@ -152,8 +152,7 @@ def _load_table(
     rows = rows_of(table, columns)
     skipped = [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in table.skipped.items()]
     notes = skipped[:10] + ([f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else [])
-    if tuple(table.columns) == RELEASE_HEADER and table.literal_quotes:
-        rows.smiles = chebi20.single_backslashes(rows.smiles)
+    if table.literal_quotes:
         notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
     if columns["id"] is None:
         notes.append("no id column: the ids are row numbers")

@@ -13,7 +13,7 @@ from class_kit.errors import InputError
 from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.pairs.pairset import MoleculeSet
 from class_kit.pairs.readers import RELEASE_HEADER, read_table
-from class_kit.pairs.rows import Checked, Rows, find_column, joined, rows_of
+from class_kit.pairs.rows import Checked, Rows, find_column, joined, rows_of, single_backslashes
 from class_kit.pairs.splits import TEST, TRAIN, VALIDATION, group_split, grouping_note, overlap_notes, split_name
 
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
@@ -24,22 +24,12 @@ HELD_OUT = 500
 _RELEASED = {file.name: file for file in PINNED["chebi20"]}
 
 
-def single_backslashes(smiles: list[str]) -> list[str]:
-    """Undo the doubling of backslashes in the released files.
-
-    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
-    are no SMILES, so a file that never had them doubled reads the same.
-    """
-    return [value.replace("\\\\", "\\") for value in smiles]
-
-
 def published_rows(path: Path, split: str) -> Rows:
     """Read one released file: tab-separated, quotes are ordinary characters, header CID, SMILES, description."""
     table = read_table(path, quoting=False)
     if tuple(table.columns) != RELEASE_HEADER:
         raise InputError(f"{path}: the columns are {', '.join(table.columns)}; expected {', '.join(RELEASE_HEADER)}")
     rows = rows_of(table, {"id": "CID", "smiles": "SMILES", "text": "description"})
-    rows.smiles = single_backslashes(rows.smiles)
     rows.split = [split] * len(rows)
     rows.extra = {ORIGIN: [path.name] * len(rows)}
     return rows
@@ -142,7 +132,6 @@ def _extra_rows(path: Path) -> Rows:
     table = read_table(path, quoting=False)
     columns = {role: find_column(table, role) for role in ("text", "smiles")}
     rows = rows_of(table, columns, prefix="extra-")
-    rows.smiles = single_backslashes(rows.smiles)
     rows.split = [TRAIN] * len(rows)
     rows.extra = {ORIGIN: table.columns.get("source", ["extra"] * len(rows))}
     return rows

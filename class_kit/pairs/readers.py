@@ -21,7 +21,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +231,10 @@ class _Lines:
 def _read_text(path: Path, kind: str, stream: io.TextIOWrapper, quoting: bool) -> Table:
     # one limit for the whole process, and no reason to lower it again
     csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
-    table = Table(str(path), path.name, {}, [], [])
     values: list[list[str]] = []
+    rows: list[int] = []
+    starts: list[int | None] = []
+    bad: list[BadRow] = []
     lines, line, row = _Lines(stream), 1, 0
     try:
         first = next(lines, "")
@@ -254,15 +256,16 @@ def _read_text(path: Path, kind: str, stream: io.TextIOWrapper, quoting: bool) -
             row += bool(cells)
             if len(cells) == len(names):
                 values.append(cells)
-                table.rows.append(row)
-                table.lines.append(line)
+                rows.append(row)
+                starts.append(line)
             elif cells:
-                table.bad.append(BadRow(row, line, f"{len(cells)} fields where the header has {len(names)}"))
+                bad.append(BadRow(row, line, f"{len(cells)} fields where the header has {len(names)}"))
             line, lines.left = reader.line_num + 1, MAX_ROW
     except csv.Error as error:
         raise InputError(f"{path}: the row that starts on line {line} cannot be read: {error}") from None
     columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in names]
-    return replace(table, columns=dict(zip(names, columns, strict=True)), literal_quotes=literal)
+    table = dict(zip(names, columns, strict=True))
+    return Table(str(path), path.name, table, rows, starts, bad, literal_quotes=literal)
 
 
 # --- Parquet

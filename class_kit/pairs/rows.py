@@ -84,12 +84,24 @@ def find_column(table: Table, role: str, given: str | None = None, *, option: st
     return common[0] if common else None
 
 
+def single_backslashes(smiles: list[str]) -> list[str]:
+    """Undo the doubling of backslashes in the released files of ChEBI-20.
+
+    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
+    are no SMILES, so a file that never had them doubled reads the same.
+    """
+    return [value.replace("\\\\", "\\") for value in smiles]
+
+
 def rows_of(table: Table, columns: dict[str, str | None], *, prefix: str = "") -> Rows:
-    """Lay out a table by role; where no id column is named, `prefix` + the data row's number serves as id."""
+    """Lay out a table by role; where no id column is named, `prefix` + the data row's number serves as id.
+
+    Files in which quotes are ordinary characters are those of ChEBI-20, where backslashes are doubled as well.
+    """
     used = {role: table.columns[column] for role, column in columns.items() if column is not None}
     return Rows(
         text=used["text"],
-        smiles=used["smiles"],
+        smiles=single_backslashes(used["smiles"]) if table.literal_quotes else used["smiles"],
         id=used.get("id") or [f"{prefix}{row}" for row in table.rows],
         split=used.get("split") or [""] * len(table.rows),
         places=[(table.name, row, line) for row, line in zip(table.rows, table.lines, strict=True)],

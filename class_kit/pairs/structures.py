@@ -6,6 +6,7 @@ kit that does not look at stereochemistry.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -81,10 +82,15 @@ def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[S
     if len(smiles) >= PARALLEL_FROM and workers > 1:
         from joblib import Parallel, delayed
 
-        tasks = (delayed(structure)(one) for one in smiles)
-        results = Parallel(n_jobs=workers, batch_size=BLOCK, return_as="generator")(tasks)
+        blocks = (smiles[first : first + BLOCK] for first in range(0, len(smiles), BLOCK))
+        work = Parallel(n_jobs=workers, return_as="generator")(delayed(_block_structures)(block) for block in blocks)
+        results = itertools.chain.from_iterable(work)
     disable = None if progress is None else not progress
     return list(progress_bar(results, total=len(smiles), desc="reading structures", unit="SMILES", disable=disable))
+
+
+def _block_structures(smiles: Sequence[str]) -> list[Structure]:
+    return [structure(one) for one in smiles]
 
 
 def scaffold(key: str) -> str:
