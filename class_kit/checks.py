@@ -89,11 +89,12 @@ def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") 
     place = _place(fault["loc"], names)
     value, kind = fault["input"], fault["type"]
     if kind == "value_error":
-        said = fault["ctx"]["error"]
-        if isinstance(said, InputError):
-            message = str(said) if not place or str(said).startswith(place) else f"{place}: {said}"
-        else:
-            message = f"{place}={value!r:.120}: {said}" if place else str(said)
+        cause = fault["ctx"]["error"]
+        message = str(cause)
+        if place and not isinstance(cause, InputError):
+            message = f"{place}={value!r:.120}: {cause}"
+        elif not message.startswith(place):
+            message = f"{place}: {cause}"
     elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
         message = f"{str(fault['loc'][-1])[:60]!r} is unknown; {nearest(fault['loc'][-1], names)}"
     elif kind in ("missing", "missing_argument"):

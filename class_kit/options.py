@@ -252,8 +252,8 @@ def check_setting(name: str, value: Any, default: Any) -> None:
     known = {name: field for model in models for name, field in model.__pydantic_fields__.items()}
     if name not in known:
         return
-    kind = Annotated[known[name].annotation, known[name]]
-    setting = create_model("Setting", __config__=ConfigDict(strict=True), **{name: (kind, ...)})
+    definition: Any = {name: (Annotated[known[name].annotation, known[name]], ...)}
+    setting = create_model("Setting", __config__=ConfigDict(strict=True), **definition)
     for each in (default, value):
         try:
             setting(**{name: each})

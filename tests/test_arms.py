@@ -75,11 +75,6 @@ def test_a_share_of_the_samples_is_what_an_arm_spends(task, shape: str) -> None:
     assert control.steps_total(config.batch_size) == plan.steps_total(config.batch_size)
 
 
-def test_hardness_in_steps() -> None:
-    steps = HardnessSchedule.over(12, 0.9, start=0.25, shape="step", until=1.0, interval=3)
-    assert [steps(k) for k in range(1, 13)] == pytest.approx([0] * 5 + [0.3] * 3 + [0.6] * 3 + [0.9])
-
-
 def test_what_changes_nothing_is_no_part_of_the_key_of_stored_trainings() -> None:
     names = {"order", "start", "growth", "intensity", "sigma", "step_matched", "schedule", "full_at", "share", "pace"}
     names |= {"difficulty", "hardness", "duplicates"}
@@ -179,6 +174,8 @@ def test_hardness_rises_as_it_is_told() -> None:
     assert [jump(k) for k in range(1, 11)] == [0] * 5 + [0.8] * 5
     line = HardnessSchedule.over(10, 1.0, start=0.2, until=0.7)
     assert [line(k) for k in range(1, 11)] == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
+    steps = HardnessSchedule.over(12, 0.9, start=0.25, shape="step", until=1.0, interval=3)
+    assert [steps(k) for k in range(1, 13)] == pytest.approx([0] * 5 + [0.3] * 3 + [0.6] * 3 + [0.9])
     for shape in ("root", "quadratic", "exponential", "logarithmic", "competence", "step", "full"):
         values = [HardnessSchedule.over(12, 0.6, 0.25, 0.75, shape)(k) for k in range(1, 13)]
         assert values[:3] == [0, 0, 0]

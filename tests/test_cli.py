@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -115,27 +115,6 @@ def test_unusable_arguments_end_with_2_and_no_file(
     assert "error:" in output.err
     assert "\x1b" not in output.err
     assert list(tmp_path.iterdir()) == []
-
-
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    arguments=st.lists(
-        st.one_of(
-            st.sampled_from(
-                ["run", "fetch", "cache", "list", "-p", "--pairs", "--name", "--out", "--", "--sigma", "1"]
-            ),
-            st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
-        ),
-        max_size=6,
-    )
-)
-def test_any_command_line_ends_with_a_known_code(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """Parsing alone: handlers are replaced, so that nothing is fetched or run."""
-    monkeypatch.setattr(cli, "run_handler", lambda handler, parsed: 0)
-    assert cli.main(arguments) in {0, 2}
-    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -64,7 +64,7 @@ def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
     linked = None
     if arm.duplicates_above is not None:
         linked = pairs_above(task.t[rows], task.m[rows], bound=arm.duplicates_above)
-    return duplicate_labels([found.key for found in structures(pairs.smiles)], pairs.text, pairs=linked)
+    return duplicate_labels([structure.key for structure in structures(pairs.smiles)], pairs.text, pairs=linked)
 
 
 def kept_pairs(task: Task, arm: Arm) -> np.ndarray:

@@ -94,12 +94,12 @@ def _schedule(value: Any) -> Choice:
     if len(rises) != 1:
         raise InputError(f"growth, full_at and share: {' and '.join(rises) or 'none'} given, expected one of them")
     arm = Arm("check", schedule=sets.pop("shape", "linear"), **{"growth": 0.0, **sets})
-    found: dict[str, Any] = {key: getattr(arm, key) for key in ("schedule", "start", "growth", *rises)}
-    if arm.interval is not None:
-        found["interval"] = arm.interval
-    shape = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
-    how = {"growth": "β {:g}", "full_at": "full at {:.0%}", "share": "{:.0%} of the samples"}[rises[0]]
-    return Choice(_name(f"{shape} α {arm.start:g} {how.format(found[rises[0]])}" if name is None else name), found)
+    settings = ("schedule", "start", "growth", *rises, *(() if arm.interval is None else ("interval",)))
+    if name is None:
+        shape = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
+        how = {"growth": "β {:g}", "full_at": "full at {:.0%}", "share": "{:.0%} of the samples"}[rises[0]]
+        name = f"{shape} α {arm.start:g} {how.format(getattr(arm, rises[0]))}"
+    return Choice(_name(name), {key: getattr(arm, key) for key in settings})
 
 
 def _scales(value: Any) -> Target:
@@ -111,15 +111,13 @@ def _scales(value: Any) -> Target:
 
 
 def _intensity(value: Any) -> Choice:
-    plain = isinstance(value, str)
-    sets = _entry({"curve": value} if plain else value, ("curve", "scales", "name"))
+    sets = _entry({"curve": value} if isinstance(value, str) else value, ("curve", "scales", "name"))
     curve: Any = sets.get("curve")
     on = _scales(sets.get("scales", "loss"))
     Arm("check", intensity=curve)
     shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in curve.items())
-    return Choice(
-        _name(sets.get("name", f"{shown} on {on}" if on == "lr" else shown)), {"intensity": curve, "intensity_on": on}
-    )
+    name = sets.get("name", f"{shown} on {on}" if on == "lr" else shown)
+    return Choice(_name(name), {"intensity": curve, "intensity_on": on})
 
 
 def _sigma(value: Any) -> Choice:
