@@ -120,7 +120,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.tables and self.tables[-1] and self.tables[-1][-1]:
-            self.tables[-1][-1][-1] += data
+            self.tables[-1][-1][-1] += data.strip("\n")
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]

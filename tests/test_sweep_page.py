@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from class_kit.runs import sweep_page
+from class_kit.runs import report
 from tests.sweep_tools import HOSTILE, Page, Played, book, check_harmless, here, played, swept
 
 __all__ = ["book", "here", "played"]
@@ -47,7 +47,7 @@ def test_page_shows_figures_side_by_side_and_values_as_text(book: Path, played: 
 def test_page_refers_to_many_pictures_and_to_none_outside(
     here: Path, book: Path, played: Played, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sweep_page, "EMBED_LIMIT", 10)
+    monkeypatch.setattr(report, "EMBED_LIMIT", 10)
     result = swept(book, {"word": ["x", "y"]}, out="mine")
     page = Page(result.folder / "index.html")
     check_harmless(page)
@@ -63,7 +63,7 @@ def test_page_refers_to_many_pictures_and_to_none_outside(
     picture.symlink_to(secret)
     record = json.loads((result.folder / "sweep.json").read_text(encoding="utf-8"))
     metrics = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(sweep_page, "EMBED_LIMIT", 2**20)
-    page = Page(sweep_page.write_index(result.folder, record, metrics))
+    monkeypatch.setattr(report, "EMBED_LIMIT", 2**20)
+    page = Page(report.write_index(result.folder, record, metrics))
     assert len(page.all("img")) == 2
     assert "c2VjcmV0" not in (result.folder / "index.html").read_text(encoding="utf-8")

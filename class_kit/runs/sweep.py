@@ -24,7 +24,7 @@ from class_kit.progress import progress_bar
 from class_kit.runs import manifest as facts
 from class_kit.runs.folder import SWEEP_RECORD, sweep_folder
 from class_kit.runs.notebook_files import Notebook, choose_notebooks
-from class_kit.runs.sweep_page import write_index
+from class_kit.runs.report import write_index
 from class_kit.runs.sweep_plan import Combination, plan_combinations, shown_values, sweep_name
 from class_kit.runs.sweep_process import Workers, packed, reason
 from class_kit.terminal import one_line, visible
