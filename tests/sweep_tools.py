@@ -1,20 +1,16 @@
-"""Sweeps small enough to be broken often: played kernels and processes, and what a page of them may hold."""
+"""Sweeps small enough to be broken often: played kernels, and what a page of them may hold."""
 
 from __future__ import annotations
 
-import json
-import traceback
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 
 from class_kit import runs
-from class_kit.errors import InputError
-from class_kit.runs import kernels, manifest, sweep, sweep_plan, sweep_process
+from class_kit.runs import kernels, manifest, sweep
 from class_kit.runs.notebook_files import read_notebook
 from tests.notebook_tools import write_notebook
 
@@ -37,9 +33,9 @@ def book(here: Path) -> Path:
 
 
 class Played:
-    """In place of processes and kernels: runs in this process that leave a result and a figure.
+    """In place of kernels: runs in this process that leave a result and a figure.
 
-    `bad` holds the words with which a notebook fails, `lost` those with which its process does.
+    `bad` holds the words with which a notebook fails, `lost` those with which its run does.
     """
 
     def __init__(self) -> None:
@@ -50,7 +46,11 @@ class Played:
 
     def execute(self, notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
         word, out = parameters["word"], Path(parameters["out"])
+        if word == self.stop_at:
+            raise KeyboardInterrupt
         self.words.append(word)
+        if word in self.lost:
+            raise RuntimeError("no more threads")
         if word in self.bad:
             return kernels.Execution(nbformat.from_dict(notebook), f"cell 2: ValueError: {word}")
         runs.record(out, "01_book", {"length": len(word), "share": parameters["share"], "words": [word], "odd": True})
@@ -61,23 +61,6 @@ class Played:
             (out / "figures" / "a.pdf").write_bytes(b"%PDF")
         return kernels.Execution(nbformat.from_dict(notebook))
 
-    def workers(self, threads: int) -> Any:
-        return SimpleNamespace(run=self._run, stop=lambda: None)
-
-    def _run(self, request: dict[str, Any]) -> tuple[int, str] | None:
-        word = sweep_process._unpacked(request["parameters"]).get("word", "x")
-        word = getattr(word, "text", word)
-        if word == self.stop_at:
-            return 130, ""
-        if word in self.lost:
-            return -9, ""
-        try:
-            return sweep_process._run(json.loads(json.dumps(request))), ""
-        except InputError as error:
-            return 2, str(error)
-        except Exception:
-            return 3, traceback.format_exc()
-
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Played:
@@ -86,9 +69,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
     monkeypatch.setattr(manifest, "environment", lambda: environment)
     monkeypatch.setattr(manifest, "git_commit", lambda: None)
     monkeypatch.setattr(manifest, "command_line", lambda: ["pytest"])
-    monkeypatch.setattr(sweep_process.sys, "argv", ["pytest"])
     monkeypatch.setattr(kernels, "execute", stand_in.execute)
-    monkeypatch.setattr(sweep, "Workers", stand_in.workers)
     return stand_in
 
 
@@ -96,8 +77,8 @@ def swept(book: Path, sweeps: dict[str, Any], *arguments: Any, **options: Any) -
     return runs.sweep_notebooks([book], sweeps, *arguments, **({"jobs": 1, "say": lambda line: None} | options))
 
 
-def planned(book: Path, *texts: str, **fixed: Any) -> list[sweep_plan.Combination]:
-    return sweep_plan.plan_combinations([read_notebook(book)], sweep_plan.read_sweeps(texts), fixed, {})
+def planned(book: Path, *texts: str, **fixed: Any) -> list[sweep.Combination]:
+    return sweep.plan_combinations([read_notebook(book)], sweep.read_sweeps(texts), fixed, {})
 
 
 class Page(HTMLParser):

@@ -29,7 +29,7 @@ from class_kit.pairs import load_pairs
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.splits import make_splits
 from class_kit.pairs.structures import parsed, structure
-from class_kit.runs.parameters import check_value, declared_parameters, parse_value
+from class_kit.runs.parameters import check_parameters, declared_parameters, parse_value
 from tests import fuzz_restricted_pickle
 from tests.hostile_files import PARQUET_BYTES, TABLE
 from tests.notebook_tools import write_notebook
@@ -254,7 +254,7 @@ def test_parameters_cells(source: str) -> None:
         found = declared_parameters(source)
     except InputError:
         return
-    json.dumps({name: parameter.default for name, parameter in found.items()}, allow_nan=False)
+    json.dumps(found, allow_nan=False)
 
 
 YAML = [
@@ -280,7 +280,7 @@ DEFAULTS = [0, 0.5, True, None, [1], [0.5], ["a"], [], {"a": 1}, "text"]
 @given(typed=st.lists(st.sampled_from(YAML), max_size=10).map("".join), default=st.sampled_from(DEFAULTS))
 def test_values_of_parameters(typed: str, default: Any) -> None:
     try:
-        value = check_value(parse_value(typed, default, "p"), default, "p")
+        value = check_parameters({"p": parse_value(typed, default, "p")}, {"p": default})["p"]
     except InputError:
         return
     assert default is None or type(value) is type(default)

@@ -44,7 +44,7 @@ def test_unknown_and_broken_notebooks(here: Path, monkeypatch: pytest.MonkeyPatc
     ]
     with pytest.raises(InputError, match="could be 05_retrieval or 05_second"):
         chosen(["5"])
-    with pytest.raises(InputError, match="did you mean 02_difficulty"):
+    with pytest.raises(InputError, match="did you mean '02_difficulty'"):
         chosen(["02_dificulty"])
     copy = write_notebook(here / "01_embedding.ipynb", [])
     with pytest.raises(InputError, match="two notebooks are named '01_embedding'"):
@@ -80,7 +80,7 @@ def test_notebook_of_an_older_format_is_read_without_a_warning(here: Path):
     old["nbformat_minor"] = 2
     del old.cells[0]["id"]
     (here / "old.ipynb").write_text(json.dumps(old), encoding="utf-8")
-    assert notebook_files.read_notebook(here / "old.ipynb").declared["a"].default == 1
+    assert notebook_files.read_notebook(here / "old.ipynb").declared["a"] == 1
 
 
 def test_names_of_runs():

@@ -51,10 +51,10 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
     book = numbered(here, 1, "seeds = [0]  # seeds", "share = 0.5  # a share")
     other = numbered(here, 2)
     for parameters, options, said in [
-        ({"seed": 1}, {}, "no parameter 'seed' in 01_book, 02_book; did you mean seeds"),
-        ({"seeds": notebook_files.Raw("[a]")}, {}, "01_book: parameter seeds"),
-        ({"share": "0.5"}, {}, "parameter share: '0.5' is text"),
-        ({"number": True}, {}, "parameter number: True"),
+        ({"seed": 1}, {}, "no parameter 'seed' in 01_book, 02_book; did you mean 'seeds'"),
+        ({"seeds": notebook_files.Raw("[a]")}, {}, "01_book: seeds[0]='a'"),
+        ({"share": "0.5"}, {}, "01_book: share='0.5': expected a number"),
+        ({"number": True}, {}, "01_book: number=True: expected a whole number"),
         ({"out": "x"}, {}, "out is set by the run itself"),
         ({"pairs": "corpus"}, {"pairs": "corpus"}, "pairs is given twice"),
         ({}, {"pairs": "nowhere.csv"}, "pairs 'nowhere.csv': not found"),

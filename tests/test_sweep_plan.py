@@ -12,7 +12,7 @@ from hypothesis import settings as quickly
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.runs import sweep_plan
+from class_kit.runs import sweep
 from class_kit.runs.folder import SAFE_NAME
 from class_kit.runs.notebook_files import read_notebook
 from tests.notebook_tools import write_notebook
@@ -37,8 +37,8 @@ __all__ = ["book", "here"]
     ],
 )
 def test_commas_inside_a_value_do_not_split(text: str, pieces: list[str]):
-    assert sweep_plan.split_values(text, "name") == pieces
-    (read,) = sweep_plan.read_sweeps([f"name={text}"]).values()
+    assert sweep.split_values(text, "name") == pieces
+    (read,) = sweep.read_sweeps([f"name={text}"]).values()
     assert [value.text for value in read] == pieces
 
 
@@ -57,7 +57,7 @@ def test_commas_inside_a_value_do_not_split(text: str, pieces: list[str]):
 )
 def test_unreadable_sweeps_are_refused(texts: list[str], said: str):
     with pytest.raises(InputError, match=said):
-        sweep_plan.read_sweeps(texts)
+        sweep.read_sweeps(texts)
 
 
 def test_values_are_read_as_the_notebook_declares_them(book: Path):
@@ -78,18 +78,18 @@ def common_book(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @given(words=st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5, unique=True))
 @quickly(max_examples=60, deadline=None)
 def test_folders_of_any_values_are_safe_and_differ(words: list[str], common_book: Any):
-    found = sweep_plan.plan_combinations([common_book], {"word": words}, {}, {})
+    found = sweep.plan_combinations([common_book], {"word": words}, {}, {})
     assert [each.swept["word"] for each in found] == words
     assert len({each.name.casefold() for each in found}) == len(words)
     for each in found:
         assert SAFE_NAME.fullmatch(each.name)
         assert ".." not in each.name.split("/")
     typed = [json.dumps(word) for word in words]
-    read = sweep_plan.plan_combinations([common_book], sweep_plan.read_sweeps([f"word={','.join(typed)}"]), {}, {})
+    read = sweep.plan_combinations([common_book], sweep.read_sweeps([f"word={','.join(typed)}"]), {}, {})
     assert [each.swept for each in read] == [each.swept for each in found]
 
 
 def test_values_that_would_share_a_folder_are_refused(book: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sweep_plan, "default_name", lambda values: "same")
+    monkeypatch.setattr(sweep, "default_name", lambda values: "same")
     with pytest.raises(InputError, match=r"share = 0\.2 would get the folder 'same' of share = 0\.1"):
         planned(book, "share=0.1,0.2")

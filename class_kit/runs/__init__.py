@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,7 @@ class _Run:
         self.manifest: dict[str, Any] = {
             "format": facts.FORMAT,
             "status": "running",
-            "started": _now(),
+            "started": facts.now(),
             "command": facts.command_line(),
             "overrides": shown_overrides(chosen, overrides),
             "git_commit": facts.git_commit(),
@@ -188,7 +187,7 @@ class _Run:
         }
 
     def _planned(self, notebook: Notebook, overrides: Mapping[str, Any], known: dict[str, str]) -> dict[str, Any]:
-        parameters = {name: declared.default for name, declared in notebook.declared.items()} | dict(overrides)
+        parameters = {**notebook.declared, **overrides}
         if "out" in notebook.declared:
             parameters["out"] = _from_here(self.folder)
         inputs = facts.input_digests(parameters, known)
@@ -270,7 +269,7 @@ class _Run:
             return True
         for path in self.before.get(stem, {}).get("files", {}):
             inside(self.folder, path).unlink(missing_ok=True)
-        entry = self.entries[stem] | {"status": "running", "started": _now()}
+        entry = self.entries[stem] | {"status": "running", "started": facts.now()}
         self.manifest["notebooks"][stem] = entry
         self._save()
         self.say(f"{stem}: running …")
@@ -332,7 +331,7 @@ class _Run:
 
         states = {entry["status"] for entry in self.manifest["notebooks"].values()}
         now = "interrupted" if "interrupted" in self.result.status.values() else "failed"
-        self.manifest |= {"finished": _now(), "seconds": round(seconds, 3)}
+        self.manifest |= {"finished": facts.now(), "seconds": round(seconds, 3)}
         self.manifest["status"] = "finished" if states == {"finished"} else now
         self._save()
         if now == "interrupted":
@@ -367,10 +366,6 @@ def _from_here(path: Path) -> str:
     with suppress(ValueError):
         return path.resolve().relative_to(Path.cwd().resolve()).as_posix()
     return str(path.resolve())
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _tail(error: str, lines: int = 12) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from class_kit.checks import nearest
 from class_kit.errors import InputError
 from class_kit.files import shipped
 from class_kit.options import check_setting
 from class_kit.runs.manifest import notebook_digest
-from class_kit.runs.parameters import Parameter, check_value, declared_parameters, nearest, parse_value
+from class_kit.runs.parameters import check_parameters, declared_parameters, parse_value
 
 # Sources of pairs that are names and not paths
 NAMED_PAIRS = ("corpus", "chebi20")
@@ -27,7 +28,7 @@ class Notebook:
     stem: str
     node: Any
     digest: str
-    declared: Mapping[str, Parameter]
+    declared: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def find_notebook(wanted: str | os.PathLike[str], folder: Path) -> Path:
     if found:
         return Path(text)
     raise InputError(
-        f"no notebook {text!r} (a path ending in .ipynb, or a stem){nearest(text, [p.stem for p in known])}"
+        f"no notebook {text!r} (a path ending in .ipynb, or a stem); {nearest(text, [p.stem for p in known])}"
     )
 
 
@@ -167,25 +168,26 @@ def resolve_parameters(
     for name in merged:
         if name not in known:
             stems = ", ".join(notebook.stem for notebook in chosen)
-            raise InputError(f"no parameter {name!r} in {stems}{nearest(str(name), known)}")
+            raise InputError(f"no parameter {name!r} in {stems}; {nearest(name, known)}")
     return {notebook.stem: _checked(notebook, merged) for notebook in chosen}
 
 
 def _checked(notebook: Notebook, merged: Mapping[str, Any]) -> dict[str, Any]:
-    values = {}
-    for name, value in merged.items():
-        if name not in notebook.declared:
-            continue
-        default = notebook.declared[name].default
+    given = {
+        name: parse_value(value.text, notebook.declared[name], name) if isinstance(value, Raw) else value
+        for name, value in merged.items()
+        if name in notebook.declared
+    }
+    values = check_parameters(given, notebook.declared, notebook.stem)
+    for name, value in values.items():
+        default = notebook.declared[name]
         try:
-            read = parse_value(value.text, default, name) if isinstance(value, Raw) else value
-            values[name] = check_value(read, default, name)
-            check_setting(name, values[name], default)
+            check_setting(name, value, default)
         except InputError as error:
             raise InputError(f"{notebook.stem}: {error}") from None
-        if values[name] != default:
-            _check_path(name, values[name])
-    return values
+        if value != default:
+            _check_path(name, value)
+    return {name: values[name] for name in given}
 
 
 def _check_path(name: str, value: Any) -> None:
@@ -210,5 +212,5 @@ def shown_overrides(chosen: Sequence[Notebook], overrides: Mapping[str, Mapping[
         name: value
         for notebook in chosen
         for name, value in overrides[notebook.stem].items()
-        if value != notebook.declared[name].default
+        if value != notebook.declared[name]
     }

@@ -7,30 +7,19 @@ one. Here both are refused before a kernel starts. A parameters cell is read wit
 from __future__ import annotations
 
 import ast
-import difflib
-import io
 import re
-import tokenize
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+from class_kit.checks import refusal
 from class_kit.errors import InputError
 from class_kit.files import plain
 
 NUMBER = r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?"
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One line `name = literal  # comment` of a parameters cell."""
-
-    name: str
-    default: Any
-    comment: str
-
-
-def declared_parameters(source: str, where: str = "the parameters cell") -> dict[str, Parameter]:
-    """Read the declarations of a parameters cell without running it.
+def declared_parameters(source: str, where: str = "the parameters cell") -> dict[str, Any]:
+    """Read names and defaults from a parameters cell without running it.
 
     Only plain literals are allowed: a cell that computes its parameters cannot be recorded or checked.
 
@@ -43,8 +32,8 @@ def declared_parameters(source: str, where: str = "the parameters cell") -> dict
 
     Returns
     -------
-    dict of str to Parameter
-        In the order of the cell.
+    dict of str to object
+        Each name's default as plain data, in the order of the cell.
 
     Raises
     ------
@@ -53,36 +42,83 @@ def declared_parameters(source: str, where: str = "the parameters cell") -> dict
     """
     try:
         tree = ast.parse(source)
-        comments = _comments(source)
-    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{where}: not valid Python ({error})") from None
-    declared: dict[str, Parameter] = {}
+    declared: dict[str, Any] = {}
     for node in tree.body:
-        name, value = _assignment(node)
-        if name is None or value is None:
-            line = (source.splitlines() or [""])[node.lineno - 1].strip()
-            raise InputError(f"{where}, line {node.lineno}: expected `name = literal  # comment`, found {line!r}")
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None or len(targets) != 1:
+            raise _no_literal(source, where, node)
+        if not isinstance(targets[0], ast.Name):
+            raise _no_literal(source, where, node)
+        name = targets[0].id
         try:
-            default = ast.literal_eval(value)
+            default = ast.literal_eval(node.value)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise InputError(f"{where}: {name} is not a plain literal (number, string, bool, None, list)") from None
         if name in declared:
             raise InputError(f"{where}: {name} is declared twice")
-        declared[name] = Parameter(name, plain(default, f"{where}: {name}"), comments.get(node.end_lineno or 0, ""))
+        declared[name] = plain(default, f"{where}: {name}")
     return declared
 
 
-def _assignment(node: ast.stmt) -> tuple[str | None, ast.expr | None]:
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        return node.targets[0].id, node.value
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return node.target.id, node.value
-    return None, None
+def _no_literal(source: str, where: str, node: ast.stmt) -> InputError:
+    line = source.splitlines()[node.lineno - 1].strip()
+    return InputError(f"{where}, line {node.lineno}: expected `name = literal  # comment`, got {line!r}")
 
 
-def _comments(source: str) -> dict[int, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {token.start[0]: token.string.lstrip("# ").strip() for token in tokens if token.type == tokenize.COMMENT}
+def check_parameters(given: Mapping[str, Any], declared: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """The given values as plain data of the types that their defaults have.
+
+    An int is accepted where a float is declared (and becomes one); a bool is never a number; the elements of a list
+    are held to the types of the default's elements; a default of None takes None, a string or a number.
+
+    Parameters
+    ----------
+    given : mapping
+        Values by name; arrays, tuples and paths become plain data.
+    declared : mapping
+        Each parameter's default.
+    where : str
+        What error messages begin with, such as the notebook's stem.
+
+    Returns
+    -------
+    dict of str to object
+        The given names, in the order of `declared`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name and a value of another type, naming the parameter, the value and what was expected.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+    from typing_extensions import TypedDict
+
+    values = plain(dict(given), where or "parameters")
+    fields = {name: _type_of(default) for name, default in declared.items()}
+    # a typed dictionary, as fields of a model may not be called `copy` or `_name`
+    model = with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Parameters", fields, total=False))  # type: ignore[operator]
+    try:
+        return dict(TypeAdapter(model).validate_python(values))
+    except ValidationError as error:
+        raise refusal(error, declared, where) from None
+
+
+def _type_of(default: Any) -> Any:
+    """The type that a default stands for."""
+    if default is None:
+        return None | str | int | float
+    if isinstance(default, dict):
+        return dict[str, Any]
+    if not isinstance(default, list):
+        return type(default)
+    if not default:
+        return list[Any]
+    element = _type_of(default[0])
+    for item in default[1:]:
+        element = element | _type_of(item)
+    return list[element]
 
 
 def parse_value(text: str, default: Any, name: str) -> Any:
@@ -121,93 +157,11 @@ def _core_loader() -> Any:
                 raise yaml.YAMLError("tags such as !!float are not allowed")
             return super().compose_node(parent, index)
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|None|)$"), None)
-    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), None)
-    Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^(?:0|[-+]?[1-9]\d*|[-+]0)$"), None)
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^{NUMBER}$"), None)
+    for tag, pattern in {
+        "null": r"~|null|Null|NULL|None|",
+        "bool": r"true|True|TRUE|false|False|FALSE",
+        "int": r"0|[-+]?[1-9]\d*|[-+]0",
+        "float": NUMBER,
+    }.items():
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), None)
     return Loader
-
-
-def check_value(value: Any, default: Any, name: str) -> Any:
-    """Return `value` as plain data of the declared type, or refuse it.
-
-    An int is accepted where a float is declared (and becomes one); a bool is never a number; the elements of a list
-    are held to the types of the default's elements; a default of None takes None, a string or a number.
-
-    Raises
-    ------
-    InputError
-        Naming the parameter, the value and the declared default.
-    """
-    value = plain(value, f"parameter {name}")
-    fitted = _fitted(value, default)
-    if fitted is _MISFIT:
-        expected = "text, a number or null" if default is None else f"the type of its default, {describe(default)}"
-        raise InputError(f"parameter {name}: {value!r} is {describe(value)}; expected {expected} ({default!r})")
-    return fitted
-
-
-_MISFIT = object()
-
-
-def _fitted(value: Any, default: Any) -> Any:
-    if default is None:
-        return (
-            value
-            if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
-            else _MISFIT
-        )
-    if isinstance(default, bool) or isinstance(value, bool):
-        return value if isinstance(default, bool) and isinstance(value, bool) else _MISFIT
-    if isinstance(default, float):
-        return _as_float(value) if isinstance(value, int | float) else _MISFIT
-    if isinstance(default, list):
-        return _fitted_list(value, default) if isinstance(value, list) else _MISFIT
-    if isinstance(default, dict):
-        return value if isinstance(value, dict) else _MISFIT
-    return value if isinstance(value, type(default)) else _MISFIT
-
-
-def _as_float(value: int | float) -> Any:
-    try:
-        return float(value)
-    except OverflowError:
-        return _MISFIT
-
-
-def _fitted_list(value: list[Any], default: list[Any]) -> Any:
-    if not default:
-        return value
-    fitted = []
-    for item in value:
-        # an exact type match goes first, so that 1 stays an int where the default holds ints and floats
-        templates = sorted(default, key=lambda template: type(template) is not type(item))
-        options = [option for option in (_fitted(item, template) for template in templates) if option is not _MISFIT]
-        if not options:
-            return _MISFIT
-        fitted.append(options[0])
-    return fitted
-
-
-def describe(value: Any) -> str:
-    """The kind of a plain value in words, for error messages."""
-    if isinstance(value, list):
-        kinds = sorted({describe(item) for item in value})
-        return f"a list of {' and '.join(kinds)}" if kinds else "an empty list"
-    names = {
-        bool: "true/false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        dict: "a map",
-        type(None): "null",
-    }
-    return names[type(value)]
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean …?` with the closest known names, or all of them: a misspelling should cost no time."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; there are: {', '.join(known) if known else 'none'}"
