@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 run: $(INSTALLED)
 	$(BIN)/class-kit run
 
+# CLASS_KIT_SLOW=1 also builds the corpus again, byte for byte.
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -235,25 +235,6 @@ def test_one_split_and_unknown_names(tmp_path):
         load_pairs(path, split="holdout")
 
 
-def test_one_row_works(tmp_path):
-    assert load_pairs(table(tmp_path, ["CCO,an alcohol"], header="smiles,text")).split == ("train",)
-
-
-def test_unusual_texts_come_through_unchanged(tmp_path):
-    texts = [
-        "<script>alert(1)</script>",
-        "\\input{x} $x$",
-        "a\x1b[31mred",
-        "\u202eright to left",
-        "🧪" * 10,
-        "a" * 10**6,
-    ]
-    path = tmp_path / "a.csv"
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("smiles", "text"), *((alkane(n), text) for n, text in enumerate(texts))])
-    assert load_pairs(path).text == tuple(texts)
-
-
 def test_options_that_do_not_apply_are_refused(tmp_path):
     path = table(tmp_path, ROWS)
     with pytest.raises(InputError, match="extra: these options"):
