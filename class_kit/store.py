@@ -16,7 +16,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,8 @@ def digest_of(**parts: bool | int | float | str | Sequence[str] | np.ndarray | N
         array = value if isinstance(value, np.ndarray) else np.empty(0, np.uint8)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"part {name!r} is an array of {array.dtype}: expected numbers")
-        told = json.dumps([name, [array.dtype.str, array.shape] if value is array else {"is": value}]).encode()
-        digest.update(b"%d %s" % (len(told), told))
+        described = json.dumps([name, [array.dtype.str, array.shape] if value is array else {"is": value}]).encode()
+        digest.update(b"%d %s" % (len(described), described))
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -162,10 +162,10 @@ def stored_vectors(
 
     keys = _keys(items)
     first = {key: row for row, key in reversed([*enumerate(keys)])}
-    numbers = vectors = np.empty(0)
+    numbers, vectors = np.empty(0, np.int64), np.empty((0, 0), np.float32)
     for block, _ in _values(maker.path, keys, values, use):
         if not vectors.size:
-            width = (len(next(iter(block.values()))) - 8) // 4
+            width = max(0, len(next(iter(block.values()))) - 8) // 4
             numbers, vectors = np.empty(len(keys), np.int64), np.empty((len(keys), width), np.float32)
         if any(len(value) != 8 + 4 * vectors.shape[1] for value in block.values()):
             raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
@@ -195,7 +195,7 @@ def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
                 items = connection.execute("SELECT count(*) FROM items").fetchone()[0]
         except sqlite3.Error:
             items = None
-        if path.exists():
+        with suppress(FileNotFoundError):
             entries.append(CacheEntry(path.parent.name, path.stem[:-33], items, path.stat().st_size, path))
     return tuple(entries)
 
@@ -252,7 +252,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _read(path: Path, keys: list[bytes]) -> Iterator[dict[bytes, bytes]]:
     """Blocks of keys that are in the store, with their values: no damaged rows; a damaged file is removed."""
-    if not path.exists():
+    if not os.path.exists(path):
         return
     try:
         with closing(_connect(path)) as connection:

@@ -21,6 +21,9 @@ from class_kit.text import embed_text
 from class_kit.text import encoders as text_encoders
 from class_kit.text import tokens as text_tokens_module
 from class_kit.text.tokens import TextTokens, text_tokens
+from tests.test_text import tiny
+
+__all__ = ["tiny"]
 
 TEXTS = [
     "The molecule is a monocarboxylic acid.",
@@ -35,24 +38,6 @@ TEXTS = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "cache"
     monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two narrow layers and random weights that reads characters and a few words."""
-    import torch
-    from transformers import AutoConfig, AutoModel
-
-    place = tmp_path_factory.mktemp("tiny")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "molecule", "is", "acid", *map(chr, range(33, 127))]
-    (place / "vocab.txt").write_text("\n".join([*words, *(f"##{chr(code)}" for code in range(97, 123))]) + "\n")
-    (place / "config.json").write_text(
-        f'{{"model_type": "bert", "vocab_size": {len(words) + 26}, "hidden_size": 32, "num_hidden_layers": 2, '
-        '"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 300}'
-    )
-    torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.from_pretrained(place)).save_pretrained(place)
     return place
 
 

@@ -195,8 +195,8 @@ def _coverage(sentences: list[list[str]], table: Mol2vecVectors) -> Coverage:
     rows, words, total = _matched(sentences, table)
     known = np.bincount(rows[words >= 0], minlength=len(total))
     counts: dict[str, int] = {}
-    for word, found in zip((word for sentence in sentences for word in sentence), words, strict=True):
-        if found < 0:
+    for word, index in zip((word for sentence in sentences for word in sentence), words, strict=True):
+        if index < 0:
             counts[word] = counts.get(word, 0) + 1
     return Coverage(known, total, tuple(sorted(counts, key=lambda word: (-counts[word], word))))
 

@@ -46,15 +46,15 @@ def motifs(molecule: Mol, cuts: set[tuple[int, int]]) -> list[list[int]]:
     in_ring = set().union(*rings)
     # A chain reaches exactly the ring atoms that it hangs on; a piece without a ring reaches none.
     chains = _connected(near, (atom for atom in range(len(near)) if atom not in in_ring), in_ring)
-    found = [ring.union(*(chain for chain, reached in chains if reached & ring)) for ring in rings]
-    found += [chain for chain, reached in chains if not reached]
-    return sorted(sorted(motif) for motif in found)
+    groups = [ring.union(*(chain for chain, reached in chains if reached & ring)) for ring in rings]
+    groups += [chain for chain, reached in chains if not reached]
+    return sorted(sorted(motif) for motif in groups)
 
 
 def _connected(near: list[list[int]], atoms: Iterable[int], stop: set[int]) -> list[tuple[set[int], set[int]]]:
     """Connected sets of `atoms`, each with the atoms of `stop` that it touches."""
     seen: set[int] = set()
-    found = []
+    parts = []
     for start in atoms:
         if start in seen:
             continue
@@ -67,5 +67,5 @@ def _connected(near: list[list[int]], atoms: Iterable[int], stop: set[int]) -> l
                     part.add(atom)
                     waiting.append(atom)
         seen |= part
-        found.append((part, reached))
-    return found
+        parts.append((part, reached))
+    return parts

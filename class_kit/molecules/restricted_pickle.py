@@ -134,7 +134,7 @@ class Array(np.ndarray):
         if math.prod(shape) * (1 if kinds is list else dtype.numpy().itemsize) != len(content):
             raise InputError(f"holds an array of shape {shape} in {len(content)} bytes or objects, which does not fit")
         whole = content if isinstance(content, list) else bytes(content)
-        super().__setstate__((1, shape, dtype.numpy(), bool(fortran), whole))  # type: ignore[misc]
+        super().__setstate__((1, shape, dtype.numpy(), bool(fortran), whole))  # type: ignore[arg-type]
 
 
 def _empty(*_: Any) -> Array:

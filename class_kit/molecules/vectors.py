@@ -11,7 +11,7 @@ import glob
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -99,7 +99,8 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
     """
     if source == "corpus":
         return train_vectors(corpus_smiles(), source="the bundled corpus")
-    path = _path_of(source)
+    file = _PUBLISHED.get(str(source))
+    path = find_folder("mol2vec", [file]) / file if file else home_path(source)
     if not path.is_file():
         raise InputError(
             f"Mol2vec vectors {str(source)!r}: expected 'corpus', 'text2mol', 'mol2vec', or a file that exists"
@@ -146,10 +147,17 @@ def train_vectors(
     check_whole("seed", seed, low=0, high=2**32 - 1)
     options = {"vector_size": dimensions, "window": window, "epochs": epochs, "seed": seed}
     versions = [version(name) for name in ("gensim", "numpy", "rdkit")]
-    made_from = digest_of(smiles=list(smiles), versions=versions, rare=rare, **options)
-    return _kept(
-        made_from, lambda: _train(_with_rare_words(mol2vec_sentences(smiles, progress=progress), rare), options), source
-    )
+
+    def train() -> Mol2vecVectors:
+        from gensim.models import Word2Vec
+
+        sentences = mol2vec_sentences(smiles, progress=progress)
+        counts = Counter(word for sentence in sentences for word in sentence)
+        common = [[word if counts[word] > rare else RARE_WORD for word in sentence] for sentence in sentences]
+        words = Word2Vec(common, sg=1, negative=5, min_count=1, workers=1, **options).wv
+        return Mol2vecVectors(tuple(words.index_to_key), words.vectors, source)
+
+    return _kept(digest_of(smiles=list(smiles), versions=versions, rare=rare, **options), train, source)
 
 
 def corpus_smiles() -> list[str]:
@@ -158,41 +166,20 @@ def corpus_smiles() -> list[str]:
         return [row["smiles"] for row in csv.DictReader(file) if row["split"] == "train"]
 
 
-def _path_of(source: str | os.PathLike[str]) -> Path:
-    if source in _PUBLISHED:
-        file = _PUBLISHED[str(source)]
-        return find_folder("mol2vec", [file]) / file
-    return home_path(source)
-
-
-def _with_rare_words(sentences: list[list[str]], rare: int) -> list[list[str]]:
-    counts = Counter(word for sentence in sentences for word in sentence)
-    return [[word if counts[word] > rare else RARE_WORD for word in sentence] for sentence in sentences]
-
-
-def _train(sentences: list[list[str]], options: dict[str, int]) -> dict[str, np.ndarray]:
-    from gensim.models import Word2Vec
-
-    model = Word2Vec(sentences, sg=1, negative=5, min_count=1, workers=1, **options)
-    return _as_arrays(list(model.wv.index_to_key), model.wv.vectors)
-
-
-def _as_arrays(words: list[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
-    text = json.dumps(words, ensure_ascii=False).encode("utf-8")
-    return {"vectors": np.ascontiguousarray(vectors, dtype=np.float32), "words": np.frombuffer(text, dtype=np.uint8)}
-
-
-def _kept(made_from: str, make: Callable[[], dict[str, np.ndarray]], source: str) -> Mol2vecVectors:
-    """Vectors from the store, or made and put there, as one item of the safetensors format."""
+def _kept(made_from: str, make: Callable[[], Mol2vecVectors], source: str) -> Mol2vecVectors:
+    """Vectors from the store, or made and put there, as one item in the safetensors format."""
     from safetensors.numpy import load, save
 
-    maker = Maker("vectors", "mol2vec", digest_of(reader=2))
-    (content,) = stored(maker, [made_from], lambda rows: [(0, save(make()))]).read()
-    arrays = load(content)
+    def compute(rows: list[int]) -> Iterator[tuple[int, bytes]]:
+        made = make()
+        words = np.frombuffer(json.dumps(made.words).encode(), np.uint8)
+        yield rows[0], save({"words": words, "vectors": np.ascontiguousarray(made.vectors, np.float32)})
+
+    arrays = load(stored(Maker("vectors", "mol2vec", digest_of(reader=2)), [made_from], compute).read()[0])
     return Mol2vecVectors(tuple(json.loads(arrays["words"].tobytes())), arrays["vectors"], source)
 
 
-def _convert(path: Path) -> dict[str, np.ndarray]:
+def _convert(path: Path) -> Mol2vecVectors:
     content = read_pickle(path)
     if isinstance(content, dict):
         words, rows = list(content), list(content.values())
@@ -209,8 +196,7 @@ def _convert(path: Path) -> dict[str, np.ndarray]:
     if not all(isinstance(word, str) for word in words) or vectors.dtype.kind != "f":
         raise InputError(f"{path}: expected words as strings and vectors of floating-point numbers")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
-        checked = Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
-    return _as_arrays(list(checked.words), checked.vectors)
+        return Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
 
 
 def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
@@ -226,6 +212,7 @@ def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
         if vectors is None and isinstance(beside, list) and name in beside:
             vectors = _array_beside(path.with_name(f"{path.name}{prefix}.{name}.npy"))
     words = holder.get("index_to_key", "index2word") or _by_index(holder.get("key_to_index", "vocab"))
+    words = words.tolist() if isinstance(words, np.ndarray) else words
     if not isinstance(vectors, np.ndarray) or not isinstance(words, list):
         raise InputError(f"{path} holds {model.name} without words and vectors: expected a Word2Vec model")
     return words, vectors

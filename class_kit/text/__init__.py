@@ -130,9 +130,9 @@ def describe_text(
     """
     rows = check_texts(texts)
     check_options(max_tokens, 1, "float32", None)
-    found = find_encoder(encoder)
-    tokens = tokenise(load_tokenizer(found, found.digest), rows)
-    return TextReport(found.name, max_tokens, np.array([len(row) for row in tokens], dtype=np.int64))
+    source = find_encoder(encoder)
+    tokens = tokenise(load_tokenizer(source, source.digest), rows)
+    return TextReport(source.name, max_tokens, np.array([len(row) for row in tokens], dtype=np.int64))
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:

@@ -29,13 +29,13 @@ POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-# said out loud, because without it some releases ask the person at the terminal whether to run a model's own code
+# given explicitly, because without them some releases ask the person at the terminal whether to run a model's own code
 _LOCAL_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 # what a configuration can name that transformers would fetch and run: a model's classes, kernels of the hub
-_NAMES_OF_CODE = frozenset(
-    {"auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"}
-    | {"experts_implementation", "_experts_implementation", "_experts_implementation_internal"}
-)
+_NAMES_OF_CODE = {
+    *("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+    *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
+}
 _LAYERS = 1_000
 # how sentence-transformers wrote its pooling down before it gave it a name
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
@@ -91,13 +91,13 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     if str(encoder) and os.path.isdir(folder):
         return TextEncoder(str(encoder), _with_weights(folder), _stated_pooling(folder))
     if isinstance(encoder, str) and _HUB_ID.fullmatch(encoder):
-        found = _in_hub_cache(encoder, None)
-        if found is None:
+        snapshot = _in_hub_cache(encoder, None)
+        if snapshot is None:
             raise InputError(
                 f"text encoder {encoder!r} is neither a folder nor in the local Hugging Face cache; on a machine with "
                 f"a network run `hf download {encoder}`, or copy the model into a folder and give that folder"
             )
-        return TextEncoder(encoder, _with_weights(found), _stated_pooling(found))
+        return TextEncoder(encoder, _with_weights(snapshot), _stated_pooling(snapshot))
     raise InputError(
         f"text encoder {str(encoder)!r}: expected 'minilm', 'scibert', an existing folder with config.json, tokenizer "
         "and weights, or a hub id such as 'owner/model'"
@@ -117,15 +117,12 @@ def load_encoder(encoder: TextEncoder, digest: str, dtype: str, device: str) -> 
     """
     import_whole("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
+    tokenizer = load_tokenizer(encoder, digest)
     with _loading(encoder):
-        config = _read_config(encoder)
-        tokenizer = AutoTokenizer.from_pretrained(encoder.folder, config=config, **_LOCAL_DATA)
-        # some vocabularies are found wanting only when they are used
-        tokenizer("a")
         model, report = AutoModel.from_pretrained(
-            encoder.folder, config=config, output_loading_info=True, **_LOCAL_DATA
+            encoder.folder, config=_read_config(encoder), output_loading_info=True, **_LOCAL_DATA
         )
     # the pooler is a layer on top that neither pooling reads, and many checkpoints leave it out
     missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
@@ -145,6 +142,7 @@ def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
 
     with _loading(encoder):
         tokenizer = AutoTokenizer.from_pretrained(encoder.folder, config=_read_config(encoder), **_LOCAL_DATA)
+        # some vocabularies turn out incomplete only when they are used
         tokenizer("a")
         return tokenizer
 
@@ -192,9 +190,9 @@ def _find_scibert() -> Path:
     try:
         return find_folder("scibert", _WEIGHTS)
     except InputError as error:
-        found = _in_hub_cache(SCIBERT_ID, SCIBERT_REVISION)
-        if found is not None and _weight_files(found):
-            return found
+        snapshot = _in_hub_cache(SCIBERT_ID, SCIBERT_REVISION)
+        if snapshot is not None and _weight_files(snapshot):
+            return snapshot
         raise InputError(f"text encoder {error}; the local Hugging Face cache has no {SCIBERT_ID} either") from None
 
 
@@ -209,19 +207,15 @@ def _in_hub_cache(identifier: str, revision: str | None) -> Path | None:
 
 def _weight_files(folder: Path) -> list[str]:
     first = next((name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if first is None:
-        return []
-    if not first.endswith(".index.json"):
-        return [first]
+    if first is None or not first.endswith(".index.json"):
+        return [first] if first else []
     listed = _read_json(folder / first).get("weight_map")
-    named = list(listed.values()) if isinstance(listed, dict) else [None]
-    if not all(isinstance(shard, str) and shard and Path(shard).name == shard for shard in named):
+    shards: list[Any] = list(listed.values()) if isinstance(listed, dict) else [None]
+    if not all(isinstance(shard, str) and shard and Path(shard).name == shard for shard in shards):
         raise InputError(f"{folder / first}: expected a weight_map from parameters to names of files beside it")
-    shards = sorted({str(shard) for shard in named})
-    missing = [shard for shard in shards if not (folder / shard).is_file()]
-    if missing:
+    if missing := sorted({shard for shard in shards if not (folder / shard).is_file()}):
         raise InputError(f"{folder} lacks {', '.join(missing)}, which {first} lists as part of the weights")
-    return shards
+    return sorted(set(shards))
 
 
 def _with_weights(folder: Path) -> Path:
@@ -233,14 +227,11 @@ def _with_weights(folder: Path) -> Path:
 
 def _stated_pooling(folder: Path) -> str:
     stated = folder / "1_Pooling" / "config.json"
-    if stated.is_file():
-        values = _read_json(stated)
-        chosen = [pooling for flag, pooling in _POOLING_FLAGS.items() if values.get(flag)]
-        if values.get("pooling_mode") in POOLINGS:
-            chosen = [values["pooling_mode"]]
-        if len(chosen) == 1:
-            return chosen[0]
-    return "cls"
+    values = _read_json(stated) if stated.is_file() else {}
+    chosen = [pooling for flag, pooling in _POOLING_FLAGS.items() if values.get(flag)]
+    if values.get("pooling_mode") in POOLINGS:
+        chosen = [values["pooling_mode"]]
+    return chosen[0] if len(chosen) == 1 else "cls"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -265,22 +256,7 @@ def _digest_of_version(path: str, size: int, modified: int) -> str:
 
 @contextmanager
 def _loading(encoder: TextEncoder) -> Iterator[None]:
-    """Turn what transformers makes of a bad folder into one clear error, without its notes and bars."""
-    with _quiet_transformers():
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:  # every release has its own errors
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise InputError(
-                f"text encoder {encoder.name!r} cannot be loaded from {encoder.folder}: {first}"
-            ) from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Switch off loading bars and notes for a while; errors still surface, and the user's own settings come back."""
+    """Turn what transformers makes of a bad folder into one clear error; its notes and bars are off for the while."""
     from transformers.utils import logging as library
 
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
@@ -288,6 +264,11 @@ def _quiet_transformers() -> Iterator[None]:
     library.disable_progress_bar()
     try:
         yield
+    except InputError:
+        raise
+    except Exception as error:  # every release has its own errors
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"text encoder {encoder.name!r} cannot be loaded from {encoder.folder}: {first}") from error
     finally:
         library.set_verbosity(verbosity)
         if bars:

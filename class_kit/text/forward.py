@@ -24,10 +24,9 @@ _BATCH_TOKENS = {"cpu": 256, "cuda": 16_384}
 
 def tokenise(tokenizer: Any, rows: list[str], max_tokens: int | None = None) -> list[list[int]]:
     """Token ids of each text, the special ones included; whole without `max_tokens`."""
-    if max_tokens is None:
-        # verbose=False: the tokenizer would otherwise warn of the very rows that are counted here
-        return list(tokenizer(rows, truncation=False, verbose=False)["input_ids"])
-    return list(tokenizer(rows, truncation=True, max_length=max_tokens)["input_ids"])
+    # verbose=False: the tokenizer would otherwise warn of the very rows that are counted here
+    read = tokenizer(rows, truncation=max_tokens is not None, max_length=max_tokens, verbose=False)
+    return list(read["input_ids"])
 
 
 def checked_device(device: str | None) -> str:
