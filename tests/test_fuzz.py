@@ -1,7 +1,6 @@
 """Made-up input of every kind: each gives a result or an InputError, and leaves only what it should.
 
-`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. atheris fuzzes the pickle reader by
-coverage: `python -m tests.fuzz_restricted_pickle`. Command lines are in `test_fuzz_commands`.
+`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. Command lines are in `test_fuzz_commands`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from class_kit.pairs.readers import read_table
 from class_kit.pairs.splits import make_splits
 from class_kit.pairs.structures import parsed, structure
 from class_kit.runs.parameters import check_parameters, declared_parameters, parse_value
-from tests import fuzz_restricted_pickle
+from tests import pickle_samples
 from tests.hostile_files import PARQUET_BYTES, TABLE
 from tests.notebook_tools import write_notebook
 
@@ -289,18 +288,18 @@ def test_values_of_parameters(typed: str, default: Any) -> None:
         assert value == typed
 
 
-SEEDS = fuzz_restricted_pickle.seeds()
+SEEDS = pickle_samples.seeds()
 
 
 @examples(400)
 @given(data=st.data())
 def test_changed_pickles(data: st.DataObject, place: Path) -> None:
     content = data.draw(st.sampled_from(SEEDS).flatmap(changed))
-    kept = fuzz_restricted_pickle.check(content, place / "one.pkl")
+    kept = pickle_samples.check(content, place / "one.pkl")
     if kept:
         with contextlib.suppress(InputError):
             load_vectors(place / "one.pkl")
 
 
 def test_the_seeds_are_data(place: Path) -> None:
-    assert all(fuzz_restricted_pickle.check(content, place / "one.pkl") for content in SEEDS)
+    assert all(pickle_samples.check(content, place / "one.pkl") for content in SEEDS)

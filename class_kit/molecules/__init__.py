@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -107,7 +108,11 @@ def mol2vec_coverage(
     """
     rows = check_smiles(smiles)
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
-    return _coverage(mol2vec_sentences(rows, progress=progress), table)
+    sentences = mol2vec_sentences(rows, progress=progress)
+    of_row, words, total = _matched(sentences, table)
+    unknown = Counter(word for sentence in sentences for word in sentence if word not in table.index)
+    known = np.bincount(of_row[words >= 0], minlength=len(total))
+    return Coverage(known, total, tuple(sorted(unknown, key=lambda word: (-unknown[word], word))))
 
 
 def embed_molecules(
@@ -189,16 +194,6 @@ def _matched(sentences: list[list[str]], table: Mol2vecVectors) -> tuple[np.ndar
     rows = np.repeat(np.arange(len(sentences)), total)
     words = np.array([index.get(word, -1) for sentence in sentences for word in sentence], dtype=np.int64)
     return rows, words, total
-
-
-def _coverage(sentences: list[list[str]], table: Mol2vecVectors) -> Coverage:
-    rows, words, total = _matched(sentences, table)
-    known = np.bincount(rows[words >= 0], minlength=len(total))
-    counts: dict[str, int] = {}
-    for word, index in zip((word for sentence in sentences for word in sentence), words, strict=True):
-        if index < 0:
-            counts[word] = counts.get(word, 0) + 1
-    return Coverage(known, total, tuple(sorted(counts, key=lambda word: (-counts[word], word))))
 
 
 def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str) -> tuple[np.ndarray, np.ndarray]:

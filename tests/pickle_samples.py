@@ -1,18 +1,15 @@
-"""Coverage-guided fuzzing of the restricted pickle reader: `python -m tests.fuzz_restricted_pickle --runs 1000000`.
+"""What the tests of the restricted pickle reader share: honest files to change, and the rule that every file must meet.
 
-atheris is an optional package; the suite itself changes pickles with hypothesis (`test_fuzz`), by the same rule: a file
-gives data or an InputError, and while it is read nothing is imported, run, started or written.
+A file gives data or an InputError, and while it is read nothing is imported, run, started or written.
 """
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import collections
 import io
 import pickle
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,48 +86,3 @@ def check(content: bytes, path: Path) -> bool:
     assert isinstance(value, (*DATA, *READERS)) or (isinstance(value, type) and issubclass(value, Record)), type(value)
     assert not said or (str(path) in said and len(said) < 1_000), said
     return not said
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the fuzzer; it stops at the first file that breaks the rule and writes it to the current folder."""
-    parser = argparse.ArgumentParser(description="Fuzz the restricted pickle reader with atheris.")
-    parser.add_argument("--runs", type=int, default=100_000, metavar="N", help="inputs to try (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N")
-    options = parser.parse_args(arguments)
-    try:
-        import atheris
-    except ImportError:
-        sys.exit("atheris is not installed: pip install atheris")
-    instrumented(atheris, "class_kit.molecules.restricted_pickle")
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        corpus = Path(folder) / "corpus"
-        corpus.mkdir()
-        for number, content in enumerate(seeds()):
-            (corpus / str(number)).write_bytes(content)
-            check(content, Path(folder) / "one.pkl")
-        limits = [
-            f"-runs={options.runs}",
-            f"-seed={options.seed}",
-            "-max_len=4096",
-            "-timeout=10",
-            "-rss_limit_mb=2048",
-        ]
-        atheris.Setup([sys.argv[0], *limits, str(corpus)], lambda content: check(content, Path(folder) / "one.pkl"))
-        atheris.Fuzz()
-
-
-def instrumented(atheris: Any, name: str) -> None:
-    """Let the fuzzer see which lines of a module's functions run."""
-    module = sys.modules[name]
-    for value in vars(module).values():
-        if getattr(value, "__module__", None) != name:
-            continue
-        functions = vars(value).values() if isinstance(value, type) else [value]
-        for function in functions:
-            if hasattr(function, "__code__"):
-                atheris.instrument_func(function)
-
-
-if __name__ == "__main__":
-    main()
