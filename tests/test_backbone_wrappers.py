@@ -34,7 +34,7 @@ from tests.attention_loops import (
     some_vectors,
     two_layers,
 )
-from tests.test_training import CONFIG, WithCritic, pairs, plan_of, same, without_time
+from tests.test_training import CONFIG, WithCritic, pairs, plan_of, resumes_to_the_same_bits
 
 
 def test_padding_atoms_and_summing_them() -> None:
@@ -106,29 +106,10 @@ def test_the_inner_backbone_keeps_adversary_and_full_score(name: str, scored) ->
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_resume_gives_the_same_bits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scored) -> None:
-    from class_kit.training.loop import Trainer
-
+def test_resume_gives_the_same_bits(name: str, tmp_path: Path, scored) -> None:
     config = replace(CONFIG, epochs=2, backbone=name, backbone_options=WRAPPED[name])
-    given = pairs(24)
-    whole = train(config, plan_of(24, 2), *given)
-    original, taken = Trainer._step, 0
-
-    def step(self, *rest):
-        nonlocal taken
-        if taken == 3:
-            raise KeyboardInterrupt
-        taken += 1
-        original(self, *rest)
-
-    monkeypatch.setattr(Trainer, "_step", step)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, plan_of(24, 2), *given, folder=tmp_path, checkpoint_every=1)
-    monkeypatch.setattr(Trainer, "_step", original)
-    resumed = train(config, plan_of(24, 2), *given, folder=tmp_path, resume=True)
-    assert same(whole, resumed)
-    assert without_time(whole.history) == without_time(resumed.history)
-    assert {"fool", "critic/tell"} < set(whole.history[0])
+    resumes_to_the_same_bits(config, lambda: plan_of(24, 2), pairs(24), tmp_path, [3])
+    assert {"fool", "critic/tell"} < set(train(config, plan_of(24, 2), *pairs(24)).history[0])
 
 
 def test_needs_follow_from_the_inner_and_from_what_is_read() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.errors import InputError
 from class_kit.training import TrainingConfig, encode, learning_rate, train
 from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
+from class_kit.training.loop import Trainer
 
 CONFIG = TrainingConfig(
     epochs=3, batch_size=8, learning_rate=5e-3, backbone_options={"hidden": 16, "dim": 8, "dropout": 0.1}
@@ -181,8 +183,25 @@ def test_bad_inputs_are_refused() -> None:
         train(replace(CONFIG, epochs=4), plan_of(), text, molecules)
 
 
-class Stop(Exception):
+class Stop(BaseException):
     """Stands for a process that ends between two steps."""
+
+
+def train_until(steps: int, *arguments, **options) -> None:
+    """A training that ends after so many steps, between two of them."""
+    original, taken = Trainer._step, 0
+
+    def step(self, *given):
+        nonlocal taken
+        if taken == steps:
+            raise Stop
+        taken += 1
+        original(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(Stop):
+            train(*arguments, **options)
 
 
 def unseen(rows: int = 40) -> np.ndarray:
@@ -253,45 +272,37 @@ def with_critic():
     register_backbone("with_critic")(WithCritic)
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_resume_at_every_step_gives_the_same_bits(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_critic
+def resumes_to_the_same_bits(
+    config: TrainingConfig, make, given, folder: Path, stops: Iterable[int], **options
 ) -> None:
-    from class_kit.training.loop import Trainer
-
-    text, molecules = pairs()
-    config, make = TRAININGS[name]
-
-    def score(backbone) -> dict[str, float]:
-        return {"mrr": float((encode(backbone, "text", text) @ encode(backbone, "molecules", molecules).T).trace())}
-
-    whole = train(config, make(), text, molecules, validate=score)
-    original = Trainer._step
-    for dies_after in range(1, whole.steps):
-        folder = tmp_path / str(dies_after)
-        taken = 0
-
-        def step(self, *given, limit=dies_after):
-            nonlocal taken
-            if taken == limit:
-                raise Stop
-            taken += 1
-            original(self, *given)
-
-        monkeypatch.setattr(Trainer, "_step", step)
-        with pytest.raises(Stop):
-            train(config, make(), text, molecules, validate=score, folder=folder, checkpoint_every=1)
-        monkeypatch.setattr(Trainer, "_step", original)
-        resumed = train(config, make(), text, molecules, validate=score, folder=folder, resume=True)
+    """A training stopped after each of these numbers of steps and resumed is the one that was never stopped."""
+    whole = train(config, make(), *given, **options)
+    for steps in stops or range(1, whole.steps):
+        place = folder / str(steps)
+        train_until(steps, config, make(), *given, folder=place, checkpoint_every=1, **options)
+        resumed = train(config, make(), *given, folder=place, resume=True, **options)
         assert same(whole, resumed)
         assert without_time(whole.history) == without_time(resumed.history)
         assert (whole.steps, whole.samples, whole.best_epoch) == (resumed.steps, resumed.samples, resumed.best_epoch)
 
 
+@pytest.mark.parametrize("name", TRAININGS)
+def test_resume_at_every_step_gives_the_same_bits(name: str, tmp_path: Path, with_critic) -> None:
+    given, (config, make) = pairs(), TRAININGS[name]
+    resumes_to_the_same_bits(config, make, given, tmp_path, validate=trace_of(given))
+
+
+def trace_of(given):
+    """A validation: how near the model takes each pair to be."""
+
+    def score(backbone) -> dict[str, float]:
+        return {"mrr": float((encode(backbone, "text", given[0]) @ encode(backbone, "molecules", given[1]).T).trace())}
+
+    return score
+
+
 def seen_by(monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, plan, **options) -> tuple[list[np.ndarray], list]:
     """The rows of every step and the backbone's loss of each pair in it, as the loop took them."""
-    from class_kit.training.loop import Trainer
-
     rows_seen, losses_seen = [], []
     original = Trainer._pair_losses, Trainer._step
 

@@ -19,7 +19,7 @@ from class_kit.text.ids import text_ids
 from class_kit.text.tokens import text_tokens
 from class_kit.training import encode, train
 from class_kit.training.config import main_optimizer
-from tests.test_training import plan_of, same, without_time
+from tests.test_training import plan_of, resumes_to_the_same_bits, same, trace_of
 from tests.tiny_bert import HEADS, READER, config_of, made, molecules, texts, write_bert
 
 
@@ -113,31 +113,9 @@ def test_the_encoder_has_a_rate_of_its_own(bert: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_resume_gives_the_same_bits(precision: str, bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from class_kit.training.loop import Trainer
-
+def test_resume_gives_the_same_bits(precision: str, bert: str, tmp_path: Path) -> None:
     config, given = config_of(bert, precision=precision), (text_ids(texts(), bert), molecules())
-
-    def score(backbone) -> dict[str, float]:
-        return {"mrr": float((encode(backbone, "text", given[0]) @ encode(backbone, "molecules", given[1]).T).trace())}
-
-    whole = train(config, plan_of(24, 2), *given, validate=score)
-    original, taken = Trainer._step, 0
-
-    def step(self, *rest):
-        nonlocal taken
-        if taken == 3:
-            raise KeyboardInterrupt
-        taken += 1
-        original(self, *rest)
-
-    monkeypatch.setattr(Trainer, "_step", step)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, plan_of(24, 2), *given, validate=score, folder=tmp_path, checkpoint_every=1)
-    monkeypatch.setattr(Trainer, "_step", original)
-    resumed = train(config, plan_of(24, 2), *given, validate=score, folder=tmp_path, resume=True)
-    assert same(whole, resumed)
-    assert without_time(whole.history) == without_time(resumed.history)
+    resumes_to_the_same_bits(config, lambda: plan_of(24, 2), given, tmp_path, [3], validate=trace_of(given))
 
 
 def test_bfloat16_is_the_encoders_alone(still_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:

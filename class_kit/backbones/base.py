@@ -221,8 +221,8 @@ class TwoTowers(Backbone):
     in `fit`, such as `class_kit.backbones.layers.Tower`, and write `terms`.
     """
 
-    text_tower: nn.Module
-    molecule_tower: nn.Module
+    text_tower: Any
+    molecule_tower: Any
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
         """Record the scales of both inputs; they are saved with the weights."""
