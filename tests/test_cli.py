@@ -90,6 +90,7 @@ def test_defect_shows_its_traceback_without_escapes(capsys: pytest.CaptureFixtur
         [],
         ["nothing"],
         ["run", "--nothing"],
+        ["--", "train"],
         ["run", "-p", "one"],
         ["run", "--pair", "corpus"],
         ["fetch", "everything"],

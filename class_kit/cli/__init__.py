@@ -81,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             # what a terminal's encoding lacks is written as an escape instead of failing
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else list(argv)
+    chosen = next((word for word in words if not word.startswith("-")), "")
     try:
-        arguments = build_parser(words[0] if words else "").parse_args(words)
+        arguments = build_parser(chosen).parse_args(words)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
     return run_handler(arguments.handler, arguments)

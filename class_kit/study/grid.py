@@ -1,4 +1,4 @@
-"""The trainings of a study: choices crossed, what decides nothing left out, budgets made equal, time foreseen."""
+"""The trainings of a study: choices crossed, what changes nothing left out, budgets made equal, time foreseen."""
 
 from __future__ import annotations
 

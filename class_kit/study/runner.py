@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 # What decides a training's outcome; a change in any of these must not serve old results.
 _DECISIVE = (
+    "options",
     "backbones",
     "training",
     "pairs/structures",
