@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from class_kit.errors import InputError
+from class_kit.molecules import embed_molecules, mol2vec_coverage
 from class_kit.molecules import vectors as mol2vec_vectors
 from class_kit.molecules.substructures import mol2vec_words
 from class_kit.molecules.vectors import Mol2vecVectors, corpus_smiles, load_vectors, train_vectors
@@ -271,6 +272,9 @@ def test_the_default_vectors_come_from_the_corpus_training_split() -> None:
     assert made.vectors.shape[1] == 300
     assert made.unknown is not None
     assert load_vectors("corpus").digest == made.digest == train_vectors(smiles).digest
+    unseen = ["CCCCCCO", "CC(=O)OCC", "Clc1ccccc1Cl", "O=C(O)c1ccccc1"]
+    assert embed_molecules(unseen).shape == (4, 300)
+    assert mol2vec_coverage(unseen).overall > 0.9
 
 
 def test_words_and_vectors_must_agree() -> None:
