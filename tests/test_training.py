@@ -272,10 +272,8 @@ def with_critic():
     register_backbone("with_critic")(WithCritic)
 
 
-def resumes_to_the_same_bits(
-    config: TrainingConfig, make, given, folder: Path, stops: Iterable[int], **options
-) -> None:
-    """A training stopped after each of these numbers of steps and resumed is the one that was never stopped."""
+def resumes_to_the_same_bits(config, make, given, folder: Path, stops: Iterable[int] = (), **options) -> None:
+    """A training stopped after each of these steps, or every step, and resumed is the one that was never stopped."""
     whole = train(config, make(), *given, **options)
     for steps in stops or range(1, whole.steps):
         place = folder / str(steps)
