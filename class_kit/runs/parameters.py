@@ -92,15 +92,16 @@ def check_parameters(given: Mapping[str, Any], declared: Mapping[str, Any], wher
     InputError
         For an unknown name and a value of another type, naming the parameter, the value and what was expected.
     """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-    from typing_extensions import TypedDict
+    from pydantic import ConfigDict, Field, ValidationError, create_model
 
     values = plain(dict(given), where or "parameters")
-    fields = {name: _type_of(default) for name, default in declared.items()}
-    # a typed dictionary, as fields of a model may not be called `copy` or `_name`
-    model = with_config(ConfigDict(extra="forbid", strict=True))(TypedDict("Parameters", fields, total=False))  # type: ignore[operator]
+    # a parameter's name is an alias only, as a field of a model may not be called `copy` or `_name`
+    fields: Any = {
+        f"p{at}": (_type_of(default), Field(default, alias=name)) for at, (name, default) in enumerate(declared.items())
+    }
+    model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **fields)
     try:
-        return dict(TypeAdapter(model).validate_python(values))
+        return model.model_validate(values).model_dump(by_alias=True, exclude_unset=True)
     except ValidationError as error:
         raise refusal(error, declared, where) from None
 
@@ -118,7 +119,7 @@ def _type_of(default: Any) -> Any:
     element = _type_of(default[0])
     for item in default[1:]:
         element = element | _type_of(item)
-    return list[element]
+    return list.__class_getitem__(element)
 
 
 def parse_value(text: str, default: Any, name: str) -> Any:

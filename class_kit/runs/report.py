@@ -96,31 +96,32 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 def _part(run: Path, stem: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """One notebook of the report: its HTML, its headings, and what became of it."""
     import nbformat
-    from markupsafe import Markup
 
+    headings: list[tuple[str, str]] = []
     try:
         notebook = nbformat.reads((run / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"), as_version=4)
     except (OSError, ValueError) as error:
-        html, headings = f'<p class="note">No executed notebook: {escape(type(error).__name__)}.</p>', []
+        html = f'<p class="note">No executed notebook: {escape(type(error).__name__)}.</p>'
     else:
         html, headings = notebook_html(notebook, stem)
-    return {**entry, "stem": stem, "html": Markup(html), "headings": headings}
+    return {**entry, "stem": stem, "html": html, "headings": headings}
 
 
 def notebook_html(notebook: Any, stem: str) -> tuple[str, list[tuple[str, str]]]:
     """An executed notebook as HTML that neither runs nor loads anything, and its headings with their anchors."""
-    from bs4 import BeautifulSoup
-
     for cell in notebook.cells:
         cell.source = visible(cell.source)
         for output in cell.get("outputs", []):
             _prepare(output)
-    soup = BeautifulSoup(_exporter().from_notebook_node(notebook)[0], "html.parser")
-    headings = []
-    for heading in soup.select(":is(h1, h2, h3):not(.output *)"):
-        heading["id"] = f"{stem}-{len(headings) + 1}"
-        headings.append((heading["id"], heading.get_text()))
-    return str(soup), headings
+    headings: list[tuple[str, str]] = []
+
+    def anchored(match: re.Match[str]) -> str:
+        anchor = f"{stem}-{len(headings) + 1}"
+        headings.append((anchor, unescape(re.sub(r"<[^>]*>", "", match[2]))))
+        return f'<h{match[1]} id="{escape(anchor)}">{match[2]}</h{match[1]}>'
+
+    html = _exporter().from_notebook_node(notebook)[0]
+    return re.sub(r"<h([123])\b[^>]*>(.*?)</h\1>", anchored, html, flags=re.DOTALL), headings
 
 
 def _prepare(output: Any) -> None:
@@ -279,8 +280,6 @@ def write_index(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, A
     Path
         The page.
     """
-    from markupsafe import Markup
-
     found = [_figures(folder / entry["folder"]) for entry in record["runs"]]
     embed = 4 / 3 * sum(path.stat().st_size for figures in found for path in figures.values()) <= EMBED_LIMIT
     numbers = [_numbers(run["metrics"]) for run in metrics["runs"]]
@@ -293,7 +292,7 @@ def write_index(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, A
         folder / "index.html",
         "sweep",
         title=f"class_kit sweep: {folder.resolve().name}",
-        images=Markup("data:" if embed else "'self' file:"),
+        images="data:" if embed else "'self' file:",
         record=record,
         runs=runs,
         counts=", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)),
@@ -342,12 +341,11 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def _write(path: Path, template: str, **values: Any) -> Path:
     from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
 
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else visible(value),
+        finalize=lambda value: value if hasattr(value, "__html__") else visible(value),
     )
     pages.filters |= {"json": as_json, "number": _number}
     write_text(path, pages.get_template(f"{template}.html.j2").render(values) + "\n")
