@@ -29,10 +29,20 @@ from PIL import Image
 from class_kit.backbones import available_backbones
 from class_kit.difficulty import answer_page
 from class_kit.files import write_json
-from class_kit.study.paper.found import found_words, main_table
-from class_kit.study.paper.products import CLASS, MATCHED, RANDOM, STANDARD
-from class_kit.study.paper.results import find_results, find_search, read_results
-from class_kit.study.paper.words import rows_against, verdict
+from class_kit.study.paper_figures import CLASS, MATCHED, RANDOM
+from class_kit.study.paper_tables import (
+    RANKING,
+    STANDARD,
+    find_results,
+    find_search,
+    inputs_table,
+    key_rows,
+    note,
+    read_results,
+    search_table,
+)
+from class_kit.study.tables import VERDICTS, verdict
+from class_kit.terminal import one_line
 
 ROOT = Path(__file__).resolve().parent.parent
 # what the pages show of the paper's study: product, figure, and what it says to those who cannot see it
@@ -184,44 +194,66 @@ def with_results(text: str, parts: dict[str, str], page: str) -> str:
 
 
 def front_section(results: dict[str, Any] | None = None) -> str:
-    """The front page's table and three sentences on it; of the committed results where none are given."""
+    """CLASS minus each control in Hits@1, a row a backbone; of the committed results where none are given."""
     results = find_results() if results is None else results
-    inputs, main = results["inputs"], results["products"]["main"]
-    used = sorted({f"{row['share']:.0%}" for row in main["summary"] if row["arm"] == CLASS})
-    seeds = max(row["seeds"] for row in main["summary"])
-    verdicts = {
-        reference: [
-            verdict(row)
-            for row in rows_against(main["differences"], reference)
-            if row["arm"] == CLASS and row["metric"] == "hits@1"
-        ]
-        for reference in (STANDARD, RANDOM, MATCHED)
-    }
-    counted = {name: f"{own.count('better')} and {own.count('worse')}" for name, own in verdicts.items()}
-    sizes = inputs["sizes"]
-    sentences = [
-        f"Heads on frozen vectors, trained on {sizes['train']:,} pairs (not the published training set: "
-        f"{inputs['extra']:,} of them are unpublished as a set), {sizes[inputs['evaluated']]:,} test texts, {seeds} "
-        f"seeds: CLASS used {' to '.join(used)} of the samples.",
-        f"Of {len(verdicts[STANDARD])} backbones, CLASS was better and worse in {counted[STANDARD]} than training on "
-        f"all pairs in every epoch; in {counted[RANDOM]} than the same schedule in random order; in "
-        f"{counted[MATCHED]} than as many steps on all pairs (* marks a 95 % interval without zero and a "
-        "Holm-corrected p < 0.05).",
+    main = results["products"].get("main")
+    if not main:
+        return "No results of the paper's study are committed yet."
+    inputs, controls = results["inputs"], (STANDARD, RANDOM, MATCHED)
+    wanted = {"arm": CLASS, "metric": "hits@1", "ranking": RANKING}
+    gaps = [row for row in main["differences"] if wanted.items() <= row.items()]
+    lines = [
+        f"| {CLASS}, points of Hits@1 | {' | '.join(f'minus {control}' for control in controls)} |",
+        "|---|---|---|---|",
     ]
-    if "better" not in verdicts[RANDOM]:
-        sentences.append("The saving is that of the smaller budget; the easy-to-hard order added nothing to it.")
-    return f"{main_table(main)}\n\n{' '.join(sentences)}"
+    for backbone in dict.fromkeys(row["backbone"] for row in gaps):
+        own = {row["reference"]: row for row in gaps if row["backbone"] == backbone}
+        cells = [_points(own[control]) if control in own else "–" for control in controls]
+        lines.append(f"| {backbone} | {' | '.join(cells)} |")
+    about = (
+        f"{inputs['sizes']['train']:,} training pairs ({inputs['extra']:,} unpublished as a set), "
+        f"{inputs['sizes'][inputs['evaluated']]:,} queries, {len(main['settings']['seeds'])} seeds, 95 % intervals; "
+        "bold: corrected p < 0.05."
+    )
+    return "\n".join([*lines, "", about])
+
+
+def _points(row: dict[str, Any]) -> str:
+    """A difference in Hits@1 with half of its interval, bold where it is told from zero."""
+    half = "" if row["difference_low"] is None else f" ± {50 * (row['difference_high'] - row['difference_low']):.1f}"
+    # no minus before a zero
+    shown = f"{round(100 * row['difference'], 1) + 0.0:+.1f}{half}"
+    return shown if verdict(row) == VERDICTS[1] else f"**{shown}**"
 
 
 def paper_section(results: dict[str, Any] | None = None) -> str:
-    """What the paper's study found, in words and figures; of the committed results where none are given."""
+    """The tables of the paper's study, text→molecule in the split's pool; of the committed results by default."""
     results = find_results() if results is None else results
-    shown = [
-        f"![{alternative}]({figure}.png)"
-        for product, figure, alternative in PAPER_FIGURES
-        if product in results["products"]
-    ]
-    return "\n\n".join([found_words(results, find_search()), *shown])
+    if not results["products"]:
+        return "No results of the paper's study are committed yet."
+    parts = [markdown_table(inputs_table(results))]
+    for name, product in results["products"].items():
+        parts += [f"### {name}: {product['title']}", note(results, name)]
+        for table in ("summary", "differences", "apart_differences", "ties", "savings"):
+            rows = key_rows(results, name, table)
+            if len(rows):
+                if table == "apart_differences":
+                    parts.append(
+                        f"Only the {product['apart']['queries']:,} queries without a near-duplicate; same pool:"
+                    )
+                parts.append(markdown_table(rows))
+        parts += [f"![{alt}]({figure}.png)" for product, figure, alt in PAPER_FIGURES if product == name]
+    if search := find_search():
+        about = "Each arm minus the tuned plain run, tuned on validation pairs; Hits@1 in points, Mean Rank in places."
+        parts += ["### The search for a gain", about, markdown_table(search_table(search)[1])]
+    return "\n\n".join(parts)
+
+
+def markdown_table(frame: Any) -> str:
+    """A table as Markdown, whatever its cells hold."""
+    rows = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
+    cells = [[one_line(cell).replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def backbones_section(results: dict[str, Any] | None) -> str:

@@ -86,7 +86,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_results(small_study: Path) -> dict[str, Any]:
     """What the small study found."""
-    from class_kit.study.paper.results import read_results
+    from class_kit.study.paper_tables import read_results
 
     return read_results(small_study / "paper.json")
 

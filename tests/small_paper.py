@@ -1,4 +1,4 @@
-"""The paper's study made small: generated vectors, two seeds, two epochs, few settings of each product."""
+"""The paper's study made small: generated vectors, two seeds, two epochs, few settings of each study."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from class_kit import task as task_module
 from class_kit.cli import main
-from class_kit.study import output
-from class_kit.study.paper import products
+from class_kit.files import shipped
+from class_kit.study import output, paper
 from class_kit.task import Task
 from tests.test_study import small_task
 
+NAMES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures", "savings")
 OPTIONS = ("--pairs", "own.csv", "--seeds", "2", "--epochs", "2", "--jobs", "1", "--out", "paper")
 
 
@@ -29,21 +32,45 @@ def task_with_relatives() -> Task:
     return Task(pairs, t, m, pairs, m, task.encoders)
 
 
+def study_file(name: str) -> dict[str, Any]:
+    """What `figures/paper/<name>.yml` holds."""
+    return yaml.safe_load(shipped(f"{paper.FOLDER}/{name}.yml").read_text(encoding="utf-8"))
+
+
+def small_file(name: str) -> dict[str, Any]:
+    """The same with two or three settings."""
+    values = study_file(name)
+    if name == "main":
+        values["backbones"] = [one for one in values["backbones"] if one["backbone"] in ("dual_encoder", "dsokr")]
+    elif name == "main_deep":
+        # a head stands for those that read graphs
+        values["backbones"] = [{"backbone": "text2mol", "name": "aman", "learning_rate": 0.001}]
+    elif name == "grid":
+        # slower schedules than these would leave pairs out, and warn
+        values["schedules"] = [
+            {"shape": "linear", "start": start, "growth": growth, "name": f"α {start} β {growth}"}
+            for start in (0.4, 0.8)
+            for growth in (0.3, 0.6)
+        ]
+    elif name == "sigma":
+        values["sigmas"] = [0.9, "q0.5"]
+    elif name == "measures":
+        values["arms"] = [arm for arm in values["arms"] if arm["name"] in ("random order", "neighbours", "loss")]
+    return values
+
+
 @contextmanager
 def few_settings(place: Path) -> Iterator[None]:
-    """Every product with two or three settings on the small task, a store of its own, no figures but the paper's."""
+    """Every study with two or three settings on the small task, a store of its own, no figures but the paper's."""
+    folder = place / paper.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("paper", *NAMES[:-1]):
+        (folder / f"{name}.yml").write_text(yaml.safe_dump(small_file(name), sort_keys=False), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("CLASS_KIT_CACHE", str(place / "cache"))
         patch.setattr(task_module, "load_task", lambda *given, **options: task_with_relatives())
-        patch.setattr(products, "HEADS", ("dual_encoder", "dsokr"))
-        # a head stands for those that read graphs
-        patch.setattr(products, "DEEP", {"aman": ("text2mol", {})})
-        patch.setattr(products, "SIGMAS", (0.9, "q0.5"))
-        patch.setattr(products, "available_measures", lambda: ("neighbours", "loss"))
-        # slower schedules than these would leave pairs out, and warn
-        patch.setattr(products, "ALPHAS", (0.4, 0.8))
-        patch.setattr(products, "BETAS", (0.3, 0.6))
+        patch.setattr(paper, "shipped", lambda name: place / name)
         # those of a study are tried with studies
         patch.setattr(output, "_write_figures", lambda *given: None)
         yield

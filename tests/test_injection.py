@@ -262,7 +262,7 @@ def test_numbers_and_plain_text_stay_as_they_are() -> None:
 
 
 def test_tables_for_papers_say_attacks_and_do_not_obey_them() -> None:
-    from class_kit.study.output import booktabs
+    from class_kit.study.latex import booktabs
 
     lines = booktabs(["arm", ATTACKS[11]], [[attack, "1.0"] for attack in ATTACKS], caption="\n".join(ATTACKS))
     body = lines.splitlines()

@@ -13,13 +13,11 @@ from typing import Any
 import nbformat
 import pandas
 import pytest
+from class_kit.study.paper.results import find_results
 
 from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.parameters import declared_parameters
-from class_kit.study.paper import words
-from class_kit.study.paper.reading import explained_words
-from class_kit.study.paper.results import find_results
 from tests.short_run import ATTACK
 
 ROOT = Path(__file__).parents[1]
@@ -277,35 +275,14 @@ def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
 
 
 def test_notebook_7_shows_what_its_results_say(run: Path, small_results: dict[str, Any]) -> None:
-    """Every product's words and figures, from a file alone."""
+    """The tables and figures of every study, from a file alone."""
     executed = run / "notebooks" / "07_paper.ipynb"
-    said = outputs_of(executed, "text/markdown")
-    assert said[0] == words.input_words(small_results)
+    shown = "\n".join(outputs_of(executed, "text/html"))
+    assert inputs_table(small_results).to_html(index=False, border=0) in shown
     for name in small_results["products"]:
-        assert explained_words(small_results, name) in said
+        table = "savings" if name == "savings" else "differences"
+        assert key_rows(small_results, name, table).to_html(index=False, border=0) in shown
     assert len(outputs_of(executed, "image/png")) == len(list((run / "figures").glob("07_*.png"))) >= 8
-    assert "&lt;" not in "".join(said)
-
-
-def test_what_describes_a_product_s_figures_stands_where_its_results_are(small_results: dict[str, Any]) -> None:
-    """Text of notebook 7 that is always there says nothing of dots, cells and panels that may not be."""
-    always = prose(NOTEBOOKS[7], "## Practice", "## Exercise")
-    assert re.findall(r"\b(?:figures?|dots?|cells?|panels?|lines?|seeds?|epochs|left of|right of)\b", always) == []
-    for name in small_results["products"]:
-        found = explained_words(small_results, name)
-        assert found.endswith(words.product_words(small_results, name))
-        assert len(found) > len(words.product_words(small_results, name))
-        assert explained_words(small_results | {"products": {}}, name) == words.NOTHING
-
-
-def test_notebook_7_without_results_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_results()["products"]:
-        pytest.skip("figures/paper/paper.json is committed")
-    monkeypatch.chdir(tmp_path)
-    assert main(["run", "07_paper", "--out", "empty"]) == 0
-    said = outputs_of(tmp_path / "empty" / "notebooks" / "07_paper.ipynb", "text/markdown")
-    assert said[0] == words.NO_RESULTS
-    assert said.count(words.NOTHING) == 8
 
 
 def test_strict_parameters_refuse_before_a_kernel_starts(

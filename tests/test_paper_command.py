@@ -13,16 +13,13 @@ import pytest
 import yaml
 
 from class_kit.cli import main
+from class_kit.errors import InputError
 from class_kit.retrieval import Ranks, retrieval_metrics
-from class_kit.study import runner, tables
+from class_kit.study import paper, paper_figures, runner, tables
 from class_kit.study.config import read_config, study_config
-from class_kit.study.paper import conduct as paper_conduct
-from class_kit.study.paper import products, words
-from class_kit.study.paper.drawing import draw_products
-from class_kit.study.paper.near import training_relatives
-from class_kit.study.paper.published import PUBLISHED
-from class_kit.study.paper.results import LARGEST, read_results
-from tests.small_paper import few_settings, study_paper, task_with_relatives
+from class_kit.study.near_duplicates import near_duplicates
+from class_kit.study.paper_tables import LARGEST, note, read_results
+from tests.small_paper import NAMES, few_settings, study_file, study_paper, task_with_relatives
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +28,9 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_leaves_every_product(small_study: Path, small_results: dict[str, Any]) -> None:
-    assert list(small_results["products"]) == list(products.NAMES)
+    assert list(small_results["products"]) == list(NAMES)
     assert (small_study / "paper.json").stat().st_size < LARGEST
-    for name in products.NAMES:
+    for name in NAMES:
         folder = small_study / name
         assert list((folder / "tables").glob("*.csv"))
         assert {path.stem for path in (folder / "tables").glob("*.csv")} == {
@@ -46,11 +43,11 @@ def test_the_command_leaves_every_product(small_study: Path, small_results: dict
         assert pictures
         for picture in pictures:
             assert picture.with_suffix(".pdf").is_file()
-            assert json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["drawing"]
+            assert json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["parameters"]
     with few_settings(small_study.parent):
-        for product in products.products({"source": "own.csv"}, seeds=2, epochs=2):
-            assert read_config(small_study / product.name / "study.yml") == study_config(dict(product.config))
-            assert (small_study / product.name / "study" / "done").is_file()
+        for study in paper.paper_studies({"source": "own.csv"}, seeds=2, epochs=2):
+            assert read_config(small_study / study.name / "study.yml") == study_config(dict(study.values))
+            assert (small_study / study.name / "study" / "done").is_file()
 
 
 def test_results_name_no_place_of_this_machine(small_study: Path) -> None:
@@ -64,7 +61,7 @@ def test_numbers_of_the_summary_are_those_of_the_ranks(small_study: Path, small_
         json.loads(path.read_text()) for path in (small_study / "main" / "study" / "trainings").glob("*/metrics.json")
     ]
     assert len(runs) == 16
-    apart = training_relatives(task_with_relatives()).apart
+    apart = near_duplicates(task_with_relatives()).apart
     product = small_results["products"]["main"]
     assert product["apart"]["queries"] == apart.sum() == small_results["inputs"]["relatives"]["apart"]
     for rows, mask in ((product["summary"], np.ones_like(apart)), (product["apart"]["summary"], apart)):
@@ -84,7 +81,7 @@ def test_numbers_of_the_summary_are_those_of_the_ranks(small_study: Path, small_
 def test_everything_is_drawn_again_from_the_results_alone(
     small_study: Path, small_results: dict[str, Any], tmp_path: Path
 ) -> None:
-    draw_products(json.loads(json.dumps(small_results)), tmp_path)
+    paper_figures.draw_paper(json.loads(json.dumps(small_results)), tmp_path)
     again = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert len(again) >= 8 * 5
     for path in again:
@@ -92,19 +89,16 @@ def test_everything_is_drawn_again_from_the_results_alone(
 
 
 def test_published_figures_stand_beside_with_pool_and_standing(small_study: Path) -> None:
-    with open(small_study / "main" / "tables" / "text_to_molecule_all.csv", encoding="utf-8", newline="") as file:
+    with open(small_study / "main" / "tables" / "published.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["arm"] == "published"]
-    assert [row["backbone"] for row in rows] == [row.model for row in PUBLISHED]
+    assert len(rows) == 11
     assert all(row["standing"] in ("reported", "inferred") for row in rows)
     assert [row["pool"] for row in rows[:4]] == ["33010.0"] * 4
-    text = (small_study / "main" / "tables" / "text_to_molecule_all.tex").read_text(encoding="utf-8")
+    text = (small_study / "main" / "tables" / "published.tex").read_text(encoding="utf-8")
     assert "not said" in text
     assert "(inferred)" in text
-    other = (small_study / "main" / "tables" / "molecule_to_text_split.tex").read_text(encoding="utf-8")
-    assert "published" not in other
-    for table in (text, other):
-        assert all(row.startswith("aman &") for row in table.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
-        assert table.count("preliminary: 1 seed, 2 epochs") == 4
+    assert all(row.startswith("aman &") for row in text.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
+    assert text.count("preliminary: 1 seed, 2 epochs") == 4 * 2
 
 
 def test_running_again_trains_nothing_and_changes_nothing(
@@ -112,45 +106,51 @@ def test_running_again_trains_nothing_and_changes_nothing(
 ) -> None:
     before = (small_study / "paper.json").read_bytes()
     assert study_paper(small_study.parent, "--only", "ablation") == 0
-    said = capsys.readouterr().out
-    assert "ablation: 8 trainings: 8 are done already, 0 to do" in said
-    assert re.search(r"^ablation: took \S+ (s|second|min)$.*^all took \S+ (s|second|min)$", said, re.M | re.S)
-    assert "main:" not in said
+    shown = capsys.readouterr().out
+    assert "ablation: 8 trainings: 8 are done already, 0 to do" in shown
+    assert re.search(r"^ablation: took \S+ (s|second|min)$.*^all took \S+ (s|second|min)$", shown, re.M | re.S)
+    assert "main:" not in shown
     assert (small_study / "paper.json").read_bytes() == before
 
 
 def test_the_help_names_the_numbers_that_hold(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    usual = {product.name: product.config for product in products.products({"source": "corpus"})}
-    frozen, deep = (usual[name]["training"]["epochs"] for name in ("main", "main_deep"))
-    assert f"default: {frozen}; those that read graphs or tokens at most {deep})" in said
-    assert f"seeds a setting (default: {len(usual['main']['seeds'])})" in said
+    shown = " ".join(capsys.readouterr().out.split())
+    frozen, deep = (study_file(name)["training"]["epochs"] for name in ("main", "main_deep"))
+    assert f"default: {frozen}; those that read graphs or tokens at most {deep})" in shown
+    assert f"seeds a setting (default: {study_file('main')['seeds']})" in shown
 
 
 def test_the_plan_trains_nothing(small_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (small_study / "paper.json").stat().st_mtime_ns
     assert study_paper(small_study.parent, "--plan") == 0
-    said = capsys.readouterr().out
-    assert [line.split(":")[0] for line in said.splitlines()] == list(products.NAMES[:-1])
+    shown = capsys.readouterr().out
+    assert [line.split(":")[0] for line in shown.splitlines()] == list(NAMES[:-1])
     assert (small_study / "paper.json").stat().st_mtime_ns == before
 
 
-def test_results_of_other_pairs_are_not_mixed_in(small_study: Path) -> None:
-    assert paper_conduct.gathered(small_study, {"digest": "of another task"})["products"] == {}
-
-
-def test_results_of_another_version_of_the_code_are_left_out_and_named(
+def test_results_of_other_pairs_or_another_version_are_replaced_and_named(
     small_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = json.loads((small_study / "paper.json").read_text(encoding="utf-8"))["inputs"]
-    said: list[str] = []
-    assert set(paper_conduct.gathered(small_study, inputs, said.append)["products"]) == set(products.NAMES)
-    assert not said
-    monkeypatch.setattr(paper_conduct, "code_digest", lambda: "of another version")
-    assert paper_conduct.gathered(small_study, inputs, said.append)["products"] == {}
-    assert [line.split(":")[0] for line in said] == list(products.NAMES[:-1])
-    assert "another version of the code" in said[0]
+    path, told = small_study / "paper.json", []
+    inputs = read_results(path)["inputs"]
+    assert set(paper.kept_results(path, inputs, told.append)) == set(NAMES)
+    assert paper.kept_results(small_study / "none.json", inputs, told.append) == {}
+    assert not told
+    assert paper.kept_results(path, {"digest": "of another task"}, told.append) == {}
+    monkeypatch.setattr(paper, "code_digest", lambda: "of another version")
+    assert paper.kept_results(path, inputs, told.append) == {}
+    assert len(told) == 2
+    assert "another version of the kit" in told[0]
+
+
+def test_a_damaged_record_of_results_is_named(tmp_path: Path) -> None:
+    (tmp_path / "paper.json").write_text("[", encoding="utf-8")
+    with pytest.raises(InputError, match="remove it and run again"):
+        paper.kept_results(tmp_path / "paper.json", {"digest": ""}, print)
+    with pytest.raises(InputError, match="expected at most"):
+        paper.write_results(tmp_path / "large.json", {"products": {"main": ["x" * LARGEST]}})
+    assert not (tmp_path / "large.json").exists()
 
 
 def test_a_failed_training_stops_nothing_and_is_done_again(
@@ -165,12 +165,12 @@ def test_a_failed_training_stops_nothing_and_is_done_again(
 
     monkeypatch.setattr(runner, "train_record", unlucky)
     assert study_paper(tmp_path, "--only", "measures", "ablation") == 1
-    said = capsys.readouterr().out
-    assert "failed: dual_encoder, scheduler only, seed 0: RuntimeError: no luck today" in said
+    shown = capsys.readouterr().out
+    assert "failed: dual_encoder, scheduler only, seed 0: RuntimeError: no luck today" in shown
     found = read_results(tmp_path / "paper" / "paper.json")
     assert set(found["products"]) == {"ablation", "measures"}
     assert [entry["seed"] for entry in found["products"]["ablation"]["failed"]] == [0, 1]
-    assert "2 trainings failed and are left out." in words.product_words(found, "ablation")
+    assert "2 trainings failed and are left out." in note(found, "ablation")
     monkeypatch.setattr(runner, "train_record", original)
     assert study_paper(tmp_path, "--only", "ablation") == 0
     assert not read_results(tmp_path / "paper" / "paper.json")["products"]["ablation"]["failed"]

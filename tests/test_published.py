@@ -199,16 +199,21 @@ def test_every_backbone_beats_ridge_regression(publish: ModuleType) -> None:
         assert min(row["mrr_low"] for row in rows) > ridge, name
 
 
-def test_changed_results_of_the_paper_would_change_the_readme(publish: ModuleType) -> None:
-    from class_kit.study.paper.results import find_results
-
-    results = find_results()
-    if not results["products"]:
-        pytest.skip("figures/paper/paper.json is not committed yet: the README says that there are no results")
+def test_changed_results_of_the_paper_would_change_the_pages(publish: ModuleType) -> None:
+    results = publish.find_results()
     for row in results["products"]["main"]["differences"]:
         row["difference"] += 0.5
     assert publish.paper_section(results) != publish.paper_section()
     assert publish.front_section(results) != publish.front_section()
+
+
+def test_the_front_page_shows_six_backbones_in_few_words(publish: ModuleType) -> None:
+    section = publish.front_section()
+    assert len([word for word in section.split() if word != "|"]) <= 110
+    assert section.count(" ± ") == 6 * 3
+    told_apart = [row for row in publish.find_results()["products"]["main"]["differences"] if row["arm"] == "CLASS"]
+    told_apart = [row for row in told_apart if (row["metric"], row["ranking"]) == ("hits@1", publish.RANKING)]
+    assert section.count("**") == 2 * sum(publish.verdict(row) != "could not be told apart" for row in told_apart) > 0
 
 
 def test_results_of_the_paper_are_published_with_their_figure(
@@ -220,16 +225,16 @@ def test_results_of_the_paper_are_published_with_their_figure(
     target = tmp_path / "figures" / "paper"
     assert {path.name for path in target.iterdir()} == {
         "paper.json",
-        "main_effect.png",
-        "main_effect.pdf",
-        "main_effect.json",
+        *(f"main_effect.{end}" for end in ("png", "pdf", "json")),
     }
-    results = json.loads((target / "paper.json").read_text(encoding="utf-8"))
+    results = json.loads((target / "paper.json").read_text(encoding="utf-8").replace("dsokr", "a|<b>_x_"))
     section = publish.paper_section(results)
     assert "](main_effect.png)" in section
-    assert "**The threshold.**" in section
+    assert "### sigma: the threshold σ" in section
+    assert "| a\\|&lt;b>_x_ |" in section
     del results["products"]["main"]
     assert ".png)" not in publish.paper_section(results)
+    assert publish.front_section(results) == "No results of the paper's study are committed yet."
     (small_study.parent / "part").mkdir()
     (small_study.parent / "part" / "paper.json").write_text(json.dumps(results), encoding="utf-8")
     with pytest.raises(SystemExit, match="no results of the product 'main'"):

@@ -22,7 +22,8 @@ from class_kit.errors import InputError
 from class_kit.pairs import PairSet, content_digest
 from class_kit.retrieval import Ranks, per_query_metrics, retrieval_ranks
 from class_kit.study import records, runner
-from class_kit.study.records import Arm
+from class_kit.study.arms import Arm, plan_arm, training_counts
+from class_kit.study.search import first_molecules
 from class_kit.task import Task, ring_class
 from class_kit.training import TrainingConfig, encode
 
@@ -75,11 +76,11 @@ def test_every_arm_has_every_seed_and_the_budget_it_claims(task: Task, trained: 
 
 
 def test_curriculum_starts_without_the_family(task: Task) -> None:
-    counts = records.training_counts(task, 0.99)
+    counts = training_counts(task, 0.99)
     assert (counts[60:80] >= 10).all()
     assert counts[:60].max() <= 2
-    first = records.plan_arm(task, Arm("c", sigma=0.99, growth=0.15), CONFIG).rows(1)
-    last = records.plan_arm(task, Arm("a", order="anti-curriculum", sigma=0.99, growth=0.15), CONFIG).rows(1)
+    first = plan_arm(task, Arm("c", sigma=0.99, growth=0.15), CONFIG).rows(1)
+    last = plan_arm(task, Arm("a", order="anti-curriculum", sigma=0.99, growth=0.15), CONFIG).rows(1)
     assert not set(first) & set(range(60, 80))
     assert set(last) >= set(range(60, 80))
 
@@ -95,7 +96,7 @@ def test_ranks_are_those_of_the_stored_weights(task: Task, trained: list[records
     assert record.ranks["text_to_molecule/split"].pool == 25
     assert record.ranks["text_to_molecule/all"].pool == 120
     assert per_query_metrics(again)["mrr"].mean() > 0.4  # chance is 0.15
-    first = records.first_molecules(backbone, task, "test")
+    first = first_molecules(backbone, task, "test")
     np.testing.assert_array_equal(first == np.arange(25), again.greater + again.equal == 0)
 
 
@@ -141,7 +142,7 @@ def test_another_version_of_the_code_shares_no_training(
     shutil.copytree(runner.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(runner, "PACKAGE", package)
     try:
-        for part in ("training/loop.py", "study/arms.py", "text/tokens.py", "pairs/structures.py"):
+        for part in ("training/loop.py", "study/arms.py", "text/tokens.py", "pairs/structures.py", "ragged.py"):
             runner.code_digest.cache_clear()
             assert runner.code_digest() == before
             text = (package / part).read_bytes()
@@ -150,10 +151,15 @@ def test_another_version_of_the_code_shares_no_training(
             assert runner.code_digest() != before
             assert runner.stored_record(task, arm, config) is None
             (package / part).write_bytes(text)
-        # what only draws or speaks decides no training
+        # what only draws or speaks trains the same
         (package / "figures" / "plots.py").write_text("", encoding="utf-8")
         runner.code_digest.cache_clear()
         assert runner.stored_record(task, arm, config) is not None
+        # another version of a library that computes does not
+        real = runner.version
+        monkeypatch.setattr(runner, "version", lambda name: "0.0" if name == "torch" else real(name))
+        runner.code_digest.cache_clear()
+        assert runner.stored_record(task, arm, config) is None
     finally:
         runner.code_digest.cache_clear()
 

@@ -20,7 +20,7 @@ from class_kit.files import corpus_file
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, grid
 from class_kit.study.config import read_config, study_config
-from class_kit.study.output import booktabs, latex_text
+from class_kit.study.latex import booktabs, latex_text
 from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}

@@ -170,7 +170,8 @@ def test_weights_of_the_encoder_are_kept_and_the_loaded_one_is_left_alone(bert: 
 
 def test_a_record_holds_the_encoder(bert: str, tmp_path: Path) -> None:
     from class_kit.pairs import PairSet
-    from class_kit.study.records import Arm, load_backbone, rank_split, train_record
+    from class_kit.study.ranking import rank_split
+    from class_kit.study.records import Arm, load_backbone, train_record
     from class_kit.task import load_task
 
     rows = [f"{text},{'C' * (1 + number)}O" for number, text in enumerate(texts())]

@@ -28,7 +28,8 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 def handle_evaluate(arguments: argparse.Namespace) -> int:
     """Rank again from the saved weights and print the table."""
     from class_kit.retrieval import k_way_chances, retrieval_metrics
-    from class_kit.study.records import load_backbone, rank_ensemble, rank_split
+    from class_kit.study.ranking import rank_ensemble, rank_split
+    from class_kit.study.records import load_backbone
     from class_kit.study.trained import load_trained
 
     import_own(arguments.modules)
@@ -64,7 +65,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 def handle_search(arguments: argparse.Namespace) -> int:
     """Print rank, cosine, id and SMILES of the best molecules."""
-    from class_kit.study.records import load_backbone, search_molecules
+    from class_kit.study.records import load_backbone
+    from class_kit.study.search import search_molecules
     from class_kit.study.trained import load_trained, newest_training
     from class_kit.terminal import one_line, visible
 

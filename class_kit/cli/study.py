@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from class_kit.cli.options import add_import_option, folder_name, import_own
@@ -84,33 +85,28 @@ def _handle_paper(arguments: argparse.Namespace, jobs: int) -> int:
     from class_kit.files import lock
     from class_kit.progress import duration
     from class_kit.study.conduct import refuse_foreign
-    from class_kit.study.paper import PaperSettings, chosen_products, plan_paper, run_paper
+    from class_kit.study.paper import load_paper_task, paper_studies, plan_paper, run_paper
     from class_kit.terminal import visible
 
     given = {name: getattr(arguments, name) for name in ("data", "extra", "vectors", "swap")}
     pairs = {"source": arguments.pairs or "chebi20", **{name: value for name, value in given.items() if value}}
-    chosen = chosen_products(arguments.only or ())
-    settings = PaperSettings(pairs, chosen, arguments.seeds, arguments.epochs)
+    studies = paper_studies(pairs, arguments.only or (), seeds=arguments.seeds, epochs=arguments.epochs)
+    say = partial(print, flush=True)
     out = Path(arguments.out or "runs/paper")
     refuse_foreign(out)
     if arguments.plan:
-        plan_paper(settings, jobs, _say)
+        plan_paper(studies, load_paper_task(pairs), jobs, say)
         return 0
     begun = time.perf_counter()
     with lock(out):
-        results = run_paper(settings, out, jobs=jobs, say=_say)
-    failed = sum(len(results["products"][name].get("failed", ())) for name in chosen if name in results["products"])
+        results = run_paper(studies, load_paper_task(pairs), pairs, out, jobs=jobs, say=say)
+    failed = sum(len(results["products"][study.name]["failed"]) for study in studies)
     print(f"all took {duration(time.perf_counter() - begun)}")
     print(f"kept in {visible(out)}" + (f"; {failed} trainings failed, see its failures.json files" if failed else ""))
     return 1 if failed else 0
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
 def _refuse_paper_options(arguments: argparse.Namespace) -> None:
-
     for name in ("pairs", "data", "extra", "vectors", "swap", "only", "seeds", "epochs"):
         if getattr(arguments, name) is not None and getattr(arguments, name) is not False:
             raise InputError(f"--{name} belongs to `study {PAPER}`; a study's file says it itself")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.config import StudyConfig
 from class_kit.study.grid import Cell, cells, foreseen_steps, seconds_a_step
+from class_kit.study.output import write_outputs
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure, run_all, stored_record
 
@@ -103,8 +104,6 @@ def run_study(
     each with its per-query ranks), `failures.json` where there are any, tables and figures, and `done`, written last
     and only where nothing failed.
     """
-    from class_kit.study.output import write_outputs
-
     out = Path(out)
     (out / "done").unlink(missing_ok=True)
     work = [(plan.tasks[cell.pairs], cell.arm, cell.config) for cell in plan.cells]
@@ -116,31 +115,24 @@ def run_study(
         else:
             failures.append((cell, outcome))
     result = StudyResult(plan, records, failures)
-    _write_runs(result, out)
+    for cell, record in records:
+        write_json(out / "trainings" / record.folder.name / "metrics.json", run_metrics(cell, record))
+    (out / "failures.json").unlink(missing_ok=True)
+    if failures:
+        told = [{"reason": one.reason.strip().splitlines()[-1], "traceback": one.reason} for _, one in failures]
+        write_json(out / "failures.json", [cell.labels | one for (cell, _), one in zip(failures, told, strict=True)])
+    finished = [
+        cell.labels | {"training": record.folder.name, "steps": record.steps, "samples": record.samples}
+        for cell, record in records
+    ]
+    digests = {name: task.digest for name, task in plan.tasks.items()}
+    config = asdict(plan.config)
+    write_json(out / "study.json", {"config": config, "inputs": digests, "finished": finished, "failed": len(failures)})
     if records:
         write_outputs(result, out)
     if not failures:
         write_text(out / "done", "finished\n")
     return result
-
-
-def _write_runs(result: StudyResult, out: Path) -> None:
-    entries = []
-    for cell, record in result.records:
-        name = record.folder.name
-        write_json(out / "trainings" / name / "metrics.json", run_metrics(cell, record))
-        entries.append(cell.labels | {"training": name, "steps": record.steps, "samples": record.samples})
-    failed = [
-        cell.labels | {"reason": failure.reason.strip().splitlines()[-1], "traceback": failure.reason}
-        for cell, failure in result.failures
-    ]
-    if failed:
-        write_json(out / "failures.json", failed)
-    else:
-        (out / "failures.json").unlink(missing_ok=True)
-    digests = {name: task.digest for name, task in result.plan.tasks.items()}
-    config = asdict(result.plan.config)
-    write_json(out / "study.json", {"config": config, "inputs": digests, "finished": entries, "failed": len(failed)})
 
 
 def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
@@ -159,14 +151,6 @@ def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
             for name, ranks in record.ranks.items()
         },
     }
-
-
-def by_group(records: Sequence[tuple[Cell, Record]]) -> dict[tuple[str, str, str], list[Record]]:
-    """Records by (pairs, backbone, budget): what a table may compare, in the order of the study."""
-    groups: dict[tuple[str, str, str], list[Record]] = {}
-    for cell, record in records:
-        groups.setdefault((cell.pairs, cell.backbone, cell.budget), []).append(record)
-    return groups
 
 
 def refuse_foreign(out: str | os.PathLike[str]) -> None:

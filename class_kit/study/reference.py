@@ -10,7 +10,7 @@ from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty.measures import el2n
 from class_kit.errors import InputError
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
-from class_kit.study.records import split_inputs
+from class_kit.study.ranking import split_inputs
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone

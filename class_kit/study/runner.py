@@ -1,7 +1,8 @@
 """Arms × seeds through processes: stored where an equal training was done, recorded where one fails.
 
-A training is stored under a digest of everything that decides it (vectors, arm, settings, seed, the code that trains
-and ranks, a user's own backbone), so whoever asks for the same run shares it, and a study that was stopped continues.
+A training is stored under a digest of everything it follows from (vectors, arm, settings, seed, the kit's code and the
+libraries that compute, a user's own backbone), so whoever asks for the same run shares it, and a study that was stopped
+continues.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import logging
 import os
 import secrets
 import shutil
-import threading
-import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ from class_kit.errors import InputError
 from class_kit.files import PACKAGE, scratch_folder, sha256_file
 from class_kit.progress import progress_bar
 from class_kit.study.arms import Arm
-from class_kit.study.records import Record, read_record, train_record
+from class_kit.study.records import Record, load_backbone, read_record, train_record
+from class_kit.study.reference import SCORES, pair_errors, pair_losses, pair_ranks
 
 if TYPE_CHECKING:
     from class_kit.task import Task
@@ -38,25 +39,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What decides a training's outcome; a change in any of these must not serve old results.
-_DECISIVE = (
-    "options",
-    "backbones",
-    "training",
-    "pairs/structures",
-    "molecules/graphs",
-    "molecules/motifs",
-    "text/ids",
-    "text/tokens",
-    "text/forward",
-    "study/arms",
-    "study/full_scores",
-    "study/records",
-    "study/reference",
-    "curriculum",
-    "difficulty",
-    "neighbours",
-    "retrieval",
+# parts of the package that only show, ask or start: another version of them trains the same
+_ONLY_SHOWS = ("cli", "figures", "notebooks", "runs", "widgets")
+_COMPUTING = (
+    "numpy",
+    "numba",
+    "scipy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "rdkit",
+    "gensim",
+    "scikit-learn",
+    "safetensors",
 )
 
 Work = tuple["Task", Arm, "TrainingConfig"]
@@ -146,35 +141,30 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
     that were under way beside it are done again, each in a process of its own.
     """
     keys = [_key(*item) for item in work]
-    found: dict[str, Record | Failure] = {}
-    waiting: dict[str, Work] = {}
+    outcomes: dict[str, Record | Failure | None] = {}
     for key, item in zip(keys, work, strict=True):
-        if key in found or key in waiting:
-            continue
-        stored = stored_record(*item)
-        if stored is None:
-            waiting[key] = item
-        else:
-            found[key] = stored
+        if key not in outcomes:
+            outcomes[key] = stored_record(*item)
+    missing = {key: item for key, item in zip(keys, work, strict=True) if outcomes[key] is None}
     disable = None if progress is None else not progress
     with (
-        progress_bar(total=len(waiting), desc="trainings", unit="run", disable=disable) as bar,
+        progress_bar(total=len(missing), desc="trainings", unit="run", disable=disable) as bar,
         warnings.catch_warnings(),
     ):
         # joblib replaces a process whose memory has grown. Nothing is lost by it, though it sounds like a fault.
         warnings.filterwarnings("ignore", message="A worker stopped while", category=UserWarning)
-        for key, outcome in _outcomes(waiting, jobs):
-            found[key] = outcome
+        for key, outcome in _outcomes(missing, jobs):
+            outcomes[key] = outcome
             bar.update(1)
-    # The name of an arm decides nothing, so runs are shared between those who name them differently.
-    return [replace(found[key], arm=arm) for key, (_, arm, _) in zip(keys, work, strict=True)]
+    # The name of an arm changes nothing, so runs are shared between those who name them differently.
+    ended = [(outcomes[key], arm) for key, (_, arm, _) in zip(keys, work, strict=True)]
+    return [replace(outcome, arm=arm) for outcome, arm in ended if outcome is not None]
 
 
 def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
     """One training and its ranks, from the store where an equal one has been done."""
-    found = stored_record(task, arm, config)
-    if found is not None:
-        return replace(found, arm=arm)
+    if (stored := stored_record(task, arm, config)) is not None:
+        return replace(stored, arm=arm)
     folder = _folder(task, arm, config)
     # Moved into place when complete, so that two processes with the same training never meet in one folder.
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -194,9 +184,6 @@ def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray
 
     For the difficulties "loss", "rank" and "el2n"; None for all others. The plain training is stored like any other.
     """
-    from class_kit.study.records import load_backbone
-    from class_kit.study.reference import SCORES, pair_errors, pair_losses, pair_ranks
-
     if arm.difficulty not in SCORES:
         return None
     plain = run_arm(task, Arm("reference", order="standard", intensity="constant"), config)
@@ -207,40 +194,38 @@ def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray
     return measure(backbone, task, config.batch_size, config.seed)
 
 
-def _outcomes(waiting: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[str, Record | Failure]]:
+def _outcomes(missing: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[str, Record | Failure]]:
     """Train in parallel processes; one alone, or with `jobs=1`, stays in this one."""
     from joblib import Parallel, cpu_count, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    jobs = min(jobs or cpu_count(), len(waiting))
+    jobs = min(jobs or cpu_count(), len(missing))
     if jobs <= 1:
-        yield from ((key, _try(*item)) for key, item in waiting.items())
+        yield from ((key, _attempt(*item)) for key, item in missing.items())
         return
     from class_kit.store import cache_folder
 
     own = _own_backbones()
-    sources = {name: _source_of(name, kind) for name, kind in own.items()}
-    caller = _Caller(str(cache_folder().absolute()), own, sources, os.getpid())
-    finished = set()
+    caller = _Caller(str(cache_folder().absolute()), own, {name: _source_of(name, kind) for name, kind in own.items()})
+    left = dict(missing)
     try:
         runs = Parallel(n_jobs=jobs, return_as="generator")(
-            delayed(_in_process)(caller, *item) for item in waiting.values()
+            delayed(_in_process)(caller, *item) for item in missing.values()
         )
-        for key, outcome in zip(waiting, runs, strict=True):
-            finished.add(key)
+        for key, outcome in zip(missing, runs, strict=True):
+            del left[key]
             yield key, outcome
     except BrokenProcessPool as error:
-        rest = {key: item for key, item in waiting.items() if key not in finished}
         logger.warning(
             "%d of %d trainings are left and done each in a process of its own: %s",
-            len(rest),
-            len(waiting),
+            len(left),
+            len(missing),
             " ".join(f"{error} {error.__cause__ or ''}".split()),
         )
         runs = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-            delayed(_alone)(caller, item) for item in rest.values()
+            delayed(_alone)(caller, item) for item in left.values()
         )
-        yield from zip(rest, runs, strict=True)
+        yield from zip(left, runs, strict=True)
 
 
 def _alone(caller: _Caller, item: Work) -> Record | Failure:
@@ -248,9 +233,6 @@ def _alone(caller: _Caller, item: Work) -> Record | Failure:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    stored = stored_record(*item)
-    if stored is not None:
-        return stored
     with ProcessPoolExecutor(max_workers=1) as executor:
         try:
             return executor.submit(_in_process, caller, *item).result()
@@ -261,7 +243,7 @@ def _alone(caller: _Caller, item: Work) -> Record | Failure:
 
 @dataclass(frozen=True)
 class _Caller:
-    """What a process has to know of its caller: its number, where the store is, and the backbones registered there.
+    """What a process has to know of its caller: where the store is, and the backbones registered there.
 
     Processes are kept for the next call, so what they were born with may be out of date.
     """
@@ -269,34 +251,18 @@ class _Caller:
     store: str
     backbones: Mapping[str, Any]
     sources: Mapping[str, str]
-    process: int
-
-
-@cache
-def _end_with(caller: int) -> None:
-    """End this process when the one that started it has died: nobody would ever read what it finds, or stop it."""
-
-    def watch() -> None:
-        while os.getppid() == caller:
-            time.sleep(2)
-        os._exit(1)
-
-    # a worker of a cluster has another parent, whose business it is
-    if os.getppid() == caller:
-        threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
 def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
     from class_kit import backbones
 
-    _end_with(caller.process)
     os.environ["CLASS_KIT_CACHE"] = caller.store
     backbones._REGISTERED.update(caller.backbones)
-    _TOLD.update(caller.sources)
-    return _try(task, arm, config)
+    _SOURCES.update(caller.sources)
+    return _attempt(task, arm, config)
 
 
-def _try(task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
+def _attempt(task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
     try:
         return run_arm(task, arm, config)
     except Exception:
@@ -328,29 +294,35 @@ def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None
 
 
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
-    parts = json.dumps({"arm": arm.training_key, "config": asdict(config)}, sort_keys=True), task.digest, code_digest()
-    return hashlib.sha256("".join((*parts, *_own_code(config))).encode()).hexdigest()[:32]
+    settings = {"arm": arm.training_key, "config": asdict(config)}
+    # a backbone of the user's own counts where the settings name it, as a wrapper's options may
+    text = json.dumps([config.backbone, config.backbone_options], default=str)
+    sources = [_source_of(name, kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
+    parts = json.dumps(settings, sort_keys=True), task.digest, code_digest(), *sources
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:32]
 
 
 @cache
 def code_digest() -> str:
-    """SHA-256 over the code that decides what a training leaves: another version shares no training with this one."""
-    files = [path for name in _DECISIVE for path in sorted(PACKAGE.glob(f"{name}/*.py")) or [PACKAGE / f"{name}.py"]]
-    return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()
+    """SHA-256 over the kit's code and the versions of the libraries that compute.
 
-
-def _own_code(config: TrainingConfig) -> list[str]:
-    """Source of the backbones a user registered, as far as this training may use them (a wrapper names another)."""
-    text = json.dumps([config.backbone, config.backbone_options], default=str)
-    return [_source_of(name, kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
+    Another version of either shares no training with this one.
+    """
+    paths = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"))}
+    code = [f"{name} {sha256_file(path)}" for name, path in paths.items() if name.parts[0] not in _ONLY_SHOWS]
+    versions = []
+    for name in _COMPUTING:
+        with suppress(PackageNotFoundError):
+            versions.append(f"{name} {version(name)}")
+    return hashlib.sha256("\n".join(code + versions).encode()).hexdigest()
 
 
 # Sources as the calling process read them: a class of a notebook has none in another process.
-_TOLD: dict[str, str] = {}
+_SOURCES: dict[str, str] = {}
 
 
 def _source_of(name: str, kind: type) -> str:
-    return _TOLD[name] if name in _TOLD else _source(kind)
+    return _SOURCES[name] if name in _SOURCES else _source(kind)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = ("hits@1", "hits@10", "mrr", "mean_rank")
+VERDICTS = ("better", "could not be told apart", "worse")
 COSTS = ("samples", "steps", "seconds")
 
 
@@ -45,15 +46,15 @@ def summary(
     import pandas as pd
 
     rows = []
-    for arm, found in _by_arm(records).items():
+    for arm, own in _by_arm(records).items():
         row: dict[str, Any] = {
             "ranking": ranking,
-            "pool": found[0].ranks[ranking].pool,
+            "pool": own[0].ranks[ranking].pool,
             "arm": arm,
-            "seeds": len(found),
+            "seeds": len(own),
         }
         for metric in METRICS:
-            estimate = mean_with_interval(_scores(found, ranking, metric), confidence)
+            estimate = mean_with_interval(_scores(own, ranking, metric), confidence)
             row |= {metric: estimate.mean, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
         rows.append(row)
     return pd.DataFrame(rows).merge(costs(records), on="arm")
@@ -77,35 +78,68 @@ def differences(
     ValueError
         If no arm is called `reference`, there is no other arm, or the metric is unknown.
     """
+    arms = _by_arm(records)
+    if reference not in arms or len(arms) < 2:
+        raise InputError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
+    return corrected_differences(records, {reference: ()}, ranking, metric, confidence=confidence)
+
+
+def corrected_differences(
+    records: Sequence[Record],
+    against: Mapping[str, Sequence[str]],
+    ranking: str,
+    metric: str,
+    *,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """As `differences`, from several references: p values are corrected over all rows, whatever their reference.
+
+    Parameters
+    ----------
+    against : mapping of arm to arms
+        The named arms (all others where none is named) minus the key; arms without a training are left out.
+    """
     import pandas as pd
 
     arms = _by_arm(records)
     if metric not in METRICS:
         raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
-    if reference not in arms or len(arms) < 2:
-        raise InputError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
-    base = arms.pop(reference)
     rows = []
-    for arm, found in arms.items():
-        shared = [record.seed for record in found] == [record.seed for record in base]
-        scores = (_scores(found, ranking, metric), _scores(base, ranking, metric))
-        gap = paired_difference(*scores, shared_seeds=shared, confidence=confidence)
-        row = {"ranking": ranking, "metric": metric, "arm": arm, "reference": reference, "difference": gap.effect}
-        rows.append(row | {"difference_low": gap.low, "difference_high": gap.high, "p": gap.p})
+    for reference, named in against.items():
+        base = arms.get(reference, [])
+        for arm, own in arms.items() if base else ():
+            if arm == reference or (named and arm not in named):
+                continue
+            shared = [record.seed for record in own] == [record.seed for record in base]
+            scores = (_scores(own, ranking, metric), _scores(base, ranking, metric))
+            gap = paired_difference(*scores, shared_seeds=shared, confidence=confidence)
+            row = {"ranking": ranking, "metric": metric, "arm": arm, "reference": reference, "difference": gap.effect}
+            rows.append(row | {"difference_low": gap.low, "difference_high": gap.high, "p": gap.p})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"].to_numpy()))
+    return table.assign(p_holm=holm(table["p"].to_numpy())) if rows else table
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """One of `VERDICTS` for a row of differences; a lower Mean Rank is better.
+
+    A difference is one where its interval excludes zero and its corrected p value is below 0.05.
+    """
+    low, high, p = (row.get(key) for key in ("difference_low", "difference_high", "p_holm"))
+    if low is None or high is None or p is None or not p < 0.05 or not (low > 0 or high < 0):
+        return VERDICTS[1]
+    return VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else VERDICTS[2]
 
 
 def costs(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per arm: samples, steps and training seconds (mean over seeds), and shares of the dearest arm's.
+    """One row per arm: samples, steps and training seconds (mean over seeds), and shares of the most expensive arm's.
 
     Seconds are those of the training steps alone, as measured when the training was done; validation is not in them.
     """
     import pandas as pd
 
     rows = [
-        {"arm": arm} | {name: float(np.mean([getattr(record, name) for record in found])) for name in COSTS}
-        for arm, found in _by_arm(records).items()
+        {"arm": arm} | {name: float(np.mean([getattr(record, name) for record in own])) for name in COSTS}
+        for arm, own in _by_arm(records).items()
     ]
     table = pd.DataFrame(rows)
     table["share"] = table["samples"] / table["samples"].max()

@@ -21,7 +21,8 @@ from class_kit.files import write_json
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks, retrieval_ranks_both_ways
 from class_kit.study.config import study_config
 from class_kit.study.grid import cells
-from class_kit.study.records import RANKINGS, Record
+from class_kit.study.ranking import RANKINGS
+from class_kit.study.records import Record
 from class_kit.study.runner import Failure, run_all
 from class_kit.study.tables import differences, summary
 from class_kit.task import Task, load_task

@@ -1,7 +1,7 @@
-"""Test queries that have a near-duplicate among the training pairs, and the ranks of the others.
+"""Queries that have a near-duplicate among the training pairs, and the ranks of the others.
 
 A model may recognise a molecule or a text that it was trained on in a slightly other form. What it scores on the
-queries without such a relative follows from the same ranks: the pool stays whole, only queries are left out.
+queries without such a near-duplicate follows from the same ranks: the pool stays whole, only queries are left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ from class_kit.retrieval import Ranks
 from class_kit.study.records import Record
 from class_kit.task import Task
 
-NEAR = 0.95
-
 
 @dataclass(frozen=True)
-class Relatives:
-    """Which queries have a relative among the training pairs, `(Q,)` bool each, by what they share with it.
+class NearDuplicates:
+    """Which queries have a near-duplicate among the training pairs, `(Q,)` bool each, by what they share with it.
 
     `text`: an equal text; `structure`: an equal canonical SMILES without stereochemistry; `near`: a mean cosine above
     `sigma`. `apart` are the queries with none of the three.
@@ -41,7 +39,7 @@ class Relatives:
         return ~(self.text | self.structure | self.near)
 
     def counts(self) -> dict[str, int | float]:
-        """How many queries there are, have a relative of each kind, and have none."""
+        """How many queries there are, have a near-duplicate of each kind, and have none."""
         return {
             "queries": len(self.text),
             "equal_text": int(self.text.sum()),
@@ -52,7 +50,7 @@ class Relatives:
         }
 
 
-def training_relatives(task: Task, split: str = "test", sigma: float = NEAR) -> Relatives:
+def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> NearDuplicates:
     """For each pair of a split: whether a training pair repeats it, in words, in structure or nearly so.
 
     Parameters
@@ -64,10 +62,6 @@ def training_relatives(task: Task, split: str = "test", sigma: float = NEAR) -> 
     sigma : float
         Mean cosine, (cos(t_i, t_j) + cos(m_i, m_j)) / 2, above which two pairs count as near-duplicates.
 
-    Returns
-    -------
-    Relatives
-
     Raises
     ------
     InputError
@@ -78,12 +72,12 @@ def training_relatives(task: Task, split: str = "test", sigma: float = NEAR) -> 
     sigma = check_real("sigma", sigma, low=-1.0, high=1.0, open_low=True)
     train, rows = task.rows("train"), task.rows(split)
     texts = {task.pairs.text[row] for row in train}
-    keys = [found.key for found in structures([task.pairs.smiles[row] for row in (*train, *rows)], progress=False)]
+    keys = [each.key for each in structures([task.pairs.smiles[row] for row in (*train, *rows)], progress=False)]
     known = set(keys[: len(train)]) - {""}
     close = neighbour_counts(
         task.t[rows], task.m[rows], sigma=sigma, against=(task.t[train], task.m[train]), progress=False
     )
-    return Relatives(
+    return NearDuplicates(
         np.array([task.pairs.text[row] in texts for row in rows]),
         np.array([key in known for key in keys[len(train) :]]),
         np.asarray(close) > 0,
@@ -92,7 +86,7 @@ def training_relatives(task: Task, split: str = "test", sigma: float = NEAR) -> 
 
 
 def keep_queries(records: Sequence[Record], kept: NDArray[np.bool_]) -> list[Record]:
-    """The same trainings with the ranks of some queries only; pools are as they were.
+    """The same trainings with the ranks of some queries only, `kept` `(Q,)` bool; pools are as they were.
 
     Raises
     ------
@@ -101,13 +95,15 @@ def keep_queries(records: Sequence[Record], kept: NDArray[np.bool_]) -> list[Rec
     """
     if not kept.any():
         raise InputError("no query is kept: expected one at least")
-    found = []
     for record in records:
-        wrong = [len(ranks) for ranks in record.ranks.values() if len(ranks) != len(kept)]
-        if wrong:
+        if wrong := [len(ranks) for ranks in record.ranks.values() if len(ranks) != len(kept)]:
             raise InputError(f"a mask of {len(kept)} queries for ranks of {wrong[0]}: expected as many")
-        ranks = {
-            name: Ranks(ranks.greater[kept], ranks.equal[kept], ranks.pool) for name, ranks in record.ranks.items()
-        }
-        found.append(replace(record, ranks=ranks))
-    return found
+    return [
+        replace(
+            record,
+            ranks={
+                name: Ranks(ranks.greater[kept], ranks.equal[kept], ranks.pool) for name, ranks in record.ranks.items()
+            },
+        )
+        for record in records
+    ]

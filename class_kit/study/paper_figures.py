@@ -1,0 +1,190 @@
+"""Tables and figures of the paper's study, drawn from `paper.json` alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from class_kit.study.latex import write_table
+from class_kit.study.paper_tables import RANKING, STANDARD, note, paper_tables, search_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
+
+
+def draw_paper(results: Mapping[str, Any], out: str | os.PathLike[str]) -> None:
+    """Write every study's tables (CSV, LaTeX) and figures (PDF, PNG) under `out/<study>/`.
+
+    Parameters
+    ----------
+    results : mapping
+        As `run_paper` returns it or `read_results` reads it; nothing else is looked at.
+    """
+    from matplotlib import pyplot as plt
+
+    from class_kit import figures
+
+    figures.use_style()
+    for name in results["products"]:
+        folder = Path(out) / name
+        for title, (frame, shown) in paper_tables(results, name).items():
+            write_table(folder / "tables", title, frame, shown, note(results, name))
+        for fig in save_figures(results, name, folder).values():
+            plt.close(fig)
+
+
+def save_figures(
+    results: Mapping[str, Any], name: str, out: str | os.PathLike[str], prefix: str = ""
+) -> dict[str, Figure]:
+    """Draw one study's figures in the style in force and keep them under `out/figures/`; they stay open to be shown.
+
+    `prefix` goes before their names, which no two studies share.
+    """
+    from class_kit import figures
+
+    inputs, drawn = results["inputs"], paper_figures(results, name)
+    for title, fig in drawn.items():
+        parameters = {"product": name} | {key: inputs[key] for key in ("pairs", "sizes", "swapped")}
+        figures.save(fig, out, f"{prefix}{title}", parameters)
+    return drawn
+
+
+def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
+    """The figures of one study by file name, in the style in force; none where the results do not hold it."""
+    product = results["products"].get(name, {})
+    tables = {title: frame for title, (frame, _) in paper_tables(results, name).items()}
+    drawn: dict[str, Figure | None] = {}
+    if "summary" in tables:
+        levels = _points(tables["summary"], "hits@1")
+        if name in ("main", "main_deep"):
+            ratio = 0.16 + 0.035 * levels["backbone"].nunique()
+            drawn[f"{name}_hits"] = _levels(levels, "arm", "backbone", ratio, "xy")
+        elif name == "intensity":
+            drawn[name] = _levels(levels, "backbone", "arm", 0.35, "y")
+        elif name == "ablation":
+            drawn[name] = _one_level(levels)
+        elif name == "grid":
+            drawn[name] = _grid(levels, product["settings"]["schedules"])
+    if "differences" in tables:
+        gaps = _points(tables["differences"], "difference")
+        if name == "main":
+            rows = gaps[gaps["arm"] == CLASS]
+            drawn["main_effect"] = _effects(rows, (STANDARD, RANDOM, MATCHED), "backbone")
+        elif name == "sigma":
+            drawn["sigma_effect"] = _effects(gaps, (RANDOM, STANDARD), "arm")
+        elif name == "measures":
+            drawn["measures"] = _effects(gaps, (RANDOM,), "arm")
+    if "ties" in tables:
+        drawn["sigma_ties"] = _ties(tables["ties"])
+    if "savings" in tables:
+        drawn["savings"] = _savings(tables["savings"])
+    return {title: fig for title, fig in drawn.items() if fig is not None}
+
+
+def draw_search(search: Mapping[str, Any]) -> Figure:
+    """Hits@1 and Mean Rank of each arm minus the tuned plain run, text→molecule, one panel a split and metric."""
+    from class_kit import figures
+
+    frame = search_table(search)[0]
+    panels = []
+    for metric, label in (("hits@1", "Hits@1, points"), ("mean_rank", "Mean Rank, places")):
+        rows = _points(frame, "difference", metric)
+        for key, title in (("test", "test split"), ("swapped", "splits exchanged")):
+            if len(own := rows[rows["split"] == key]):
+                panels.append(figures.panel("interval_plot", own, "difference", label, zero=True, title=title))
+    return figures.draw(*panels, width="text", ratio=0.2, share="y")
+
+
+def _points(frame: pd.DataFrame, value: str, metric: str = "hits@1") -> pd.DataFrame:
+    """Rows text→molecule in the pool of the split; Hits@1 in points, and a dot where there is no interval."""
+    frame = frame[frame["ranking"] == RANKING]
+    if value == "difference":
+        frame = frame[frame["metric"] == metric]
+    factor = 100 if metric == "hits@1" else 1
+    ends = {f"{value}{end}": factor * frame[f"{value}{end}"].fillna(frame[value]) for end in ("_low", "_high")}
+    return frame.assign(**{value: factor * frame[value]}, **ends)
+
+
+def _levels(frame: pd.DataFrame, panel: str, row: str, ratio: float, share: str) -> Figure:
+    """Hits@1, a panel for each value of one column and a row for each of another."""
+    from class_kit import figures
+
+    panels = [
+        figures.panel("interval_plot", rows.assign(arm=rows[row]), "hits@1", "Hits@1, %", title=str(title))
+        for title, rows in frame.groupby(panel, sort=False)
+    ]
+    return figures.draw(*panels, width="text", ratio=ratio, share=share)
+
+
+def _one_level(frame: pd.DataFrame) -> Figure:
+    from class_kit import figures
+
+    label = f"Hits@1, %, text→molecule, pool {frame['pool'].iloc[0]:,.0f}"
+    return figures.draw(figures.panel("interval_plot", frame, "hits@1", label), ratio=0.5)
+
+
+def _effects(frame: pd.DataFrame, references: tuple[str, ...], by: str) -> Figure | None:
+    """Differences in Hits@1 with their intervals, a panel a reference, zero marked; None where trainings failed."""
+    from class_kit import figures
+
+    panels, most, several = [], 0, len(references) > 1
+    # every panel shows the same rows, in the same places
+    frame = frame[~frame["arm"].isin(references)]
+    for reference in references:
+        if len(rows := frame[frame["reference"] == reference]):
+            label = "Hits@1, points" if several else f"Hits@1, points over {reference}"
+            title, most = f"minus {reference}" if several else "", max(most, len(rows))
+            rows = rows.assign(arm=rows[by])
+            panels.append(figures.panel("interval_plot", rows, "difference", label, zero=True, title=title))
+    if not panels:
+        return None
+    width, factor = ("text", 1.0) if len(panels) > 1 else ("column", 1.6)
+    return figures.draw(*panels, width=width, ratio=factor * (0.16 + 0.03 * most), share="xy")
+
+
+def _grid(frame: pd.DataFrame, schedules: list[Mapping[str, Any]]) -> Figure | None:
+    """Hits@1 and the share of samples over start and growth of the schedule."""
+    from class_kit import figures
+
+    reached = {row["arm"]: (float(row["hits@1"]), float(row["share"])) for row in frame.to_dict("records")}
+    at = {(one["start"], one["growth"]): reached.get(one["name"]) for one in schedules}
+    alphas, betas = (sorted({key[side] for key in at}) for side in (0, 1))
+    cells = [[at.get((alpha, beta)) for beta in betas] for alpha in alphas]
+    if not any(at.values()):
+        return None
+    values = [[cell and cell[0] for cell in row] for row in cells]
+    notes = [[f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in row] for row in cells]
+    names = [[f"{value:g}" for value in side] for side in (alphas, betas)]
+    settings = {"xlabel": "growth β", "ylabel": "start α"}
+    return figures.draw(figures.panel("heat_map", values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8)
+
+
+def _ties(ties: pd.DataFrame) -> Figure:
+    from class_kit import figures
+
+    # a line joins thresholds in their own order, those by quantile among those by value
+    ties = ties.sort_values("sigma", kind="stable")
+    shares = {"no neighbour": "zero", "count shared": "shared", "largest tie": "largest"}
+    shares = {label: ties[key].tolist() for label, key in shares.items()}
+    return figures.draw(figures.panel("share_lines", shares, ties["arm"].tolist(), "threshold"), ratio=0.9)
+
+
+def _savings(saved: pd.DataFrame) -> Figure | None:
+    """Samples and seconds that CLASS saved of the standard run, by backbone; samples are exact."""
+    from class_kit import figures
+
+    rows = saved[saved["arm"] == CLASS]
+    panels = []
+    for cost in ("samples", "seconds"):
+        ends = {
+            f"saved{end}": 100 * rows[f"seconds{end}"].fillna(rows[cost]) if cost == "seconds" else 100 * rows[cost]
+            for end in ("_low", "_high")
+        }
+        table = rows.assign(arm=rows["backbone"], saved=100 * rows[cost], **ends)
+        panels.append(figures.panel("interval_plot", table, "saved", f"{cost} saved, %", zero=True))
+    return figures.draw(*panels, width="text", ratio=0.16 + 0.03 * len(rows), share="y") if len(rows) else None
