@@ -13,11 +13,11 @@ from typing import Any
 import nbformat
 import pandas
 import pytest
-from class_kit.study.paper.results import find_results
 
 from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.parameters import declared_parameters
+from class_kit.study.paper_tables import find_results, inputs_table, key_rows
 from tests.short_run import ATTACK
 
 ROOT = Path(__file__).parents[1]
