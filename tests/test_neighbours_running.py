@@ -17,6 +17,7 @@ import pytest
 from class_kit import neighbours
 from class_kit.neighbours import blocks as neighbour_blocks
 from class_kit.neighbours import neighbour_counts
+from class_kit.neighbours.blocks import content_key
 from class_kit.neighbours.rows import make_rows
 from class_kit.progress import progress_bar
 from tests.test_neighbours import ENGINES, SIGMAS, corpus, similarities
@@ -143,7 +144,7 @@ def test_an_interrupted_count_continues_from_its_blocks(engine, tmp_path, monkey
 def test_other_input_does_not_take_up_the_blocks(tmp_path):
     t, m = corpus(200)
     rows = make_rows(t, m, 0.5)
-    keys = {neighbours._checkpoint(tmp_path, rows, rows, np.array([s]), "auto").folder for s in (0.9, 0.95)}
+    keys = {content_key(*rows.arrays(), np.array([s]), "auto") for s in (0.9, 0.95)}
     t[0, 0] += 1
     changed = make_rows(t, m, 0.5)
     keys.add(neighbours._checkpoint(tmp_path, changed, changed, np.array([0.9]), "auto").folder)

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.retrieval import cosines as cosines_module
+from class_kit.neighbours.cosines import Cosines
+from class_kit.neighbours.rows import make_rows
 from class_kit.retrieval import rank_blocks, ranks_from_scores, retrieval_ranks, retrieval_ranks_both_ways, search
 from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
 from class_kit.study.statistics import seed_interval
@@ -114,13 +115,17 @@ def test_tiny_and_huge_vectors_keep_their_direction(scale):
     assert_ranks(scaled, plain.greater, plain.equal)
 
 
+KINDS = (Cosines, Cosines.copied)
+
+
 def test_error_bound_holds_and_is_of_use():
     rng = np.random.default_rng(4)
     for width in (1, 7, 300, 2000):
         queries, candidates = np.abs(rng.standard_normal((2, 200, width)))
-        blocks = cosines_module.BlockCosines(queries, candidates, 2**28)
-        error = np.abs(blocks.float32(slice(0, 200), slice(0, 200)) - reference_cosines(queries, candidates)).max()
-        assert error <= blocks.error < 2e-4
+        for cosines in (kind(*(make_rows(x, None, 1.0) for x in (queries, candidates))) for kind in KINDS):
+            ((columns, block),) = cosines.blocks(slice(0, 200))
+            assert columns == slice(0, 200)
+            assert np.abs(block - reference_cosines(queries, candidates)).max() <= cosines.error < 2e-4
 
 
 @settings(deadline=None, max_examples=40)
@@ -193,14 +198,11 @@ def test_both_ways_is_two_calls(rows, kind):
 def test_compiled_counters_count_what_numpy_counts():
     rng = np.random.default_rng(7)
     block = np.round(rng.standard_normal((37, 101)), 1).astype(np.float32)
-    limits = [np.round(rng.standard_normal(n), 1).astype(np.float32) for n in (37, 37, 101, 101)]
-    for plain, compiled, arguments in [
-        (rank_blocks.count_rows, rank_blocks.row_counter(2**40), (block, *limits[:2])),
-        (rank_blocks.count_both, rank_blocks.double_counter(2**40), (block, *limits)),
-    ]:
-        assert compiled is not plain
-        expected = np.concatenate(plain(*arguments), axis=None)
-        np.testing.assert_array_equal(np.concatenate(compiled(*arguments), axis=None), expected)
+    limits = [np.round(rng.standard_normal((2, n)), 1).astype(np.float32) for n in (37, 101)]
+    own, across = (rank_blocks.Limits(above.astype(np.float64), above, below) for above, below in limits)
+    for side in (None, across):
+        expected = np.concatenate(rank_blocks.numpy_count(block, own, side), axis=None)
+        np.testing.assert_array_equal(np.concatenate(rank_blocks.compiled_count(block, own, side), axis=None), expected)
         assert expected.max() > 0
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
+from class_kit.neighbours.cosines import Cosines, spans
+from class_kit.neighbours.rows import Rows
 
 _ROUNDS = 30
 # likeness to a middle that differs by less than this, in cosines times the size of the group, is the same
@@ -74,7 +76,7 @@ def duplicate_labels(
 def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndarray:
     """All pairs i < j whose mean cosine over the spaces exceeds `bound`, (P, 2) int64.
 
-    Exact up to float32 rounding, by blocks: time grows with L², memory with `block`². Meant for tens of thousands of
+    Exact as float64 decides it, by blocks: time grows with L², memory with `block`². Meant for tens of thousands of
     rows; a larger corpus is better served by equal keys.
 
     Raises
@@ -85,13 +87,15 @@ def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndar
     bound = check_real("bound", bound, low=-1.0, high=1.0)
     check_whole("block", block, low=1)
     joint = _joint(spaces)
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for top in range(0, len(joint), block):
-        for left in range(top, len(joint), block):
-            i, j = np.nonzero(joint[top : top + block] @ joint[left : left + block].T > bound)
-            pairs = np.stack((i + top, j + left), axis=1).astype(np.int64)
-            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-    return np.concatenate(found)
+    rows = Rows(joint, joint[:, :0], np.ones(len(joint)), np.zeros(len(joint)), 1.0)
+    cosines = Cosines(rows, rows, block)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for part in spans(len(rows), block):
+        for columns, product in cosines.blocks(part, part.start):
+            i, j = np.nonzero(cosines.above(part, columns, product, bound))
+            near = np.stack((i + part.start, j + columns.start), axis=1)
+            pairs.append(near[near[:, 0] < near[:, 1]])
+    return np.concatenate(pairs)
 
 
 def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
@@ -126,7 +130,7 @@ def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
         if not np.isfinite(joint).all():
             row = int(np.flatnonzero(~np.isfinite(joint).all(axis=1))[0])
             raise InputError(f"spaces: row {row} is not finite, expected numbers of ordinary size")
-        members = joint[grouped].astype(np.float64)
+        members = joint[grouped]
         middles = np.zeros((int(dense.max(initial=-1)) + 1, joint.shape[1]))
         np.add.at(middles, groups, members)
         # All members of a group are measured against one vector, so its length changes no order.
@@ -140,13 +144,14 @@ def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
 
 
 def _joint(spaces: Sequence[np.ndarray]) -> np.ndarray:
-    """Unit vectors (L, Σd) float32 whose inner products are mean cosines over the spaces."""
+    """Unit vectors (L, Σd) float64 whose inner products are mean cosines over the spaces."""
     if not spaces or any(np.ndim(space) != 2 or len(space) != len(spaces[0]) for space in spaces):
         raise InputError(f"spaces have the shapes {[np.shape(s) for s in spaces]}: expected one or more of (L, d)")
     units = []
     for space in spaces:
-        norms = np.linalg.norm(space, axis=1, keepdims=True)
-        units.append((space / np.where(norms > 0, norms, 1) / np.sqrt(len(spaces))).astype(np.float32))
+        wide = np.asarray(space, np.float64)
+        norms = np.linalg.norm(wide, axis=1, keepdims=True)
+        units.append(wide / np.where(norms > 0, norms, 1) / np.sqrt(len(spaces)))
     return np.concatenate(units, axis=1)
 
 

@@ -1,7 +1,7 @@
 """Batches that grow harder: part of every batch drawn as groups of near neighbours.
 
 In a contrastive loss the other pairs of the batch are the negatives, so a batch of near neighbours is a harder batch.
-`neighbour_line` arranges all rows on a line on which near rows are close, once for a data set; an epoch's groups are
+`locality_order` arranges all rows on a line on which near rows are close, once for a data set; an epoch's groups are
 pieces of that line. So the groups of any subset of rows cost a pass over the line, and are a pure function of it.
 """
 
@@ -23,7 +23,7 @@ _WINDOW = 256
 _SAMPLE = 512
 
 
-def neighbour_line(
+def locality_order(
     *spaces: np.ndarray,
     weights: Sequence[float] | None = None,
     group_size: int = 32,
@@ -75,6 +75,10 @@ def neighbour_line(
     for start, stop in _windows(points, line, max(_WINDOW, 2 * group_size), rng):
         line[start:stop] = line[start:stop][_gather_near(points[start:stop], group_size)]
     return line
+
+
+# the name under which notebooks know it
+neighbour_line = locality_order
 
 
 def _project(number: int, space: np.ndarray, length: int, dimensions: int, rng: np.random.Generator) -> np.ndarray:
@@ -177,7 +181,7 @@ def gather_groups(
     share
         h in [0, 1]; 0 leaves the rows as they are.
     line
-        Row ids as `neighbour_line` arranges them.
+        Row ids as `locality_order` arranges them.
     group_size
         Rows of a group; a batch's last group is smaller where the share does not divide.
     path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from class_kit.difficulty.answer import (
+from class_kit.difficulty.heldout import (
     HeldOut,
     answer_page,
     answer_table,

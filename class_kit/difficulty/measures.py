@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from class_kit.difficulty.order import check_vector
-from class_kit.neighbours import neighbour_counts
+from class_kit.neighbours import EDGE, neighbour_counts
+from class_kit.neighbours.cosines import Cosines, spans
 from class_kit.neighbours.nearest import top_similarities
 from class_kit.neighbours.rows import check_sigma, make_rows, reference_rows
 
@@ -210,21 +211,20 @@ def _over_epochs(values: Any, name: str) -> np.ndarray:
 
 
 def _both_above(x: Inputs) -> np.ndarray:
-    """Pairs with both cosines above σ, by float64 blocks; quadratic in the number of pairs."""
-    sigma = float(check_sigma(x.sigma)[0][0]) + 5e-13
-    text, molecule = make_rows(x.t, None, 1.0), make_rows(None, x.m, 0.0)
+    """Other pairs with both cosines above σ; quadratic in the number of pairs."""
+    sigma = float(check_sigma(x.sigma)[0][0]) + EDGE
+    rows = [make_rows(x.t, None, 1.0), make_rows(None, x.m, 0.0)]
     make_rows(x.t, x.m, 0.5)
-    other = (text, molecule)
+    refs = rows
     if x.reference is not None:
-        other = (reference_rows(text, (x.reference.t, None), 1.0), reference_rows(molecule, (None, x.reference.m), 0.0))
-    counts = np.zeros(len(text), np.int64)
-    for start in range(0, len(text), PANEL):
-        part = slice(start, min(start + PANEL, len(text)))
-        t, m = text.unit(part), molecule.unit(part)
-        for left in range(0, len(other[0]), PANEL):
-            right = slice(left, min(left + PANEL, len(other[0])))
-            above = (t @ other[0].unit(right).T > sigma) & (m @ other[1].unit(right).T > sigma)
-            if x.reference is None and start == left:
-                np.fill_diagonal(above, False)
-            counts[part] += above.sum(axis=1)
+        sides = (x.reference.t, None), (None, x.reference.m)
+        refs = [reference_rows(own, side, weight) for own, side, weight in zip(rows, sides, (1.0, 0.0), strict=True)]
+    text, molecule = (Cosines(own, other) for own, other in zip(rows, refs, strict=True))
+    counts = np.zeros(len(text.rows), np.int64)
+    for part in spans(len(counts), PANEL):
+        for (columns, t), (_, m) in zip(text.blocks(part), molecule.blocks(part), strict=True):
+            both = text.above(part, columns, t, sigma) & molecule.above(part, columns, m, sigma)
+            if text.symmetric:
+                both &= np.arange(part.start, part.stop)[:, None] != np.arange(columns.start, columns.stop)
+            counts[part] += both.sum(axis=1)
     return counts

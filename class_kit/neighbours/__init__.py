@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from class_kit.neighbours.blocks import Checkpoint, Shared, add, content_key, run_blocks, single_blas, thread_count
+from class_kit.neighbours.cosines import Cosines, spans
 from class_kit.neighbours.index import leading_axes
 from class_kit.neighbours.nearest import top_similarities
 from class_kit.neighbours.product import COMPILED_FROM, panel_height, product_block
@@ -27,8 +28,8 @@ ENGINES = ("auto", "tiles", "product")
 LEAST_MEMORY = 64 * 2**20
 # a pair exactly at σ, as count vectors have many, stays out whichever way its similarity was rounded
 EDGE = 5e-13
-# with the compiled loops already loaded, tiles pay from here on
-LOADED_FROM = 3000**2
+# least similarities for which tiles pay once the loops are compiled and loaded
+TILES_FROM_ONCE_COMPILED = 3000**2
 
 
 def neighbour_counts(
@@ -79,7 +80,9 @@ def neighbour_counts(
     below = sigmas[sigmas < 1] + EDGE
     counts = np.zeros((len(sigmas), len(rows)), np.int64)
     if len(below) and not (refs is rows and len(rows) == 1):
-        store = _checkpoint(checkpoint, rows, refs, below, engine)
+        other = () if refs is rows else refs.arrays()
+        key = content_key(*rows.arrays(), *other, below, engine) if checkpoint is not None else ""
+        store = Checkpoint(checkpoint, key) if checkpoint is not None else None
         # the threads multiply blocks of their own; a product split over threads again would make them wait
         with single_blas():
             axes = _axes_if_tiles_pay(rows, refs, below, memory, engine)
@@ -88,7 +91,7 @@ def neighbour_counts(
                 counts[: len(below)] = count_by_tiles(rows, refs, below, axes, **options)
             else:
                 height = panel_height(rows, refs, len(below), memory, threads)
-                _count_by_products(counts[: len(below)], rows, refs, below, height, n_jobs, progress, store)
+                _count_by_products(counts[: len(below)], Cosines(rows, refs), below, height, n_jobs, progress, store)
         if store:
             store.done()
     return counts[place[0]] if single else counts[place]
@@ -106,7 +109,7 @@ def check_memory(memory: int) -> int:
 def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, engine: str) -> np.ndarray | None:
     pairs = len(rows) * len(refs)
     loaded = "class_kit.neighbours.kernels" in sys.modules
-    if engine == "product" or (engine == "auto" and pairs < (LOADED_FROM if loaded else COMPILED_FROM)):
+    if engine == "product" or (engine == "auto" and pairs < (TILES_FROM_ONCE_COMPILED if loaded else COMPILED_FROM)):
         return None
     if engine == "tiles" and sigmas[0] < 0.1:
         raise ValueError(f"sigma contains {sigmas[0]}: engine='tiles' needs at least 0.1")
@@ -114,35 +117,24 @@ def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, 
     return axes if engine == "tiles" or tiles_pay(rows, refs, axes, float(sigmas[0]), memory) else None
 
 
-def _checkpoint(
-    folder: str | os.PathLike[str] | None, rows: Rows, refs: Rows, sigmas: np.ndarray, engine: str
-) -> Checkpoint | None:
-    if folder is None:
-        return None
-    other = () if refs is rows else refs.arrays()
-    return Checkpoint(folder, content_key(*rows.arrays(), *other, sigmas, engine))
-
-
 def _count_by_products(
     counts: np.ndarray,
-    rows: Rows,
-    refs: Rows,
+    cosines: Cosines,
     sigmas: np.ndarray,
     height: int,
     n_jobs: int | None,
     progress: bool | None,
     store: Checkpoint | None,
 ) -> None:
-    symmetric = refs is rows
+    symmetric, length = cosines.symmetric, len(cosines.rows)
     saved = store.load("panels") if store else None
     height = int(saved["height"]) if saved else height
     if store and not saved:
         store.save("panels", height=np.array(height))
-    tasks = [(a, min(a + height, len(rows))) for a in range(0, len(rows), height)]
-    loads = [(b - a) * (len(refs) - (a if symmetric else 0)) / 1e6 + 1 for a, b in tasks]
-    arrays = rows.arrays()
-    shared = Shared(arrays, arrays if symmetric else refs.arrays(), sigmas, symmetric)
+    tasks = [(part.start, part.stop) for part in spans(length, height)]
+    loads = [(b - a) * (len(cosines.refs) - (a if symmetric else 0)) / 1e6 + 1 for a, b in tasks]
+    shared = Shared(cosines, sigmas)
     run = run_blocks(product_block, shared, tasks, loads, n_jobs=n_jobs, progress=progress, checkpoint=store)
     for part in run:
         start, stop = tasks[part[0]]
-        add(counts, part, (len(rows) if symmetric else stop) - start)
+        add(counts, part, (length if symmetric else stop) - start)

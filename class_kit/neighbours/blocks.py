@@ -1,4 +1,4 @@
-"""Running the independent blocks of a count: on threads, on a cluster, and on from where an earlier run stopped.
+"""Running the independent blocks of a computation: on threads, on a cluster, and on from where an earlier run stopped.
 
 Blocks go through joblib, so `joblib.parallel_config(backend="dask")` round a call sends them to a cluster and nothing
 else changes. A block's result is added once, whoever computed it, so a worker that dies costs time and no counts.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from class_kit.progress import progress_bar
 # changes when the meaning of a saved block does, so that an older one is not taken up
 FORMAT = "neighbour blocks 1"
 
-Part = tuple[int, int, np.ndarray, np.ndarray]
+# the block's number, then what the work is for; counts are packed
+Part = tuple[Any, ...]
+_blas = threading.RLock()
 
 
 class Shared:
@@ -33,8 +36,8 @@ class Shared:
         self.values = values
 
     def __sizeof__(self) -> int:
-        arrays = [x for value in self.values for x in (value if isinstance(value, tuple) else (value,))]
-        return 64 + sum(x.nbytes for x in arrays if isinstance(x, np.ndarray))
+        parts = [x for value in self.values for x in (value if isinstance(value, tuple) else (value,))]
+        return 64 + sum(getattr(x, "nbytes", 0) for x in parts)
 
 
 def pack(block: int, first: int, counts: np.ndarray) -> Part:
@@ -114,6 +117,7 @@ def run_blocks(
     progress: bool | None,
     checkpoint: Checkpoint | None = None,
     desc: str = "neighbours",
+    unit: str = "work",
 ) -> Iterator[Part]:
     """Yield work(shared, block, *tasks[block]) for every block, in any order, saved ones first.
 
@@ -122,7 +126,7 @@ def run_blocks(
     hidden = None if progress is None else not progress
     # rounded one by one, so that the parts add up to the whole and the bar ends full
     work_of = [round(load) for load in loads]
-    with progress_bar(total=sum(work_of), desc=desc, unit="work", disable=hidden) as bar:
+    with progress_bar(total=sum(work_of), desc=desc, unit=unit, disable=hidden) as bar:
         waiting = []
         for block in range(len(tasks)):
             saved = checkpoint.load(f"block-{block:05d}") if checkpoint else None
@@ -175,8 +179,10 @@ def _on_cluster(backend: Any, shared: Shared) -> Iterator[None]:
         del backend.data_futures[id(shared)]
 
 
-def single_blas() -> AbstractContextManager[Any]:
-    """One thread for each BLAS call while this lasts."""
+@contextmanager
+def single_blas() -> Iterator[None]:
+    """One thread for each BLAS call while this lasts; the setting is the process's, so callers take turns."""
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1, user_api="blas")
+    with _blas, threadpool_limits(1, user_api="blas"):
+        yield

@@ -128,7 +128,7 @@ def project(rows: Rows, axes: np.ndarray, threads: int) -> tuple[np.ndarray, np.
 
 
 def _rest(length: np.ndarray, y: np.ndarray) -> np.ndarray:
-    # rounded up: too long a rest only weakens the bound
+    # Round the residual norm up; that only loosens the bound.
     return np.sqrt(np.maximum(length - np.einsum("ij,ij->i", y, y), 0.0) + 1e-12)
 
 

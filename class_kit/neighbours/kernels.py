@@ -203,3 +203,37 @@ def nearest_tiles(index, rows, span, slack, best, best_place):
                     if slot < k_top:
                         best[o, slot] = s
                         best_place[o, slot] = place[q]
+
+
+@compiled
+def count_along_rows(block, above, below):
+    """For each row, how many entries lie above one limit and how many reach the other."""
+    higher, reached = np.zeros(len(block), np.int64), np.zeros(len(block), np.int64)
+    for row in range(block.shape[0]):
+        high, low = above[row], below[row]
+        # narrow counters let the compiler compare sixteen entries at a time
+        more, enough = np.int32(0), np.int32(0)
+        for column in range(block.shape[1]):
+            cosine = block[row, column]
+            more += np.int32(cosine > high)
+            enough += np.int32(cosine >= low)
+        higher[row], reached[row] = more, enough
+    return higher, reached
+
+
+@compiled
+def count_along_both(block, above, below, column_above, column_below):
+    """`count_along_rows`, and the same along the columns with limits of their own."""
+    higher, reached = np.zeros(block.shape[0], np.int64), np.zeros(block.shape[0], np.int64)
+    column_higher, column_reached = np.zeros(block.shape[1], np.int32), np.zeros(block.shape[1], np.int32)
+    for row in range(block.shape[0]):
+        high, low = above[row], below[row]
+        more, enough = np.int32(0), np.int32(0)
+        for column in range(block.shape[1]):
+            cosine = block[row, column]
+            more += np.int32(cosine > high)
+            enough += np.int32(cosine >= low)
+            column_higher[column] += np.int32(cosine > column_above[column])
+            column_reached[column] += np.int32(cosine >= column_below[column])
+        higher[row], reached[row] = more, enough
+    return (higher, reached), (column_higher.astype(np.int64), column_reached.astype(np.int64))

@@ -6,18 +6,19 @@ visited from the nearest on: a pair's k-th best so far is the threshold that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import Any
 
 import numpy as np
 
 from class_kit.neighbours.blocks import Part, Shared, run_blocks, single_blas, thread_count
+from class_kit.neighbours.cosines import Cosines, spans
 from class_kit.neighbours.index import SLACK, TILE, Merged, build_index, leading_axes, merge_equal
-from class_kit.neighbours.product import float32_error
 from class_kit.neighbours.rows import Rows, exact_similarity, make_rows, reference_rows
 
 PANEL_ENTRIES = 2**24
-COLUMNS = 2048
+# of a block's entry: its float32 value and its partitioned copy, and, where all tie, indices and float64 values
+PANEL_BYTES = 96
 TILES_FROM = 12_000
 TASK_TILES = 16
 
@@ -49,47 +50,63 @@ def top_similarities(
     rows = make_rows(t, m, weight)
     if against is not None:
         refs = reference_rows(rows, against, weight)
-        with single_blas():
-            return _by_products(rows, refs, min(int(k), len(refs)), n_jobs, progress)
+        return nearest(rows, refs, min(int(k), len(refs)), n_jobs=n_jobs, progress=progress)
     if len(rows) < 2:
         raise ValueError("there is 1 pair: a nearest neighbour needs at least 2")
     k = min(int(k), len(rows) - 1)
-    tiles = engine == "tiles" or (engine == "auto" and len(rows) >= TILES_FROM)
+    if engine == "product" or (engine == "auto" and len(rows) < TILES_FROM):
+        return nearest(rows, rows, k, n_jobs=n_jobs, progress=progress)
     with single_blas():
-        return _by_tiles(rows, k, n_jobs, progress) if tiles else _by_products(rows, rows, k, n_jobs, progress)
+        return _by_tiles(rows, k, n_jobs, progress)
 
 
-def _by_products(
-    rows: Rows, refs: Rows, k: int, n_jobs: int | None, progress: bool | None
+def nearest(
+    rows: Rows,
+    refs: Rows,
+    k: int,
+    *,
+    memory: int | None = None,
+    decimals: int | None = None,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    desc: str = "nearest",
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` most similar of `refs` for each row, by products: index (L, k) int64 and similarity (L, k) float64.
+
+    Where `refs is rows` a row is not its own neighbour. Similarities are compared in float64, after rounding to
+    `decimals` where that is given, and ties go to the lower index. The working blocks of all threads take at most
+    `memory` bytes, as far as a block holds one row at least.
+    """
     height = max(1, min(1024, PANEL_ENTRIES // len(refs)))
-    tasks = [(a, min(a + height, len(rows)), k) for a in range(0, len(rows), height)]
+    if memory is not None:
+        height = max(1, min(height, memory // (thread_count(n_jobs) * PANEL_BYTES * len(refs))))
+    tasks = [(part.start, part.stop, k) for part in spans(len(rows), height)]
     index, similarity = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
     loads = [float(b - a) for a, b, _ in tasks]
-    arrays = rows.arrays()
-    shared = Shared(arrays, arrays if refs is rows else refs.arrays(), refs is rows)
-    for part in run_blocks(_panel, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc="nearest"):
-        span = slice(*tasks[part[0]][:2])
-        index[span], similarity[span] = part[2], part[3]
+    shared = Shared(Cosines(rows, refs), decimals)
+    with single_blas():
+        for part in run_blocks(_panel, shared, tasks, loads, n_jobs=n_jobs, progress=progress, desc=desc):
+            span = slice(*tasks[part[0]][:2])
+            index[span], similarity[span] = part[2], part[3]
     return index, similarity
 
 
 def _panel(shared: Shared, block: int, start: int, stop: int, k: int) -> Part:
     """The top `k` of rows start:stop by a float32 product, with everything near the k-th decided in float64."""
-    rows_arrays, refs_arrays, symmetric = shared.values
-    rows, refs = Rows.of(rows_arrays), Rows.of(refs_arrays)
-    panel = rows.unit(slice(start, stop)).astype(np.float32)
-    product = np.empty((len(panel), len(refs)), np.float32)
-    for left in range(0, len(refs), COLUMNS):
-        columns = slice(left, left + COLUMNS)
-        product[:, columns] = panel @ refs.unit(columns).astype(np.float32).T
-    if symmetric:
+    cosines, decimals = shared.values
+    length = len(cosines.refs)
+    product = np.empty((stop - start, length), np.float32)
+    for columns, part in cosines.blocks(slice(start, stop)):
+        product[:, columns] = part
+    if cosines.symmetric:
         product[np.arange(stop - start), np.arange(start, stop)] = -3.0
-    kth = np.partition(product, len(refs) - k, axis=1)[:, len(refs) - k]
-    i, j = np.nonzero(product >= (kth - np.float32(2.1 * float32_error(rows.width)))[:, None])
-    exact = exact_similarity(rows, i + start, refs, j)
-    order = np.lexsort((j, -exact, i))
-    first = np.searchsorted(i[order], np.arange(len(panel)))
+    kth = np.partition(product, length - k, axis=1)[:, length - k]
+    # at least k reach the k-th best float32 value less its error; rounding moves a value by half a decimal
+    slack = 2.1 * cosines.error + (0.0 if decimals is None else 2 * 10.0**-decimals)
+    i, j = np.nonzero(product >= (kth - np.float32(slack))[:, None])
+    exact = cosines.exact(i + start, j)
+    order = np.lexsort((j, -(exact if decimals is None else np.round(exact, decimals)), i))
+    first = np.searchsorted(i[order], np.arange(stop - start))
     chosen = order[first[:, None] + np.arange(k)[None, :]]
     return block, start, j[chosen], exact[chosen]
 
@@ -137,7 +154,7 @@ def _with_copies(
     begins = np.cumsum(merged.copies) - merged.copies
     index, similarity = np.zeros((len(rows), k), np.int64), np.zeros((len(rows), k))
     filled = np.zeros(len(rows), np.int64)
-    for c, r in _slots(groups.shape[1], min(k + 1, int(merged.copies.max()))):
+    for c, r in itertools.product(range(groups.shape[1]), range(min(k + 1, int(merged.copies.max())))):
         group = groups[merged.group, c]
         candidate = members[np.minimum(begins[group] + r, len(rows) - 1)]
         fits = (r < merged.copies[group]) & (candidate != np.arange(len(rows))) & (filled < k)
@@ -146,9 +163,3 @@ def _with_copies(
         similarity[at, filled[at]] = values[merged.group[at], c]
         filled[at] += 1
     return index, similarity
-
-
-def _slots(groups: int, copies: int) -> Iterator[tuple[int, int]]:
-    for c in range(groups):
-        for r in range(copies):
-            yield c, r

@@ -50,19 +50,14 @@ class Rows:
         """‖u‖²: 1, or less where a modality is a zero vector; (rows,) float64."""
         return self.t_share * (self.t_scale[index] > 0) + (1.0 - self.t_share) * (self.m_scale[index] > 0)
 
-    @classmethod
-    def of(cls, arrays: tuple[np.ndarray, ...]) -> Rows:
-        """Rows from `arrays()`, as a worker receives them; enough for `unit`, not for `squared_length`."""
-        t, m, t_scale, m_scale = arrays
-        return cls(t, m, t_scale, m_scale, float("nan"))
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(x.nbytes for x in self.arrays())
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What the compiled loops take."""
         return self.t, self.m, self.t_scale, self.m_scale
-
-    def take(self, index: np.ndarray) -> Rows:
-        """These rows as a copy, in the order of `index`."""
-        return Rows(self.t[index], self.m[index], self.t_scale[index], self.m_scale[index], self.t_share)
 
 
 def exact_similarity(a: Rows, i: np.ndarray, b: Rows, j: np.ndarray) -> np.ndarray:

@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from class_kit.errors import InputError
-from class_kit.retrieval.arguments import (
-    MEMORY,
-    TIE_TOLERANCE,
-    check_cosine_tolerance,
-    check_memory,
-    check_score_tolerance,
-    target_rows,
-    with_bar,
-)
-from class_kit.retrieval.cosines import BlockCosines, as_vectors, block_threads, check_same_width, spans
+from class_kit.neighbours.cosines import spans
+from class_kit.neighbours.nearest import nearest
 from class_kit.retrieval.ensemble import ensemble_ranks
 from class_kit.retrieval.k_way import k_way_accuracy, k_way_chances
 from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
-from class_kit.retrieval.rank_blocks import Counts, Limits, double_counter, rank_both_ways, rank_rows, row_counter
+from class_kit.retrieval.rank_blocks import count_ranks
 from class_kit.retrieval.rerank import RERANKED, rerank
+from class_kit.retrieval.vectors import (
+    MEMORY,
+    TIE_TOLERANCE,
+    as_matrix,
+    as_vectors,
+    check_cosine_tolerance,
+    check_memory,
+    check_same_width,
+    check_score_tolerance,
+    target_rows,
+)
 
 __all__ = [
     "RERANKED",
@@ -91,17 +94,7 @@ def retrieval_ranks(
     goal = target_rows(targets, len(query_rows), len(pool))
     check_cosine_tolerance(tie_tolerance)
     check_memory(memory)
-    count = row_counter(len(query_rows) * len(pool))
-    with block_threads() as (executor, workers):
-        cosines = BlockCosines(query_rows, pool, memory, workers)
-
-        def rank(rows: slice) -> Counts:
-            target = cosines.pairs(np.arange(rows.start, rows.stop), goal[rows])
-            return rank_rows(cosines, rows, Limits(target, cosines.error, tie_tolerance), count)
-
-        blocks = list(cosines.row_blocks())
-        parts = list(with_bar(executor.map(rank, blocks), blocks, progress, "rank"))
-    greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
+    ((greater, equal),) = count_ranks(query_rows, pool, goal, tie_tolerance, memory, progress)
     return Ranks(greater, equal, len(pool))
 
 
@@ -136,27 +129,13 @@ def retrieval_ranks_both_ways(
         For shapes that differ, values that are not finite or an unusable option.
     """
     left, right = as_vectors(first, "first"), as_vectors(second, "second")
-    if left.shape != right.shape:
-        raise InputError(f"first has shape {left.shape} and second {right.shape}: expected one row each for every pair")
+    shapes = (len(left), left.width), (len(right), right.width)
+    if shapes[0] != shapes[1]:
+        raise InputError(f"first has shape {shapes[0]} and second {shapes[1]}: expected one row each for every pair")
     check_cosine_tolerance(tie_tolerance)
     check_memory(memory)
-    count, everyone = double_counter(len(left) ** 2), np.arange(len(left))
-    column_greater, column_equal = np.zeros(len(left), np.int64), np.full(len(left), -1, np.int64)
-    parts = []
-    with block_threads() as (executor, workers):
-        cosines = BlockCosines(left, right, memory, workers)
-        limits = Limits(cosines.pairs(everyone, everyone), cosines.error, tie_tolerance)
-
-        def rank(rows: slice) -> tuple[Counts, Counts]:
-            return rank_both_ways(cosines, rows, limits, count)
-
-        blocks = list(cosines.row_blocks())
-        for along_rows, along_columns in with_bar(executor.map(rank, blocks), blocks, progress, "rank both ways"):
-            parts.append(along_rows)
-            column_greater += along_columns[0]
-            column_equal += along_columns[1]
-    greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
-    return Ranks(greater, equal, len(left)), Ranks(column_greater, column_equal, len(left))
+    along, across = count_ranks(left, right, None, tie_tolerance, memory, progress)
+    return Ranks(*along, len(left)), Ranks(*across, len(left))
 
 
 def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: float = TIE_TOLERANCE) -> Ranks:
@@ -182,7 +161,7 @@ def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: f
     InputError
         For shapes that do not fit, scores that are not finite or a target outside the matrix.
     """
-    matrix = as_vectors(scores, "scores")
+    matrix = as_matrix(scores, "scores")
     goal = target_rows(targets, len(matrix), matrix.shape[1])
     check_score_tolerance(tie_tolerance)
     greater, equal = np.empty(len(matrix), np.int64), np.empty(len(matrix), np.int64)
@@ -233,44 +212,4 @@ def search(
     check_same_width(query_rows, pool, ("query_vectors", "candidates"))
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= len(pool):
         raise InputError(f"k must be an integer between 1 and the {len(pool)} candidates, got {k!r}")
-    with block_threads() as (executor, workers):
-        cosines = BlockCosines(query_rows, pool, memory, workers)
-
-        def find(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-            return _nearest(cosines, rows, k)
-
-        blocks = list(cosines.row_blocks())
-        parts = list(with_bar(executor.map(find, blocks), blocks, progress, "search"))
-    indices, best = (np.concatenate(found) for found in zip(*parts, strict=True))
-    return indices, best
-
-
-def _nearest(cosines: BlockCosines, rows: slice, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The k best candidates of one block of queries."""
-    indices, best = np.empty((rows.stop - rows.start, k), np.int64), np.empty((rows.stop - rows.start, k))
-    for row, near in enumerate(_possible_neighbours(cosines, rows, k)):
-        score = cosines.pairs(np.full(len(near), rows.start + row), near)
-        first = np.lexsort((near, -np.round(score, 9)))[:k]
-        indices[row], best[row] = near[first], score[first]
-    return indices, best
-
-
-def _possible_neighbours(cosines: BlockCosines, rows: slice, k: int) -> list[NDArray[np.int64]]:
-    """Candidates that may be among the k best of each query of a block, given what float32 can tell.
-
-    At least k candidates reach the k-th best float32 cosine less the error, so one of the k best cannot lie more
-    than twice the error, and the rounding of the comparison, below it.
-    """
-    kept: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * (rows.stop - rows.start)
-    scores: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(kept)
-    slack = 2 * cosines.error + 2e-9
-    for columns in cosines.column_blocks():
-        block = cosines.float32(rows, columns)
-        for query, row in enumerate(block):
-            known = np.concatenate([scores[query], row])
-            number = np.concatenate([kept[query], np.arange(columns.start, columns.stop)])
-            if len(known) > k:
-                floor = np.float64(np.partition(known, len(known) - k)[len(known) - k]) - slack
-                number, known = number[known >= floor], known[known >= floor]
-            kept[query], scores[query] = number, known
-    return kept
+    return nearest(query_rows, pool, int(k), memory=memory, decimals=9, progress=progress, desc="search")

@@ -14,21 +14,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from class_kit.errors import InputError
-from class_kit.retrieval.arguments import (
+from class_kit.neighbours.blocks import Part, Shared, run_blocks, single_blas, thread_count
+from class_kit.neighbours.cosines import COLUMNS, Cosines, spans
+from class_kit.retrieval.metrics import Ranks
+from class_kit.retrieval.vectors import (
     MEMORY,
     TIE_TOLERANCE,
+    as_matrix,
+    as_vectors,
     check_memory,
+    check_same_width,
     check_score_tolerance,
     target_rows,
-    with_bar,
 )
-from class_kit.retrieval.cosines import BlockCosines, as_vectors, block_threads, check_same_width, spans
-from class_kit.retrieval.metrics import Ranks
 
-Scorer = Callable[[slice], NDArray[np.float64]]
+Side = NDArray[Any] | Cosines
 # scores, their order, their sorted copy and the summed standings, each 8 bytes, and as much for temporaries
 _BYTES_A_CELL = 64
-_COLUMNS = 2048
 
 
 def ensemble_ranks(
@@ -73,69 +75,66 @@ def ensemble_ranks(
     """
     check_score_tolerance(tie_tolerance)
     check_memory(memory)
-    sides = [_sides(model, number) for number, model in enumerate(models)]
+    sides = [_side(model, number) for number, model in enumerate(models)]
     queries, pool = _common_shape(sides)
     goal = target_rows(targets, queries, pool)
-    add = _compiled_standings()
-    with block_threads() as (executor, workers):
-        scorers = [_scorer(side, memory, workers) for side in sides]
-        height = max(1, memory // (workers * _BYTES_A_CELL * pool))
-
-        def rank(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            standing = np.zeros((rows.stop - rows.start, pool), np.int64)
-            for score in scorers:
-                scores = score(rows)
-                order = np.argsort(scores, axis=1)
-                add(np.take_along_axis(scores, order, axis=1), order, tie_tolerance, standing)
-            own = np.take_along_axis(standing, goal[rows, None], axis=1)
-            return np.count_nonzero(standing < own, axis=1), np.count_nonzero(standing == own, axis=1) - 1
-
-        blocks = list(spans(queries, height))
-        parts = list(with_bar(executor.map(rank, blocks), blocks, progress, "rank ensemble"))
-    greater, equal = (np.concatenate(counts) for counts in zip(*parts, strict=True))
+    height = max(1, memory // (thread_count(None) * _BYTES_A_CELL * pool))
+    tasks = [(rows.start, rows.stop) for rows in spans(queries, height)]
+    loads = [float(stop - start) for start, stop in tasks]
+    shared = Shared(*sides, goal, tie_tolerance)
+    greater, equal = np.empty((2, queries), np.int64)
+    with single_blas():
+        for block, higher, level in run_blocks(
+            _rank_block, shared, tasks, loads, n_jobs=None, progress=progress, desc="rank ensemble", unit=" queries"
+        ):
+            rows = slice(*tasks[block])
+            greater[rows], equal[rows] = higher, level
     return Ranks(greater, equal, pool)
 
 
-def _sides(model: Any, number: int) -> tuple[NDArray[Any], ...]:
-    """A model's score matrix, or its queries and candidates, checked."""
+def _rank_block(shared: Shared, block: int, start: int, stop: int) -> Part:
+    """Candidates of smaller and of the same mean rank for some queries."""
+    *sides, goal, tolerance = shared.values
+    pool, rows = _shape(sides[0])[1], slice(start, stop)
+    standing = np.zeros((stop - start, pool), np.int64)
+    for side in sides:
+        scores = np.empty((stop - start, pool))
+        for columns in spans(pool, COLUMNS):
+            scores[:, columns] = side.float64(rows, columns) if isinstance(side, Cosines) else side[rows, columns]
+        order = np.argsort(scores, axis=1)
+        _compiled_standings()(np.take_along_axis(scores, order, axis=1), order, tolerance, standing)
+    own = np.take_along_axis(standing, goal[rows, None], axis=1)
+    return block, np.count_nonzero(standing < own, axis=1), np.count_nonzero(standing == own, axis=1) - 1
+
+
+def _side(model: Any, number: int) -> Side:
+    """A model's score matrix, or the cosines of its queries and candidates, checked."""
     if not isinstance(model, tuple):
-        return (as_vectors(model, f"scores of model {number}"),)
+        return as_matrix(model, f"scores of model {number}")
     if len(model) != 2:
         raise InputError(f"model {number} is a tuple of {len(model)}: expected queries and candidates, or a matrix")
     names = f"queries of model {number}", f"candidates of model {number}"
     queries, candidates = (as_vectors(values, name) for values, name in zip(model, names, strict=True))
     check_same_width(queries, candidates, names)
-    return queries, candidates
+    return Cosines(queries, candidates)
 
 
-def _common_shape(sides: Sequence[tuple[NDArray[Any], ...]]) -> tuple[int, int]:
+def _shape(side: Side) -> tuple[int, int]:
+    return (len(side.rows), len(side.refs)) if isinstance(side, Cosines) else (side.shape[0], side.shape[1])
+
+
+def _common_shape(sides: Sequence[Side]) -> tuple[int, int]:
     """Queries and pool size, which all models must share."""
     if not sides:
         raise InputError("models is empty: expected at least one")
-    shapes = [side[0].shape if len(side) == 1 else (len(side[0]), len(side[1])) for side in sides]
+    shapes = [_shape(side) for side in sides]
     for number, shape in enumerate(shapes):
         if shape != shapes[0]:
             raise InputError(
                 f"model {number} ranks {shape[1]} candidates for {shape[0]} queries and model 0 {shapes[0][1]} for "
                 f"{shapes[0][0]}: expected the same queries and pool"
             )
-    return shapes[0][0], shapes[0][1]
-
-
-def _scorer(side: tuple[NDArray[Any], ...], memory: int, workers: int) -> Scorer:
-    """A function from a block of queries to its scores `(rows, C)`."""
-    if len(side) == 1:
-        return lambda rows: side[0][rows].astype(np.float64)
-    queries, candidates = side
-    cosines, pool = BlockCosines(queries, candidates, memory, workers), len(candidates)
-
-    def score(rows: slice) -> NDArray[np.float64]:
-        scores = np.empty((rows.stop - rows.start, pool))
-        for columns in spans(pool, _COLUMNS):
-            scores[:, columns] = cosines.float64(rows, columns)
-        return scores
-
-    return score
+    return shapes[0]
 
 
 @cache
