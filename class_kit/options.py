@@ -240,7 +240,7 @@ class TrainingConfig:
     backbone_options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the backbone")
 
 
-def check_setting(name: str, value: Any, default: Any) -> None:
+def check_setting(name: str, value: Any, default: Any, where: str = "") -> None:
     """Check a notebook's parameter that is named like a setting and has a default that the setting could have.
 
     Raises
@@ -260,4 +260,4 @@ def check_setting(name: str, value: Any, default: Any) -> None:
         except ValidationError as error:
             if each is default:
                 return
-            raise refusal(error) from None
+            raise refusal(error, where=where) from None

@@ -18,7 +18,7 @@ from typing import Any
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.files import write_text
-from class_kit.runs.notebook_files import notebooks_folder, numbered_notebooks, read_notebook
+from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
 LESSON_MINUTES = 90
 OPENING, CLOSING = 5, 10
@@ -67,7 +67,7 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = LESSON_MINUTES) -> 
     """
     check_whole("minutes", minutes, low=30, high=600)
     target = Path(folder)
-    books = {path.stem: read_notebook(path).node for path in numbered_notebooks(notebooks_folder())}
+    books = {path.stem: read_notebook(path).node for path in numbered_notebooks()}
     lessons = [lesson_of(stem, node) for stem, node in books.items()]
     made_here = not target.exists()
     try:

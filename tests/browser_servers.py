@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell
 
-from class_kit.runs.parameters import declared_parameters
+from class_kit.runs.notebooks import declared_parameters
 
 ROOT = Path(__file__).parents[1]
 # Each way in which a text could act if it were taken for more than text; whatever acts sets `window.acted`.

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from class_kit import runs
@@ -30,15 +29,15 @@ def books(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setattr(manifest, "environment", lambda: environment)
     monkeypatch.setattr(manifest, "git_commit", lambda: None)
 
-    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
         number, out = parameters["number"], parameters["out"]
         try:
             runs.record(out, f"r{number}", {"number": number})
             with atomic_write(Path(out) / "figures" / f"f{number}.pdf") as figure:
                 figure.write_bytes(bytes(60_000))
         except OSError as error:
-            return kernels.Execution(nbformat.from_dict(notebook), f"cell 2: OSError: {error}")
-        return kernels.Execution(nbformat.from_dict(notebook))
+            return kernels.Execution(f"cell 2: OSError: {error}")
+        return kernels.Execution()
 
     monkeypatch.setattr(kernels, "execute", execute)
     return [write_notebook(here / f"{n:02d}_book.ipynb", [f"number = {n}  # which"]) for n in (1, 2)]

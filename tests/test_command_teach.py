@@ -12,10 +12,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from class_kit import cli, exercises, teaching
 from class_kit.errors import InputError
-from class_kit.runs.notebook_files import notebooks_folder, numbered_notebooks, read_notebook
+from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 from class_kit.teaching import Lesson, for_instructor, for_learners, lesson_of, make_pack, timetable
 
-SOURCES = numbered_notebooks(notebooks_folder())
+SOURCES = numbered_notebooks()
 
 
 @pytest.fixture(scope="module")

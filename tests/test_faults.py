@@ -108,11 +108,11 @@ def test_several_runs_in_one_folder_take_turns(here: Path, books: list[Path], mo
     log = here / "log"
     real = kernels.execute
 
-    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
         with open(log, "a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(0.1)
-        return real(notebook, parameters, partial)
+        return real(notebook, parameters, path)
 
     def child() -> int:
         try:
@@ -129,25 +129,12 @@ def test_several_runs_in_one_folder_take_turns(here: Path, books: list[Path], mo
     check_complete(here / "run")
 
 
-def test_a_lock_whose_file_was_taken_away_is_taken_again(here: Path, monkeypatch: pytest.MonkeyPatch):
-    real, calls = fcntl.flock, []
-
-    def flock(file: Any, how: int) -> None:
-        calls.append(how)
-        if len(calls) == 1:
-            os.unlink(here / "run" / ".lock")
-        real(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with lock(here / "run"):
-        assert (here / "run" / ".lock").is_file()
-    assert len(calls) == 2
-
+def test_a_file_system_without_locks_is_named(here: Path, monkeypatch: pytest.MonkeyPatch):
     def unsupported(file: Any, how: int) -> None:
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with pytest.raises(InputError, match=r"cannot lock the run's folder .*No locks available"), lock(here / "run"):
+    with pytest.raises(InputError, match=r"cannot lock the folder .*No locks available"), lock(here / "run"):
         pass
     write_text(here / "file", "written without a lock")
     assert remove_abandoned(here, "file") == 0
@@ -164,13 +151,13 @@ def test_a_clock_that_goes_backwards_changes_nothing(here: Path, books: list[Pat
 
     real = kernels.execute
 
-    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
-        execution = real(notebook, parameters, partial)
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
+        execution = real(notebook, parameters, path)
         for path in Path(parameters["out"]).rglob(f"*{parameters['number']}.*"):
             os.utime(path, (clock[0].timestamp(),) * 2)
         return execution
 
-    monkeypatch.setattr(runs, "datetime", Backwards)
+    monkeypatch.setattr("class_kit.runs.run.datetime", Backwards)
     monkeypatch.setattr(time, "time", lambda: Backwards.now().timestamp())
     monkeypatch.setattr(kernels, "execute", execute)
     folder = runs.run_notebooks(books, say=quiet).folder
@@ -178,7 +165,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(here: Path, books: list[Pat
     assert runs.run_notebooks(books, say=quiet).computed == []
     forced = runs.run_notebooks(books, force=True, say=quiet)
     assert forced.computed == ["01_book", "02_book"]
-    assert all(0 <= seconds < 60 for seconds in forced.seconds.values())
+    assert all(0 <= entry_of(folder, stem)["seconds"] < 60 for stem in forced.computed)
     check_complete(folder)
     assert "figures/f1.pdf" in entry_of(folder, "01_book")["files"]
 
@@ -251,18 +238,17 @@ def test_scratch_folders_of_killed_processes_go(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_of_its_kernel_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_a_killed_run_left_of_its_kernel_goes_with_the_next(tmp_path: Path):
     def dies() -> int:
-        with kernels._private_folder() as folder:
+        with scratch_folder(tmp_path, "class-kit-kernel-") as folder:
             (folder / "kernel.json").write_text('{"key": "secret"}')
             os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert in_a_child(dies) == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.stat().st_mode & 0o077 == 0, "nobody else may read the key"
-    with kernels._private_folder() as folder:
+    with scratch_folder(tmp_path, "class-kit-kernel-") as folder:
         assert list(tmp_path.iterdir()) == [folder]
 
 

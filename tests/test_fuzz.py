@@ -28,7 +28,7 @@ from class_kit.pairs import load_pairs
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.splits import make_splits
 from class_kit.pairs.structures import parsed, structure
-from class_kit.runs.parameters import check_parameters, declared_parameters, parse_value
+from class_kit.runs.notebooks import Notebook, Raw, declared_parameters
 from tests import pickle_samples
 from tests.hostile_files import PARQUET_BYTES, TABLE
 from tests.notebook_tools import write_notebook
@@ -279,7 +279,7 @@ DEFAULTS = [0, 0.5, True, None, [1], [0.5], ["a"], [], {"a": 1}, "text"]
 @given(typed=st.lists(st.sampled_from(YAML), max_size=10).map("".join), default=st.sampled_from(DEFAULTS))
 def test_values_of_parameters(typed: str, default: Any) -> None:
     try:
-        value = check_parameters({"p": parse_value(typed, default, "p")}, {"p": default})["p"]
+        value = Notebook(Path("x.ipynb"), None, {"p": default}).checked({"p": Raw(typed)})["p"]
     except InputError:
         return
     assert default is None or type(value) is type(default)

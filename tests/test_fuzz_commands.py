@@ -9,14 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from class_kit import cli
 from class_kit.errors import InputError
-from class_kit.runs import kernels, notebook_files
+from class_kit.runs import kernels, notebooks
 from tests.hostile_files import TABLE
 from tests.test_fuzz import examples, place
 
@@ -74,8 +73,8 @@ def check_command_line(
         for file, content in given.items():
             (here / file).write_bytes(content)
         (here / "folder").mkdir()
-        monkeypatch.setattr(notebook_files, "notebooks_folder", lambda: place / "books")
-        monkeypatch.setattr(kernels, "execute", lambda book, *rest: kernels.Execution(nbformat.from_dict(book)))
+        monkeypatch.setattr(notebooks, "shipped", lambda name: place / "books")
+        monkeypatch.setattr(kernels, "execute", lambda *ignored: kernels.Execution())
         monkeypatch.setattr(sys, "path", [*sys.path])
         monkeypatch.setattr("class_kit.runs.sweep_notebooks", _not_now)
         monkeypatch.setattr("class_kit.fetch.fetch", _not_now)

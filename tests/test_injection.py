@@ -24,8 +24,9 @@ from class_kit import cli, runs
 from class_kit.errors import InputError
 from class_kit.files import inert, write_csv, write_json
 from class_kit.runs import kernels
-from class_kit.runs.folder import SAFE_NAME, inside
+from class_kit.runs.notebooks import SAFE_NAME
 from class_kit.runs.report import write_report
+from class_kit.runs.run import inside
 from tests.notebook_tools import write_notebook
 from tests.test_report import Found
 
@@ -281,7 +282,7 @@ def test_names_of_runs_and_files_stay_in_their_folder(
     attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kernels, "execute", lambda book, *rest: kernels.Execution(nbformat.from_dict(book)))
+    monkeypatch.setattr(kernels, "execute", lambda *ignored: kernels.Execution())
     write_notebook(tmp_path / "01_book.ipynb", ['word = ""  # text'])
     assert cli.main(["run", "01_book.ipynb", "--name", attack]) == 2
     assert cli.main(["run", "01_book.ipynb", "-p", "word", attack]) == 0

@@ -11,15 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
-from nbformat.v4 import new_notebook
 
 from class_kit import runs
-from class_kit.runs import kernels
 from tests.notebook_tools import entry_of, write_notebook
 
 NASTY = 'it\'s "quoted" """and\nmore\\ {out} \u2028 {{x}} %s $(touch pwned) `id`\x1b[2J'
@@ -139,7 +136,6 @@ def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
 
     assert runs.run_notebooks([book], say=lambda line: None).done
     assert (folder / "done").exists()
-    assert not list(folder.rglob(".partial*"))
 
 
 def start_run(here: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -174,27 +170,3 @@ def is_gone(process: int, seconds: float = 20) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-def test_kernel_that_does_not_start_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import papermill
-
-    tries: list[int] = []
-
-    def execute_notebook(notebook: Any, *arguments: Any, **options: Any) -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise RuntimeError("Kernel died before replying to kernel_info")
-        return notebook
-
-    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
-    assert kernels.execute(new_notebook(), {}, tmp_path / "p.ipynb").error is None
-    assert len(tries) == 2
-
-    def never(notebook: Any, *arguments: Any, **options: Any) -> Any:
-        tries.append(1)
-        raise RuntimeError("Kernel didn't respond in 120 seconds")
-
-    monkeypatch.setattr(papermill, "execute_notebook", never)
-    assert "didn't respond" in str(kernels.execute(new_notebook(), {}, tmp_path / "p.ipynb").error)
-    assert len(tries) == 4

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from class_kit import runs
 from class_kit.errors import InputError
-from class_kit.runs import kernels, manifest, notebook_files
-from tests.notebook_tools import entry_of, write_notebook
+from class_kit.files import lock
+from class_kit.runs import kernels, manifest, notebooks
+from class_kit.runs.run import default_name, result_folder
+from tests.notebook_tools import write_notebook
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Kernels replaced by a function that records its calls and writes a result; `fail` and `stop` steer it."""
     calls: list[dict[str, Any]] = []
 
-    def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
         calls.append(dict(parameters))
         if parameters.get("stop"):
             raise KeyboardInterrupt
@@ -36,7 +42,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         figure = Path(parameters["out"]) / "figures" / f"f{parameters['number']}.txt"
         figure.parent.mkdir(exist_ok=True)
         figure.write_text("figure", encoding="utf-8")
-        return kernels.Execution(nbformat.from_dict(notebook), "cell 2: E: bad" if parameters.get("fail") else None)
+        return kernels.Execution("cell 2: E: bad" if parameters.get("fail") else None)
 
     monkeypatch.setattr(kernels, "execute", execute)
     return calls
@@ -52,9 +58,9 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
     other = numbered(here, 2)
     for parameters, options, said in [
         ({"seed": 1}, {}, "no parameter 'seed' in 01_book, 02_book; did you mean 'seeds'"),
-        ({"seeds": notebook_files.Raw("[a]")}, {}, "01_book: seeds[0]='a'"),
+        ({"seeds": notebooks.Raw("[a]")}, {}, "01_book: seeds"),
         ({"share": "0.5"}, {}, "01_book: share='0.5': expected a number"),
-        ({"number": True}, {}, "01_book: number=True: expected a whole number"),
+        ({"number": True}, {}, "01_book: number=True"),
         ({"out": "x"}, {}, "out is set by the run itself"),
         ({"pairs": "corpus"}, {"pairs": "corpus"}, "pairs is given twice"),
         ({}, {"pairs": "nowhere.csv"}, "pairs 'nowhere.csv': not found"),
@@ -65,7 +71,7 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
         ({}, {"name": "a/b"}, "run name 'a/b'"),
         ({}, {"name": ".."}, "run name"),
         ({}, {"name": "x", "out": "y"}, "not both"),
-        ({}, {"out": str(book)}, "not a run's folder"),
+        ({}, {"out": str(book)}, "Not a directory"),
         ({}, {"out": "a\0b"}, "a"),
     ]:
         with pytest.raises(InputError, match=said.replace("(", r"\(").replace("[", r"\[")):
@@ -106,10 +112,9 @@ def test_other_code_or_versions_compute_again(
 ):
     books = [numbered(here, 1), numbered(here, 2)]
     runs.run_notebooks(books, say=print)
-    other = manifest.environment() | {changed: {"numpy": "0"} if changed == "packages" else "other"}
+    other = {**manifest.environment(), changed: {"numpy": "0"} if changed == "packages" else "other"}
     monkeypatch.setattr(manifest, "environment", lambda: other)
     assert runs.run_notebooks(books[:1], say=print).computed == ["01_book"]
-    assert [entry_of(here / "runs/default", stem)["other_versions"] for stem in ("02_book",)] == [True]
     assert set(json.loads((here / "runs/default/metrics.json").read_text())) == {"r1", "r2"}
 
 
@@ -169,7 +174,7 @@ def test_full_disk_leaves_no_done_and_the_next_run_continues(
     here: Path, counted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ):
     books = [numbered(here, 1), numbered(here, 2)]
-    real, left = os.replace, [12]
+    real, left = os.replace, [9]
 
     def replace(source: Any, target: Any) -> None:
         left[0] -= 1
@@ -191,8 +196,6 @@ def test_full_disk_leaves_no_done_and_the_next_run_continues(
 def test_done_is_gone_before_anything_changes_and_files_of_a_failed_try_go(here: Path, counted: list[dict[str, Any]]):
     book = numbered(here, 1)
     folder = runs.run_notebooks([book], say=print).folder
-    stray = folder / "notebooks" / ".partial-01_book.ipynb"
-    stray.write_text("{", encoding="utf-8")
     seen: list[bool] = []
 
     def say(line: str) -> None:
@@ -200,7 +203,6 @@ def test_done_is_gone_before_anything_changes_and_files_of_a_failed_try_go(here:
 
     runs.run_notebooks([book], force=True, say=say)
     assert seen == [False, False, True, True]
-    assert not stray.exists()
 
 
 def test_manifest_edited_by_hand_cannot_reach_outside(here: Path, counted: list[dict[str, Any]]):
@@ -247,3 +249,105 @@ def test_record_takes_plain_data_only(tmp_path: Path):
     with pytest.raises(InputError, match=r"results\.a\.b\[1\]: nan"):
         runs.record(tmp_path, "a", {"a": {"b": [1, float("nan")]}})
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["05_retrieval.json"]
+
+
+def test_unknown_and_broken_notebooks(here: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = here / "kit"
+    folder.mkdir()
+    for stem in ("01_embedding", "02_difficulty", "05_retrieval"):
+        write_notebook(folder / f"{stem}.ipynb", [])
+    write_notebook(folder / "extra_one.ipynb", [])
+    monkeypatch.setattr(notebooks, "shipped", lambda name: folder)
+    chosen = notebooks.choose_notebooks
+    assert [book.stem for book in chosen(None)] == ["01_embedding", "02_difficulty", "05_retrieval"]
+    for wanted, stem in [("01_embedding", "01_embedding"), ("difficulty", "02_difficulty"), ("2", "02_difficulty")]:
+        assert [book.stem for book in chosen([wanted])] == [stem]
+    assert [book.stem for book in chosen(["2", "difficulty", folder / "extra_one.ipynb"])] == [
+        "02_difficulty",
+        "extra_one",
+    ]
+    with pytest.raises(InputError, match="did you mean '02_difficulty'"):
+        chosen(["02_dificulty"])
+    copy = write_notebook(here / "01_embedding.ipynb", [])
+    with pytest.raises(InputError, match="two notebooks are named '01_embedding'"):
+        chosen(["01_embedding", copy])
+    bad = {
+        "text.ipynb": "no json",
+        "list.ipynb": "[]",
+        "empty.ipynb": "",
+        "old.ipynb": '{"nbformat": 99}',
+        "cells.ipynb": '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "code"}]}',
+        "semi;colon.ipynb": "{}",
+    }
+    for name, content in bad.items():
+        (here / name).write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match="notebook "):
+            chosen([name])
+    (here / "julia.ipynb").write_text(
+        nbformat.writes(new_notebook(metadata={"kernelspec": {"language": "julia", "name": "j", "display_name": "J"}})),
+        encoding="utf-8",
+    )
+    with pytest.raises(InputError, match="only Python"):
+        chosen(["julia.ipynb"])
+    twice = new_notebook(cells=[new_code_cell("a = 1", metadata={"tags": ["parameters"]}) for _ in range(2)])
+    nbformat.write(twice, here / "twice.ipynb")
+    with pytest.raises(InputError, match="2 cells tagged"):
+        chosen(["twice.ipynb"])
+    with pytest.raises(InputError, match="no notebook"):
+        chosen(["x\0.ipynb"])
+
+
+def test_notebook_of_an_older_format_is_read_without_a_warning(here: Path):
+    old = new_notebook(cells=[new_code_cell("a = 1  # one", metadata={"tags": ["parameters"]})])
+    old["nbformat_minor"] = 2
+    del old.cells[0]["id"]
+    (here / "old.ipynb").write_text(json.dumps(old), encoding="utf-8")
+    assert notebooks.read_notebook(here / "old.ipynb").declared["a"] == 1
+
+
+def test_names_of_runs():
+    assert default_name({}) == "default"
+    assert result_folder(None, "a-1", "", "x") == Path("runs/a-1")
+    names = {default_name({"pairs": value}) for value in ("a/b.csv", "c/b.csv", "../..", "x" * 500, "\x1b[2J", "σ")}
+    assert len(names) == 6
+    for name in names | {default_name({"σ": 1, "b": [0.5]})}:
+        assert result_folder(None, name, "", "x") == Path("runs") / name
+
+
+def test_lock_is_let_go_by_the_system(here: Path):
+    folder = here / "run"
+    code = "import os\nfrom class_kit.files import lock\nlock('run').__enter__()\nos._exit(9)"
+    root = str(Path(runs.__file__).resolve().parents[2])
+    subprocess.run([sys.executable, "-c", code], cwd=here, env=os.environ | {"PYTHONPATH": root}, check=False)
+    with lock(folder), pytest.raises(InputError, match=f"process \\(id {os.getpid()}\\)"), lock(folder):
+        pass
+    with lock(folder):
+        assert (folder / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_digest_of_a_folder_sees_names_bytes_and_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a").write_text("1")
+    seen = {manifest.path_digest(tmp_path)}
+    (tmp_path / "a").write_text("2")
+    seen.add(manifest.path_digest(tmp_path))
+    (tmp_path / "a").rename(tmp_path / "b")
+    seen.add(manifest.path_digest(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    seen.add(manifest.path_digest(tmp_path))
+    assert len(seen) == 3
+    monkeypatch.setattr(manifest, "LARGE_FILE", 0)
+    before = manifest.path_digest(tmp_path)
+    os.utime(tmp_path / "b", ns=(1, 1))
+    assert manifest.path_digest(tmp_path) != before
+
+
+def test_commit_is_that_of_the_kit_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert manifest.git_commit(tmp_path) is None
+    (tmp_path / ".git").mkdir()
+    answers = {"rev-parse": "abc\n", "status": " M x\n"}
+    monkeypatch.setattr(
+        manifest.subprocess, "run", lambda command, **options: SimpleNamespace(stdout=answers[command[3]])
+    )
+    assert manifest.git_commit(tmp_path) == "abc-modified"
+    answers["status"] = ""
+    assert manifest.git_commit(tmp_path) == "abc"

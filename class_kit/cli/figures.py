@@ -27,7 +27,7 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
 def handle_figures(arguments: argparse.Namespace) -> int:
     """Run the notebooks in the style; the exit code says whether all of them finished."""
     from class_kit.runs import run_notebooks
-    from class_kit.runs.notebook_files import notebooks_folder, numbered_notebooks
+    from class_kit.runs.notebooks import numbered_notebooks
 
     run = Path(arguments.run)
     try:
@@ -36,7 +36,7 @@ def handle_figures(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{arguments.run!r}: no manifest.json of a run there ({error})") from None
     # a folder may come from a stranger: only the kit's own notebooks are run from it
-    own = [path for path in numbered_notebooks(notebooks_folder()) if path.stem in stems]
+    own = [path for path in numbered_notebooks() if path.stem in stems]
     if left := sorted(stems - {path.stem for path in own}):
         raise InputError(
             f"{arguments.run!r} holds notebooks of your own, {', '.join(left)}: run them again by "

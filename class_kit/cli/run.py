@@ -58,7 +58,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def handle_run(arguments: argparse.Namespace) -> int:
     """Execute the chosen notebooks; the exit code says whether all of them finished."""
     from class_kit.runs import run_notebooks, sweep_notebooks
-    from class_kit.runs.notebook_files import Raw
+    from class_kit.runs.notebooks import Raw
     from class_kit.runs.sweep import read_sweeps
 
     parameters = {}

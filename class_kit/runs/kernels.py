@@ -12,37 +12,31 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from class_kit.files import CHECKOUT, scratch_folder
+from class_kit.files import CHECKOUT, scratch_folder, write_text
 
 # a Unix socket's whole path is held in 108 bytes; the rest is left for the socket's own name
 _LONGEST_FOLDER = 80
 _LOG = "kernel.log"
-# between choosing a port and opening it another kernel that starts at the same time can take it
-_PORT_TAKEN = "Address already in use"
-_PORT_TRIES = 6
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
 @dataclass
 class Execution:
-    """What became of one notebook: `error` is None when every cell ran."""
+    """What became of one notebook: `error` is None when every cell ran; peak memory of its kernel where it is known."""
 
-    notebook: Any
     error: str | None = None
     peak_mib: list[float] = field(default_factory=list)
 
 
-def execute(notebook: Any, parameters: Mapping[str, Any], partial: Path, *, timeout: float = 120) -> Execution:
-    """Run `notebook` with `parameters` injected; the parts done so far are saved to `partial` while it runs.
+def execute(notebook: Any, parameters: Mapping[str, Any], path: Path, *, timeout: float = 120) -> Execution:
+    """Run `notebook` with `parameters` injected; what is done so far stands in `path` while it runs, and afterwards.
 
-    A kernel that fails to start is tried once more: on a busy machine the first contact can time out. One whose port
-    was taken is tried up to six times, as kernels of parallel runs may meet again. A cell that fails, a kernel that
-    dies and an error hidden in an output widget all make the execution a failed one.
+    A cell that fails, a kernel that dies, and an error hidden in an output widget all make the execution a failed one.
 
     Parameters
     ----------
@@ -50,67 +44,40 @@ def execute(notebook: Any, parameters: Mapping[str, Any], partial: Path, *, time
         Version 4 notebook; not changed.
     parameters : mapping
         Plain literals.
-    partial : Path
-        Where the notebook is kept while it runs, overwritten without ceremony.
+    path : Path
+        The executed notebook.
     timeout : float
         Seconds a kernel may take to start.
-
-    Returns
-    -------
-    Execution
     """
-    execution = _attempt(notebook, parameters, partial, timeout)
-    tries = 1
-    while execution.error is not None and not _began(execution.notebook):
-        if tries >= (_PORT_TRIES if _PORT_TAKEN in execution.error else 2):
-            break
-        execution = _attempt(notebook, parameters, partial, timeout)
-        tries += 1
-    if execution.error is None:
-        execution.error = early_end(execution.notebook) or widget_error(execution.notebook)
-    tidy(execution.notebook)
-    return execution
-
-
-def interrupted(notebook: Any, partial: Path) -> Execution:
-    """What an interrupted execution got to, read back from `partial`."""
-    saved = _saved(partial, notebook)
-    tidy(saved)
-    return Execution(saved)
-
-
-def text(notebook: Any) -> str:
-    """The notebook as the text of its file."""
-    import nbformat
-
-    return nbformat.writes(notebook) + "\n"
-
-
-def _attempt(notebook: Any, parameters: Mapping[str, Any], partial: Path, timeout: float) -> Execution:
     import nbformat
     import papermill
 
-    peak: list[float] = []
-    partial.unlink(missing_ok=True)
-    with _private_folder() as folder, _quiet("papermill", "traitlets", "asyncio"):
+    execution = Execution()
+    # the folder that a killed run left, with the key to its kernel, goes with the next run
+    with scratch_folder(tempfile.gettempdir(), "class-kit-kernel-") as folder, _quiet("papermill", "traitlets"):
+        write_text(path, nbformat.writes(notebook))
         try:
-            done = papermill.execute_notebook(
+            papermill.execute_notebook(
                 nbformat.from_dict(notebook),
-                str(partial).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
+                str(path).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
                 parameters=dict(parameters),
                 kernel_name="python3",
                 language="python",
                 progress_bar=_cell_bar(),
                 start_timeout=timeout,
-                kernel_manager_class=_manager_class(folder, peak),
+                kernel_manager_class=_manager_class(folder, execution.peak_mib),
             )
-            return Execution(done, None, peak)
         except papermill.exceptions.PapermillExecutionError as error:
-            text = f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}\n" + "\n".join(error.traceback)
+            head = f"cell {error.cell_index + 1}: {error.ename}: {error.evalue}"
+            execution.error = "\n".join([head, *error.traceback])
         except Exception as error:
-            said = (folder / _LOG).read_text(encoding="utf-8", errors="replace") if (folder / _LOG).exists() else ""
-            text = f"{_where(_saved(partial, notebook))}{type(error).__name__}: {error}\n{said[-4000:]}".rstrip()
-    return Execution(_saved(partial, notebook), text, peak)
+            log = folder / _LOG
+            said = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
+            execution.error = f"{_where(path)}{type(error).__name__}: {error}\n{said}".rstrip()
+        finally:
+            done = tidied(path)
+    execution.error = execution.error or early_end(done) or widget_error(done)
+    return execution
 
 
 def _cell_bar() -> dict[str, Any] | bool:
@@ -120,29 +87,13 @@ def _cell_bar() -> dict[str, Any] | bool:
     return {"desc": "cells", "leave": False, "dynamic_ncols": True}
 
 
-def _where(notebook: Any) -> str:
+def _where(path: Path) -> str:
     """`cell N: ` of the last cell that was started, for errors that do not say where they happened."""
-    begun = [i for i, cell in enumerate(notebook.cells) if cell.metadata.get("papermill", {}).get("start_time")]
-    return f"cell {begun[-1] + 1}: " if begun else ""
-
-
-def _saved(partial: Path, notebook: Any) -> Any:
     import nbformat
 
-    with suppress(OSError, ValueError):
-        return nbformat.reads(partial.read_text(encoding="utf-8"), as_version=4)
-    return nbformat.from_dict(notebook)
-
-
-def _began(notebook: Any) -> bool:
-    return any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells) or any(
-        cell.metadata.get("papermill", {}).get("start_time") for cell in notebook.cells
-    )
-
-
-def _private_folder() -> AbstractContextManager[Path]:
-    # the folder that a killed run left, with the key to its kernel, goes with the next run
-    return scratch_folder(tempfile.gettempdir(), "class-kit-kernel-")
+    cells = nbformat.read(path, as_version=4).cells
+    begun = [at for at, cell in enumerate(cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
+    return f"cell {begun[-1]}: " if begun else ""
 
 
 @contextmanager
@@ -250,10 +201,12 @@ def widget_error(notebook: Any) -> str | None:
     return None
 
 
-def tidy(notebook: Any) -> None:
+def tidied(path: Path) -> Any:
     """Take machine paths, times and random ids out of an executed notebook: the manifest has what matters of them."""
+    import nbformat
     from papermill.execute import remove_error_markers
 
+    notebook = nbformat.read(path, as_version=4)
     remove_error_markers(notebook)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -263,3 +216,5 @@ def tidy(notebook: Any) -> None:
             cell["id"] = "injected-parameters"
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
+    write_text(path, nbformat.writes(notebook) + "\n")
+    return notebook

@@ -20,8 +20,7 @@ from urllib.parse import quote
 
 from class_kit.errors import InputError
 from class_kit.files import write_text
-from class_kit.runs.folder import inside
-from class_kit.runs.manifest import read_manifest
+from class_kit.runs.manifest import inside, read_manifest
 from class_kit.terminal import visible
 
 # Beyond this many bytes of pictures a sweep's page refers to the files instead of holding them: browsers get slow.

@@ -1,0 +1,273 @@
+"""Which notebooks a run takes, what parameters they declare, and whether the given values fit.
+
+papermill only warns about a misspelt parameter and never looks at types, so that a wrong run looks like a right one.
+Here both are refused before a kernel starts. A parameters cell is read with `ast` and never executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Union
+
+from class_kit.checks import nearest, refusal
+from class_kit.errors import InputError
+from class_kit.files import json_digest, plain, shipped
+from class_kit.options import check_setting
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Sources of pairs that are names and not paths
+NAMED_PAIRS = ("corpus", "chebi20")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A value as typed on a command line; its meaning depends on the type that the notebook declares."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook as read from its file; `declared` has the default of each of its parameters."""
+
+    path: Path
+    node: Any
+    declared: Mapping[str, Any]
+
+    @property
+    def stem(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the notebook computes: types, tags and sources of its cells, not its outputs."""
+        return json_digest([[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in self.node.cells])
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the given values that the notebook declares, as plain data of the declared types.
+
+        A whole number is accepted where a float is declared; a bool is never a number; elements of a list are held to
+        the types of the default's elements.
+
+        Raises
+        ------
+        InputError
+            Naming notebook, parameter and value.
+        """
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+        from typing_extensions import TypedDict
+
+        own = {name: value for name, value in given.items() if name in self.declared}
+        read = {
+            name: plain(parse_value(value.text, self.declared[name]) if isinstance(value, Raw) else value, name)
+            for name, value in own.items()
+        }
+        types = {name: _type_of(default) for name, default in self.declared.items()}
+        # a TypedDict, not `create_model`: a parameter may have the name of an attribute of a model, such as `copy`
+        model = TypedDict("model", types, total=False)  # type: ignore[misc]
+        model.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[attr-defined]
+        try:
+            values = dict(TypeAdapter(model).validate_python(read))
+        except ValidationError as error:
+            raise refusal(error, self.declared, self.stem) from None
+        for name, value in values.items():
+            check_setting(name, value, self.declared[name], self.stem)
+        return values
+
+
+def declared_parameters(source: str, where: str = "the parameters cell") -> dict[str, Any]:
+    """The defaults that a parameters cell declares, by name, without running it.
+
+    Only plain literals are allowed: a cell that computes its parameters cannot be recorded or checked.
+
+    Raises
+    ------
+    InputError
+        For anything but `name = literal`, and for a name that is declared twice.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not valid Python ({error})") from None
+    declared: dict[str, Any] = {}
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+        if isinstance(node, ast.AnnAssign):
+            target = node.target
+        if not isinstance(target, ast.Name) or not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            line = source.splitlines()[node.lineno - 1].strip()
+            raise InputError(f"{where}, line {node.lineno}: expected `name = literal  # comment`, found {line!r}")
+        if target.id in declared:
+            raise InputError(f"{where}: {target.id} is declared twice")
+        try:
+            declared[target.id] = plain(ast.literal_eval(node.value), target.id)
+        except (InputError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            raise InputError(
+                f"{where}: {target.id} is not a plain literal (number, string, bool, None, list)"
+            ) from None
+    return declared
+
+
+def parse_value(text: str, default: Any) -> Any:
+    """Read the VALUE of `-p NAME VALUE`: as it is where the default is a text, else as JSON or YAML."""
+    import yaml
+
+    if isinstance(default, str):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            return yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InputError(f"cannot read {text!r} ({' '.join(str(error).split())[:200]})") from None
+
+
+def numbered_notebooks(folder: Path | None = None) -> list[Path]:
+    """Notebooks whose names begin with two digits, in that order; the kit's own where no folder is given."""
+    return sorted(path for path in (folder or shipped("notebooks")).glob("*.ipynb") if re.match(r"\d\d", path.name))
+
+
+def choose_notebooks(wanted: Sequence[str | os.PathLike[str]] | None) -> list[Notebook]:
+    """Read the wanted notebooks, or all numbered ones of the kit.
+
+    Parameters
+    ----------
+    wanted : sequence of str or path, optional
+        A path, or for a notebook of the kit its stem, the stem without the number, or the number.
+
+    Raises
+    ------
+    InputError
+        For a notebook that is not found, not readable, or has the stem of another one: results are kept by stem.
+    """
+    paths = [_find(item) for item in wanted] if wanted else numbered_notebooks()
+    if not paths:
+        raise InputError(f"no notebooks to run: {str(shipped('notebooks'))!r} holds none that is numbered")
+    chosen: dict[str, Notebook] = {}
+    for path in paths:
+        other = chosen.setdefault(path.stem, read_notebook(path))
+        if other.path.resolve() != path.resolve():
+            raise InputError(f"two notebooks are named {path.stem!r}: {str(other.path)!r} and {str(path)!r}")
+    return list(chosen.values())
+
+
+def _find(wanted: str | os.PathLike[str]) -> Path:
+    text, known = os.fspath(wanted), numbered_notebooks()
+    for names in (lambda path: (path.stem,), lambda path: (path.stem[3:], path.stem[:2], path.stem[:2].lstrip("0"))):
+        if named := [path for path in known if text in names(path)]:
+            return named[0]
+    try:
+        if text.endswith(".ipynb") and Path(text).is_file():
+            return Path(text)
+    except (OSError, ValueError):
+        pass
+    stems = [path.stem for path in known]
+    raise InputError(f"no notebook {text!r} (a path ending in .ipynb, or a stem); {nearest(text, stems)}")
+
+
+def read_notebook(path: Path) -> Notebook:
+    """Read a notebook and its parameters cell; cells without an id get one, as the format asks since 4.5.
+
+    Raises
+    ------
+    InputError
+        For a file that is no Python notebook, a stem that is no plain file name, or more than one parameters cell.
+    """
+    import nbformat
+
+    if not SAFE_NAME.fullmatch(path.stem):
+        raise InputError(f"notebook {str(path)!r}: its name may hold letters, digits, '.', '_' and '-' only")
+    try:
+        node = nbformat.convert(nbformat.reads(path.read_text(encoding="utf-8"), nbformat.NO_CONVERT), 4)
+        for index, cell in enumerate(node.cells):
+            cell.setdefault("id", f"cell-{index}")
+        node.nbformat_minor = max(5, node.nbformat_minor)
+        nbformat.validate(node)
+    except Exception as error:  # the reader raises many kinds, down to AttributeError, for files that are no notebook
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"notebook {str(path)!r} cannot be read: {reason[0][:200]}") from None
+    language = node.metadata.get("kernelspec", {}).get("language", "python")
+    if str(language).lower() != "python":
+        raise InputError(f"notebook {str(path)!r} is written in {language!r}; only Python notebooks run here")
+    cells = [cell for cell in node.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) > 1:
+        raise InputError(f"notebook {str(path)!r} has {len(cells)} cells tagged 'parameters'; expected one")
+    where = f"{path.name}, parameters cell"
+    return Notebook(path, node, declared_parameters(cells[0].source, where) if cells else {})
+
+
+def resolve_parameters(chosen: Sequence[Notebook], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Check the given parameters (from Python, or `Raw` from `-p`) against every chosen notebook.
+
+    Returns
+    -------
+    dict of str to dict
+        Per stem, the given values that it declares, as plain data of the declared types.
+
+    Raises
+    ------
+    InputError
+        For a parameter that no chosen notebook declares, a wrong type, `out`, or a path that does not exist.
+    """
+    if "out" in given:
+        raise InputError("parameter out is set by the run itself; choose the folder with --out or --name")
+    known = sorted({name for notebook in chosen for name in notebook.declared} - {"out"})
+    for name in given:
+        if name not in known:
+            stems = ", ".join(notebook.stem for notebook in chosen)
+            raise InputError(f"no parameter {name!r} in {stems}; {nearest(name, known)}")
+    overrides = {notebook.stem: notebook.checked(given) for notebook in chosen}
+    for notebook in chosen:
+        for name, value in overrides[notebook.stem].items():
+            if value != notebook.declared[name]:
+                _check_path(name, value)
+    return overrides
+
+
+def with_common(given: Mapping[str, Any] | None, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters together with those that have options of their own, None where not given; none of them twice."""
+    common = {name: value for name, value in common.items() if value is not None}
+    if both := sorted(set(given or {}) & set(common)):
+        raise InputError(f"{both[0]} is given twice: as a parameter and as --{both[0]}")
+    return {**(given or {}), **common}
+
+
+def shown_overrides(chosen: Iterable[Notebook], overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The parameters that differ from a default in some notebook: what a run is named after."""
+    return {
+        name: value
+        for notebook in chosen
+        for name, value in overrides[notebook.stem].items()
+        if value != notebook.declared[name]
+    }
+
+
+def _type_of(default: Any) -> Any:
+    if default is None:
+        return str | int | float | None
+    if isinstance(default, list):
+        kinds = tuple({type(item): _type_of(item) for item in default}.values())
+        return list[Union[kinds]] if kinds else list[Any]  # type: ignore[valid-type]  # noqa: UP007
+    return dict[str, Any] if isinstance(default, dict) else type(default)
+
+
+def _check_path(name: str, value: Any) -> None:
+    """Refuse a missing file before a kernel starts instead of minutes later."""
+    kinds = {"pairs": "a file", "path": "a file", "data": "a folder", "extra": "a file"}
+    if name not in kinds or not value or (name in ("pairs", "path") and value in NAMED_PAIRS):
+        return
+    try:
+        exists = {"pairs": os.path.exists, "data": os.path.isdir}.get(name, os.path.isfile)(value)
+    except ValueError:
+        exists = False
+    if not exists:
+        named = f", or one of {', '.join(NAMED_PAIRS)}" if name in ("pairs", "path") else ""
+        raise InputError(f"{name} {value!r}: not found; expected {kinds[name]}{named}")
