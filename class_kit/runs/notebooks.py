@@ -61,20 +61,21 @@ class Notebook:
         InputError
             Naming notebook, parameter and value.
         """
-        from pydantic import ConfigDict, TypeAdapter, ValidationError
-        from typing_extensions import TypedDict
+        from pydantic import ConfigDict, Field, ValidationError, create_model
 
         own = {name: value for name, value in given.items() if name in self.declared}
         read = {
             name: plain(parse_value(value.text, self.declared[name]) if isinstance(value, Raw) else value, name)
             for name, value in own.items()
         }
-        types = {name: _type_of(default) for name, default in self.declared.items()}
-        # a TypedDict, not `create_model`: a parameter may have the name of an attribute of a model, such as `copy`
-        model = TypedDict("model", types, total=False)  # type: ignore[misc]
-        model.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[attr-defined]
+        # a parameter's name is an alias only, as a field of a model may not be called `copy` or `_name`
+        fields: Any = {
+            f"p{at}": (_type_of(default), Field(default, alias=name))
+            for at, (name, default) in enumerate(self.declared.items())
+        }
+        model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **fields)
         try:
-            values = dict(TypeAdapter(model).validate_python(read))
+            values = model.model_validate(read).model_dump(by_alias=True, exclude_unset=True)
         except ValidationError as error:
             raise refusal(error, self.declared, self.stem) from None
         for name, value in values.items():
@@ -255,7 +256,7 @@ def _type_of(default: Any) -> Any:
         return str | int | float | None
     if isinstance(default, list):
         kinds = tuple({type(item): _type_of(item) for item in default}.values())
-        return list[Union[kinds]] if kinds else list[Any]  # type: ignore[valid-type]  # noqa: UP007
+        return list.__class_getitem__(Union.__getitem__(kinds)) if kinds else list[Any]
     return dict[str, Any] if isinstance(default, dict) else type(default)
 
 
