@@ -24,9 +24,9 @@ from class_kit import cli, runs
 from class_kit.errors import InputError
 from class_kit.files import inert, write_csv, write_json
 from class_kit.runs import kernels
+from class_kit.runs.manifest import inside
 from class_kit.runs.notebooks import SAFE_NAME
 from class_kit.runs.report import write_report
-from class_kit.runs.run import inside
 from tests.notebook_tools import write_notebook
 from tests.test_report import Found
 

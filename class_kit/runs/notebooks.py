@@ -127,7 +127,7 @@ def parse_value(text: str, default: Any) -> Any:
     except (ValueError, RecursionError):
         try:
             return yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except Exception as error:  # PyYAML's constructors raise many kinds for malformed tags
             raise InputError(f"cannot read {text!r} ({' '.join(str(error).split())[:200]})") from None
 
 
