@@ -169,8 +169,8 @@ def _ties(ties: pd.DataFrame) -> Figure:
 
     # a line joins thresholds in their own order, those by quantile among those by value
     ties = ties.sort_values("sigma", kind="stable")
-    shares = {"no neighbour": "zero", "count shared": "shared", "largest tie": "largest"}
-    shares = {label: ties[key].tolist() for label, key in shares.items()}
+    columns = {"no neighbour": "zero", "count shared": "shared", "largest tie": "largest"}
+    shares = {label: ties[column].tolist() for label, column in columns.items()}
     return figures.draw(figures.panel("share_lines", shares, ties["arm"].tolist(), "threshold"), ratio=0.9)
 
 

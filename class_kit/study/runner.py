@@ -14,6 +14,8 @@ import logging
 import os
 import secrets
 import shutil
+import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -206,7 +208,8 @@ def _outcomes(missing: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
     from class_kit.store import cache_folder
 
     own = _own_backbones()
-    caller = _Caller(str(cache_folder().absolute()), own, {name: _source_of(name, kind) for name, kind in own.items()})
+    sources = {name: _source_of(name, kind) for name, kind in own.items()}
+    caller = _Caller(str(cache_folder().absolute()), own, sources, os.getpid())
     left = dict(missing)
     try:
         runs = Parallel(n_jobs=jobs, return_as="generator")(
@@ -243,7 +246,7 @@ def _alone(caller: _Caller, item: Work) -> Record | Failure:
 
 @dataclass(frozen=True)
 class _Caller:
-    """What a process has to know of its caller: where the store is, and the backbones registered there.
+    """What a process has to know of its caller: its number, where the store is, and the backbones registered there.
 
     Processes are kept for the next call, so what they were born with may be out of date.
     """
@@ -251,11 +254,27 @@ class _Caller:
     store: str
     backbones: Mapping[str, Any]
     sources: Mapping[str, str]
+    process: int
+
+
+@cache
+def _end_with(caller: int) -> None:
+    """End this process when the one that started it has died: otherwise it would wait for work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(2)
+        os._exit(1)
+
+    # a worker of a cluster has another parent, whose business it is
+    if os.getppid() == caller:
+        threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
 def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
     from class_kit import backbones
 
+    _end_with(caller.process)
     os.environ["CLASS_KIT_CACHE"] = caller.store
     backbones._REGISTERED.update(caller.backbones)
     _SOURCES.update(caller.sources)

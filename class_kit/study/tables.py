@@ -119,7 +119,7 @@ def corrected_differences(
     return table.assign(p_holm=holm(table["p"].to_numpy())) if rows else table
 
 
-def verdict(row: Mapping[str, Any]) -> str:
+def verdict(row: Mapping[Any, Any]) -> str:
     """One of `VERDICTS` for a row of differences; a lower Mean Rank is better.
 
     A difference is one where its interval excludes zero and its corrected p value is below 0.05.
