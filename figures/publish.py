@@ -76,6 +76,7 @@ def generated_parts() -> dict[tuple[str, str], str]:
         (FRONT, "the paper's study"): front_section(),
         ("notebooks/README.md", "the default run"): results_section(load_metrics()),
         (PAPER, "the paper's study"): paper_section(),
+        (PAPER, "fine-tuning on a card"): finetune_section(load_finetune()),
         (PAPER, "notebook 2 on real pairs"): answer_page(load_prediction()),
         ("class_kit/backbones/README.md", "the measurement of backbones"): backbones_section(load_backbones()),
         (BENCH, "the measurement of neighbours"): times_section(load_times()),
@@ -169,6 +170,11 @@ def load_backbones() -> dict[str, Any] | None:
     """What `figures/backbones/measure.py` left, where it is committed."""
     path = ROOT / "figures" / "backbones" / "results.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def load_finetune() -> dict[str, Any]:
+    """The committed record of `tests/bench/bench_finetune.py` on a graphics card."""
+    return json.loads((ROOT / "figures" / "paper" / "finetune.json").read_text(encoding="utf-8"))
 
 
 def load_cost() -> dict[str, Any] | None:
@@ -299,6 +305,36 @@ def backbones_section(results: dict[str, Any] | None) -> str:
 def _percent(row: dict[str, Any], metric: str) -> str:
     value, low, high = (100 * row[metric + part] for part in ("", "_low", "_high"))
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
+
+
+def finetune_section(record: dict[str, Any]) -> str:
+    """Each arm with the text encoder trained too: Hits@1 in both pools, each minus the plain arm, and the cost."""
+    settings = record["settings"]
+    scales = ", ".join(f"×{scale:g} at batch {size}" for size, scale in settings["scale"].items())
+    lines = [
+        f"MiniLM and the `text2mol` head in bfloat16 on one {settings['device']} (torch {settings['torch']}); Text2Mol's "
+        f"learning rates {scales}. Hits@1 in percent, "
+        "text→molecule, in brackets minus the baseline with its 95 % interval over queries and seeds.",
+        "",
+        "| batch | wrong pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s |",
+        "|---:|---:|---|---:|---|---|---:|---:|---:|",
+    ]
+    for table in record["tables"]:
+        gaps = {(row["ranking"], row["arm"]): row for row in table["differences"] if row["metric"] == "hits@1"}
+        scores = {(row["ranking"], row["arm"]): row for row in table["metrics"]}
+        for cost in table["costs"]:
+            hits = []
+            for pool in ("split", "all"):
+                key = (f"text_to_molecule/{pool}", cost["arm"])
+                gap = gaps.get(key)
+                numbers = [100 * gap[f"difference{part}"] for part in ("", "_low", "_high")] if gap else []
+                shift = " [{:+.1f} ({:+.1f} to {:+.1f})]".format(*numbers) if numbers else ""
+                hits.append(f"{100 * scores[key]['hits@1']:.1f}{shift}")
+            lines.append(
+                f"| {table['batch_size']} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
+                f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} |"
+            )
+    return "\n".join(lines)
 
 
 def times_section(times: dict[str, Any]) -> str:
