@@ -313,7 +313,8 @@ def finetune_section(record: dict[str, Any]) -> str:
     scales = ", ".join(f"×{scale:g} at batch {size}" for size, scale in settings["scale"].items())
     lines = [
         f"MiniLM and the `text2mol` head in bfloat16 on one {settings['device']} (torch {settings['torch']}); "
-        f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule, in brackets minus the baseline with its 95 % interval over queries and seeds.",
+        f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule, in brackets minus the "
+        "baseline with its 95 % interval over queries and seeds.",
         "",
         "| batch | wrong pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s |",
         "|---:|---:|---|---:|---|---|---:|---:|---:|",

@@ -106,8 +106,8 @@ def draw(
         )
     columns = columns or len(panels)
     rows, wide = math.ceil(len(panels) / columns), widths[width] * fraction
-    shared = {"sharex": "x" in share, "sharey": "y" in share}
-    fig, axes = plt.subplots(rows, columns, figsize=(wide, wide * ratio), squeeze=False, **shared)
+    size = (wide, wide * ratio)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex="x" in share, sharey="y" in share)
     try:
         for ax, fill in zip(axes.flat, panels, strict=False):
             fill(ax)

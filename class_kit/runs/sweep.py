@@ -205,7 +205,7 @@ def read_sweeps(texts: Iterable[str]) -> dict[str, list[Raw]]:
         if name in sweeps:
             raise InputError(f"--sweep {name} is given twice; list all its values in one: {name}=V1,V2")
         try:
-            nodes = yaml.compose(values, Loader=yaml.BaseLoader).value
+            nodes: list[yaml.Node] = getattr(yaml.compose(values, Loader=yaml.BaseLoader), "value", [])
         except yaml.YAMLError as error:
             raise InputError(f"--sweep {text!r}: {getattr(error, 'problem', error)}; expected NAME=V1,V2") from None
         sweeps[name] = [

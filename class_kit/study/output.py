@@ -101,7 +101,7 @@ def readable_gaps(frame: pd.DataFrame) -> pd.DataFrame:
         for row in rows
     ]
     shown["p (Holm)"] = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame["p_holm"]]
-    return pd.DataFrame(shown | {"verdict": [verdict(row) for row in rows]})
+    return pd.DataFrame(shown | {"verdict": [verdict({str(key): value for key, value in row.items()}) for row in rows]})
 
 
 def interval(value: float, low: float, high: float, *, metric: str, sign: bool = False) -> str:
