@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ def config(task: Task) -> TrainingConfig:
             "piece_tokens": 60,
         },
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads_of_a_training(config: TrainingConfig) -> Iterator[None]:
+    """Sums depend on the number of threads in their last places."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
