@@ -93,10 +93,7 @@ def test_a_notebook_that_replaces_another_ones_results_fails_and_says_so(here: P
         result = runs.run_notebooks([*books, copy], say=quiet)
         assert result.exit_code == 1
         assert result.status == {"01_book": "finished", "02_book": "damaged", "03_copy": "failed"}
-        assert (
-            "it replaced figures/f2.pdf of 02_book, results/r2.json of 02_book"
-            in (entry_of(result.folder, "03_copy")["error"])
-        )
+        assert "it replaced figures/f2.pdf, results/r2.json of 02_book" in (entry_of(result.folder, "03_copy")["error"])
         assert not (result.folder / "done").exists()
         assert json.loads((result.folder / "metrics.json").read_text()) == {"r1": {"number": 1}}
 
@@ -134,7 +131,7 @@ def test_a_file_system_without_locks_is_named(here: Path, monkeypatch: pytest.Mo
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with pytest.raises(InputError, match=r"cannot lock the folder .*No locks available"), lock(here / "run"):
+    with pytest.raises(InputError, match=r"cannot lock the run's folder .*No locks available"), lock(here / "run"):
         pass
     write_text(here / "file", "written without a lock")
     assert remove_abandoned(here, "file") == 0

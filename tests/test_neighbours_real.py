@@ -54,7 +54,7 @@ def minilm_vectors(texts, few, monkeypatch):
         raise Missing
 
     with monkeypatch.context() as patch:
-        patch.setattr(text, "_embed", missing)
+        patch.setattr(text, "load_encoder", missing)
         try:
             return text.embed_text(texts, progress=False)
         except Missing:

@@ -247,14 +247,6 @@ def test_no_notebook_lets_data_act_on_a_terminal(run: Path) -> None:
     assert escaped >= 2, "texts and ids were printed at all"
 
 
-def test_figures_of_a_run_can_be_drawn_again(run: Path, tmp_path: Path) -> None:
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((run / "figures").glob("*.json"))]
-    without = [record["figure"] for record in records if record["drawing"] is None]
-    assert [name for name in without if name[:2] in ("00", "01", "02", "03", "04", "05")] == []
-    assert main(["figures", str(run), "--style", "acl", "--out", str(tmp_path)]) == (1 if without else 0)
-    assert len(list(tmp_path.glob("*.pdf"))) == len(records) - len(without)
-
-
 def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     sizes = metrics["01_embedding"]["splits"]

@@ -330,13 +330,13 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
 
 def test_a_whole_run_refuses_a_plan_that_must_be_told_something() -> None:
     plan = plan_of().compose(hardness=lambda _: 0.5, line=np.arange(plan_of().length), refresh=1)
-    with pytest.raises(InputError, match="follows vectors of its training"):
+    with pytest.raises(InputError, match="needs vectors of its training"):
         WholeRunBatchSampler(plan, BATCH)
     follower = SelfPacedPlan(np.full(20, np.nan), LinearSchedule(0.5, 0.5), epochs=2)
     with pytest.raises(InputError, match="follows losses"):
         WholeRunBatchSampler(follower, BATCH)
     for make in (partial(accelerate_loader, None, [0]), partial(lightning_data, [0])):
-        with pytest.raises(InputError, match="follows vectors of its training"):
+        with pytest.raises(InputError, match="needs vectors of its training"):
             make(plan, BATCH)
 
 

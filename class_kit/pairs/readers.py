@@ -254,7 +254,7 @@ def _read_text(path: Path, kind: str, stream: io.TextIOWrapper, quoting: bool) -
             if number > MAX_ROWS or len(values) * len(names) > MAX_CELLS:
                 raise InputError(f"{path}: at most {MAX_ROWS:,} rows and {MAX_CELLS:,} values are read; split the file")
             row += bool(cells)
-            if len(cells) == len(names):
+            if cells and len(cells) == len(names):
                 values.append(cells)
                 rows.append(row)
                 starts.append(line)

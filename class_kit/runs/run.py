@@ -253,6 +253,8 @@ class _Run:
                     break
                 else:
                     bar.update()
+                    # the last one may come sooner after another than bars are drawn by themselves
+                    bar.refresh()
         self._finish(time.monotonic() - started)
         return self.result
 

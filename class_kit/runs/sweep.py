@@ -11,8 +11,8 @@ import itertools
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def sweep_notebooks(
         }
         write_json(folder / "sweep.json", record)
         tasks = [delayed(_run)(chosen, each, folder / "runs" / each.name, force) for each in combinations]
-        with progress_bar(total=len(tasks), desc="runs", unit="run") as bar, suppress(KeyboardInterrupt):
+        with progress_bar(total=len(tasks), desc="runs", unit="run") as bar, _ended_at_once():
             for run, status, computed, error in Parallel(jobs, return_as="generator_unordered")(tasks):
                 result.status[run] = status
                 result.computed += [run] if computed else []
@@ -165,6 +165,18 @@ def sweep_notebooks(
                     break
         _finish(result, combinations, record, errors, say)
     return result
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """On Ctrl-C end the workers, and with them their kernels, instead of waiting for their runs."""
+    from joblib.externals.loky import reusable_executor
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (executor := reusable_executor._executor) is not None:
+            executor.shutdown(wait=False, kill_workers=True)
 
 
 def _run(
