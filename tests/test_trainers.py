@@ -333,7 +333,7 @@ def test_a_whole_run_refuses_a_plan_that_must_be_told_something() -> None:
     with pytest.raises(InputError, match="needs vectors of its training"):
         WholeRunBatchSampler(plan, BATCH)
     follower = SelfPacedPlan(np.full(20, np.nan), LinearSchedule(0.5, 0.5), epochs=2)
-    with pytest.raises(InputError, match="follows losses"):
+    with pytest.raises(InputError, match="needs losses"):
         WholeRunBatchSampler(follower, BATCH)
     for make in (partial(accelerate_loader, None, [0]), partial(lightning_data, [0])):
         with pytest.raises(InputError, match="needs vectors of its training"):
