@@ -36,7 +36,7 @@ def test_a_run_is_made_again_in_another_style(tmp_path: Path) -> None:
         ("{}", "no manifest.json of a run"),
         ("[1]", "no manifest.json of a run"),
         (
-            '{"notebooks": {"03_scheduler": {}, "/tmp/mine": {"source": "mine.ipynb"}}, "overrides": {}}',
+            '{"notebooks": {"03_scheduler": {}, "elsewhere/mine": {}}, "overrides": {}}',
             "class-kit run",
         ),
         ('{"notebooks": {"03_scheduler": {}}, "overrides": {"no_such": 1}}', "no_such"),

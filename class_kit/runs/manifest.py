@@ -54,7 +54,11 @@ def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
             if name == "pairs" and value == "corpus":
                 path = corpus_file()
             elif name == "pairs" and value == "chebi20":
-                path = None if parameters.get("data") else find_folder("chebi20", ("train.txt", "validation.txt", "test.txt"))
+                path = (
+                    None
+                    if parameters.get("data")
+                    else find_folder("chebi20", ("train.txt", "validation.txt", "test.txt"))
+                )
             elif name != "out" and isinstance(value, str) and value and os.path.exists(value):
                 path = Path(value)
         if path is not None:
