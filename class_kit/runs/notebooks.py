@@ -12,9 +12,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from class_kit.checks import nearest, refusal
 from class_kit.errors import InputError
@@ -256,7 +257,7 @@ def _type_of(default: Any) -> Any:
         return str | int | float | None
     if isinstance(default, list):
         kinds = tuple({type(item): _type_of(item) for item in default}.values())
-        return list.__class_getitem__(Union.__getitem__(kinds)) if kinds else list[Any]
+        return list.__class_getitem__(reduce(or_, kinds)) if kinds else list[Any]
     return dict[str, Any] if isinstance(default, dict) else type(default)
 
 
