@@ -9,6 +9,7 @@ import pytest
 
 from class_kit import cli, figures
 from class_kit.cli.figures import STYLES
+from class_kit.files import corpus_file
 
 
 def test_styles_of_the_command_are_those_of_the_figures() -> None:
@@ -16,8 +17,11 @@ def test_styles_of_the_command_are_those_of_the_figures() -> None:
 
 
 def test_a_run_is_made_again_in_another_style(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    assert cli.main(["run", "03_scheduler", "-p", "epochs", "12", "--out", str(run)]) == 0
+    run, part = tmp_path / "run", tmp_path / "part.csv"
+    head, *rows = corpus_file().read_text(encoding="utf-8").splitlines()
+    part.write_text("\n".join([head, *rows[::40]]), encoding="utf-8")
+    words = ["run", "03_scheduler", "--pairs", str(part), "-p", "epochs", "12", "-p", "batch_size", "32"]
+    assert cli.main([*words, "--out", str(run)]) == 0
     assert cli.main(["figures", str(run), "--style", "acl"]) == 0
     first, second = (folder / "figures" / "03_contents" for folder in (run, tmp_path / "run-acl"))
     records = [json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in (first, second)]
