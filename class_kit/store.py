@@ -15,7 +15,7 @@ import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ ComputeVectors = Callable[[list[int]], Iterable[tuple[Sequence[int], np.ndarray,
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _TABLE = "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 _KEYS_PER_QUERY = 2_000
-_BLOCK_BYTES = 2**23
 _SECONDS_BETWEEN_WRITES = 1.0
 
 
@@ -46,9 +45,6 @@ class Maker:
     kind: str
     name: str
     digest: str
-
-    def __post_init__(self) -> None:
-        _check_kind(self.kind)
 
     @property
     def path(self) -> Path:
@@ -82,10 +78,11 @@ class StoredItems:
             A value that was left on disk is no longer there, or damaged.
         """
         keys = self._keys if rows is None else [self._keys[row] for row in rows]
-        absent = {key for key in keys if key not in self._held}
-        values = {key: value for block in _read(self._path, list(absent)) for key, value in block.items()}
+        values = self._held
+        if absent := set(keys) - values.keys():
+            values = values | dict(_read(self._path, absent))
         try:
-            return [self._held[key] if key in self._held else values[key] for key in keys]
+            return [values[key] for key in keys]
         except KeyError:
             raise InputError(f"{self._path} was cleared or damaged while it was in use; run again") from None
 
@@ -140,13 +137,34 @@ def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = 
     hold
         False leaves values on disk, for what is too large for memory; those that could not be written are held.
     """
-    keys = _keys(items)
+    keys = [hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:16] for item in items]
+    missing = {key: row for row, key in reversed([*enumerate(keys)])}
     sizes: dict[bytes, int] = {}
     held: dict[bytes, bytes] = {}
-    for block, kept in _values(maker.path, keys, compute, use):
-        sizes.update((key, len(value)) for key, value in block.items())
-        if hold or not kept:
-            held.update(block)
+    new: dict[bytes, bytes] = {}
+
+    def keep() -> None:
+        nonlocal use
+        use = use and _write(maker.path, new)
+        if hold or not use:
+            held.update(new)
+        sizes.update((key, len(value)) for key, value in new.items())
+        new.clear()
+
+    for key, value in _read(maker.path, missing.keys()) if use else ():
+        sizes[key] = len(value)
+        if hold:
+            held[key] = value
+    rows, last = sorted(row for key, row in missing.items() if key not in sizes), time.monotonic()
+    try:
+        for row, value in compute(rows) if rows else ():
+            new[keys[row]] = value
+            if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
+                keep()
+                last = time.monotonic()
+    finally:
+        if new:
+            keep()
     return StoredItems(np.array([sizes[key] for key in keys], np.int64), keys, maker.path, held)
 
 
@@ -160,22 +178,15 @@ def stored_vectors(
             for row, number, vector in zip(rows, numbers, vectors, strict=True):
                 yield row, np.int64(number).tobytes() + np.asarray(vector, np.float32).tobytes()
 
-    keys = _keys(items)
-    first = {key: row for row, key in reversed([*enumerate(keys)])}
-    numbers, vectors = np.empty(0, np.int64), np.empty((0, 0), np.float32)
-    for block, _ in _values(maker.path, keys, values, use):
-        if not vectors.size:
-            width = max(0, len(next(iter(block.values()))) - 8) // 4
-            numbers, vectors = np.empty(len(keys), np.int64), np.empty((len(keys), width), np.float32)
-        if any(len(value) != 8 + 4 * vectors.shape[1] for value in block.values()):
-            raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
-        records = np.frombuffer(b"".join(block.values()), [("number", "<i8"), ("vector", "<f4", vectors.shape[1:])])
-        rows = [first[key] for key in block]
-        numbers[rows], vectors[rows] = records["number"], records["vector"]
-    if len(first) == len(keys):
-        return numbers, vectors
-    back = [first[key] for key in keys]
-    return numbers[back], vectors[back]
+    found = stored(maker, items, values, use=use)
+    width = max(0, int(found.sizes.max(initial=0)) - 8) // 4
+    if (found.sizes != 8 + 4 * width).any():
+        raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
+    joined = b"".join(found.read())
+    # a million vectors are gigabytes: at no time more than two copies of them
+    del found
+    records = np.frombuffer(joined, [("number", "<i8"), ("vector", "<f4", (width,))])
+    return records["number"].copy(), records["vector"].copy()
 
 
 def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
@@ -186,8 +197,8 @@ def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
     InputError
         `kind` is not a plain name.
     """
-    if kind is not None:
-        _check_kind(kind)
+    if kind is not None and not _KIND.fullmatch(kind):
+        raise InputError(f"cache kind {kind!r}: expected lower-case letters, digits, '-' and '_'")
     entries = []
     for path in sorted(cache_folder().glob(f"{kind or '*'}/*-{'[0-9a-f]' * 32}.sqlite")):
         try:
@@ -209,39 +220,6 @@ def clear_cache(kind: str | None = None) -> tuple[int, int]:
     return len(removed), sum(entry.size for entry in removed)
 
 
-def _keys(items: Sequence[str]) -> list[bytes]:
-    return [hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:16] for item in items]
-
-
-def _values(path: Path, keys: list[bytes], compute: Compute, use: bool) -> Iterator[tuple[dict[bytes, bytes], bool]]:
-    """Blocks of distinct keys with their values, and whether they are on disk: those that are there, then new ones."""
-    missing = {key: row for row, key in reversed([*enumerate(keys)])}
-    for block in _read(path, list(missing)) if use else ():
-        for key in block:
-            del missing[key]
-        yield block, True
-    computed = iter(compute(sorted(missing.values())) if missing else ())
-    unfinished = True
-    while unfinished:
-        block, last = {}, time.monotonic()
-        try:
-            for row, value in computed:
-                block[keys[row]] = value
-                if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
-                    break
-            else:
-                unfinished = False
-        finally:
-            use = use and (not block or _write(path, block))
-        if block:
-            yield block, use
-
-
-def _check_kind(kind: str) -> None:
-    if not _KIND.fullmatch(kind):
-        raise InputError(f"cache kind {kind!r}: expected lower-case letters, digits, '-' and '_'")
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     # A rollback journal, SQLite's default, instead of a write-ahead log: a store on a read-only or a network file
     # system can then be read as well.
@@ -250,31 +228,33 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _read(path: Path, keys: list[bytes]) -> Iterator[dict[bytes, bytes]]:
-    """Blocks of keys that are in the store, with their values: no damaged rows; a damaged file is removed."""
-    if not os.path.exists(path):
+def _read(path: Path, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Keys that are in the store with their values, in any order; no damaged rows, and a damaged file is removed."""
+    if not path.exists():
         return
     try:
         with closing(_connect(path)) as connection:
-            block: dict[bytes, bytes] = {}
-            size = 0
-            for start in range(0, len(keys), _KEYS_PER_QUERY):
-                some = keys[start : start + _KEYS_PER_QUERY]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT key, value, checksum FROM items WHERE key IN ({marks})"
-                for key, value, checksum in connection.execute(query, some):
-                    if not isinstance(value, bytes) or zlib.crc32(value, zlib.crc32(key)) != checksum:
-                        logger.warning("a damaged row in the cache %s will be made again", path)
-                        continue
-                    block[key] = value
-                    size += len(value)
-                    if size > _BLOCK_BYTES:
-                        yield block
-                        block, size = {}, 0
-            if block:
-                yield block
+            for key, value, checksum in _rows(connection, wanted):
+                if key not in wanted:
+                    continue
+                if isinstance(value, bytes) and zlib.crc32(value, zlib.crc32(key)) == checksum:
+                    yield key, value
+                else:
+                    logger.warning("a damaged row in the cache %s will be made again", path)
     except sqlite3.Error as error:
         _unusable(path, error)
+
+
+def _rows(connection: sqlite3.Connection, wanted: Set[bytes]) -> Iterator[tuple[Any, Any, Any]]:
+    query, keys = "SELECT key, value, checksum FROM items", list(wanted)
+    (count,) = connection.execute("SELECT max(rowid) FROM items").fetchone()
+    # reading the whole table in its own order costs a quarter of looking up each of its keys
+    if len(keys) > (count or 0) / 2:
+        yield from connection.execute(query)
+        return
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        some = keys[start : start + _KEYS_PER_QUERY]
+        yield from connection.execute(f"{query} WHERE key IN ({','.join('?' * len(some))})", some)
 
 
 def _write(path: Path, values: dict[bytes, bytes]) -> bool:
