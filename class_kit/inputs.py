@@ -178,7 +178,7 @@ def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = F
     """
     progress = None if cache else False
     if kind == "ids":
-        from class_kit.text.ids import text_ids
+        from class_kit.text.tokens import text_ids
 
         return text_ids(texts, encoder)
     if kind == "tokens":

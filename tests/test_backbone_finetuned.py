@@ -18,8 +18,7 @@ from class_kit.backbones.finetuned import Finetuned, pieces_of
 from class_kit.errors import InputError
 from class_kit.inputs import as_inputs, read_texts
 from class_kit.text import embed_text
-from class_kit.text.ids import text_ids
-from class_kit.text.tokens import text_tokens
+from class_kit.text.tokens import text_ids, text_tokens
 from class_kit.training import train
 from tests.test_training import plan_of
 from tests.tiny_bert import HEADS, READER, batch_of, config_of, made, molecules, texts, write_bert

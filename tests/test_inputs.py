@@ -16,8 +16,7 @@ from class_kit.inputs import Inputs, Vectors, as_inputs, encode
 from class_kit.molecules import Mol2vecVectors
 from class_kit.molecules.graphs import molecule_graphs
 from class_kit.ragged import Ragged
-from class_kit.text.ids import TextIds
-from class_kit.text.tokens import TextTokens
+from class_kit.text.tokens import TextIds, TextTokens
 
 SMILES = ["CCO", "O", "c1ccccc1C", "[Na+].[Cl-]"]
 VALUES = np.random.default_rng(0).normal(size=(4, 3))

@@ -1,7 +1,8 @@
-"""Text vectors against plain transformers and sentence-transformers, over batches, truncation and the cache."""
+"""Text vectors against plain transformers, over batches, truncation and the store."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -19,17 +20,11 @@ from hypothesis import strategies as st
 from class_kit import text
 from class_kit.errors import InputError
 from class_kit.store import cache_entries
-from class_kit.text import describe_text, embed_text, forward
+from class_kit.text import describe_text, embed_text
 from class_kit.text import encoders as text_encoders
+from tests.tiny_bert import one_by_one, write_bert
 
-TEXTS = [
-    "The molecule is a monocarboxylic acid.",
-    "The molecule is an organic cation obtained by protonation of the amino group of ethanolamine.",
-    "Water.",
-    "The molecule is a steroid ester, it has a role as an androgen and derives from a testosterone; " * 3,
-    "The molecule is a monocarboxylic acid.",
-    "α-D-glucose, a hexopyranose!",
-]
+TEXTS = ["the molecule is an acid.", "water", "α-D-glucose, a steroid ester " * 3, "the molecule is an acid."]
 
 
 @pytest.fixture(autouse=True)
@@ -39,78 +34,56 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def save_random_bert(source: Path, target: Path, **changes: Any) -> Path:
-    """A BERT of random weights that has the configuration and the tokenizer in `source`, but for `changes`."""
-    import torch
-    from transformers import AutoConfig, AutoModel
-
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    torch.manual_seed(0)
-    model = AutoModel.from_config(AutoConfig.from_pretrained(source, **changes))
-    model.save_pretrained(target)
-    return target
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two narrow layers that reads characters and a few words."""
-    bare = tmp_path_factory.mktemp("bare")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "molecule", "is", "acid", *map(chr, range(33, 127))]
-    (bare / "vocab.txt").write_text("\n".join([*words, *(f"##{chr(code)}" for code in range(97, 123))]) + "\n")
-    (bare / "config.json").write_text(
-        f'{{"model_type": "bert", "vocab_size": {len(words) + 26}, "hidden_size": 32, "num_hidden_layers": 2, '
-        '"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 300}'
-    )
-    return save_random_bert(bare, tmp_path_factory.mktemp("tiny"))
+    return Path(write_bert(tmp_path_factory.mktemp("tiny")))
 
 
-def one_by_one(folder: Path, pooling: str, max_tokens: int = 256) -> np.ndarray:
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    rows = []
-    for one in TEXTS:
-        with torch.no_grad():
-            states = model(**tokenizer(one, truncation=True, max_length=max_tokens, return_tensors="pt"))[0][0]
-        rows.append((states[0] if pooling == "cls" else states.mean(0)).numpy())
-    return np.stack(rows)
+def sentences(folder: Path, pooling: str) -> np.ndarray:
+    states = [one_by_one(folder, one, 256)[0] for one in TEXTS]
+    return np.stack([one[0] if pooling == "cls" else one.mean(0) for one in states])
 
 
-def test_minilm_equals_plain_transformers_and_sentence_transformers() -> None:
+def test_minilm_equals_plain_transformers() -> None:
     found = embed_text(TEXTS)
-    place = text_encoders.find_encoder("minilm").folder
     assert (found.dtype, found.shape) == (np.float32, (len(TEXTS), 384))
-    np.testing.assert_allclose(found, one_by_one(place, "mean"), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found, sentences(text_encoders.find_encoder("minilm").folder, "mean"), atol=2e-6)
+    # as they come: an encoder's vectors are not of unit length
+    assert (np.abs(np.linalg.norm(found, axis=1) - 1) > 0.1).all()
+    # in bfloat16 they are close, never stored, and float32 again
+    rough = embed_text(TEXTS, dtype="bfloat16")
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(found - rough).max() < 0.1 * np.abs(found).max()
+    assert len(cache_entries("text")) == 1
+    # tokens are counted with the special ones
+    assert describe_text(["water", "a b c"]).tokens.tolist() == [3, 5]
 
-    from sentence_transformers import SentenceTransformer
 
-    unit = SentenceTransformer(str(place), device="cpu").encode(TEXTS)
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    np.testing.assert_allclose(found / lengths, unit, rtol=0, atol=1e-6)
-    assert (np.abs(lengths - 1) > 0.1).all()
-
-
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(
-    pooling: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not (data_dir / "scibert" / "config.json").is_file():
         pytest.skip("CLASS_KIT_DATA has no scibert/")
+    import torch
+    from transformers import AutoConfig, AutoModel
+
     monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
     monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
-    # one layer of the twelve, so that the test writes 125 MB instead of 440
-    place = save_random_bert(data_dir / "scibert", tmp_path / "scibert", num_hidden_layers=1)
-    found = embed_text(TEXTS, "scibert", pooling=None if pooling == "cls" else pooling)
-    assert (found.dtype, found.shape) == (np.float32, (len(TEXTS), 768))
-    np.testing.assert_allclose(found, one_by_one(place, pooling), rtol=0, atol=5e-6)
-    np.testing.assert_array_equal(found, embed_text(TEXTS, place, pooling=pooling))
+    place = tmp_path / "scibert"
+    place.mkdir()
+    for path in (data_dir / "scibert").iterdir():
+        if path.suffix in {".json", ".txt"}:
+            shutil.copy(path, place)
+    torch.manual_seed(0)
+    # one narrow layer of the twelve
+    small = AutoConfig.from_pretrained(place, num_hidden_layers=1, hidden_size=48, intermediate_size=48)
+    AutoModel.from_config(small).save_pretrained(place)
+    found = embed_text(TEXTS, "scibert")
+    np.testing.assert_allclose(found, sentences(place, "cls"), rtol=0, atol=5e-6)
 
 
 def test_scibert_as_first_published_is_read(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its configuration then named no family, and its weights were saved by torch."""
-    import json
-
     import torch
     from safetensors.torch import load_file
 
@@ -128,51 +101,23 @@ def test_scibert_as_first_published_is_read(tiny: Path, tmp_path: Path, monkeypa
         embed_text(["not yet in the cache"], place)
 
 
-def test_the_order_and_company_of_texts_change_nothing(tiny: Path) -> None:
-    many = [f"the molecule is {'an acid ' * (number % 40)}{number % 97}" for number in range(120)]
-    whole = embed_text(many, tiny, cache=False)
-    assert embed_text(many, tiny, cache=False).tobytes() == whole.tobytes()
-    shuffled = np.random.default_rng(0).permutation(len(many))
-    found = embed_text([many[row] for row in shuffled], tiny, cache=False)
-    assert found.tobytes() == whole[shuffled].tobytes()
-    for row in (0, 7, 41, 119):
-        assert embed_text([many[row]], tiny, cache=False).tobytes() == whole[row].tobytes()
-    for size in (1, 3):
-        np.testing.assert_allclose(embed_text(many, tiny, batch_size=size, cache=False), whole, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("company", [0, 1, 2, 3, 6])
-def test_minilm_gives_a_text_the_same_bits_in_any_company(company: int, threads: int) -> None:
+def test_a_text_has_the_same_bits_in_any_company(threads: int) -> None:
     """Whether it is alone in its batch or not, and in whichever place: texts of one length, then of many."""
     import torch
 
-    words = ["acid", "base", "salt", "ion", "ring", "water", "oil"]
-    like = [f"the molecule is an {word}" for word in words]
-    texts = [*like[:company], "Oil.", like[6], *like[company:6], *TEXTS]
+    like = [f"the molecule is an {word}" for word in ("acid", "base", "salt", "ion", "ring", "water", "oil")]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        alone, together = embed_text(["Oil.", like[6]], cache=False), embed_text(texts, cache=False)
+        alone = embed_text(["Oil.", like[6]], cache=False)
+        for company in (1, 6):
+            texts = [*like[:company], "Oil.", like[6], *like[company:6], *TEXTS[:2]]
+            together = embed_text(texts, cache=False)
+            assert together[company : company + 2].tobytes() == alone.tobytes()
     finally:
         torch.set_num_threads(before)
-    assert together[company : company + 2].tobytes() == alone.tobytes()
-
-
-def test_a_few_texts_more_embed_only_those(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, seen = embed_text(TEXTS, tiny), []
-
-    def counted(loaded: object, name: str, tokens: list[list[int]], *options: Any) -> Any:
-        seen.append(len(tokens))
-        return real(loaded, name, tokens, *options)
-
-    real = text.hidden_states
-    monkeypatch.setattr(text, "hidden_states", counted)
-    more = ["new", *TEXTS[::-1], "newer", "new"]
-    longer = embed_text(more, tiny)
-    assert seen == [2]
-    assert longer[1:-2].tobytes() == first[::-1].tobytes()
-    assert longer.tobytes() == embed_text(more, tiny, cache=False).tobytes()
+    np.testing.assert_allclose(embed_text(texts, batch_size=1, cache=False), together, rtol=0, atol=3e-6)
 
 
 @settings(deadline=None, max_examples=30)
@@ -189,14 +134,11 @@ def test_batches_hold_every_row_once_and_one_shape_a_length(lengths: list[int], 
 
     tokens = [[row] * length for row, length in enumerate(lengths)]
     loaded = text_encoders.LoadedEncoder(None, model, "cpu")
-    batches = list(forward.hidden_states(loaded, "a", tokens, batch_size, False))
+    batches = list(text_encoders.hidden_states(loaded, "a", tokens, batch_size, False))
     assert sorted(row for rows, _ in batches for row in rows) == list(range(len(lengths)))
     for rows, states in batches:
         assert states.dtype == torch.float32
         assert states[:, :, 0].tolist() == [tokens[row] for row in rows]
-    assert [states.shape[1] for _, states in batches] == sorted(
-        (states.shape[1] for _, states in batches), reverse=True
-    )
     assert shapes == {length: {max(1, min(batch_size, 256 // length))} for length in lengths}
 
 
@@ -217,12 +159,22 @@ def test_long_texts_are_truncated_counted_and_named(tiny: Path, caplog: pytest.L
     assert caplog.text == ""
 
 
-def test_minilm_report_counts_the_special_tokens() -> None:
-    assert describe_text(["water", "a b c"]).tokens.tolist() == [3, 5]
+def test_what_is_stored_needs_no_model_and_only_the_rest_is_embedded(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, seen = embed_text(TEXTS, tiny), []
+    real = text.hidden_states
 
+    def counted(loaded: object, name: str, tokens: list[list[int]], *options: Any) -> Any:
+        seen.append(len(tokens))
+        return real(loaded, name, tokens, *options)
 
-def test_a_cached_result_needs_no_model(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = embed_text(TEXTS, tiny)
+    monkeypatch.setattr(text, "hidden_states", counted)
+    more = ["new", *TEXTS[::-1], "newer", "new"]
+    longer = embed_text(more, tiny)
+    assert seen == [2]
+    assert longer[1:-2].tobytes() == first[::-1].tobytes()
+    assert longer.tobytes() == embed_text(more, tiny, cache=False).tobytes()
 
     def not_again(*_: object) -> None:
         raise AssertionError("loaded although the result is stored")
@@ -230,45 +182,35 @@ def test_a_cached_result_needs_no_model(tiny: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(text, "load_encoder", not_again)
     assert embed_text(TEXTS, tiny).tobytes() == first.tobytes()
     assert len(cache_entries("text")) == 1
-    different: list[dict[str, Any]] = [
-        {"texts": [*TEXTS, "new"]},
+    for options in (
         {"pooling": "mean"},
         {"max_tokens": 10},
         {"cache": False},
         {"dtype": "bfloat16"},
-    ]
-    for options in different:
+        {"encoder": "minilm"},
+    ):
         with pytest.raises(AssertionError, match="loaded although"):
             embed_text(**{"texts": TEXTS, "encoder": tiny, **options})
 
 
 def test_other_weights_or_another_tokenizer_are_another_encoder(tiny: Path, tmp_path: Path) -> None:
+    def digest() -> str:
+        return text_encoders.find_encoder(place).digest
+
     place = tmp_path / "copy"
     shutil.copytree(tiny, place)
-    same = text_encoders.find_encoder(place).digest
-    assert same == text_encoders.find_encoder(tiny).digest
+    found = [text_encoders.find_encoder(tiny).digest, digest()]
+    assert found[0] == found[1]
     (place / "vocab.txt").write_text((tiny / "vocab.txt").read_text().replace("acid", "base"))
-    other = text_encoders.find_encoder(place).digest
-    shutil.copy(tiny / "vocab.txt", place)
-    save_random_bert(tiny, place, hidden_act="relu")
-    assert len({same, other, text_encoders.find_encoder(place).digest}) == 3
+    found.append(digest())
+    write_bert(place, seed=1)
+    found.append(digest())
+    assert len(set(found)) == 3
     assert (embed_text(TEXTS, place) != embed_text(TEXTS, tiny)).any()
 
 
-def test_bfloat16_is_close_is_never_cached_and_comes_as_float32() -> None:
-    exact, rough = embed_text(TEXTS), embed_text(TEXTS, dtype="bfloat16")
-    assert rough.dtype == np.float32
-    assert (exact != rough).any()
-    assert len(cache_entries("text")) == 1
-    cosines = []
-    for vectors in (exact, rough):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        cosines.append(unit @ unit.T)
-    assert np.abs(cosines[0] - cosines[1]).max() < 0.01
-
-
 def test_loading_says_nothing_and_the_bar_counts_tokens(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    text_encoders.load_encoder.cache_clear()
+    text_encoders._load.cache_clear()
     embed_text(TEXTS, tiny, cache=False)
     assert capfd.readouterr() == ("", "")
     embed_text(TEXTS, tiny, cache=False, progress=True)
@@ -277,7 +219,7 @@ def test_loading_says_nothing_and_the_bar_counts_tokens(tiny: Path, capfd: pytes
     assert "token/s" in shown
 
 
-def test_a_cached_minilm_result_loads_no_heavy_library(folder: Path) -> None:
+def test_a_cached_minilm_result_loads_no_heavy_library() -> None:
     embed_text(TEXTS[:2])
     program = f"""
 import sys
@@ -291,32 +233,20 @@ assert not heavy, heavy
 
 
 @pytest.mark.parametrize(
-    ("texts", "said"), [([], "texts is empty"), (["a", "  "], r"texts\[1\] is '  '"), (["\n"], r"texts\[0\]")]
-)
-def test_empty_texts_are_refused(texts: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        embed_text(texts)
-
-
-def test_what_is_not_a_list_of_strings_is_refused() -> None:
-    with pytest.raises(TypeError, match="texts is one str"):
-        embed_text("water")
-    with pytest.raises(TypeError, match=r"texts\[1\] is NoneType"):
-        embed_text(["water", None])  # type: ignore[list-item]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "error", "message"),
     [
-        ({"pooling": "max"}, "pooling is 'max': expected one of cls, mean, or None"),
-        ({"dtype": "float16"}, "dtype is 'float16': expected one of float32, bfloat16"),
-        ({"max_tokens": 2}, "max_tokens"),
-        ({"max_tokens": 10.5}, "max_tokens"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"max_tokens": 513}, "'minilm' reads at most 512"),
-        ({"device": "abacus"}, "device is 'abacus'"),
+        ({"texts": []}, InputError, "texts is empty"),
+        ({"texts": ["a", "  "]}, InputError, r"texts\[1\] is '  '"),
+        ({"texts": "water"}, TypeError, "texts is one str"),
+        ({"texts": ["water", None]}, TypeError, r"texts\[1\] is NoneType"),
+        ({"pooling": "max"}, InputError, "pooling='max': expected one of cls, mean"),
+        ({"dtype": "float16"}, InputError, "dtype='float16': expected one of float32, bfloat16"),
+        ({"max_tokens": 2}, InputError, "max_tokens=2"),
+        ({"batch_size": 0}, InputError, "batch_size=0"),
+        ({"max_tokens": 513}, InputError, "'minilm' reads at most 512"),
+        ({"device": "abacus"}, InputError, "device is 'abacus'"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        embed_text(["water"], **options)
+def test_texts_and_options_out_of_range_are_refused(options: dict[str, Any], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        embed_text(**{"texts": ["water"], **options})

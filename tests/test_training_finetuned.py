@@ -15,8 +15,7 @@ from class_kit.backbones.base import Needs
 from class_kit.backbones.finetuned import Finetuned
 from class_kit.errors import InputError
 from class_kit.text import embed_text
-from class_kit.text.ids import text_ids
-from class_kit.text.tokens import text_tokens
+from class_kit.text.tokens import text_ids, text_tokens
 from class_kit.training import encode, train
 from class_kit.training.config import main_optimizer
 from tests.test_training import plan_of, resumes_to_the_same_bits, same, trace_of

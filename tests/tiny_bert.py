@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import IdBatch
 from class_kit.backbones.finetuned import Finetuned
-from class_kit.text.ids import text_ids
+from class_kit.text.tokens import text_ids
 from class_kit.training import TrainingConfig
 
 WORDS = ["the", "molecule", "is", "an", "acid", "ester", "steroid", "role", "as", "water", "sugar", "ring", "chain"]
@@ -25,7 +26,7 @@ READER: dict[str, Any] = {
 }
 
 
-def write_bert(place: Path, dropout: float, seed: int = 0) -> str:
+def write_bert(place: Path, dropout: float = 0.0, seed: int = 0) -> str:
     """A BERT of two narrow layers; its vocabulary is a few words and all letters."""
     from transformers import BertConfig, BertModel
 
@@ -47,6 +48,21 @@ def write_bert(place: Path, dropout: float, seed: int = 0) -> str:
         )
     ).save_pretrained(place)
     return str(place)
+
+
+@lru_cache
+def _plain_transformers(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+
+
+def one_by_one(folder: Path, text: str, max_tokens: int) -> tuple[np.ndarray, list[str]]:
+    """Last hidden states of one text by plain transformers, those of special tokens included, and the tokens."""
+    tokenizer, model = _plain_transformers(folder)
+    read = tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="pt")
+    with torch.no_grad():
+        return model(**read)[0][0].numpy(), tokenizer.convert_ids_to_tokens(read["input_ids"][0])
 
 
 def texts(count: int = 24) -> list[str]:

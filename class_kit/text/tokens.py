@@ -1,4 +1,4 @@
-"""Token vectors of descriptions, from a frozen encoder, computed once and left on disk.
+"""Texts token by token: as vectors of a frozen encoder, or as numbers for a training that changes the encoder itself.
 
 What a sentence vector averages away, single tokens keep: backbones that align words with atoms and rings read these.
 There are hundreds of megabytes of them, so they are written as they are computed and read batch by batch.
@@ -6,7 +6,6 @@ There are hundreds of megabytes of them, so they are written as they are compute
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,20 +14,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs
-from class_kit.ragged import Ragged, StoredRagged, padded
+from class_kit.ragged import Ragged, StoredRagged, offsets_of, padded
 from class_kit.store import Maker, digest_of, stored
-from class_kit.text import TextReport, check_options, check_texts, sentence_vectors
-from class_kit.text.encoders import find_encoder, load_encoder
-from class_kit.text.forward import check_fit, checked_device, hidden_states, not_finite
+from class_kit.text import TextReport, check_texts, sentence_vectors, tell_truncated
+from class_kit.text.encoders import find_encoder, hidden_states, load_encoder, tokenise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from class_kit.backbones.base import TokenBatch
-
-logger = logging.getLogger(__name__)
+    from class_kit.backbones.base import IdBatch, TokenBatch
 
 TOKEN_DTYPES = ("float16", "float32")
 
@@ -53,13 +50,6 @@ class TextTokens(Inputs):
     def width(self) -> int:
         """d_t, the width of tokens and sentence vectors."""
         return int(self.sentences.shape[1])
-
-    def __str__(self) -> str:
-        total = int(self.tokens.lengths(self.rows).sum())
-        distinct = len(np.unique(self.rows))
-        return f"{len(self):,} texts, {distinct:,} distinct: {total:,} tokens of width {self.width}"
-
-    __repr__ = __str__
 
     def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """`sentence` (B, d_t), `tokens` (B, T, d_t) float32, zero for padding, and `mask` (B, T); T is the longest."""
@@ -117,47 +107,110 @@ def text_tokens(
     TypeError
         As `embed_text`.
     """
-    rows = check_texts(texts)
-    check_options(max_tokens, batch_size, "float32", None)
-    if dtype not in TOKEN_DTYPES:
-        raise InputError(f"dtype is {dtype!r}: expected one of {', '.join(TOKEN_DTYPES)}")
+    distinct, back = _distinct(check_texts(texts, max_tokens, batch_size))
+    check_choice("dtype", dtype, TOKEN_DTYPES)
     source = find_encoder(encoder)
-    unique, back = np.unique(np.array(rows, dtype=object), return_inverse=True)
-    digest, distinct = source.digest, unique.tolist()
+    digest = source.digest
     libraries = [version("torch"), version("transformers")]
     options = digest_of(encoder=digest, max_tokens=max_tokens, dtype=dtype, libraries=libraries)
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        loaded = load_encoder(source, digest, "float32", checked_device(device))
-        check_fit(loaded, source.name, max_tokens)
-        texts = [distinct[number] for number in missing]
-        read = loaded.tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
-        for batch, states in hidden_states(loaded, source.name, read["input_ids"], batch_size, progress):
+        loaded = load_encoder(source, digest, "float32", device, max_tokens)
+        tokens, own = tokenise(loaded.tokenizer, [distinct[number] for number in missing], max_tokens)
+        for batch, states in hidden_states(loaded, source.name, tokens, batch_size, progress):
             for at, vectors in zip(batch, states.cpu().numpy(), strict=True):
-                own = np.asarray(read["special_tokens_mask"][at]) == 0
-                # a text of special tokens alone keeps the first
-                kept = vectors[own] if own.any() else vectors[:1]
-                yield missing[at], _rounded(kept, dtype, source.name, texts[at]).tobytes()
+                with np.errstate(over="ignore"):
+                    kept = vectors[own[at]].astype(dtype)
+                if not np.isfinite(kept).all():
+                    largest, text = np.abs(vectors).max(), distinct[missing[at]]
+                    raise InputError(
+                        f"text encoder {source.name!r} gives {largest:.3g} for {text[:60]!r}, which {dtype} cannot "
+                        "hold: expected finite values, and dtype='float32' for large ones"
+                    )
+                yield missing[at], kept.tobytes()
 
     items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
     lengths, sentences = sentence_vectors(
         distinct, source, batch_size=batch_size, device=device, cache=cache, progress=progress
     )
-    report = TextReport(source.name, max_tokens, lengths[back])
-    if report.truncated:
-        logger.warning("%s", report)
+    tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
     key = digest_of(texts=distinct, options=options)
     return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
 
 
-def _rounded(vectors: np.ndarray, dtype: str, name: str, text: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        rounded = vectors.astype(dtype)
-    if not np.isfinite(rounded).all():
-        if np.isfinite(vectors).all():
-            raise InputError(
-                f"text encoder {name!r} gives {np.abs(vectors).max():.3g} for {text[:60]!r}, more than {dtype} "
-                "holds: expected dtype='float32'"
-            )
-        raise not_finite(name, text)
-    return rounded
+@dataclass(frozen=True, eq=False)
+class TextIds(Inputs):
+    """L texts as token numbers, over distinct ones that equal texts and subsets share.
+
+    Attributes
+    ----------
+    ids : Ragged of (…, 2) int32
+        Of each distinct text: its token numbers, the special ones included, and 1 where a token is the text's own.
+    padding : int
+        The number that fills a batch up.
+    hidden : int
+        Width of the encoder's vectors.
+    encoder : str
+        Digest of the encoder whose numbers these are.
+    """
+
+    kind: ClassVar[str] = "ids"
+    ids: Ragged
+    padding: int
+    hidden: int
+    encoder: str
+
+    @property
+    def width(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.hidden
+
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """`ids` (B, T) int64, `real` (B, T) bool, False for padding, `own` (B, T) bool, False for special tokens too.
+
+        T is the longest of the batch; padding stands at the end.
+        """
+        values, real = padded(self.ids, self.stored(rows))
+        ids = np.where(real, values[..., 0], self.padding).astype(np.int64)
+        return {"ids": ids, "real": real, "own": values[..., 1] == 1}
+
+    def batch(self, size: int, **tensors: Tensor) -> IdBatch:
+        """The arrays as an `IdBatch`."""
+        from class_kit.backbones.base import IdBatch
+
+        return IdBatch(**tensors, encoder=self.encoder)
+
+
+def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256) -> TextIds:
+    """Token numbers of each text.
+
+    Parameters
+    ----------
+    texts, encoder, max_tokens
+        As `embed_text` takes them.
+
+    Raises
+    ------
+    InputError, TypeError
+        As `embed_text`.
+    """
+    distinct, back = _distinct(check_texts(texts, max_tokens))
+    source = find_encoder(encoder)
+    digest = source.digest
+    loaded = load_encoder(source, digest, "float32", "cpu", max_tokens)
+    if loaded.tokenizer.pad_token_id is None:
+        raise InputError(f"text encoder {source.name!r} has no padding token, so texts cannot be batched")
+    lengths = np.array([len(row) for row in tokenise(loaded.tokenizer, distinct)[0]], np.int64)
+    tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
+    ids, own = tokenise(loaded.tokenizer, distinct, max_tokens)
+    values = np.stack([np.concatenate(ids), np.concatenate(own)], 1).astype(np.int32)
+    ragged = Ragged(values, offsets_of(np.minimum(lengths, max_tokens)))
+    key = digest_of(texts=distinct, encoder=digest, max_tokens=max_tokens)
+    width, padding = int(loaded.model.config.hidden_size), int(loaded.tokenizer.pad_token_id)
+    return TextIds(back, key, ragged, padding, width, digest)
+
+
+def _distinct(texts: list[str]) -> tuple[list[str], np.ndarray]:
+    """The distinct texts in ascending order, and which of them each text is."""
+    unique, back = np.unique(np.array(texts, dtype=object), return_inverse=True)
+    return unique.tolist(), back

@@ -26,7 +26,7 @@ from class_kit.study.arms import Arm, plan_arm
 from class_kit.study.records import Record, read_record, train_record
 from class_kit.task import Task, load_task
 from class_kit.text.encoders import find_encoder, load_encoder
-from class_kit.text.ids import text_ids
+from class_kit.text.tokens import text_ids
 from class_kit.training import TrainingConfig, learning_rate
 from tests.bench.finetune_card import card_peak, device_name, memory, reset_memory, word_sums
 
