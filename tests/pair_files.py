@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
+GOOD = [("an alcohol", "CCO"), ("a paraffin, short", "CC"), ("an acid", "CC(=O)O"), ("an amine", "CCN"), ("water", "O")]
+TABLE = ("text,smiles\n" + "".join(f'"{text}",{smiles}\n' for text, smiles in GOOD)).encode()
 HEADER = "id,smiles,description,split,class"
 ROWS = [
     "a1,CCO,an alcohol,train,alcohol",
@@ -10,6 +14,16 @@ ROWS = [
     "a4,CCN,an amine,test,amine",
 ]
 RELEASE_HEADER = "CID\tSMILES\tdescription"
+
+
+def parquet(columns=None, **options):
+    """The good pairs, or these columns, as the bytes of a Parquet file."""
+    import pyarrow.parquet
+
+    texts, smiles = map(list, zip(*GOOD, strict=True))
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns or {"text": texts, "smiles": smiles}), buffer, **options)
+    return buffer.getvalue()
 
 
 def table(folder, rows, name="pairs.csv", header=HEADER):

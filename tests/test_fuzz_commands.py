@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from class_kit import cli
 from class_kit.errors import InputError
 from class_kit.runs import kernels, notebooks
-from tests.hostile_files import TABLE
+from tests.pair_files import TABLE
 from tests.test_fuzz import examples, place
 
 __all__ = ["place"]

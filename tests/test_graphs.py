@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from class_kit.backbones.base import GraphBatch
 from class_kit.errors import InputError
-from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol2vec_sentences, substructures
+from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol2vec_sentences, structures
 from class_kit.molecules.graphs import BOND_FEATURES, MoleculeGraphs, molecule_graphs
 from class_kit.molecules.motifs import brics_cuts, motifs
 from class_kit.molecules.vectors import corpus_smiles
@@ -312,8 +312,8 @@ def test_molecules_without_a_known_word_are_named(table: Mol2vecVectors, caplog:
 def test_several_processes_give_the_same(
     graphs: MoleculeGraphs, table: Mol2vecVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(substructures, "_PARALLEL_FROM", 1)
-    monkeypatch.setattr(substructures, "_BLOCK", 70)
+    monkeypatch.setattr(structures, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(structures, "BLOCK", 70)
     found, rows = molecule_graphs(SMILES, vectors=table, cache=False), np.arange(len(SMILES))
     same_batch(found.arrays(rows), graphs.arrays(rows))
     with pytest.raises(InputError, match=r"SMILES of row 19 .*'C1CC'"):

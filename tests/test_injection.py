@@ -73,7 +73,7 @@ CELLS = [
     "import numpy as np\nimport pandas as pd\nfrom matplotlib import pyplot as plt\n"
     "import class_kit as ck\nfrom class_kit import figures, runs, widgets\nfigures.use_style()",
     "task = ck.load_pairs(pairs, max_rejected=0.5, rejected_to=f'{out}/rejected.csv')\n"
-    "for note in task.notes:\n    print('·', note)\nframe = task.frame()\ntask",
+    "for note in task.notes:\n    print('·', note)\nframe = task.to_frame()\ntask",
     "frame",
     "frame.groupby('split', sort=False).size().rename('pairs').to_frame()",
     "frame[['id', 'smiles', 'text']].style.hide()",

@@ -16,7 +16,7 @@ import pytest
 from class_kit.errors import InputError
 from class_kit.molecules import embed_molecules, mol2vec_coverage
 from class_kit.molecules import vectors as mol2vec_vectors
-from class_kit.molecules.substructures import mol2vec_words
+from class_kit.molecules.structures import mol2vec_words
 from class_kit.molecules.vectors import Mol2vecVectors, corpus_smiles, load_vectors, train_vectors
 from class_kit.store import cache_entries
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
+import pickle
 import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit import files
 from class_kit.errors import InputError
-from class_kit.pairs import (
-    load_pairs,
-    write_rejected,
-)
+from class_kit.pairs import MoleculeSet, PairSet, content_digest, load_pairs, pool_targets
 from tests.pair_files import ROWS, alkane, table
 
 
@@ -28,10 +28,12 @@ def test_a_file_in_the_corpus_layout(tmp_path):
     assert pairs.text[1] == "an acid, short"
     assert pairs.split == ("train", "train", "validation", "test")
     assert pairs.extra == {"class": ("alcohol", "acid", "arene", "amine")}
-    assert pairs.source == "pairs.csv"
-    assert pairs.rejected == ()
-    assert pairs.splits_found == ("train", "validation", "test")
+    assert (pairs.source, pairs.rejected) == ("pairs.csv", ())
     assert "2 train, 1 validation, 1 test" in repr(pairs)
+    one = load_pairs(tmp_path / "pairs.csv", split="val")
+    assert (one.id, one.extra, one.splits_found) == (("a3",), {"class": ("arene",)}, pairs.splits_found)
+    with pytest.raises(InputError, match=r"split='holdout': pairs\.csv has train, validation, test"):
+        load_pairs(tmp_path / "pairs.csv", split="holdout")
 
 
 @pytest.mark.parametrize("kind", ["csv.gz", "tsv", "txt", "parquet"])
@@ -61,6 +63,7 @@ def test_named_columns_win_over_common_names(tmp_path):
     pairs = load_pairs(path, text="words", smiles="parent", id="name")
     assert (pairs.id, pairs.smiles, pairs.text) == (("x",), ("CC",), ("two",))
     assert pairs.extra == {"smiles": ("CCO",), "text": ("one",)}
+    assert list(pairs.to_frame().columns) == ["id", "text", "smiles", "split", "smiles (file)", "text (file)"]
 
 
 @pytest.mark.parametrize(
@@ -68,11 +71,7 @@ def test_named_columns_win_over_common_names(tmp_path):
     [
         ("id,smiles,words", {}, "'id', 'smiles', 'words'; name the one to use with the option text"),
         ("id,molecule,text", {}, "no column is called smiles, canonical_smiles"),
-        (
-            "id,smiles,text",
-            {"text": "words"},
-            "no column 'words' (option text); its columns are 'id', 'smiles', 'text'",
-        ),
+        ("id,smiles,text", {"text": "words"}, "no column 'words' (option text); its columns are 'id', 'smiles'"),
         ("id,smiles,text", {"split_column": "fold"}, "no column 'fold' (option split_column)"),
         ("smiles,text,caption", {}, "'text' and 'caption' could each be the text"),
         ("SMILES,smiles,text", {}, "'SMILES' and 'smiles' could each be the smiles"),
@@ -86,42 +85,25 @@ def test_a_column_that_is_not_there_names_those_that_are(tmp_path, header, optio
 
 
 def test_rejected_rows_are_listed_with_place_and_reason(tmp_path):
-    rows = [
-        "1,CCO,an alcohol",
-        "1,CCN,an amine",
-        "2,C(,broken",
-        "3,CC,",
-        "4,CC,nan",
-        "5,,no structure",
-        ",CC,no id",
-        "6,CC",
-        '7,CCC,"two\nlines"',
-        "8,CC(C)(C)(C)C,five bonds",
-    ]
-    path = table(tmp_path, rows, header="id,smiles,text")
-    pairs = load_pairs(path, max_rejected=0.8)
+    rows = {
+        "1,CCO,an alcohol": "",
+        "1,CCN,an amine": "id '1' was already used in pairs.csv row 1",
+        "2,C(,broken": "RDKit: syntax error at position 2",
+        "3,CC,": "empty text",
+        "4,CC,nan": "text is a number (nan), not a description",
+        "5,,no structure": "empty SMILES",
+        ",CC,no id": "empty id",
+        f"{'6' * 201},CC,long": "id of 201 characters; at most 200 are read",
+        "6,CC": "2 fields where the header has 3",
+        '7,CCC,"two\nlines"': "",
+        "8,CC(C)(C)(C)C,five bonds": "RDKit: Explicit valence for atom # 1 C, 5, is greater than permitted",
+    }
+    pairs = load_pairs(table(tmp_path, rows, header="id,smiles,text"), max_rejected=0.9)
     assert pairs.id == ("1", "7")
-    assert [(bad.row, bad.line) for bad in pairs.rejected] == [
-        (2, 3),
-        (3, 4),
-        (4, 5),
-        (5, 6),
-        (6, 7),
-        (7, 8),
-        (8, 9),
-        (10, 12),
-    ]
-    reasons = [bad.reason for bad in pairs.rejected]
-    assert reasons[0] == "id '1' was already used in pairs.csv row 1"
-    assert reasons[1].startswith("RDKit: syntax error")
-    assert reasons[2] == "empty text"
-    assert "is a number (nan)" in reasons[3]
-    assert reasons[4] == "empty SMILES"
-    assert reasons[5] == "empty id"
-    assert reasons[6] == "2 fields where the header has 3"
-    assert "Explicit valence" in reasons[7]
-    assert str(pairs.rejected[1]).startswith("pairs.csv row 3 (line 4): RDKit")
-    assert "8 rows were rejected" in pairs.notes
+    assert [bad.reason for bad in pairs.rejected] == [reason for reason in rows.values() if reason]
+    assert [(bad.row, bad.line) for bad in pairs.rejected] == [*((row, row + 1) for row in range(2, 10)), (11, 13)]
+    assert str(pairs.rejected[1]) == "pairs.csv row 3 (line 4): RDKit: syntax error at position 2"
+    assert "9 rows were rejected" in pairs.notes
 
 
 def test_parquet_values_that_are_no_text(tmp_path):
@@ -139,17 +121,14 @@ def test_parquet_values_that_are_no_text(tmp_path):
     pairs = load_pairs(tmp_path / "a.parquet", max_rejected=0.9)
     assert pairs.id == ("1",)
     assert pairs.extra == {"n": ("1",)}
-    assert [bad.reason for bad in pairs.rejected] == [
-        "text is missing, expected text",
-        "empty id",
-        "SMILES is missing, expected text",
-    ]
+    assert [bad.reason for bad in pairs.rejected] == ["empty text", "empty id", "empty SMILES"]
     frame.assign(text=[1, 2, 3, 4]).to_parquet(tmp_path / "numbers.parquet")
-    with pytest.raises(InputError, match="text is of type int, expected text"):
+    with pytest.raises(InputError, match=r"text is a number \(1\)"):
         load_pairs(tmp_path / "numbers.parquet")
     frame.assign(text=[["a"]] * 4).to_parquet(tmp_path / "lists.parquet")
-    with pytest.raises(InputError, match="'text' holds list"):
-        load_pairs(tmp_path / "lists.parquet", text="text")
+    for name in (None, "text"):
+        with pytest.raises(InputError, match="'text' holds list"):
+            load_pairs(tmp_path / "lists.parquet", text=name)
 
 
 def test_too_many_bad_rows_stop_with_the_first_reasons(tmp_path):
@@ -169,9 +148,8 @@ def test_too_many_bad_rows_stop_with_the_first_reasons(tmp_path):
 
 def test_rejected_file_is_inert_in_a_spreadsheet_and_never_stale(tmp_path):
     rows = ['=1+1,C(,"=HYPERLINK(""x"")"', "+2,C(,@SUM(A1)", "-3,C(, =cmd", "4,CC,fine"]
-    path = table(tmp_path, rows, header="id,smiles,text")
-    target = tmp_path / "rejected.csv"
-    write_rejected(load_pairs(path, max_rejected=1.0), target)
+    path, target = table(tmp_path, rows, header="id,smiles,text"), tmp_path / "rejected.csv"
+    load_pairs(path, max_rejected=1.0, rejected_to=target)
     cells = list(csv.reader(target.read_text(encoding="utf-8").splitlines()))
     assert cells[0] == ["file", "row", "line", "reason", "id", "smiles", "text"]
     assert len(cells) == 4
@@ -185,6 +163,7 @@ def test_a_file_without_split_column_is_split_at_random_and_says_so(tmp_path):
     path = table(tmp_path, [f"{alkane(n)},text {n}" for n in range(50)], header="smiles,text")
     pairs = load_pairs(path)
     assert Counter(pairs.split) == {"train": 40, "validation": 5, "test": 5}
+    assert pairs.splits_found == ("train", "validation", "test")
     assert pairs.id[:2] == ("1", "2")
     assert any("random molecules, 80/10/10, seed 0" in note for note in pairs.notes)
     assert "no id column: the ids are row numbers" in pairs.notes
@@ -199,21 +178,9 @@ def test_make_split_overrides_the_column_and_says_so(tmp_path):
     pairs = load_pairs(path, make_split="random")
     assert Counter(pairs.split) == {"train": 16, "validation": 2, "test": 2}
     assert "column 'split' was not followed: make_split='random'" in pairs.notes
-    scaffolds = load_pairs(path, make_split="scaffold")
-    assert set(scaffolds.split) == {"train"}, "without rings there is one scaffold"
-    with pytest.raises(InputError, match="expected random or scaffold"):
+    assert set(load_pairs(path, make_split="scaffold").split) == {"train"}, "without rings there is one scaffold"
+    with pytest.raises(InputError, match="make_split='time': expected one of random, scaffold"):
         load_pairs(path, make_split="time")
-
-
-def test_stereoisomers_stay_on_one_side(tmp_path):
-    rows = []
-    for n in range(30):
-        tail = alkane(n)
-        rows += [f"C[C@H](N){tail}CC,left {n}", f"C[C@@H](N){tail}CC,right {n}"]
-    pairs = load_pairs(table(tmp_path, rows, header="smiles,text"))
-    assert all(pairs.split[row] == pairs.split[row + 1] for row in range(0, 60, 2))
-    assert Counter(pairs.split) == {"train": 48, "validation": 6, "test": 6}
-    assert any("60 rows share a stereo-free structure" in note for note in pairs.notes)
 
 
 def test_given_splits_are_kept_and_their_overlap_is_counted(tmp_path):
@@ -222,17 +189,10 @@ def test_given_splits_are_kept_and_their_overlap_is_counted(tmp_path):
     assert pairs.split == ("train", "validation", "fold x")
     assert any(note.startswith("train/validation share 1 stereo-free structures") for note in pairs.notes)
     assert "split names read as the kit's own: 'Val'" in pairs.notes
-    assert pairs.rejected[0].reason == "no split is named"
-
-
-def test_one_split_and_unknown_names(tmp_path):
-    path = table(tmp_path, ROWS)
-    one = load_pairs(path, split="val")
-    assert one.id == ("a3",)
-    assert one.splits_found == ("train", "validation", "test")
-    assert one.extra == {"class": ("arene",)}
-    with pytest.raises(InputError, match=r"split='holdout': pairs\.csv has train, validation, test"):
-        load_pairs(path, split="holdout")
+    assert pairs.rejected[0].reason == "empty split name"
+    many = [f"{alkane(n)},words,part {n}" for n in range(60)]
+    with pytest.raises(InputError, match="names 60 splits; at most 50"):
+        load_pairs(table(tmp_path, many, header="smiles,text,split"))
 
 
 def test_options_that_do_not_apply_are_refused(tmp_path):
@@ -261,27 +221,17 @@ def test_every_row_is_kept_or_listed(tmp_path_factory, rows):
     assert all(bad.reason for bad in pairs.rejected)
 
 
-def test_corpus_is_found_marked_and_missed_clearly(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    table(tmp_path / "data", ROWS, "corpus.csv")
-    monkeypatch.setattr(files, "PACKAGE", tmp_path / "package")
-    monkeypatch.setattr(files, "CHECKOUT", tmp_path)
-    pairs = load_pairs("corpus", split="train")
-    assert (pairs.source, len(pairs)) == ("corpus", 2)
-    assert pairs.notes[0].startswith("generated descriptions")
-    assert pairs.extra["class"] == ("alcohol", "acid")
-    monkeypatch.setattr(files, "CHECKOUT", tmp_path / "package")
-    with pytest.raises(InputError, match="corpus is missing"):
-        load_pairs("corpus")
-
-
-def test_the_bundled_corpus_is_read_whole():
+def test_the_bundled_corpus_is_read_whole_and_missed_clearly(tmp_path, monkeypatch):
     pairs = load_pairs("corpus")
-    assert 4000 <= len(pairs) <= 6000
-    assert pairs.rejected == ()
+    assert (pairs.source, len(pairs), pairs.rejected) == ("corpus", 4400, ())
+    assert pairs.notes[0].startswith("generated descriptions")
     assert pairs.splits_found == ("train", "validation", "test")
     assert set(pairs.extra) == {"class"}
     assert all("share 0 stereo-free structures" in note for note in pairs.notes if "stereo-free" in note)
+    monkeypatch.setattr(files, "PACKAGE", tmp_path)
+    monkeypatch.setattr(files, "CHECKOUT", tmp_path)
+    with pytest.raises(InputError, match="corpus is missing"):
+        load_pairs("corpus")
 
 
 def test_import_loads_nothing_heavy():
@@ -291,3 +241,52 @@ def test_import_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- the set of pairs
+
+
+def small():
+    return PairSet(("a", "b", "c"), ("C", "CC", "CCC"), ("1", "2", "3"), ("train", "test", "train"), "made")
+
+
+def test_take_where_and_pickle():
+    pairs = small()
+    assert pairs.take([2, 0]).id == ("3", "1")
+    assert pairs.take(np.array([True, False, True])).id == ("1", "3")
+    assert pairs.where("test").id == ("2",)
+    assert len(pairs.take([])) == 0
+    assert pickle.loads(pickle.dumps(pairs)) == pairs
+    assert hash(pairs) == hash(small())
+    for wrong in ([3], [0.5], [True]):
+        with pytest.raises(IndexError):
+            pairs.take(wrong)
+
+
+def test_columns_of_unequal_length_and_repeated_molecules_are_refused():
+    with pytest.raises(ValueError, match="text has 1 values where id has 2"):
+        PairSet(("a",), ("C", "C"), ("1", "2"), ("train", "train"), "made")
+    with pytest.raises(ValueError, match="2, 1 and 2"):
+        MoleculeSet(("1", "2"), ("C",), ("", ""), "made")
+    with pytest.raises(InputError, match="1 molecule ids occur more than once"):
+        MoleculeSet(("2", "2"), ("CC", "CC"), ("", ""), "pool")
+
+
+def test_digest_against_the_written_definition():
+    expected = hashlib.sha256(b"4 columns, 1 rows\n")
+    for value in ("7", "é", "CCO", "train"):
+        encoded = value.encode()
+        expected.update(len(encoded).to_bytes(8, "big") + encoded)
+    pairs = PairSet(("é",), ("CCO",), ("7",), ("train",), "anywhere")
+    assert pairs.digest == expected.hexdigest()
+    assert content_digest(["ab"], ["c"]) != content_digest(["a"], ["bc"])
+
+
+def test_pool_targets_and_missing_ids():
+    pairs = small()
+    pool = MoleculeSet(("9", "3", "2", "1"), ("O", "CCC", "CC", "C"), ("",) * 4, "pool")
+    targets = pool_targets(pairs, pool)
+    assert targets.dtype == np.int64
+    assert targets.tolist() == [3, 2, 1]
+    with pytest.raises(InputError, match="2 of 3 pairs of made are not in the pool pool: '1', '3'"):
+        pool_targets(pairs, MoleculeSet(("2",), ("CC",), ("",), "pool"))

@@ -1,24 +1,34 @@
-"""Reading tables: what works gives exactly the cells, anything else one error (`hostile_files` has the table)."""
+"""Tables from strangers: each gives exactly the cells it holds or one clear error, in bounded time and memory."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import class_kit
+from class_kit import cli
 from class_kit.errors import InputError
 from class_kit.pairs import readers
 from class_kit.pairs.readers import MAX_CELL, read_table
+from tests.pair_files import TABLE, parquet
 
 PLAIN = b"text,smiles\nan alcohol,CCO\n"
 PLAIN_CELLS = {"text": ["an alcohol"], "smiles": ["CCO"]}
 
 
-def written(folder, name, content):
+def written(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
@@ -30,6 +40,7 @@ def written(folder, name, content):
         ("a.CSV", PLAIN, PLAIN_CELLS),
         ("a.txt", PLAIN, PLAIN_CELLS),
         ("a.csv.gz", gzip.compress(PLAIN, mtime=0), PLAIN_CELLS),
+        ("gzip.csv", gzip.compress(PLAIN[:9]) + gzip.compress(PLAIN[9:]), PLAIN_CELLS),
         ("bom.csv", b"\xef\xbb\xbf" + PLAIN, PLAIN_CELLS),
         ("crlf.csv", PLAIN.replace(b"\n", b"\r\n"), PLAIN_CELLS),
         ("cr.csv", PLAIN.replace(b"\n", b"\r"), PLAIN_CELLS),
@@ -37,79 +48,251 @@ def written(folder, name, content):
         ("a.tsv", b"text\tsmiles\na, b\tC\n", {"text": ["a, b"], "smiles": ["C"]}),
         ("a.txt", b"text\tsmiles\na, b\tC\n", {"text": ["a, b"], "smiles": ["C"]}),
         ("quoted.csv", b'text,smiles\n"a ""b"",\nc",C\n', {"text": ['a "b",\nc'], "smiles": ["C"]}),
+        ("bare.csv", b'text,smiles\n5"-water,O\n', {"text": ['5"-water'], "smiles": ["O"]}),
         ("blank.csv", b"text,smiles\n\na,C\n\n", {"text": ["a"], "smiles": ["C"]}),
         ("names.csv", b", smiles\n7,C\n", {"column 1": ["7"], "smiles": ["C"]}),
         ("separator.csv", "text\na\u2028b\x85c\n".encode(), {"text": ["a\u2028b\x85c"]}),
         ("emoji.csv", "text,smiles\n🧪 \u202eacid,C\n".encode(), {"text": ["🧪 \u202eacid"], "smiles": ["C"]}),
+        ("columns.csv", b"text" + b"," * 4_095 + b"\nwater" + b"," * 4_095, None),
+        ("a.parquet", parquet({"text": ["a", None], "cid": [1.0, None]}), {"text": ["a", None], "cid": ["1", None]}),
+        ("view.pq", parquet({"text": pyarrow.array(["a"], pyarrow.string_view())}), {"text": ["a"]}),
     ],
 )
-def test_cells_are_read_exactly(tmp_path, name, content, columns):
+def test_cells_are_read_exactly(tmp_path: Path, name: str, content: bytes, columns: dict | None) -> None:
     table = read_table(written(tmp_path, name, content))
-    assert (table.columns, table.bad, table.literal_quotes) == (columns, [], False)
+    if columns is not None:
+        assert table.columns == columns
+    assert not any(place.reason for place in table.places)
+    assert (table.skipped, table.literal_quotes) == ({}, False)
 
 
-def test_a_bomb_is_stopped_long_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "MAX_BYTES", 1 << 20)
-    path = written(tmp_path, "bomb.csv.gz", gzip.compress(b"text\n" + b"a" * (8 << 20)))
-    with pytest.raises(InputError, match="more than 1,048,576 bytes"):
+REFUSED = [
+    ("a.csv", TABLE.decode().encode("utf-16"), "NUL bytes: not a UTF-8 text file (UTF-16"),
+    ("a.csv", TABLE.replace(b"water", b"caf\xe9"), "byte 0xe9 on line 6"),
+    ("a.csv", "é".encode() * 600_000 + b"\n" + TABLE + b"th\xe9,C\n", "byte 0xe9 on line 8"),
+    ("a.csv", TABLE.replace(b"water", b"\xc0\xaf"), "byte 0xc0 on line 6"),
+    ("a.csv", TABLE + b"caf\xc3", "is not UTF-8"),
+    ("a.csv", TABLE.replace(b"water", b"wa\0ter"), "NUL bytes"),
+    ("a.csv", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "not UTF-8"),
+    ("a.csv", TABLE + b'"open,C\nand,on\n', "row that starts on line 7 cannot be read: unexpected end of data"),
+    ("a.csv", TABLE + b'"a"b,C\n', "row that starts on line 7 cannot be read"),
+    ("a.csv", b"text\n" + b"a" * (MAX_CELL + 1), "row that starts on line 2 cannot be read: field larger than"),
+    ("a.csv", b"text,smiles\n" + b"a" * (33 << 20), "line 2 is longer than 33,554,432 characters"),
+    ("a.csv", ",".join(f"c{n}" for n in range(100_000)).encode(), "100,000 columns; at most 4,096"),
+    ("a.csv", b"text,smiles,text\na,C,b\n", "'text' occurs more than once"),
+    ("a.csv", b"", "is empty"),
+    ("a.csv", b"text,smiles\n", "no data row"),
+    ("a.xlsx", TABLE, "files of this kind are not read; expected CSV, TSV"),
+    ("a", TABLE, "files of this kind"),
+    ("a.csv.gz", gzip.compress(TABLE * 50)[:-20], "gzip data is damaged"),
+    ("a.csv.gz", gzip.compress(TABLE)[:-8] + b"\0" * 8, "gzip data is damaged"),
+    ("a.csv.gz", gzip.compress(TABLE) + b"tail", "gzip data is damaged"),
+    ("a.csv.gz", gzip.compress(b""), "is empty"),
+    ("a.parquet", parquet()[:-30], "not a readable Parquet file"),
+    ("a.parquet", b"", "not a readable Parquet file"),
+    ("a.parquet", parquet({"text": pyarrow.array([], pyarrow.string())}), "no data row"),
+    ("a.parquet", parquet({f"c{n}": [1] for n in range(5_000)}), "5,000 columns"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), REFUSED, ids=[words[:30] for _, _, words in REFUSED])
+def test_what_cannot_be_read_is_one_error(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = written(tmp_path, name, content)
+    with pytest.raises(InputError) as failure:
         read_table(path)
+    assert words in str(failure.value)
+    assert str(path) in str(failure.value)
+    assert len(str(failure.value)) < 500
 
 
-def test_cells_up_to_the_limit(tmp_path):
-    table = read_table(written(tmp_path, "long.csv", b"text,smiles\n" + b"a" * MAX_CELL + b",C\n"))
-    assert len(table.columns["text"][0]) == MAX_CELL
-    with pytest.raises(InputError, match="line 2"):
-        read_table(written(tmp_path, "longer.csv", b"text,smiles\n" + b"a" * (MAX_CELL + 1) + b",C\n"))
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        # a socket's address holds 108 bytes, which a test's folder may exceed
+        made.bind(os.path.relpath(path))
 
 
-def test_a_byte_that_is_not_utf8_is_placed_however_far_it_is(tmp_path):
-    with pytest.raises(InputError, match="byte 0xe9 on line 300001 "):
-        read_table(written(tmp_path, "far.csv", b"a,b,c,d\n" * 300_000 + b"caf\xe9,b,c,d\n"))
-    whole = "é" * 600_001
-    assert read_table(written(tmp_path, "cut.csv", f"text\na{whole}\n".encode())).columns == {"text": ["a" + whole]}
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.mkdir, "is a folder"),
+        (os.mkfifo, "not a regular file"),
+        (_socket, "not a regular file"),
+        (lambda path: path.symlink_to(path), "cannot be opened"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+        (lambda path: None, "no such file"),
+    ],
+)
+def test_a_place_that_is_no_file_is_never_opened(tmp_path: Path, monkeypatch, capsys, make, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "a.csv")
+    assert cli.main(["difficulty", "a.csv", "--out", "made/d.csv"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
+    assert not Path("made").exists()
 
 
-def test_ragged_rows_are_set_aside_with_their_places(tmp_path):
+def test_ragged_rows_are_kept_with_a_reason(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, "a.csv", b'text,smiles\n"two\nlines",C\n\nshort\na,b,c\nlast,CC\n'))
-    assert table.columns == {"text": ["two\nlines", "last"], "smiles": ["C", "CC"]}
-    assert table.rows == [1, 4]
-    assert table.lines == [2, 7]
-    assert [(bad.row, bad.line) for bad in table.bad] == [(2, 5), (3, 6)]
-    assert table.bad[0].reason == "1 fields where the header has 2"
+    assert table.columns == {"text": ["two\nlines", None, None, "last"], "smiles": ["C", None, None, "CC"]}
+    assert [(place.row, place.line) for place in table.places] == [(1, 2), (2, 5), (3, 6), (4, 7)]
+    reasons = [place.reason for place in table.places]
+    assert reasons == ["", "1 fields where the header has 2", "3 fields where the header has 2", ""]
 
 
 @pytest.mark.parametrize(("header", "quoting"), [("a\tb\tc", False), ("CID\tSMILES\tdescription", True)])
-def test_without_quoting_a_quote_is_a_character(tmp_path, header, quoting):
+def test_without_quoting_a_quote_is_a_character(tmp_path: Path, header: str, quoting: bool) -> None:
     path = written(tmp_path, "a.tsv", f'{header}\n1\tC\t"never closed\n2\tCC\t5\'"-phosphate\n'.encode())
     table = read_table(path, quoting=quoting)
     assert list(table.columns.values())[2] == ['"never closed', "5'\"-phosphate"]
     assert table.literal_quotes
 
 
-def test_parquet_keeps_types_and_names_what_it_skips(tmp_path, monkeypatch):
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.table({"text": ["a", None], "cid": [1, 2], "parts": [["x"], []], "raw": [b"\x00", b"\x01"]})
-    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    read = read_table(tmp_path / "a.parquet")
-    assert read.columns == {"text": ["a", None], "cid": [1, 2]}
-    assert set(read.skipped) == {"parts", "raw"}
-    assert read.lines == [None, None]
-    monkeypatch.setattr(readers, "MAX_BYTES", 10)
-    with pytest.raises(InputError, match="once decompressed"):
-        read_table(tmp_path / "a.parquet")
+def test_columns_of_parquet_without_text_are_named(tmp_path: Path) -> None:
+    not_utf8 = [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe")]
+    columns = {
+        "text": ["a"],
+        "when": pyarrow.array([2**62], pyarrow.timestamp("us")),
+        "where": pyarrow.array([1], pyarrow.timestamp("us", tz="Nowhere/Land")),
+        "parts": [["x"]],
+        "a.b": ["c"],
+        "a": [{"b": 1}],
+        "odd": pyarrow.Array.from_buffers(pyarrow.string(), 1, not_utf8),
+    }
+    table = read_table(written(tmp_path, "a.parquet", parquet(columns)))
+    assert set(table.skipped) == {"parts", "a", "where", "odd"}
+    assert table.columns["text"] == ["a"]
+    assert table.places == [("a.parquet", 1, None, "")]
 
 
 # The csv writer quotes neither a lone carriage return nor (in a one-column row) white space in every release.
 CELLS = st.text(st.characters(exclude_characters="\0\r", codec="utf-8"), max_size=20)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=8))
-def test_what_the_csv_writer_writes_is_read_back(tmp_path_factory, rows):
+def test_what_the_csv_writer_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     buffer = io.StringIO()
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([("text", "smiles", "more"), *rows])
-    path = tmp_path_factory.getbasetemp() / "written.csv"
-    path.write_bytes(buffer.getvalue().encode())
+    path = written(tmp_path_factory.getbasetemp(), "written.csv", buffer.getvalue().encode())
     assert list(zip(*read_table(path).columns.values(), strict=True)) == rows
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "words"),
+    [("MAX_BYTES", 10, "more than 10 bytes"), ("MAX_CELLS", 9, "9 values are read"), ("MAX_ROWS", 4, "at most 4 rows")],
+)
+def test_limits(limit: str, value: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (written(tmp_path, "a.csv", TABLE), written(tmp_path, "a.parquet", parquet())):
+        read_table(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(readers, limit, value)
+            with pytest.raises(InputError, match=words):
+                read_table(path)
+
+
+# Small files that unfold to gigabytes. They are read by another process, whose memory is measured and limited.
+BOMBS = """
+import gzip, json, resource
+from pathlib import Path
+import pyarrow, pyarrow.parquet
+from class_kit.errors import InputError
+from class_kit.pairs import load_pairs, readers
+
+readers.MAX_ROWS = 200_000
+
+def zipped(block, times):
+    # members of a gzip file follow each other, so that one block is compressed once
+    return gzip.compress(b"text,smiles\\n") + gzip.compress(block * ((16 << 20) // len(block))) * times
+
+Path("line.csv.gz").write_bytes(zipped(b"a", 256))
+Path("rows.csv.gz").write_bytes(zipped(b"a,C\\n", 256))
+big = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 3_000, pyarrow.int32()), pyarrow.array(["x" * 1_000_000]))
+nested = pyarrow.ListArray.from_arrays([0, 30_000_000], pyarrow.nulls(30_000_000, pyarrow.int8()))
+tables = {
+    "value": {"text": ["a"] * 3_000, "smiles": ["C"] * 3_000, "more": big},
+    "rows": {"text": pyarrow.nulls(10_000_000, pyarrow.string())},
+    "list": {"text": ["a"], "smiles": ["C"], "more": nested},
+}
+for name, columns in tables.items():
+    pyarrow.parquet.write_table(pyarrow.table(columns), f"{name}.parquet", compression="zstd")
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+found = {}
+for path in sorted(Path().iterdir()):
+    assert path.stat().st_size < 8 << 20
+    try:
+        found[path.name] = f"{len(load_pairs(path))} pairs"
+    except InputError as error:
+        found[path.name] = str(error)
+status = Path("/proc/self/status").read_text().splitlines()
+print(json.dumps([found, next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))]))
+"""
+UNFOLDED = {
+    "line.csv.gz": "line 2 is longer than",
+    "list.parquet": "1 pairs",
+    "rows.csv.gz": "at most 200,000 rows",
+    "rows.parquet": "at most 200,000 rows",
+    "value.parquet": "3000 pairs",
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is measured by /proc")
+def test_bombs_are_stopped_in_bounded_memory(tmp_path: Path) -> None:
+    root = str(Path(class_kit.__file__).resolve().parents[1])
+    environment = os.environ | {"PYTHONPATH": root}
+    command = [sys.executable, "-c", BOMBS]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    found, peak = json.loads(done.stdout)
+    assert {name: UNFOLDED[name] in words for name, words in found.items()} == dict.fromkeys(UNFOLDED, True), found
+    assert peak < 2_000 << 10
+
+
+def test_a_table_of_five_pairs_is_loaded_by_the_command_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    pytest.importorskip("torch", reason="torch is not installed, so texts cannot be embedded")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    written(tmp_path, "a.csv", TABLE + b"ragged,C,more\n\x1b[2J\xe2\x80\xaeacid,CCCC\n")
+    assert cli.main(["difficulty", "a.csv", "--molecule-encoder", "morgan", "--out", "made/d.csv"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert not {"\x1b", "\u202e"} & set(shown.out)
+    rejected = Path("made/d.rejected.csv").read_text(encoding="utf-8").splitlines()
+    assert [len(Path("made/d.csv").read_text(encoding="utf-8").splitlines()), len(rejected)] == [7, 2]
+
+
+COMMANDS = [
+    (["difficulty", "pairs.csv", "--out", "pairs.csv"], "is an input and would be overwritten"),
+    (["difficulty", "pairs.csv", "--out", "../here/pairs.csv"], "is an input and would be overwritten"),
+    (["difficulty", "pairs.csv", "--out", "link.csv"], "is an input and would be overwritten"),
+    (["difficulty", "d.rejected.csv", "--out", "d.csv"], "'d.rejected.csv' is an input"),
+    *((["difficulty", "pairs.csv", "--out", out], "") for out in ("pairs.csv/d.csv", "n" * 300, "", "..")),
+    (["difficulty", "corpus", "--sigma", "0.9", "0.90000001"], "given twice"),
+    (["difficulty", "pairs.csv", "--encoder", "n" * 5_000], ""),
+    (["difficulty", "~no-such-user/a.csv"], "no-such-user"),
+    (["difficulty", "chebi20", "--data", "~no-such-user/a"], "no-such-user"),
+    (["fetch", "chebi20", "--from", "~no-such-user/a"], "no-such-user"),
+    (["train", "nowhere.csv", "--out", "made"], "nowhere.csv"),
+    (["train", "bad\udce9.csv", "--out", "made"], "bad"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), COMMANDS, ids=[" ".join(command)[:60] for command, _ in COMMANDS])
+def test_a_command_that_cannot_go_on_is_one_line_and_changes_nothing(
+    command: list[str], words: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed, so nothing can be embedded or trained")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = {"pairs.csv": TABLE, "d.rejected.csv": TABLE, "link.csv": TABLE}
+    for name in ("pairs.csv", "d.rejected.csv"):
+        Path(name).write_bytes(TABLE)
+    Path("link.csv").symlink_to("pairs.csv")
+    assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
+    left = {path.name: path.read_bytes() for path in Path().iterdir() if path.name != "difficulty.rejected.csv"}
+    assert left == before

@@ -18,7 +18,7 @@ from matplotlib.path import Path as Outline
 from class_kit.errors import InputError
 from class_kit.figures.layout import draw, own_figure, panel
 from class_kit.figures.style import as_text
-from class_kit.pairs.structures import parsed
+from class_kit.molecules.structures import parse
 
 # Drawing units of a molecule's field; every molecule gets the same field and at most this bond length, so that a
 # small molecule does not look like a large one.
@@ -80,7 +80,7 @@ def _drawn(smiles: str, drawer: Any) -> Any:
     from rdkit.Chem.Draw import rdMolDraw2D
     from rdkit.Geometry import Point2D
 
-    found = parsed(smiles)
+    found, _ = parse(smiles)
     options = drawer.drawOptions()
     options.padding = 0.08
     options.fixedBondLength = _BOND

@@ -17,7 +17,7 @@ from importlib.metadata import version
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.molecules.substructures import (
+from class_kit.molecules.structures import (
     MORGAN_BITS,
     MORGAN_RADIUS,
     atom_words,

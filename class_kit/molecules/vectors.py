@@ -25,7 +25,7 @@ from class_kit.errors import InputError
 from class_kit.fetch import find_folder
 from class_kit.files import corpus_file, home_path, sha256_file
 from class_kit.molecules.restricted_pickle import BAD_HEADER, Record, read_pickle
-from class_kit.molecules.substructures import mol2vec_sentences
+from class_kit.molecules.structures import mol2vec_sentences
 from class_kit.store import Maker, digest_of, stored
 
 RARE_WORD = "UNK"

@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from class_kit.checks import check_real
+from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
 from class_kit.files import corpus_file, home_path
 from class_kit.pairs import chebi20
 from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
-from class_kit.pairs.readers import Table, read_table
-from class_kit.pairs.rows import Checked, check_rows, find_column, refuse_too_many, rows_of
+from class_kit.pairs.readers import read_table
+from class_kit.pairs.rows import check_rows, find_column, refuse_too_many, rows_of
 from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.terminal import one_line
 
@@ -86,26 +86,27 @@ def load_pairs(
         If the file, a column, the split or an option cannot be used, or too many rows cannot.
     """
     check_real("max_rejected", max_rejected, low=0, high=1)
-    if make_split is not None and make_split not in KINDS:
-        raise InputError(f"make_split={make_split!r}: expected {' or '.join(KINDS)}")
-    columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
+    if make_split is not None:
+        check_choice("make_split", make_split, KINDS)
     if source == "chebi20":
-        _refuse_options(columns | {"make_split": make_split}, "are for files; the published rows of chebi20 never move")
-        checked, name, notes = _load_chebi20(data, extra, swap, seed)
+        given = {"text": text, "smiles": smiles, "id": id, "split_column": split_column, "make_split": make_split}
+        _refuse_options(given, "are for files; the published rows of chebi20 never move")
+        folder = chebi20.chebi20_folder(data)
+        if extra is not None:
+            pairs, notes = chebi20.load_with_extra(folder, extra, swap, seed)
+        elif swap:
+            raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
+        else:
+            pairs, notes = chebi20.load_published(folder)
     else:
         _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
-        path = corpus_file() if source == "corpus" else home_path(source)
-        checked, notes = _load_table(read_table(path), columns, make_split, seed)
-        name = path.name
-        if source == "corpus":
-            name = "corpus"
-            notes.insert(0, "generated descriptions: written by a program from each structure, not by chemists")
-    refuse_too_many(checked, name, max_rejected, rejected_to)
-    if checked.rejected:
-        notes.append(f"{len(checked.rejected):,} rows were rejected")
+        columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
+        pairs, notes = _load_table(source, columns, make_split, seed)
+    refuse_too_many(pairs, max_rejected, rejected_to)
+    if pairs.rejected:
+        notes.append(f"{len(pairs.rejected):,} rows were rejected")
     # notes are printed wherever pairs are used, and quote names from the file
-    shown = tuple(one_line(note) for note in notes)
-    pairs = PairSet(**checked.columns, source=name, rejected=checked.rejected, notes=shown, extra=checked.extra)
+    pairs = replace(pairs, notes=tuple(one_line(note) for note in notes))
     return pairs if split is None else pairs.where(split_name(split))
 
 
@@ -125,57 +126,43 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
     return chebi20.load_pool(chebi20.chebi20_folder(data))
 
 
-def _load_chebi20(
-    data: str | os.PathLike[str] | None, extra: str | os.PathLike[str] | None, swap: bool, seed: int
-) -> tuple[Checked, str, list[str]]:
-    folder = chebi20.chebi20_folder(data)
-    if extra is None:
-        if swap:
-            raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
-        rows, notes = chebi20.published_split(folder)
-        checked = check_rows(rows, need_split=True)
-        return checked, "chebi20", [*notes, *chebi20.origin_notes(checked)]
-    rows, notes = chebi20.studied_split(folder, home_path(extra), swap)
-    checked, held = chebi20.hold_out(check_rows(rows, need_split=True), seed)
-    shared = overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])
-    name = f"chebi20 with extra pairs{', swapped' if swap else ''}"
-    return checked, name, [*notes, *held, *shared, *chebi20.origin_notes(checked)]
-
-
 def _load_table(
-    table: Table, wanted: dict[str, str | None], make_split: str | None, seed: int
-) -> tuple[Checked, list[str]]:
-    columns = {
-        role: find_column(table, role, given, option="split_column" if role == "split" else role)
-        for role, given in wanted.items()
-    }
-    rows = rows_of(table, columns)
+    source: str | os.PathLike[str], wanted: dict[str, str | None], make_split: str | None, seed: int
+) -> tuple[PairSet, list[str]]:
+    bundled = source == "corpus"
+    path = corpus_file() if bundled else home_path(source)
+    table = read_table(path)
+    columns = {role: find_column(table, role, given) for role, given in wanted.items()}
+    rows, given = rows_of(table, columns), columns["split"]
+    pairs, keys = check_rows(
+        rows, "corpus" if bundled else path.name, need_split=given is not None and make_split is None
+    )
+    notes = ["generated descriptions: written by a program from each structure, not by chemists"] if bundled else []
     skipped = [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in table.skipped.items()]
-    notes = skipped[:10] + ([f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else [])
+    notes += skipped[:10] + ([f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else [])
     if table.literal_quotes:
         notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
     if columns["id"] is None:
         notes.append("no id column: the ids are row numbers")
-    given = columns["split"]
-    checked = check_rows(rows, need_split=given is not None and make_split is None)
     if given is None or make_split is not None:
-        names, made = make_splits(checked.keys, make_split or "random", seed=seed)
         if given is not None:
             notes.append(f"column {given!r} was not followed: make_split={make_split!r}")
-        return replace(checked, columns={**checked.columns, "split": names}), [*notes, *made]
-    splits = split_order(checked.columns["split"])
+        names, made = make_splits(keys, make_split or "random", seed=seed)
+        return replace(pairs, split=names, splits_found=()), [*notes, *made]
+    splits = split_order(pairs.split)
     if len(splits) > MAX_SPLITS:
         raise InputError(
-            f"{table.source}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are followed, "
+            f"{path}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are followed, "
             "make_split='random' makes others"
         )
     notes.append(f"splits given by column {given!r}: {', '.join(splits)}")
-    renamed = sorted({repr(name) for name in map(str.strip, map(str, rows.split)) if split_name(name) != name})
+    written = {(name or "").strip() for name in rows.cells["split"]}
+    renamed = sorted(repr(name) for name in written if split_name(name) != name)
     notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
-    return checked, [*notes, *overlap_notes(checked.columns["split"], checked.keys, checked.columns["text"])]
+    return pairs, [*notes, *overlap_notes(pairs.split, keys, pairs.text)]
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:
-    given = [{"split": "split_column"}.get(name, name) for name, value in options.items() if value is not None]
+    given = [name for name, value in options.items() if value is not None]
     if given:
         raise InputError(f"{', '.join(given)}: these options {why}")

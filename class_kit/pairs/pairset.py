@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,33 +79,21 @@ class PairSet:
         return self.take([row for row, name in enumerate(self.split) if name == split])
 
     def take(self, indices: Sequence[int] | np.ndarray) -> PairSet:
-        """Return the pairs at `indices` `(n,)`, in that order; each from 0 to L − 1, or a boolean mask `(L,)`.
+        """Return the pairs at `indices` `(n,)`, in that order; numbers of rows, or a boolean mask `(L,)`.
 
         Raises
         ------
-        ValueError
-            If an index is out of range, or a mask has another length.
-        TypeError
-            If the indices are not integers.
+        IndexError
+            If an index is out of range or no whole number, or a mask has another length.
         """
-        rows = np.asarray(indices)
-        if rows.ndim != 1:
-            raise ValueError(f"indices: expected one dimension, got shape {rows.shape}")
-        if rows.dtype == np.bool_:
-            if len(rows) != len(self):
-                raise ValueError(f"indices: a mask of {len(rows)} values for {len(self)} pairs")
-            rows = np.flatnonzero(rows)
-        if rows.size and not np.issubdtype(rows.dtype, np.integer):
-            raise TypeError(f"indices: expected integers, got {rows.dtype}")
-        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
-            raise ValueError(f"indices: from {rows.min()} to {rows.max()}, expected 0 to {len(self) - 1}")
-        picked: dict[str, Any] = {
-            name: tuple(getattr(self, name)[row] for row in rows.tolist()) for name in ("text", "smiles", "id", "split")
-        }
-        extra = {name: tuple(column[row] for row in rows.tolist()) for name, column in self.extra.items()}
+        given = np.asarray(indices)
+        rows = np.arange(len(self))[given if given.size else []].tolist()
+        names = ("text", "smiles", "id", "split")
+        picked: dict[str, Any] = {name: tuple(getattr(self, name)[row] for row in rows) for name in names}
+        extra = {name: tuple(column[row] for row in rows) for name, column in self.extra.items()}
         return replace(self, **picked, extra=extra)
 
-    def frame(self) -> pandas.DataFrame:
+    def to_frame(self) -> pandas.DataFrame:
         """Return the pairs as a table with columns id, text, smiles, split, then the file's other columns.
 
         Their names are shown, not obeyed: pandas' styled tables pass names of columns on as markup, so `<` and `>` in
@@ -136,6 +124,8 @@ class MoleculeSet:
     def __post_init__(self) -> None:
         if not len(self.id) == len(self.smiles) == len(self.split):
             raise ValueError(f"id, smiles, split: {len(self.id)}, {len(self.smiles)} and {len(self.split)} values")
+        if twice := len(self) - len(set(self.id)):
+            raise InputError(f"{self.source}: {twice} molecule ids occur more than once; expected each once")
         object.__setattr__(self, "digest", content_digest(self.id, self.smiles, self.split))
 
     def __len__(self) -> int:
@@ -166,11 +156,9 @@ def pool_targets(pairs: PairSet, molecules: MoleculeSet) -> np.ndarray:
     Raises
     ------
     InputError
-        If the pool repeats an id or lacks one; the message names the first of them.
+        If the pool lacks an id; the message names the first of them.
     """
     position = {name: row for row, name in enumerate(molecules.id)}
-    if len(position) != len(molecules):
-        raise InputError(f"{molecules.source}: {len(molecules) - len(position)} ids occur more than once in the pool")
     missing = [name for name in pairs.id if name not in position]
     if missing:
         named = ", ".join(repr(name) for name in missing[:5])
@@ -181,11 +169,10 @@ def pool_targets(pairs: PairSet, molecules: MoleculeSet) -> np.ndarray:
     return np.array([position[name] for name in pairs.id], dtype=np.int64)
 
 
-def write_rejected(pairs: PairSet | Iterable[Rejected], path: str | os.PathLike[str]) -> None:
+def write_rejected(pairs: PairSet, path: str | os.PathLike[str]) -> None:
     """Write the rejected rows as CSV with a header, also where there are none, so that no older list stays behind.
 
     The rows come from strangers, so text that a spreadsheet would run gets an apostrophe (`class_kit.files.inert`).
     """
-    rejected = pairs.rejected if isinstance(pairs, PairSet) else tuple(pairs)
     names = [each.name for each in fields(Rejected)]
-    write_csv(path, names, ([getattr(row, name) for name in names] for row in rejected))
+    write_csv(path, names, ([getattr(row, name) for name in names] for row in pairs.rejected))

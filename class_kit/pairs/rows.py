@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from class_kit.errors import InputError
-from class_kit.pairs.pairset import Rejected, write_rejected
-from class_kit.pairs.readers import Table
+from class_kit.molecules.structures import structures
+from class_kit.pairs.pairset import PairSet, Rejected, write_rejected
+from class_kit.pairs.readers import Place, Table
 from class_kit.pairs.splits import split_name
-from class_kit.pairs.structures import structures
 
 COMMON_NAMES = {
     "text": ("text", "description", "caption"),
@@ -26,71 +25,45 @@ _SHOWN = 200
 _FIRST_REASONS = 3
 
 
-@dataclass
-class Rows:
-    """Unchecked rows, one list a column; `places` holds (file, data row, line). Several files can be joined in one."""
-
-    text: list[Any]
-    smiles: list[Any]
-    id: list[Any]
-    split: list[Any]
-    places: list[tuple[str, int, int | None]]
-    bad: list[Rejected] = field(default_factory=list)
-    extra: dict[str, list[Any]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-
 @dataclass(frozen=True)
-class Checked:
-    """Rows that can be used, their stereo-free structures `keys`, and those that cannot."""
+class Rows:
+    """Unchecked rows of one file or several: cells by role (text, smiles, id, split), other columns, places."""
 
-    columns: dict[str, tuple[str, ...]]
-    keys: tuple[str, ...]
-    extra: dict[str, tuple[str, ...]]
-    rejected: tuple[Rejected, ...]
-
-    def __len__(self) -> int:
-        return len(self.keys)
+    cells: dict[str, list[str | None]]
+    extra: dict[str, list[str | None]]
+    places: list[Place]
 
 
-def find_column(table: Table, role: str, given: str | None = None, *, option: str | None = None) -> str | None:
+def find_column(table: Table, role: str, given: str | None = None) -> str | None:
     """Return the column that holds `role`: the one given, else the only one with a common name, else None.
 
     Raises
     ------
     InputError
-        If the given column does not exist or holds no scalars, or several columns have a common name.
+        If the given column does not exist or has no text, or several columns have a common name.
     """
-    option = option or role
+    option = "split_column" if role == "split" else role
     there = ", ".join(repr(name[:60]) for name in list(table.columns)[:20]) or "none"
     there += " …" if len(table.columns) > 20 else ""
+    common = COMMON_NAMES[role]
+
+    def fits(name: str) -> bool:
+        return name.lower() in common if given is None else name == given
+
+    named = list(filter(fits, table.columns))
+    if len(named) > 1:
+        both = " and ".join(map(repr, named))
+        raise InputError(f"{table.source}: {both} could each be the {role}; choose one with the option {option}")
+    if named or (given is None and role in ("id", "split")):
+        return named[0] if named else None
+    for name in filter(fits, table.skipped):
+        raise InputError(f"{table.source}: column {name!r} holds {table.skipped[name]}; expected text")
     if given is not None:
-        if given in table.skipped:
-            raise InputError(f"{table.source}: column {given!r} holds {table.skipped[given]}; expected text")
-        if given not in table.columns:
-            raise InputError(f"{table.source} has no column {given!r} (option {option}); its columns are {there}")
-        return given
-    common = [name for name in table.columns if name.lower() in COMMON_NAMES[role]]
-    if len(common) > 1:
-        named = " and ".join(map(repr, common))
-        raise InputError(f"{table.source}: {named} could each be the {role}; choose one with the option {option}")
-    if not common and role in ("text", "smiles"):
-        raise InputError(
-            f"{table.source}: no column is called {', '.join(COMMON_NAMES[role])}; its columns are {there}; "
-            f"name the one to use with the option {option}"
-        )
-    return common[0] if common else None
-
-
-def single_backslashes(smiles: list[str]) -> list[str]:
-    """Undo the doubling of backslashes in the released files of ChEBI-20.
-
-    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
-    are no SMILES, so a file that never had them doubled reads the same.
-    """
-    return [value.replace("\\\\", "\\") for value in smiles]
+        raise InputError(f"{table.source} has no column {given!r} (option {option}); its columns are {there}")
+    raise InputError(
+        f"{table.source}: no column is called {', '.join(common)}; its columns are {there}; "
+        f"name the one to use with the option {option}"
+    )
 
 
 def rows_of(table: Table, columns: dict[str, str | None], *, prefix: str = "") -> Rows:
@@ -98,71 +71,63 @@ def rows_of(table: Table, columns: dict[str, str | None], *, prefix: str = "") -
 
     Files in which quotes are ordinary characters are those of ChEBI-20, where backslashes are doubled as well.
     """
-    used = {role: table.columns[column] for role, column in columns.items() if column is not None}
+    cells = {role: table.columns[column] for role, column in columns.items() if column is not None}
+    cells.setdefault("id", [f"{prefix}{place.row}" for place in table.places])
+    cells.setdefault("split", [None] * len(table.places))
+    if table.literal_quotes:
+        # RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a
+        # row are no SMILES, so a file that never had them doubled reads the same.
+        cells["smiles"] = [value and value.replace("\\\\", "\\") for value in cells["smiles"]]
+    extra = {name: values for name, values in table.columns.items() if name not in columns.values()}
+    return Rows(cells, extra, table.places)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Put rows of several files, with the same other columns, in one."""
+    one = parts[0]
     return Rows(
-        text=used["text"],
-        smiles=single_backslashes(used["smiles"]) if table.literal_quotes else used["smiles"],
-        id=used.get("id") or [f"{prefix}{row}" for row in table.rows],
-        split=used.get("split") or [""] * len(table.rows),
-        places=[(table.name, row, line) for row, line in zip(table.rows, table.lines, strict=True)],
-        bad=[Rejected(table.name, bad.row, bad.line, bad.reason, "", "", "") for bad in table.bad],
-        extra={key: values for key, values in table.columns.items() if key not in columns.values()},
+        {name: [cell for part in parts for cell in part.cells[name]] for name in one.cells},
+        {name: [cell for part in parts for cell in part.extra[name]] for name in one.extra},
+        [place for part in parts for place in part.places],
     )
 
 
-def joined(parts: Iterable[Rows], extra: str) -> Rows:
-    """Put rows of several files in one, with only the column `extra` beside the pairs."""
-    whole = Rows([], [], [], [], [], [], {extra: []})
-    for part in parts:
-        for name in ("text", "smiles", "id", "split", "places", "bad"):
-            getattr(whole, name).extend(getattr(part, name))
-        whole.extra[extra].extend(part.extra[extra])
-    return whole
-
-
-def check_rows(rows: Rows, *, need_split: bool, progress: bool | None = None) -> Checked:
+def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, list[str]]:
     """Keep the rows with a new id, a text, a SMILES that RDKit reads and (if needed) a split; list all others.
 
-    White space round a value is dropped; numbers are taken as ids, never as texts.
+    White space round a cell is dropped.
+
+    Returns
+    -------
+    PairSet of the rows that were kept, with the others in `rejected`
+    list of str
+        Stereo-free structure of each pair.
     """
-    columns = {
-        "id": [_plain(value) for value in rows.id],
-        "text": [value.strip() if isinstance(value, str) else "" for value in rows.text],
-        "smiles": [value.strip() if isinstance(value, str) else "" for value in rows.smiles],
-        "split": [split_name(_plain(value)) for value in rows.split],
-    }
-    parsed = structures(columns["smiles"], progress=progress)
-    kept: list[int] = []
-    rejected = list(rows.bad)
+    cells = {name: [(cell or "").strip() for cell in values] for name, values in rows.cells.items()}
+    cells["split"] = [split_name(name) for name in cells["split"]]
+    parsed = structures(cells["smiles"])
+    kept, rejected = [], []
     first_use: dict[str, str] = {}
-    for index, (file, row, line) in enumerate(rows.places):
-        name = columns["id"][index]
-        reason = (
-            _id_reason(name, first_use)
-            or _text_reason(rows.text[index], columns["text"][index])
-            or _kind_reason("SMILES", rows.smiles[index])
-            or parsed[index].reason
-            or (_split_reason(columns["split"][index]) if need_split else "")
-        )
-        first_use.setdefault(name, f"{file} row {row}")
+    for index, place in enumerate(rows.places):
+        name, text, smiles, split = (cells[role][index] for role in ("id", "text", "smiles", "split"))
+        reason = place.reason or _name_reason("id", name)
+        if not reason and name in first_use:
+            reason = f"id {_short(name)!r} was already used in {first_use[name]}"
+        reason = reason or _text_reason(text) or parsed[index].reason
+        reason = reason or (_name_reason("split name", split) if need_split else "")
+        first_use.setdefault(name, f"{place.file} row {place.row}")
         if reason:
-            shown = (_short(name), _short(rows.smiles[index]), _short(rows.text[index]))
-            rejected.append(Rejected(file, row, line, reason, *shown))
+            shown = (_short(name), _short(smiles), _short(text))
+            rejected.append(Rejected(place.file, place.row, place.line, reason, *shown))
         else:
             kept.append(index)
-    # ragged rows were set aside before the others were looked at
-    files = {file: number for number, file in enumerate(dict.fromkeys(place[0] for place in rows.places))}
-    return Checked(
-        columns={name: tuple(values[row] for row in kept) for name, values in columns.items()},
-        keys=tuple(parsed[row].key for row in kept),
-        extra={name: tuple(_plain(values[row]) for row in kept) for name, values in rows.extra.items()},
-        rejected=tuple(sorted(rejected, key=lambda bad: (files.get(bad.file, len(files)), bad.row))),
-    )
+    columns = {name: tuple(values[index] for index in kept) for name, values in cells.items()}
+    extra = {name: tuple((values[index] or "").strip() for index in kept) for name, values in rows.extra.items()}
+    pairs = PairSet(**columns, source=source, rejected=tuple(rejected), extra=extra)
+    return pairs, [parsed[index].key for index in kept]
 
 
-def refuse_too_many(
-    checked: Checked, what: str, max_rejected: float, rejected_to: str | os.PathLike[str] | None
-) -> None:
+def refuse_too_many(pairs: PairSet, max_rejected: float, rejected_to: str | os.PathLike[str] | None) -> None:
     """Write the rejected rows where asked, then stop if they are more than the share allowed, or all.
 
     Raises
@@ -171,29 +136,25 @@ def refuse_too_many(
         With the first reasons, since a wrong column or file shows in them.
     """
     if rejected_to is not None:
-        write_rejected(checked.rejected, rejected_to)
-    bad, total = len(checked.rejected), len(checked.rejected) + len(checked)
-    if checked.keys and bad <= max_rejected * total:
+        write_rejected(pairs, rejected_to)
+    bad, total = len(pairs.rejected), len(pairs.rejected) + len(pairs)
+    if len(pairs) and bad <= max_rejected * total:
         return
-    first = "; ".join(str(row) for row in checked.rejected[:_FIRST_REASONS])
+    first = "; ".join(str(row) for row in pairs.rejected[:_FIRST_REASONS])
     listed = "" if rejected_to is None else f"; all of them are listed in {os.fspath(rejected_to)}"
     raise InputError(
-        f"{what}: {bad:,} of {total:,} rows cannot be used, more than the {max_rejected:.0%} allowed: {first}"
+        f"{pairs.source}: {bad:,} of {total:,} rows cannot be used, more than the {max_rejected:.0%} allowed: {first}"
         f"{' …' if bad > _FIRST_REASONS else ''}{listed}"
     )
 
 
-def _id_reason(name: str, first_use: dict[str, str]) -> str:
+def _name_reason(what: str, name: str) -> str:
     if not name:
-        return "empty id"
-    if len(name) > MAX_NAME:
-        return f"id of {len(name):,} characters; at most {MAX_NAME} are read"
-    return f"id {_short(name)!r} was already used in {first_use[name]}" if name in first_use else ""
+        return f"empty {what}"
+    return f"{what} of {len(name):,} characters; at most {MAX_NAME} are read" if len(name) > MAX_NAME else ""
 
 
-def _text_reason(value: Any, text: str) -> str:
-    if reason := _kind_reason("text", value):
-        return reason
+def _text_reason(text: str) -> str:
     try:
         # "nan" as well: the way in which missing values reach a file that was written without care
         float(text)
@@ -202,27 +163,5 @@ def _text_reason(value: Any, text: str) -> str:
     return f"text is a number ({_short(text)}), not a description"
 
 
-def _kind_reason(role: str, value: Any) -> str:
-    if isinstance(value, str):
-        return ""
-    return f"{role} is {'missing' if value is None else f'of type {type(value).__name__}'}, expected text"
-
-
-def _split_reason(name: str) -> str:
-    if not name:
-        return "no split is named"
-    return f"split name of {len(name):,} characters; at most {MAX_NAME} are read" if len(name) > MAX_NAME else ""
-
-
-def _plain(value: Any) -> str:
-    """Return a cell as text; a whole number that a table library turned into a float loses its `.0` again."""
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def _short(value: Any) -> str:
-    text = _plain(value)
+def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,7 +1,7 @@
 """Splits in which no molecule is on two sides, and a count of what published splits share.
 
-A molecule is a stereo-free canonical SMILES (`structures.structure`). scikit-learn's group splitters draw a share of
-the *groups*; here the shares are of rows, so that 80/10/10 is what its name says whatever the group sizes.
+A molecule is a stereo-free canonical SMILES (`class_kit.molecules.structures`). scikit-learn's group splitters draw a
+share of the *groups*; here the shares are of rows, so that 80/10/10 is what its name says whatever the group sizes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from class_kit.pairs.structures import scaffold
+from class_kit.errors import InputError
+from class_kit.molecules.structures import scaffold
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 KINDS = ("random", "scaffold")
@@ -34,14 +35,12 @@ def split_order(names: Iterable[str]) -> tuple[str, ...]:
     return (*usual, *sorted(found.difference(usual)))
 
 
-def group_split(
-    groups: Sequence[Hashable], sizes: Mapping[str, int], *, rest: str = TRAIN, seed: int = 0
-) -> tuple[str, ...]:
+def group_split(groups: Sequence[Hashable], sizes: Mapping[str, int], *, seed: int = 0) -> tuple[str, ...]:
     """Assign every row to a split so that rows of one group stay together.
 
     Groups are drawn in seeded random order and fill the named splits in turn; a group too large for what a split still
-    lacks is passed on, at last to `rest`. A split is therefore never larger than asked, and smaller only where no
-    remaining group fits: one giant group (all molecules without rings share an empty scaffold) ends up in `rest`
+    lacks is passed on, at last to train. A split is therefore never larger than asked, and smaller only where no
+    remaining group fits: one giant group (all molecules without rings share an empty scaffold) ends up in train
     instead of deciding the test set.
 
     Parameters
@@ -49,31 +48,22 @@ def group_split(
     groups : (L,) sequence
         Group of each row.
     sizes : mapping
-        Rows wanted in each split but `rest`.
-    rest : str
-        Where all other rows go.
+        Rows wanted in each split but train.
     seed : int
         Seed of the order in which groups are drawn.
 
     Returns
     -------
     tuple of str, (L,)
-
-    Raises
-    ------
-    ValueError
-        If a size is negative, or the sizes exceed the number of rows.
     """
-    if any(size < 0 for size in sizes.values()) or sum(sizes.values()) > len(groups):
-        raise ValueError(f"sizes={dict(sizes)}: expected counts from 0 that together fit in {len(groups)} rows")
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    lists = list(members.values())
+    drawn = list(members.values())
     left = dict(sizes)
-    assigned = [rest] * len(groups)
-    for number in np.random.default_rng(seed).permutation(len(lists)):
-        rows = lists[number]
+    assigned = [TRAIN] * len(groups)
+    for number in np.random.default_rng(seed).permutation(len(drawn)):
+        rows = drawn[number]
         name = next((name for name, room in left.items() if len(rows) <= room), None)
         if name is not None:
             left[name] -= len(rows)
@@ -95,21 +85,14 @@ def make_splits(keys: Sequence[str], kind: str = "random", *, seed: int = 0) -> 
     Returns
     -------
     split names (L,), and notes that say what was grouped
-
-    Raises
-    ------
-    ValueError
-        If `kind` is neither of the two.
     """
-    if kind not in KINDS:
-        raise ValueError(f"make_split={kind!r}: expected one of {', '.join(KINDS)}")
     groups = list(keys)
     if kind == "scaffold":
         scaffolds: dict[str, str] = {}
         for key in set(keys):
             # RDKit does not read back every structure that it has written; such a molecule is a group of its own
             scaffolds[key] = key
-            with suppress(ValueError):
+            with suppress(InputError):
                 scaffolds[key] = scaffold(key)
         groups = [scaffolds[key] for key in keys]
     held_out = len(keys) // 10
@@ -138,18 +121,17 @@ def overlap_notes(splits: Sequence[str], keys: Sequence[str], texts: Sequence[st
     Returns one sentence for each pair of splits, `(L,)` inputs alike; also where nothing is shared, so that a reader
     knows that it was looked at.
     """
-    by_split: dict[str, tuple[Counter[str], Counter[str]]] = {}
+    structures: dict[str, Counter[str]] = {}
+    words: dict[str, set[str]] = {}
     for name, key, text in zip(splits, keys, texts, strict=True):
-        structures, words = by_split.setdefault(name, (Counter(), Counter()))
-        structures[key] += 1
-        words[text] += 1
+        structures.setdefault(name, Counter())[key] += 1
+        words.setdefault(name, set()).add(text)
     notes = []
-    for one, other in combinations(split_order(by_split), 2):
-        keys_both = by_split[one][0].keys() & by_split[other][0].keys()
-        texts_both = by_split[one][1].keys() & by_split[other][1].keys()
-        rows = [sum(by_split[name][0][key] for key in keys_both) for name in (one, other)]
+    for one, other in combinations(split_order(structures), 2):
+        both = structures[one].keys() & structures[other].keys()
+        rows = [sum(structures[name][key] for key in both) for name in (one, other)]
         notes.append(
-            f"{one}/{other} share {len(keys_both):,} stereo-free structures "
-            f"({rows[0]:,} and {rows[1]:,} rows) and {len(texts_both):,} texts; no row was moved"
+            f"{one}/{other} share {len(both):,} stereo-free structures ({rows[0]:,} and {rows[1]:,} rows) "
+            f"and {len(words[one] & words[other]):,} texts; no row was moved"
         )
     return tuple(notes)

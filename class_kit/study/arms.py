@@ -57,7 +57,7 @@ def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
     """Labels of the training pairs' near-duplicates, as the arm defines them; None where it ignores them."""
     if arm.duplicates == "ignore":
         return None
-    from class_kit.pairs.structures import structures
+    from class_kit.molecules.structures import structures
 
     rows = task.rows("train")
     pairs = task.pairs.take(rows)

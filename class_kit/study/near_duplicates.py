@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from class_kit.checks import check_real
 from class_kit.errors import InputError
+from class_kit.molecules.structures import structures
 from class_kit.neighbours import neighbour_counts
-from class_kit.pairs.structures import structures
 from class_kit.retrieval import Ranks
 from class_kit.study.records import Record
 from class_kit.task import Task

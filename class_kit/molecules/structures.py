@@ -1,0 +1,280 @@
+"""What RDKit makes of a SMILES: a key that stereoisomers share or the reason of a refusal, words and fingerprints.
+
+Two rows with one key are the same molecule to every encoder that does not look at stereochemistry; the splits are made
+and judged by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from class_kit.errors import InputError
+from class_kit.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+MORGAN_BITS = 2048
+MORGAN_RADIUS = 2
+# RDKit's recursive canonical writer overflows the C stack at about 20,000 atoms and takes the whole process with it;
+# the longest SMILES of ChEBI-20 has 1,598 characters.
+MAX_SMILES = 5_000
+# below this the start of worker processes costs more than they save
+PARALLEL_FROM = 20_000
+BLOCK = 2_000
+
+# RDKit keeps hydrogens and charge of an atom in a byte and wraps what does not fit: [CH256] would be read as [C].
+_WRAPPED = re.compile(r"\[[^\]]*?(?:(?<!@O)H\d{2}|[+-]\d{3})")
+# RDKit's log gives the time and the name of its parser before a message, and the string behind it.
+_AROUND_MESSAGE = re.compile(r"^\[[\d:]+\] (SMILES Parse Error: )?| (while parsing|for input):.*")
+
+
+class Structure(NamedTuple):
+    """A stereo-free canonical SMILES (`key`), or an empty key and the `reason` for the refusal."""
+
+    key: str
+    reason: str
+
+
+def parse(smiles: str) -> tuple[Mol | None, str]:
+    """Return RDKit's molecule of one SMILES, or None and the reason why there is none.
+
+    Wildcards, query atoms and disconnected parts are accepted: ChEBI has them.
+    """
+    if reason := _refused_unparsed(smiles):
+        return None, reason
+    from rdkit import Chem, rdBase
+
+    try:
+        with rdBase.BlockLogs():
+            molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None:
+            with rdBase.CaptureErrorLog() as log:
+                Chem.MolFromSmiles(smiles)
+            lines = [_AROUND_MESSAGE.sub("", line).rstrip(": ") for line in log.messages.splitlines()]
+            position = next((f" at {line.split('around ')[-1]}" for line in lines if "around position" in line), "")
+            return None, f"RDKit: {' '.join(lines[0].split()) if lines else 'cannot parse it'}{position}"
+        return (molecule, "") if molecule.GetNumAtoms() else (None, "SMILES without atoms")
+    except RuntimeError as error:
+        return None, _broken_invariant(error)
+
+
+def structure(smiles: str) -> Structure:
+    """Return the stereo-free canonical SMILES of one molecule, or why there is none.
+
+    Isotope labels are dropped together with stereo, as Mol2vec's words drop them; a labelled hydrogen stays an explicit
+    atom.
+    """
+    molecule, reason = parse(smiles)
+    if molecule is None:
+        return Structure("", reason)
+    from rdkit import Chem, rdBase
+
+    try:
+        with rdBase.BlockLogs():
+            return Structure(Chem.MolToSmiles(molecule, isomericSmiles=False), "")
+    except RuntimeError as error:
+        return Structure("", _broken_invariant(error))
+
+
+def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
+    """Return `structure` of every SMILES, in order; `progress=False` silences the bar."""
+    blocks = by_blocks(smiles, range(len(smiles)), _structures_of_block, "reading structures", progress)
+    return [each for _, block in blocks for each in block]
+
+
+def scaffold(key: str) -> str:
+    """Return the Bemis–Murcko scaffold (ring systems and the linkers between them) of a stereo-free SMILES.
+
+    Empty for a molecule without rings. The scaffold follows from the key, so rows of one molecule share it.
+    Source: Bemis and Murcko, J. Med. Chem. 39 (1996) 2887, as RDKit implements it.
+
+    Raises
+    ------
+    InputError
+        RDKit refuses the SMILES.
+    """
+    from rdkit import Chem, rdBase
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    molecule = read_molecule(key)
+    with rdBase.BlockLogs():
+        return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(molecule)))
+
+
+def read_molecule(smiles: str, row: int | None = None) -> Mol:
+    """Parse one SMILES string.
+
+    Raises
+    ------
+    InputError
+        RDKit refuses it or it has no atom; the message names `row`, where given, and the string.
+    TypeError
+        It is not a string.
+    """
+    where = "SMILES" if row is None else f"SMILES of row {row}"
+    if not isinstance(smiles, str):
+        raise TypeError(f"{where} is {type(smiles).__name__}: expected a string")
+    molecule, reason = parse(smiles)
+    if molecule is None:
+        raise InputError(f"{where} cannot be used: {smiles[:200]!r} ({reason})")
+    return molecule
+
+
+def atom_words(molecule: str | Mol) -> list[tuple[str, ...]]:
+    """Mol2vec words of each atom, in the order of the atoms: the one of radius 0, then the one of radius 1.
+
+    An atom lacks the word of radius 1 where its environment covers the same bonds as that of an earlier atom, or
+    where it has no bond. Graph encoders take these as the substructures of a node.
+    """
+    from rdkit.Chem import rdFingerprintGenerator
+
+    mol = read_molecule(molecule) if isinstance(molecule, str) else molecule
+    record = rdFingerprintGenerator.AdditionalOutput()
+    record.AllocateBitInfoMap()
+    _generator(1).GetSparseCountFingerprint(mol, additionalOutput=record)
+    words: list[list[int]] = [[0, 0] for _ in range(mol.GetNumAtoms())]
+    for identifier, places in record.GetBitInfoMap().items():
+        for atom, radius in places:
+            words[atom][radius] = identifier
+    return [tuple(str(word) for word in pair if word) for pair in words]
+
+
+def mol2vec_words(molecule: str | Mol) -> list[str]:
+    """The Mol2vec sentence of a molecule: identifiers of radius 0 and 1, atom by atom, as decimal strings.
+
+    The same words in the same order as `mol2vec.features.mol2alt_sentence(molecule, 1)`, from RDKit's current
+    generator instead of the deprecated function.
+
+    Raises
+    ------
+    InputError
+        A SMILES string that RDKit refuses.
+    """
+    return [word for words in atom_words(molecule) for word in words]
+
+
+def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) -> list[list[str]]:
+    """The Mol2vec sentence of each molecule, in several processes where there are many.
+
+    Raises
+    ------
+    InputError
+        No molecule, or a SMILES that RDKit refuses (row and string are named).
+    """
+    checked = check_smiles(smiles)
+    blocks = by_blocks(checked, range(len(checked)), sentences_of_block, "molecule words", progress)
+    return [sentence for _, sentences in blocks for sentence in sentences]
+
+
+def morgan_counts(
+    smiles: Sequence[str], *, radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS, progress: bool | None = None
+) -> np.ndarray:
+    """Count fingerprints: how often each Morgan environment up to `radius` occurs, folded to `bits` columns.
+
+    Counts rather than bits, because the cosine of two molecules of different size should see that a group occurs
+    twice. Neither stereo nor isotopes enter.
+
+    Returns
+    -------
+    numpy.ndarray
+        (L, bits) float32, whole numbers.
+    """
+    checked = check_smiles(smiles)
+    work = partial(fingerprints_of_block, radius=radius, bits=bits)
+    blocks = by_blocks(checked, range(len(checked)), work, "fingerprints", progress)
+    return np.concatenate([fingerprints for _, fingerprints in blocks])
+
+
+@lru_cache(maxsize=8)
+def _generator(radius: int, bits: int = MORGAN_BITS) -> Any:
+    from rdkit.Chem import rdFingerprintGenerator
+
+    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
+
+
+def check_smiles(smiles: Sequence[str]) -> list[str]:
+    """The molecules as a list; a single string, a row that is not a string, and no row at all are refused."""
+    if isinstance(smiles, str | bytes):
+        raise TypeError(f"smiles is one {type(smiles).__name__}: expected a sequence of strings, such as [smiles]")
+    rows = list(smiles)
+    if not rows:
+        raise InputError("smiles is empty: expected at least one molecule")
+    for number, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise TypeError(f"SMILES of row {number} is {type(row).__name__}: expected a string")
+    return rows
+
+
+def sentences_of_block(smiles: list[str], rows: Sequence[int]) -> list[list[str]]:
+    """Mol2vec sentences of a block of molecules, whose rows errors name."""
+    return [mol2vec_words(read_molecule(one, row)) for one, row in zip(smiles, rows, strict=True)]
+
+
+def fingerprints_of_block(
+    smiles: list[str], rows: Sequence[int], radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS
+) -> np.ndarray:
+    """Morgan counts `(B, bits)` float32 of a block of molecules, whose rows errors name."""
+    generator = _generator(radius, bits)
+    molecules = map(read_molecule, smiles, rows)
+    return np.array([generator.GetCountFingerprintAsNumPy(one) for one in molecules], np.float32)
+
+
+def by_blocks(
+    smiles: Sequence[str],
+    rows: Sequence[int],
+    work: Callable[[list[str], Sequence[int]], Any],
+    what: str,
+    progress: bool | None,
+    *,
+    cost: int = 1,
+) -> Iterator[tuple[Sequence[int], Any]]:
+    """Blocks of these rows, each with `work(their SMILES, the block)`, in several processes where there are many.
+
+    `cost` tells how many times the work of a row is that of finding its Mol2vec words; rows that cost more make
+    smaller blocks and go to several processes sooner. The result does not depend on how many processes there are.
+    """
+    size = max(1, BLOCK // cost)
+    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    tasks = [([smiles[row] for row in block], block) for block in blocks]
+    if len(rows) * cost < PARALLEL_FROM:
+        results = (work(*task) for task in tasks)
+    else:
+        from joblib import Parallel, delayed
+
+        results = Parallel(n_jobs=-1, return_as="generator")(delayed(work)(*task) for task in tasks)
+    disable = None if progress is None else not progress
+    with progress_bar(total=len(rows), desc=what, unit="molecule", disable=disable) as bar:
+        for block, result in zip(blocks, results, strict=True):
+            yield block, result
+            bar.update(len(block))
+
+
+def _structures_of_block(smiles: list[str], rows: Sequence[int]) -> list[Structure]:
+    return list(map(structure, smiles))
+
+
+def _refused_unparsed(smiles: str) -> str:
+    # RDKit reads "C anything" and even some text behind control characters as carbon: what it would skip is refused.
+    if not smiles:
+        return "empty SMILES"
+    if len(smiles) > MAX_SMILES:
+        return f"SMILES of {len(smiles):,} characters; at most {MAX_SMILES:,} are read"
+    if not smiles.isascii() or not smiles.isprintable():
+        return "SMILES with a control character or one outside ASCII"
+    if " " in smiles:
+        return "SMILES with a space: one SMILES a cell, without a name or an extension behind it"
+    if _WRAPPED.search(smiles):
+        return "SMILES with more than 9 hydrogens or a charge beyond 99 on one atom"
+    return ""
+
+
+def _broken_invariant(error: RuntimeError) -> str:
+    """The second line of the error says which invariant of RDKit's own the SMILES breaks."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"RDKit: {lines[1] if len(lines) > 1 else 'cannot handle it'}"
