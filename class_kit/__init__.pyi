@@ -12,12 +12,12 @@ from .curriculum.controls import make_plan as make_plan
 from .curriculum.duplicates import duplicate_labels as duplicate_labels
 from .curriculum.duplicates import duplicate_mask as duplicate_mask
 from .curriculum.duplicates import one_of_each as one_of_each
+from .curriculum.feedback import LossPrunedPlan as LossPrunedPlan
+from .curriculum.feedback import MetricPacing as MetricPacing
+from .curriculum.feedback import PacedPlan as PacedPlan
+from .curriculum.feedback import SelfPacedPlan as SelfPacedPlan
 from .curriculum.hard_batches import HardnessSchedule as HardnessSchedule
 from .curriculum.hard_batches import neighbour_line as neighbour_line
-from .curriculum.pacing import MetricPacing as MetricPacing
-from .curriculum.pacing import PacedPlan as PacedPlan
-from .curriculum.self_paced import LossPrunedPlan as LossPrunedPlan
-from .curriculum.self_paced import SelfPacedPlan as SelfPacedPlan
 from .curriculum.uncertainty import UncertaintyWeights as UncertaintyWeights
 from .difficulty import difficulty_order as difficulty_order
 from .difficulty import sigma_for_quantile as sigma_for_quantile

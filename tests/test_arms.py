@@ -12,9 +12,9 @@ from class_kit import study
 from class_kit.backbones import create_backbone
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.controls import StepMatchedPlan
+from class_kit.curriculum.duplicates import count_repeats
+from class_kit.curriculum.feedback import LossPrunedPlan, PacedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import HardnessSchedule
-from class_kit.curriculum.pacing import PacedPlan
-from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.difficulty import difficulty
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
 from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_difficulty, training_duplicates
@@ -113,7 +113,8 @@ def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:
     family = plan.apart[60:80]
     assert len(set(family.tolist())) == 1
     assert family[0] >= 0
-    assert plan.repeats(4, 20)["repeats"] == plan.repeats(4, 20)["unavoidable"]
+    found = count_repeats(plan.apart, plan.batches(4, 20))
+    assert found["repeats"] == found["unavoidable"]
     assert training_duplicates(task, arm).max() == -1  # no equal text, no equal structure
     assert training_duplicates(task, Arm("a")) is None
 
@@ -155,7 +156,7 @@ def test_a_record_says_how_often_duplicates_shared_a_batch(task, tmp_path: Path)
     record = train_record(task, arm, config, tmp_path / "run")
     plan = plan_arm(task, arm, config)
     told = [{name: entry[name] for name in ("repeats", "unavoidable")} for entry in record.history]
-    assert told == [plan.repeats(epoch, 20) for epoch in range(1, config.epochs + 1)]
+    assert told == [count_repeats(plan.apart, plan.batches(epoch, 20)) for epoch in range(1, config.epochs + 1)]
     assert told[-1]["repeats"] == told[-1]["unavoidable"] > 0
     plain = train_record(task, replace(arm, duplicates="ignore"), config, tmp_path / "plain")
     assert "repeats" not in plain.history[0]
@@ -181,7 +182,7 @@ def test_hardness_rises_as_it_is_told() -> None:
         assert values[:3] == [0, 0, 0]
         assert values[8:] == pytest.approx([0.6] * 4)
         assert np.all(np.diff(values) >= 0)
-    with pytest.raises(ValueError, match="shape='wave'"):
+    with pytest.raises(ValueError, match="'wave' is unknown"):
         HardnessSchedule.over(10, 0.5, shape="wave")
 
 

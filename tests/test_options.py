@@ -17,9 +17,9 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from class_kit import cli
 from class_kit.checks import refusal
 from class_kit.curriculum.controls import ORDERS
+from class_kit.curriculum.feedback import KINDS
 from class_kit.curriculum.intensity import INTENSITIES
 from class_kit.curriculum.schedules import SHAPES
-from class_kit.curriculum.self_paced import KINDS
 from class_kit.errors import InputError
 from class_kit.options import (
     DYNAMIC,

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from class_kit.backbones.dual_encoder import DualEncoder
 from class_kit.curriculum import EpochPlan, LinearSchedule, Schedule, make_schedule
 from class_kit.curriculum.controls import make_plan
+from class_kit.curriculum.feedback import LossPrunedPlan, SelfPacedPlan
 from class_kit.curriculum.plan import Plan
-from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.training import TrainingConfig, train
 
 ROWS, EPOCHS = 42, 4

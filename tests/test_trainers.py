@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from class_kit.curriculum import EpochPlan, LinearSchedule
-from class_kit.curriculum.self_paced import SelfPacedPlan
+from class_kit.curriculum.feedback import SelfPacedPlan
 from class_kit.curriculum.trainers import WholeRunBatchSampler, accelerate_loader, lightning_data, require
 from class_kit.errors import InputError
 

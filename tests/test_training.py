@@ -20,9 +20,8 @@ from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning, make_schedule
 from class_kit.curriculum.controls import StepMatchedPlan
+from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import neighbour_line
-from class_kit.curriculum.pacing import MetricPacing, PacedPlan
-from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.errors import InputError
 from class_kit.training import TrainingConfig, encode, learning_rate, train
 from class_kit.training.checkpoint import load_checkpoint, save_checkpoint

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.checks import check_whole
+from class_kit.checks import check_choice, check_whole
 from class_kit.curriculum.intensity import IntensitySpec
 from class_kit.curriculum.plan import EpochPlan, Plan, check_order
 from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
@@ -29,16 +29,13 @@ def make_order(kind: str, order: np.ndarray | Iterable[int], seed: int = 0) -> n
     run (so its subsets grow as the curriculum's do), "standard" sorts by row id, for use with all rows in all epochs.
     These are the orders of Wu, Dyer, Neyshabur (ICLR 2021).
     """
+    check_choice("kind of order", kind, ORDERS)
     rows = check_order(order)
-    if kind == "curriculum":
-        return rows
-    if kind == "anti-curriculum":
-        return rows[::-1].copy()
     if kind == "random":
         return shuffle_rows(rows, int(rows.max()) + 1, check_whole("seed", seed, low=0), ORDER)
-    if kind == "standard":
-        return np.sort(rows)
-    raise InputError(f"order kind={kind!r} is unknown, expected one of {', '.join(ORDERS)}")
+    if kind == "anti-curriculum":
+        return rows[::-1].copy()
+    return np.sort(rows) if kind == "standard" else rows
 
 
 def make_plan(
@@ -59,16 +56,16 @@ def make_plan(
     of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `composition` is
     what `Plan.compose` takes, and holds for every arm alike.
     """
+    check_choice("arm", arm, ARMS)
     if arm == "standard":
-        return EpochPlan(make_order("standard", order), make_schedule("full"), "constant", seed, epochs, **composition)
-    if arm == "step-matched":
-        if batch_size is None:
-            raise InputError("arm='step-matched' needs batch_size, got None")
-        curriculum = EpochPlan(order, schedule, intensity, seed, epochs, **composition)
-        return StepMatchedPlan(curriculum, batch_size, world_size)
-    if arm not in ORDERS:
-        raise InputError(f"arm={arm!r} is unknown, expected one of {', '.join(ARMS)}")
-    return EpochPlan(make_order(arm, order, seed), schedule, intensity, seed, epochs, **composition)
+        schedule, intensity = make_schedule("full"), "constant"
+    kind = "curriculum" if arm == "step-matched" else arm
+    plan = EpochPlan(make_order(kind, order, seed), schedule, intensity, seed, epochs, **composition)
+    if arm != "step-matched":
+        return plan
+    if batch_size is None:
+        raise InputError("arm='step-matched' needs batch_size, got None")
+    return StepMatchedPlan(plan, batch_size, world_size)
 
 
 class StepMatchedPlan(Plan):
@@ -97,25 +94,13 @@ class StepMatchedPlan(Plan):
     def __init__(
         self, curriculum: Plan, batch_size: int, world_size: int = 1, intensity: IntensitySpec = "constant"
     ) -> None:
+        # batches are composed by the curriculum's rules
+        vars(self).update(vars(curriculum))
+        super().__init__(np.sort(curriculum.order), curriculum.schedule, intensity, curriculum.seed, curriculum.epochs)
         self.curriculum = curriculum
         self.batch_size = check_whole("batch_size", batch_size, low=1)
         self.world_size = check_whole("world_size", world_size, low=1)
-        self._configure(np.sort(curriculum.order), intensity, curriculum.seed, curriculum.epochs)
         self._global_batch = self.batch_size * self.world_size
-        self.compose(
-            hardness=curriculum.hardness,
-            line=curriculum.line,
-            group_size=curriculum.group_size,
-            apart=curriculum.apart,
-            refresh=curriculum.refresh,
-        )
-
-    def __repr__(self) -> str:
-        return f"StepMatchedPlan({self.curriculum!r}, batch_size={self.batch_size}, world_size={self.world_size})"
-
-    def fraction(self, epoch: int) -> float:
-        """Length of the epoch's piece as a share of one pass: the curriculum's λ."""
-        return self.curriculum.fraction(epoch)
 
     def count(self, epoch: int, at_least: int = 1) -> int:
         check_whole("at_least", at_least, low=1)
@@ -127,15 +112,11 @@ class StepMatchedPlan(Plan):
         return self.curriculum.count(epoch, self._global_batch)
 
     def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        count = self.count(epoch, at_least)
         begin = sum(self.count(k) for k in range(1, epoch))
-        first, offset = divmod(begin, self.length)
-        parts, have, number = [], 0, first + 1
-        while have < offset + count:
-            parts.append(self._pass(number))
-            have += self.length
-            number += 1
-        return np.concatenate(parts)[offset : offset + count]
+        end = begin + self.count(epoch, at_least)
+        first = begin // self.length
+        passes = [self._pass(number + 1) for number in range(first, -(-end // self.length))]
+        return np.concatenate(passes)[begin - first * self.length : end - first * self.length]
 
     def _pass(self, number: int) -> np.ndarray:
         """All rows in the order of the given pass (from 1); its head holds no row of the previous pass's tail."""

@@ -6,26 +6,33 @@ in-batch loss although both are right. A group of duplicates is an integer label
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from class_kit.checks import check_real, check_whole
+from class_kit.checks import check_real
 from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
 from class_kit.neighbours.cosines import Cosines, spans
-from class_kit.neighbours.rows import Rows
+from class_kit.neighbours.rows import make_rows
 
 _ROUNDS = 30
 # likeness to a middle that differs by less than this, in cosines times the size of the group, is the same
 _EQUAL = 1e-6
 
 
-def duplicate_labels(
-    *keys: Sequence[Hashable], pairs: np.ndarray | None = None, length: int | None = None
-) -> np.ndarray:
+def check_integers(name: str, values: np.ndarray | Iterable[int]) -> np.ndarray:
+    """`values` as (L,) int64, refused with an InputError unless they are integers, at least one."""
+    array = np.asarray(values if isinstance(values, np.ndarray) else list(values))
+    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} has shape {array.shape} and type {array.dtype}: expected (L,) integers with at least one row"
+        )
+    return array.astype(np.int64)
+
+
+def duplicate_labels(*keys: Sequence[Hashable], pairs: np.ndarray | None = None) -> np.ndarray:
     """One label for all rows that are linked by an equal key or a given pair, (L,) int64; -1 for a row on its own.
 
     Keys are, for example, the canonical SMILES without stereochemistry and the text; `pairs` come from `pairs_above`.
@@ -34,11 +41,9 @@ def duplicate_labels(
     Parameters
     ----------
     keys
-        Sequences of length L; a key None or "" links nothing.
+        One or more sequences of length L; a key None or "" links nothing.
     pairs
         (P, 2) integers, rows to be linked.
-    length
-        L, needed only without keys.
 
     Raises
     ------
@@ -48,33 +53,29 @@ def duplicate_labels(
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    lengths = {len(key) for key in keys} | ({check_whole("length", length, low=1)} if length is not None else set())
-    if len(lengths) != 1:
-        raise InputError(f"keys and length give {sorted(lengths)} rows: expected one and the same number")
-    size = lengths.pop()
-    links = [np.empty((0, 2), dtype=np.int64)]
-    for key in keys:
-        first: dict[Hashable, int] = {}
-        linked = [
-            (first.setdefault(value, row), row) for row, value in enumerate(key) if value is not None and value != ""
-        ]
-        links.append(np.array(linked, dtype=np.int64).reshape(-1, 2))
-    if pairs is not None:
-        array = np.asarray(pairs)
-        if array.ndim != 2 or array.shape[1] != 2 or (array.size and array.dtype.kind not in "iu"):
-            raise InputError(f"pairs has shape {array.shape} and type {array.dtype}: expected (P, 2) integers")
-        if array.size and (array.min() < 0 or array.max() >= size):
-            raise InputError(f"pairs names the rows {array.min()} to {array.max()}: expected 0 to {size - 1}")
-        links.append(array.astype(np.int64))
-    edges = np.concatenate(links)
-    graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1].astype(np.int64)
+    if len(lengths := {len(key) for key in keys}) != 1:
+        raise InputError(f"the keys have the lengths {sorted(lengths)}: expected one or more keys of one length")
+    (size,) = lengths
+    linked = np.empty((0, 2), np.int64) if pairs is None else np.asarray(pairs)
+    if linked.ndim != 2 or linked.shape[1] != 2 or (linked.size and (linked.min() < 0 or linked.max() >= size)):
+        raise InputError(f"pairs has shape {linked.shape}: expected (P, 2), rows from 0 to {size - 1}")
+    # a graph of rows and values, in which a row is linked to each value it has
+    nodes: dict[tuple[int, Hashable], int] = {}
+    edges = [
+        (row, nodes.setdefault((number, value), size + len(nodes)))
+        for number, key in enumerate(keys)
+        for row, value in enumerate(key)
+        if value is not None and value != ""
+    ]
+    ends = np.concatenate((np.array(edges, np.int64).reshape(-1, 2), linked)).T
+    graph = coo_array((np.ones(ends.shape[1], np.int8), tuple(ends)), shape=(size + len(nodes),) * 2)
+    labels = connected_components(graph, directed=False)[1][:size].astype(np.int64)
     labels[np.bincount(labels)[labels] == 1] = -1
     return labels
 
 
-def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndarray:
-    """All pairs i < j whose mean cosine over the spaces exceeds `bound`, (P, 2) int64.
+def pairs_above(t: np.ndarray, m: np.ndarray | None = None, *, bound: float, block: int = 2048) -> np.ndarray:
+    """All pairs i < j of rows whose cosine, the mean over both arrays, exceeds `bound`, (P, 2) int64.
 
     Exact as float64 decides it, by blocks: time grows with L², memory with `block`². Meant for tens of thousands of
     rows; a larger corpus is better served by equal keys.
@@ -82,12 +83,10 @@ def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndar
     Raises
     ------
     InputError
-        No space, shapes that do not fit, or a bound outside [-1, 1].
+        A bound outside [-1, 1].
     """
     bound = check_real("bound", bound, low=-1.0, high=1.0)
-    check_whole("block", block, low=1)
-    joint = _joint(spaces)
-    rows = Rows(joint, joint[:, :0], np.ones(len(joint)), np.zeros(len(joint)), 1.0)
+    rows = make_rows(t, m, 0.5)
     cosines = Cosines(rows, rows, block)
     pairs = [np.empty((0, 2), dtype=np.int64)]
     for part in spans(len(rows), block):
@@ -98,61 +97,39 @@ def pairs_above(*spaces: np.ndarray, bound: float, block: int = 2048) -> np.ndar
     return np.concatenate(pairs)
 
 
-def one_of_each(labels: np.ndarray, *spaces: np.ndarray) -> np.ndarray:
+def one_of_each(labels: np.ndarray, t: np.ndarray | None = None, m: np.ndarray | None = None) -> np.ndarray:
     """Rows that remain when each group of near-duplicates keeps one, (K,) int64, ascending.
 
     The one kept is the least like the middle of its group, as SemDeDup keeps the one least like the middle of a cluster
-    (Abbas et al. 2023, section 3); the first of those equally like it, or of the group where no space is given.
+    (Abbas et al. 2023, section 3); the first of those equally like it, or of the group where no array is given.
 
     Parameters
     ----------
     labels
         (L,) integers as `duplicate_labels` returns them, negative for a row on its own.
-    spaces
+    t, m
         Arrays (L, d) that say how alike rows are, by the mean of their cosines.
 
     Raises
     ------
     InputError
-        Labels that are no integers (L,), spaces that do not fit them, or a value that is not finite.
+        Labels that are no integers (L,), or arrays of another length.
     """
-    array = np.asarray(labels)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError(f"labels has shape {array.shape} and type {array.dtype}: expected (L,) integers")
-    dense = check_labels(array, len(array))
-    grouped = np.flatnonzero(dense >= 0)
-    groups = dense[grouped]
-    distance = np.zeros(len(grouped))
-    if spaces:
-        joint = _joint(spaces)
-        if len(joint) != len(dense):
-            raise InputError(f"{len(dense)} labels and spaces of {len(joint)} rows: expected as many of both")
-        if not np.isfinite(joint).all():
-            row = int(np.flatnonzero(~np.isfinite(joint).all(axis=1))[0])
-            raise InputError(f"spaces: row {row} is not finite, expected numbers of ordinary size")
-        members = joint[grouped]
-        middles = np.zeros((int(dense.max(initial=-1)) + 1, joint.shape[1]))
-        np.add.at(middles, groups, members)
-        # All members of a group are measured against one vector, so its length changes no order.
-        distance = -np.einsum("ij,ij->i", members, middles[groups])
-    farthest = np.full(int(dense.max(initial=-1)) + 1, -np.inf)
-    np.maximum.at(farthest, groups, distance)
-    # Unit vectors are off by the last digits of float32; the two rows of a pair are always equally like their middle.
-    able = distance >= farthest[groups] - _EQUAL
-    _, first = np.unique(groups[able], return_index=True)
-    return np.sort(np.concatenate((np.flatnonzero(dense < 0), grouped[able][first])))
-
-
-def _joint(spaces: Sequence[np.ndarray]) -> np.ndarray:
-    """Unit vectors (L, Σd) float64 whose inner products are mean cosines over the spaces."""
-    if not spaces or any(np.ndim(space) != 2 or len(space) != len(spaces[0]) for space in spaces):
-        raise InputError(f"spaces have the shapes {[np.shape(s) for s in spaces]}: expected one or more of (L, d)")
-    units = []
-    for space in spaces:
-        wide = np.asarray(space, np.float64)
-        norms = np.linalg.norm(wide, axis=1, keepdims=True)
-        units.append(wide / np.where(norms > 0, norms, 1) / np.sqrt(len(spaces)))
-    return np.concatenate(units, axis=1)
+    labels = check_integers("labels", labels)
+    rows = None if t is None and m is None else make_rows(t, m, 0.5)
+    if rows is not None and len(rows) != len(labels):
+        raise InputError(f"{len(labels)} labels and arrays of {len(rows)} rows: expected as many of both")
+    grouped = np.flatnonzero(labels >= 0)
+    grouped = grouped[np.argsort(labels[grouped], kind="stable")]
+    kept = np.flatnonzero(labels < 0).tolist()
+    for members in np.split(grouped, np.flatnonzero(np.diff(labels[grouped])) + 1):
+        if rows is not None and len(members):
+            # All members of a group are measured against one vector, so its length changes no order.
+            units = rows.unit(members)
+            likeness = units @ units.sum(axis=0)
+            members = members[likeness <= likeness.min() + _EQUAL]
+        kept += members[:1].tolist()
+    return np.sort(np.array(kept, dtype=np.int64))
 
 
 def duplicate_mask(labels: Any) -> Any:
@@ -173,24 +150,23 @@ def duplicate_mask(labels: Any) -> Any:
 
 def check_labels(labels: np.ndarray | Iterable[int], size: int) -> np.ndarray:
     """`labels` as (size,) int64, dense from 0, with -1 for every row alone."""
-    array = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
-    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) < size:
-        raise InputError(
-            f"apart has shape {array.shape} and type {array.dtype}: expected integers ({size},), one a row"
-        )
-    array = np.where(array < 0, -1, array).astype(np.int64)
+    array = check_integers("apart", labels)
+    if len(array) < size:
+        raise InputError(f"apart has shape {array.shape}: expected ({size},), one label a row")
     _, dense, counts = np.unique(array, return_inverse=True, return_counts=True)
-    alone = (array < 0) | (counts[dense] == 1)
-    return np.where(alone, -1, dense)
+    return np.where((array < 0) | (counts[dense] == 1), -1, dense)[:size]
 
 
-def repeats(labels: np.ndarray, unit: np.ndarray) -> np.ndarray:
+def repeats(labels: np.ndarray, batch: np.ndarray) -> np.ndarray:
     """Positions of rows whose label came before in the same batch, (c,) int64; labels and batch number by position."""
     at = np.flatnonzero(labels >= 0)
-    keys = unit[at] * (int(labels.max(initial=0)) + 1) + labels[at]
-    order = np.argsort(keys, kind="stable")
-    again = np.concatenate(([False], np.diff(keys[order]) == 0)) if len(at) else np.zeros(0, dtype=bool)
-    return np.sort(at[order[again]])
+    first = np.unique(_key(labels[at], batch[at], labels), return_index=True)[1]
+    return np.delete(at, first)
+
+
+def _key(labels: np.ndarray, batch: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """One number for a label in a batch."""
+    return batch * (int(among.max(initial=0)) + 1) + labels
 
 
 def unavoidable(labels: np.ndarray, batches: int) -> int:
@@ -206,8 +182,8 @@ def count_repeats(labels: np.ndarray, batches: Sequence[np.ndarray]) -> dict[str
     cannot be kept apart; its surplus is the unavoidable part.
     """
     own = labels[np.concatenate(batches)]
-    unit = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
-    return {"repeats": len(repeats(own, unit)), "unavoidable": unavoidable(own, len(batches))}
+    numbers = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
+    return {"repeats": len(repeats(own, numbers)), "unavoidable": unavoidable(own, len(batches))}
 
 
 def keep_apart(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
@@ -228,61 +204,50 @@ def keep_apart(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: t
     path
         Integers that decide the exchanges.
     """
-    used, batches = int(bounds[-1]), len(bounds) - 1
-    unit = np.repeat(np.arange(batches), np.diff(bounds))
+    used, sizes = int(bounds[-1]), np.diff(bounds)
+    batch = np.repeat(np.arange(len(sizes)), sizes)
     result = rows.copy()
     head = result[:used]
-    least = unavoidable(labels[head], batches)
+    least = unavoidable(labels[head], len(sizes))
     for turn in range(_ROUNDS):
-        wrong = repeats(labels[head], unit)
+        wrong = repeats(labels[head], batch)
         if len(wrong) <= least:
             return result
-        _exchange(head, labels, unit, wrong, (*path, turn))
-    if len(repeats(labels[head], unit)) > least:
-        result[:used] = _deal(rows[:used], bounds, labels, path)
+        _exchange(head, labels, batch, wrong, (*path, turn))
+    if len(repeats(labels[head], batch)) > least:
+        result[:used] = _deal(rows[:used], sizes, labels, path)
     return result
 
 
-def _exchange(head: np.ndarray, labels: np.ndarray, unit: np.ndarray, wrong: np.ndarray, path: tuple[int, ...]) -> None:
+def _exchange(
+    head: np.ndarray, labels: np.ndarray, batch: np.ndarray, wrong: np.ndarray, path: tuple[int, ...]
+) -> None:
     """One round of exchanges in place: each wrong row with a random one, where neither then repeats a label."""
     partner = (random_words(len(wrong), *path) % np.uint64(len(head))).astype(np.int64)
     first = np.unique(partner, return_index=True)[1]
     first = first[~np.isin(partner[first], wrong)]
     here, there = wrong[first], partner[first]
-    mine, theirs = labels[head[here]], labels[head[there]]
-    span = int(labels.max()) + 1
-    at = np.flatnonzero(labels[head] >= 0)
-    present = np.sort(unit[at] * span + labels[head[at]])
-    free = ~_among(unit[there] * span + mine, present)
-    free &= (theirs < 0) | ~_among(unit[here] * span + theirs, present)
-    here, there = here[free], there[free]
+    own = labels[head]
+    at = np.flatnonzero(own >= 0)
+    present = _key(own[at], batch[at], labels)
+    taken = np.isin(_key(own[here], batch[there], labels), present)
+    taken |= (own[there] >= 0) & np.isin(_key(own[there], batch[here], labels), present)
+    here, there = here[~taken], there[~taken]
     head[here], head[there] = head[there], head[here]
 
 
-def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
-
-
-def _deal(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
-    room = np.diff(bounds).tolist()
-    luck = random_words(len(room), *path, _ROUNDS).tolist()
-    heap = [(-space, luck[unit], unit) for unit, space in enumerate(room)]
-    heapq.heapify(heap)
-    grouped = rows[labels[rows] >= 0]
-    order = np.argsort(labels[grouped], kind="stable")
-    members = np.split(grouped[order], np.flatnonzero(np.diff(labels[grouped][order])) + 1)
-    batches: list[list[int]] = [[] for _ in room]
-    spare = rows[labels[rows] < 0].tolist()
-    for group in sorted(members, key=len, reverse=True):
-        places = [heapq.heappop(heap) for _ in range(min(len(group), len(heap)))]
-        for row, (space, chance, unit) in zip(group.tolist(), places, strict=False):
-            batches[unit].append(row)
-            if space < -1:
-                heapq.heappush(heap, (space + 1, chance, unit))
-        spare.extend(group.tolist()[len(places) :])
-    shuffled = np.array(spare, dtype=np.int64)
-    shuffled = shuffled[shuffle_rows(np.arange(len(spare)), max(1, len(spare)), *path, _ROUNDS + 1)].tolist()
-    for unit, space in enumerate(room):
-        missing = space - len(batches[unit])
-        batches[unit] += [shuffled.pop() for _ in range(missing)]
-    return np.array([row for batch in batches for row in batch], dtype=np.int64)
+def _deal(rows: np.ndarray, sizes: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
+    room, luck, own = sizes.copy(), random_words(len(sizes), *path, _ROUNDS), labels[rows]
+    groups = [rows[own == label] for label in np.unique(own[own >= 0])]
+    dealt, batches, spare = [], [], [rows[own < 0]]
+    for group in sorted(groups, key=len, reverse=True):
+        roomy = np.lexsort((luck, -room))[: len(group)]
+        roomy = roomy[room[roomy] > 0]
+        room[roomy] -= 1
+        dealt.append(group[: len(roomy)])
+        batches.append(roomy)
+        spare.append(group[len(roomy) :])
+    left = np.concatenate(spare)
+    left = left[shuffle_rows(np.arange(len(left)), max(1, len(left)), *path, _ROUNDS + 1)][::-1]
+    order = np.argsort(np.concatenate((*batches, np.repeat(np.arange(len(room)), room))), kind="stable")
+    return np.concatenate((*dealt, left))[order]

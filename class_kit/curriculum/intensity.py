@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from class_kit.checks import check_epoch, check_real, check_whole
+from class_kit.checks import check_epoch, check_whole
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,18 +60,12 @@ def _named(name: str, planned: float, epoch: int) -> float:
     return _CURVES[name](check_epoch(epoch), min(1.0, epoch / planned))
 
 
-def make_intensities(spec: IntensitySpec, epochs: int | None = None) -> Curve | dict[str, Curve]:
-    """One curve for all loss terms, or one for each term that a mapping names; "*" is every term not named."""
-    if not isinstance(spec, Mapping):
-        return make_intensity(spec, epochs)
-    if not spec:
+def make_intensities(spec: IntensitySpec, epochs: int | None = None) -> dict[str, Curve]:
+    """A curve for each loss term that a mapping names; "*" is every term not named, or all where one curve is given."""
+    if isinstance(spec, Mapping) and not spec:
         raise InputError("intensity={} names no loss term: expected at least one, or '*'")
-    return {name: make_intensity(curve, epochs) for name, curve in spec.items()}
-
-
-def intensity_at(curve: Curve, epoch: int) -> float:
-    """γ of any curve, refused unless finite and not negative (a negative γ would train away from the data)."""
-    return check_real(f"the intensity at epoch {epoch}", curve(check_epoch(epoch)), low=0.0)
+    curves = spec if isinstance(spec, Mapping) else {"*": spec}
+    return {name: make_intensity(curve, epochs) for name, curve in curves.items()}
 
 
 def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, float]) -> Any:
@@ -90,25 +84,6 @@ def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, floa
         raise InputError(f"intensities are named {sorted(intensities)}, the loss terms {sorted(terms)}")
     parts = [(intensities[k] if isinstance(intensities, Mapping) else intensities) * v for k, v in terms.items()]
     return sum(parts[1:], start=parts[0])
-
-
-def match_terms(curves: Mapping[str, Curve], terms: Iterable[str], epoch: int) -> dict[str, float]:
-    """γ of every loss term by name; every curve must find its term and every term its curve (or "*").
-
-    Raises
-    ------
-    InputError
-        A curve for a term that does not exist, or a term without a curve.
-    """
-    names = list(terms)
-    unknown = sorted(set(curves) - set(names) - {"*"})
-    missing = [name for name in names if name not in curves and "*" not in curves]
-    if unknown or missing:
-        raise InputError(
-            f"intensity names {sorted(curves)} do not fit the loss terms {sorted(names)}: "
-            f"no such term {unknown}, no curve for {missing}"
-        )
-    return {name: intensity_at(curves[name] if name in curves else curves["*"], epoch) for name in names}
 
 
 def lr_factor(plan: Plan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:

@@ -12,30 +12,21 @@ at least one full batch on every rank where the data has that many pairs.
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import is_dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from class_kit.checks import check_epoch, check_real, check_whole
-from class_kit.curriculum.duplicates import check_labels, count_repeats, keep_apart
+from class_kit.curriculum.duplicates import check_integers, check_labels, keep_apart
 from class_kit.curriculum.hard_batches import check_line, gather_groups
-from class_kit.curriculum.intensity import (
-    Curve,
-    IntensitySpec,
-    intensity_at,
-    make_intensities,
-    match_terms,
-)
+from class_kit.curriculum.intensity import IntensitySpec, make_intensities
 from class_kit.curriculum.randomness import APART, GROUP, SHUFFLE, shuffle_rows
-from class_kit.curriculum.schedules import fraction_of
 from class_kit.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> np.ndarray:
@@ -62,43 +53,47 @@ def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bo
     return np.concatenate(([0], np.cumsum(sizes.ravel())))
 
 
-class Plan(ABC):
-    """What every plan offers, the curriculum and its controls alike: rows, batches, intensity, steps and a table.
+class Plan:
+    """What every plan offers: rows, batches, intensity, steps and a table, from an order and a schedule.
 
-    A subclass says how many rows an epoch has (`count`) and which, in which order (`rows`).
+    Epoch k has the first λ_k·L rows of the order. A subclass may decide otherwise, in `count` and `rows`, and weigh the
+    rows, in `weights`.
 
     Attributes
     ----------
     order : (L,) int64
-        Every row id that the plan may draw.
+        Every row id that the plan may draw, easiest first.
+    schedule
+        λ, a function of the epoch (from 1) with values in (0, 1].
     needs_feedback : tuple of str
         What of the training the plan depends on: nothing, "losses" (every pair's last loss), "metrics" (the validation
         metric after every epoch) or "vectors" (the model's own, for its neighbours). Before each epoch `with_feedback`
         gives it losses and metrics, `with_line` an arrangement by the vectors.
-    weighted
-        Whether `weights` may differ from 1 on the rows of an epoch.
     hardness, line, group_size, apart, refresh
         How batches are composed, see `compose`.
     """
 
     needs_feedback: tuple[str, ...] = ()
-    weighted: ClassVar[bool] = False
-    order: np.ndarray
-    seed: int
-    epochs: int | None
     hardness: Callable[[int], float] | None = None
     line: np.ndarray | None = None
     group_size: int = 32
     apart: np.ndarray | None = None
     refresh: int | None = None
-    _size: int
-    _intensity: Curve | dict[str, Curve]
 
-    def _configure(self, order: np.ndarray, intensity: IntensitySpec, seed: int, epochs: int | None) -> None:
-        self.order, self._size = order, int(order.max()) + 1
+    def __init__(
+        self,
+        order: np.ndarray,
+        schedule: Callable[[int], float],
+        intensity: IntensitySpec,
+        seed: int,
+        epochs: int | None,
+    ) -> None:
+        if not callable(schedule):
+            raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
+        self.order, self._size, self.schedule = order, int(order.max()) + 1, schedule
         self.seed = check_whole("seed", seed, low=0)
         self.epochs = None if epochs is None else check_whole("epochs", epochs, low=1)
-        self._intensity = make_intensities(intensity, self.epochs)
+        self._intensities = make_intensities(intensity, self.epochs)
 
     def compose(
         self,
@@ -122,7 +117,7 @@ class Plan(ABC):
             Rows of a group of near neighbours.
         apart
             (L,) integers by row id, as `duplicate_labels` returns: rows of one label (not negative) never share a
-            batch where that is possible; `repeats` says how often it was not.
+            batch where that is possible; `count_repeats` says how often it was not.
         refresh
             Neighbours are those of the model under way: the line is drawn anew for the first epoch with groups, and for
             every `refresh`-th of such epochs from there, by whoever trains (see `refreshed`, `with_line`); `line` is
@@ -164,7 +159,7 @@ class Plan(ABC):
         result.line = check_line(line, self.order)
         return result
 
-    def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Plan:
+    def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
         """The plan of the next epoch, given every pair's last loss (L,) and the metrics after the epochs so far.
 
         A plan that needs neither returns itself.
@@ -176,48 +171,57 @@ class Plan(ABC):
         """L, the number of pairs the plan draws from."""
         return len(self.order)
 
-    @abstractmethod
     def fraction(self, epoch: int) -> float:
         """λ of the epoch, in (0, 1]."""
+        value = self.schedule(check_epoch(epoch))
+        return check_real(f"the schedule's fraction at epoch {epoch}", value, low=0.0, high=1.0, open_low=True)
 
-    @abstractmethod
     def count(self, epoch: int, at_least: int = 1) -> int:
         """Number of rows of the epoch, raised to `at_least` where the data has as many."""
+        check_whole("at_least", at_least, low=1)
+        # the tolerance keeps decimal λ such as 0.285 with L = 1000 from rounding by the noise of its last bit
+        return min(self.length, max(math.floor(self.fraction(epoch) * self.length + 0.5 + 1e-9), at_least))
 
-    @abstractmethod
     def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
         """The row ids of the epoch in the order of training, (n,) int64."""
+        return self._shuffled(self.order[: self.count(epoch, at_least)], epoch)
 
-    def intensity(self, epoch: int, term: str | None = None) -> float:
-        """γ of the epoch; where the plan names loss terms, of one `term`.
-
-        Raises
-        ------
-        InputError
-            A term of a plan with one curve, or none (or an unknown one) of a plan with a curve for each term.
-        """
-        curves = self._intensity
-        if not isinstance(curves, dict):
-            if term is not None:
-                raise InputError(f"term={term!r}: this plan has one intensity for all terms")
-            return intensity_at(curves, epoch)
-        curve = None if term is None else curves.get(term, curves.get("*"))
-        if curve is None:
-            raise InputError(f"term={term!r} has no intensity, expected one of {sorted(curves)}")
-        return intensity_at(curve, epoch)
-
-    def intensities(self, epoch: int, terms: Iterable[str]) -> dict[str, float]:
-        """γ of every named loss term, from one curve for all or one a term (`intensity={"name": curve}`)."""
-        epoch = check_epoch(epoch)
-        if isinstance(self._intensity, dict):
-            return match_terms(self._intensity, terms, epoch)
-        return {name: intensity_at(self._intensity, epoch) for name in terms}
+    def _shuffled(self, rows: np.ndarray, epoch: int) -> np.ndarray:
+        return shuffle_rows(rows, self._size, self.seed, epoch, SHUFFLE)
 
     def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
         """V_i, the weight of every row's loss in the epoch, by row id, float64: 1 where scheduled and 0 elsewhere."""
         weights = np.zeros(self._size)
         weights[self.rows(epoch, at_least)] = 1.0
         return weights
+
+    def intensity(self, epoch: int, term: str | None = None) -> float:
+        """γ of the epoch; where the plan has an intensity for each loss term, of one `term`.
+
+        Raises
+        ------
+        InputError
+            No term, or an unknown one, of a plan with an intensity for each term.
+        """
+        curves = self._intensities
+        curve = curves.get("*") if term is None or term not in curves else curves[term]
+        if curve is None or (term is None and len(curves) > 1):
+            raise InputError(f"term={term!r} has no intensity, expected one of {sorted(curves)}")
+        # a negative γ would train away from the data
+        return check_real(f"the intensity at epoch {epoch}", curve(check_epoch(epoch)), low=0.0)
+
+    def intensities(self, epoch: int, terms: Iterable[str]) -> dict[str, float]:
+        """γ of every named loss term; each term of `intensity={"name": curve}` must be among them.
+
+        Raises
+        ------
+        InputError
+            A curve for a term that does not exist, or a term without a curve.
+        """
+        terms = list(terms)
+        if unknown := sorted(set(self._intensities) - {*terms, "*"}):
+            raise InputError(f"intensity names {unknown}: no such term, expected some of {sorted(terms)}")
+        return {name: self.intensity(epoch, name) for name in terms}
 
     def batches(
         self, epoch: int, batch_size: int, rank: int = 0, world_size: int = 1, drop_last: bool = False
@@ -229,54 +233,34 @@ class Plan(ABC):
         InputError
             A number out of range, or so few rows that a step would leave a rank without any.
         """
-        check_whole("batch_size", batch_size, low=1)
-        check_whole("world_size", world_size, low=1)
         check_whole("rank", rank, low=0, high=world_size - 1)
-        count = self.count(epoch, batch_size * world_size)
-        bounds = batch_bounds(count, batch_size, world_size, drop_last)
-        rows = self._arrange(epoch, batch_size, world_size, bounds)
-        starts, ends = bounds[:-1][rank::world_size].tolist(), bounds[1:][rank::world_size].tolist()
-        return [rows[start:end] for start, end in zip(starts, ends, strict=True)]
-
-    def _arrange(self, epoch: int, batch_size: int, world_size: int, bounds: np.ndarray) -> np.ndarray:
-        """The epoch's rows in the order in which `bounds` cuts them."""
+        bounds = self._bounds(epoch, batch_size, world_size, drop_last)
         rows = self.rows(epoch, batch_size * world_size)
         if self.hardness is not None and self.line is not None:
             share = check_real(f"hardness at epoch {epoch}", self.hardness(epoch), low=0.0, high=1.0)
             path = (self.seed, epoch, GROUP)
             rows = gather_groups(rows, bounds, share, self.line, min(self.group_size, batch_size), path, self.apart)
-        labels = self._apart_in(rows)
-        return rows if labels is None else keep_apart(rows, bounds, labels, (self.seed, epoch, APART))
+        if self.hardness is not None or self.apart is not None:
+            labels = np.full(self._size, -1) if self.apart is None else self.apart.copy()
+            # one row that comes twice in the epoch must not meet itself either
+            again = np.flatnonzero((np.bincount(rows, minlength=self._size) > 1) & (labels < 0))
+            labels[again] = labels.max() + 1 + np.arange(len(again))
+            rows = keep_apart(rows, bounds, labels, (self.seed, epoch, APART))
+        mine = zip(bounds[:-1][rank::world_size].tolist(), bounds[1:][rank::world_size].tolist(), strict=True)
+        return [rows[start:end] for start, end in mine]
 
-    def _apart_in(self, rows: np.ndarray) -> np.ndarray | None:
-        """Labels of what must not share a batch: near-duplicates, and one row that comes twice where groups move it."""
-        if self.hardness is None:
-            return self.apart
-        times = np.bincount(rows, minlength=self._size)
-        if times.max() == 1:
-            return self.apart
-        labels = np.full(self._size, -1, dtype=np.int64) if self.apart is None else self.apart.copy()
-        alone = np.flatnonzero((times > 1) & (labels < 0))
-        labels[alone] = labels.max() + 1 + np.arange(len(alone))
-        return labels
-
-    def repeats(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> dict[str, int]:
-        """How often near-duplicates share a batch in the epoch, as `count_repeats` says it."""
-        if self.apart is None:
-            raise InputError("apart=None: this plan does not know which rows are duplicates of each other")
-        parts = [self.batches(epoch, batch_size, r, world_size, drop_last) for r in range(world_size)]
-        return count_repeats(self.apart, [batch for part in parts for batch in part])
+    def _bounds(self, epoch: int, batch_size: int, world_size: int, drop_last: bool) -> np.ndarray:
+        check_whole("batch_size", batch_size, low=1)
+        check_whole("world_size", world_size, low=1)
+        return batch_bounds(self.count(epoch, batch_size * world_size), batch_size, world_size, drop_last)
 
     def steps(self, epoch: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
         """Optimiser steps of one epoch: the number of batches of every rank."""
-        check_whole("batch_size", batch_size, low=1)
-        check_whole("world_size", world_size, low=1)
-        count = self.count(epoch, batch_size * world_size)
-        return (len(batch_bounds(count, batch_size, world_size, drop_last)) - 1) // world_size
+        return (len(self._bounds(epoch, batch_size, world_size, drop_last)) - 1) // world_size
 
     def steps_total(self, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
         """Optimiser steps of all planned epochs, the number that a learning-rate schedule must be told."""
-        return sum(self.steps(k, batch_size, world_size, drop_last) for k in range(1, self._planned() + 1))
+        return sum(self.steps(k, batch_size, world_size, drop_last) for k in self._planned())
 
     def samples_total(self, batch_size: int = 1, world_size: int = 1) -> int:
         """Pairs seen in all planned epochs, each as often as it is seen.
@@ -284,47 +268,48 @@ class Plan(ABC):
         Epochs with fewer pairs than a full batch on every rank are filled up to one, so give the training's sizes; the
         defaults tell what the schedule alone asks for.
         """
-        check_whole("batch_size", batch_size, low=1)
-        check_whole("world_size", world_size, low=1)
-        return sum(self.count(k, batch_size * world_size) for k in range(1, self._planned() + 1))
+        return sum(self.count(k, batch_size * world_size) for k in self._planned())
 
-    def _planned(self) -> int:
+    def _planned(self) -> range:
         if self.epochs is None:
             raise InputError("epochs=None: totals need the number of planned epochs, give EpochPlan(..., epochs=E)")
-        return self.epochs
+        return range(1, self.epochs + 1)
 
     def table(self, batch_size: int = 64, world_size: int = 1, drop_last: bool = False) -> list[dict[str, Any]]:
         """One dict an epoch: epoch, fraction, rows, steps, intensity (or `intensity_<term>` for every named term)."""
-        table = []
-        for epoch in range(1, self._planned() + 1):
-            row: dict[str, Any] = {
+        names = {"*": "intensity"} if len(self._intensities) == 1 else {}
+        return [
+            {
                 "epoch": epoch,
                 "fraction": self.fraction(epoch),
                 "rows": self.count(epoch, batch_size * world_size),
                 "steps": self.steps(epoch, batch_size, world_size, drop_last),
+                **{names.get(k, f"intensity_{k}"): self.intensity(epoch, k) for k in self._intensities},
             }
-            if isinstance(self._intensity, dict):
-                row |= {f"intensity_{name}": intensity_at(curve, epoch) for name, curve in self._intensity.items()}
-            else:
-                row["intensity"] = self.intensity(epoch)
-            table.append(row)
-        return table
+            for epoch in self._planned()
+        ]
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw λ(k) and γ(k) over the planned epochs on `ax` (a new one if None) and return it."""
-        if ax is None:
-            import matplotlib.pyplot as plt
+    def digest(self, batch_size: int, world_size: int = 1) -> str:
+        """SHA-256 over all that decides the plan: what a checkpoint belongs to.
 
-            ax = plt.subplots()[1]
-        epochs = range(1, self._planned() + 1)
-        ax.step(epochs, [self.fraction(k) for k in epochs], where="mid", label="λ, share of the pairs")
-        curves = self._intensity if isinstance(self._intensity, dict) else {"": self._intensity}
-        for name, curve in curves.items():
-            label = f"γ of {name}" if name else "γ, intensity"
-            ax.plot(epochs, [intensity_at(curve, k) for k in epochs], marker=".", label=label)
-        ax.set(xlabel="epoch k", ylabel="value", ylim=(0.0, 1.05))
-        ax.legend()
-        return ax
+        Functions of the epoch count by their values over the planned epochs, and the batches of the first and the last
+        epoch are included, so that a kit that deals otherwise is noticed.
+        """
+        digest = hashlib.sha256(repr((type(self).__name__, self.table(batch_size, world_size))).encode())
+        for name, value in sorted(vars(self).items()):
+            if isinstance(value, np.ndarray):
+                value = hashlib.sha256(value.tobytes()).hexdigest()
+            elif isinstance(value, Plan):
+                value = value.digest(batch_size, world_size)
+            elif callable(value):
+                value = [value(epoch) for epoch in self._planned()]
+            elif not (value is None or is_dataclass(value) or isinstance(value, (str, int, float, tuple))):
+                continue
+            digest.update(f"|{name}={value!r}".encode())
+        for epoch in (1, self.epochs):
+            for rows in self.batches(epoch or 1, batch_size, 0, world_size):
+                digest.update(rows.tobytes() + b"|")
+        return digest.hexdigest()
 
 
 class NeverFullWarning(UserWarning):
@@ -346,9 +331,10 @@ class EpochPlan(Plan):
     seed
         Non-negative; decides every shuffle.
     epochs
-        E, the planned number of epochs; needed for totals, `table` and `plot`.
-    hardness, line, group_size, apart, refresh
-        How batches are composed, see `Plan.compose`; the paper's batches are random.
+        E, the planned number of epochs; needed for totals and `table`.
+    composition
+        hardness, line, group_size, apart, refresh: how batches are composed, see `Plan.compose`; the paper's batches
+        are random.
 
     Warns
     -----
@@ -363,19 +349,11 @@ class EpochPlan(Plan):
         intensity: IntensitySpec = "inverse",
         seed: int = 0,
         epochs: int | None = None,
-        *,
-        hardness: Callable[[int], float] | None = None,
-        line: np.ndarray | None = None,
-        group_size: int = 32,
-        apart: np.ndarray | None = None,
-        refresh: int | None = None,
+        **composition: Any,
     ) -> None:
-        if not callable(schedule):
-            raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
-        self.schedule = schedule
         self.intensity_spec = intensity
-        self._configure(check_order(order), intensity, seed, epochs)
-        self.compose(hardness=hardness, line=line, group_size=group_size, apart=apart, refresh=refresh)
+        super().__init__(check_order(order), schedule, intensity, seed, epochs)
+        self.compose(**composition)
         if self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
             unseen = self.length - self.count(self.epochs)
             warnings.warn(
@@ -391,35 +369,10 @@ class EpochPlan(Plan):
             f"seed={self.seed}, epochs={self.epochs})"
         )
 
-    def fraction(self, epoch: int) -> float:
-        return fraction_of(self.schedule, epoch)
-
-    def count(self, epoch: int, at_least: int = 1) -> int:
-        return scheduled_count(self.fraction(epoch), self.length, at_least)
-
-    def scheduled(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        """The rows of the epoch in the order of difficulty, (n,) int64, not shuffled."""
-        return self.order[: self.count(epoch, at_least)]
-
-    def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        return shuffle_rows(self.scheduled(epoch, at_least), self._size, self.seed, epoch, SHUFFLE)
-
-
-def scheduled_count(fraction: float, length: int, at_least: int = 1) -> int:
-    """The nearest whole number of pairs to λ·L, at least `at_least` where there are as many."""
-    check_whole("at_least", at_least, low=1)
-    # the tolerance keeps decimal λ such as 0.285 with L = 1000 from rounding by the noise of its last bit
-    return min(length, max(math.floor(fraction * length + 0.5 + 1e-9), at_least))
-
 
 def check_order(order: np.ndarray | Iterable[int]) -> np.ndarray:
     """`order` as a read-only (L,) int64 array of distinct non-negative row ids, or an InputError saying what is not."""
-    array = np.asarray(order if isinstance(order, np.ndarray) else list(order))
-    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
-        raise InputError(
-            f"order has shape {array.shape} and type {array.dtype}: expected (L,) integers with at least one row"
-        )
-    array = array.astype(np.int64)
+    array = check_integers("order", order)
     if array.min() < 0:
         raise InputError(f"order contains the row {array.min()}: expected row ids from 0")
     if array.max() >= 100 * len(array) + 1_000_000:

@@ -21,15 +21,6 @@ _SNAP = 1e-9
 # λ is above 0 in every epoch, and a plan rounds this up to one pair
 _LEAST = 1e-12
 
-
-def _competence(schedule: Schedule, x: float) -> float:
-    if schedule.start == 1.0:
-        return x
-    base = schedule.start**schedule.power
-    value = (x * (1.0 - base) + base) ** (1.0 / schedule.power)
-    return min(1.0, max(0.0, (value - schedule.start) / (1.0 - schedule.start)))
-
-
 # Monotone maps of [0, 1] onto itself: how far the way from α to 1 has come after the share x of the epochs up to K.
 SHAPES: dict[str, Callable[[Schedule, float], float]] = {
     # the scheduler of CLASS (arXiv 2502.11633); α = 0.40 and β = 0.03 are its example
@@ -37,7 +28,13 @@ SHAPES: dict[str, Callable[[Schedule, float], float]] = {
     # quick growth first (Wu, Dyer, Neyshabur, ICLR 2021; p = 2 there)
     "root": lambda schedule, x: x ** (1.0 / schedule.power),
     # (x (1 - α^p) + α^p)^(1/p) of Platanios et al. (NAACL 2019); its slope at the start is finite, unlike the root's
-    "competence": _competence,
+    "competence": lambda schedule, x: (
+        (
+            (x * (1.0 - schedule.start**schedule.power) + schedule.start**schedule.power) ** (1.0 / schedule.power)
+            - schedule.start
+        )
+        / (1.0 - schedule.start)
+    ),
     # slow growth first (Wu et al.)
     "quadratic": lambda _, x: x * x,
     # the hard part enters late (Wu et al.; r = 10 there)
@@ -183,26 +180,15 @@ def make_schedule(
     """
     if name == "full":
         return Schedule(1.0, 0.0, "full")
-    if sum(value is not None for value in (growth, full_at, share)) != 1:
+    given = [value for value in (growth, full_at, share) if value is not None]
+    if len(given) != 1:
         raise InputError(
             f"schedule {name!r} needs exactly one of growth, full_at and share, "
             f"got growth={growth!r}, full_at={full_at!r}, share={share!r}"
         )
-    if growth is None and epochs is None:
+    if growth is not None:
+        return Schedule(start, growth, name, **shape)
+    if epochs is None:
         raise InputError(f"schedule {name!r} with full_at or share needs epochs, got None")
-    try:
-        if growth is not None:
-            return Schedule(start, growth, name, **shape)
-        assert epochs is not None
-        if full_at is not None:
-            return Schedule.full_at(start, full_at, epochs, shape=name, **shape)
-        assert share is not None
-        return Schedule.for_share(start, share, epochs, shape=name, **shape)
-    except TypeError as error:
-        raise InputError(f"schedule {name!r} does not take {sorted(shape)}: {error}") from error
-
-
-def fraction_of(schedule: Callable[[int], float], epoch: int) -> float:
-    """λ of any schedule, a user's own function included, refused unless it lies in (0, 1]."""
-    value = schedule(check_epoch(epoch))
-    return check_real(f"the schedule's fraction at epoch {epoch}", value, low=0.0, high=1.0, open_low=True)
+    make = Schedule.for_share if full_at is None else Schedule.full_at
+    return make(start, given[0], epochs, shape=name, **shape)

@@ -8,9 +8,8 @@ import numpy as np
 
 from class_kit.curriculum.controls import make_order, make_plan
 from class_kit.curriculum.duplicates import duplicate_labels, one_of_each, pairs_above
+from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
-from class_kit.curriculum.pacing import MetricPacing, PacedPlan
-from class_kit.curriculum.self_paced import LossPrunedPlan, SelfPacedPlan
 from class_kit.difficulty import difficulty, difficulty_order
 from class_kit.neighbours import neighbour_counts
 from class_kit.options import DYNAMIC, Arm

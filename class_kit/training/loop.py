@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
+from class_kit.curriculum.feedback import record_losses
 from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.curriculum.intensity import weigh_terms
-from class_kit.curriculum.self_paced import record_losses
 from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, encode
@@ -127,7 +127,7 @@ class Trainer:
         # the plans of epochs to come may still change, so the total is what is known of it now
         bar.total = self.step - taken + sum(plan.steps(k, size) for k in range(epoch, self.config.epochs + 1))
         pair_weights = None
-        if plan.weighted:
+        if "losses" in plan.needs_feedback:
             pair_weights = torch.from_numpy(plan.weights(epoch, size)).float().to(self.device)
         batches = plan.batches(epoch, size)
         self.backbone.train()
@@ -299,15 +299,7 @@ class Trainer:
 
 
 def _identity(config: TrainingConfig, plan: Plan, text: Inputs, molecules: Inputs, groups: np.ndarray | None) -> str:
-    """What a checkpoint belongs to: settings, inputs, and the batches themselves of the first and last epoch."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True, default=str).encode())
-    traits = [type(plan).__name__, *(getattr(plan, name, None) for name in ("kind", "prune", "full_from", "pacing"))]
-    if plan.hardness is not None:
-        traits += [plan.group_size, plan.refresh, *(plan.hardness(epoch) for epoch in range(1, config.epochs + 1))]
-    digest.update((text.digest + molecules.digest + repr(traits) + repr(plan.table(config.batch_size))).encode())
-    for array in (groups, plan.line, plan.apart):
-        digest.update(b"|" if array is None else np.ascontiguousarray(array, np.int64).tobytes())
-    for epoch in (1, config.epochs):
-        for rows in plan.batches(epoch, config.batch_size):
-            digest.update(np.ascontiguousarray(rows, np.int64).tobytes() + b"|")
-    return digest.hexdigest()
+    """What a checkpoint belongs to: settings, inputs and plan."""
+    parts = [json.dumps(asdict(config), sort_keys=True, default=str), text.digest, molecules.digest]
+    parts += [plan.digest(config.batch_size), str(None if groups is None else np.asarray(groups, np.int64).tobytes())]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()

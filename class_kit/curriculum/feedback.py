@@ -1,0 +1,296 @@
+"""Plans that follow the training: its losses decide which pairs and how much, or its validation metric the pace.
+
+What they follow is an explicit argument and they are pure functions of it, so a run is reproduced by saving one array
+(L,) and the history of the metric. For losses, start with `np.nan` everywhere, write each step's with `record_losses`,
+and take the next epoch's plan from `with_feedback`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from class_kit.checks import check_choice, check_epoch, check_real, check_whole
+from class_kit.curriculum.intensity import IntensitySpec
+from class_kit.curriculum.plan import EpochPlan, Plan
+from class_kit.curriculum.randomness import PRUNE, random_words
+from class_kit.curriculum.schedules import make_schedule
+from class_kit.errors import InputError
+
+# V of a loss l below the age λ. Kumar, Packer, Koller (NIPS 2010); Jiang et al. (ACM MM 2014, section 3)
+_WEIGHTS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "hard": lambda loss, age: np.ones_like(loss),
+    "linear": lambda loss, age: 1.0 - loss / age,
+    "log": lambda loss, age: np.log(loss + (1.0 - age)) / math.log(1.0 - age),
+}
+KINDS = tuple(_WEIGHTS)
+
+
+def record_losses(losses: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A copy of `losses` (L,) with the newest `values` of the given rows; NaN marks a pair not yet seen.
+
+    Raises
+    ------
+    InputError
+        A value that is negative or not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not (good := np.isfinite(values) & (values >= 0)).all():
+        raise InputError(f"values contain {values[~good][0]}: expected losses of 0 or more")
+    result = losses.copy()
+    result[rows] = values
+    return result
+
+
+def self_paced_weights(losses: np.ndarray, age: float, kind: str = "hard") -> np.ndarray:
+    """V_i of self-paced learning for losses l of 0 or more and an age λ above 0, (L,) float64 in [0, 1].
+
+    "hard" is 1 where l < λ (Kumar, Packer, Koller, NIPS 2010); "linear" is max(0, 1 - l/λ) and "log", for λ below 1, is
+    log(l + ζ)/log ζ with ζ = 1 - λ where l < λ (Jiang et al., ACM MM 2014, section 3). Near λ = 1 the last falls off
+    so steeply that a larger age can lower a weight a little. An unseen pair (NaN) weighs 1:
+    it has to be seen before it can be judged.
+    """
+    below = losses < age
+    weights = np.isnan(losses).astype(np.float64)
+    weights[below] = _WEIGHTS[kind](losses[below], age)
+    return weights
+
+
+class _LossPlan(Plan):
+    """A plan whose order is that of the recorded losses: unseen pairs first, then by loss, equal ones by row id."""
+
+    needs_feedback = ("losses",)
+
+    def __init__(
+        self,
+        losses: np.ndarray,
+        schedule: Callable[[int], float],
+        intensity: IntensitySpec,
+        seed: int,
+        epochs: int | None,
+    ) -> None:
+        self._record(losses)
+        super().__init__(self.order, schedule, intensity, seed, epochs)
+
+    def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
+        if np.shape(losses) != (self.length,):
+            raise InputError(f"losses has shape {np.shape(losses)}: expected every pair's last loss, ({self.length},)")
+        result = copy.copy(self)
+        result._record(losses)
+        return result
+
+    def _record(self, losses: Any) -> None:
+        array = np.asarray(losses, dtype=np.float64)
+        if array.ndim != 1 or len(array) == 0:
+            raise InputError(f"losses has shape {array.shape}: expected (L,) with at least one pair")
+        if len(bad := np.flatnonzero(np.isinf(array) | (array < 0))):
+            raise InputError(f"losses[{bad[0]}]={array[bad[0]]}: expected 0 or more, or NaN for a pair not yet seen")
+        self.losses, self.order = array, np.argsort(np.where(np.isnan(array), -1.0, array), kind="stable")
+
+
+class SelfPacedPlan(_LossPlan):
+    """Epoch k trains on the λ_k·L pairs of least recorded loss, weighted by how far below the threshold they are.
+
+    The age of self-paced learning is set by the schedule: the threshold is the loss of the first pair left out. Where
+    λ = 1 nothing is left out, the threshold is infinite and every pair weighs 1: the plain run. Unseen pairs come
+    first, equal losses by row id.
+
+    Parameters
+    ----------
+    losses
+        (L,) recorded losses, 0 or more, NaN where unseen.
+    schedule
+        λ, as of `EpochPlan`.
+    kind
+        "hard", "linear" or "log", see `self_paced_weights`. For "log" the losses are first divided by their maximum,
+        since that form is defined below 1 only.
+    intensity, seed, epochs
+        As of `EpochPlan`.
+    """
+
+    def __init__(
+        self,
+        losses: np.ndarray,
+        schedule: Callable[[int], float],
+        kind: str = "hard",
+        intensity: IntensitySpec = "constant",
+        seed: int = 0,
+        epochs: int | None = None,
+    ) -> None:
+        self.kind = check_choice("kind", kind, KINDS)
+        super().__init__(losses, schedule, intensity, seed, epochs)
+
+    def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        chosen = super().weights(epoch, at_least)
+        left_out = self.order[self.count(epoch, at_least) :]
+        if self.kind == "hard" or not len(left_out) or not self.losses[left_out[0]] > 0.0:
+            return chosen
+        scale = np.nanmax(self.losses) * (1.0 + 1e-6) if self.kind == "log" else 1.0
+        weights = chosen * self_paced_weights(self.losses / scale, self.losses[left_out[0]] / scale, self.kind)
+        # where all chosen pairs tie with the first one left out, none is easier: they count alike, not nothing
+        return weights if weights.any() else chosen
+
+
+class LossPrunedPlan(_LossPlan):
+    """Every epoch leaves out a random part of the pairs that are already learnt, and makes up for it by weight.
+
+    As InfoBatch (Qin et al., ICLR 2024): pairs below the mean loss are dropped with probability r, those kept weigh
+    1/(1 - r), so the expected gradient is that of the full data; the last epochs use everything, which removes the
+    remaining variance. Unseen pairs (NaN) are kept. Dropped pairs that are needed for one full batch weigh 1.
+
+    Parameters
+    ----------
+    losses
+        (L,) recorded losses, 0 or more, NaN where unseen.
+    epochs
+        E, the planned number of epochs.
+    prune
+        r in [0, 1).
+    full_from
+        Share of the epochs after which nothing is pruned, 0.875 in the paper.
+    intensity, seed
+        As of `EpochPlan`.
+    """
+
+    def __init__(
+        self,
+        losses: np.ndarray,
+        epochs: int,
+        prune: float = 0.5,
+        full_from: float = 0.875,
+        intensity: IntensitySpec = "constant",
+        seed: int = 0,
+    ) -> None:
+        self.prune = check_real("prune", prune, low=0.0, high=1.0)
+        if self.prune == 1.0:
+            raise InputError("prune=1.0 would drop every learnt pair for good: expected a number in [0, 1)")
+        self.full_until = check_real("full_from", full_from, low=0.0, high=1.0) * check_whole("epochs", epochs, low=1)
+        super().__init__(losses, make_schedule("full"), intensity, seed, epochs)
+
+    def _learnt(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which pairs may be left out in the epoch, and which are, both (L,) bool."""
+        known = self.losses[~np.isnan(self.losses)]
+        prunes = len(known) > 0 and check_epoch(epoch) <= self.full_until
+        learnt = self.losses < known.mean() if prunes else np.zeros(self.length, dtype=bool)
+        # 53 bits are what a float64 in [0, 1) can hold
+        luck = (random_words(self.length, self.seed, epoch, PRUNE) >> np.uint64(11)) * 2.0**-53
+        return learnt, learnt & (luck < self.prune)
+
+    def fraction(self, epoch: int) -> float:
+        return self.count(epoch) / self.length
+
+    def count(self, epoch: int, at_least: int = 1) -> int:
+        return min(self.length, max(int((~self._learnt(epoch)[1]).sum()), check_whole("at_least", at_least, low=1)))
+
+    def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        dropped = self._learnt(epoch)[1]
+        parts = [self._shuffled(np.flatnonzero(part), epoch) for part in (~dropped, dropped)]
+        return np.concatenate(parts)[: self.count(epoch, at_least)]
+
+    def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        learnt, dropped = self._learnt(epoch)
+        weights = super().weights(epoch, at_least)
+        weights[learnt & ~dropped] = 1.0 / (1.0 - self.prune)
+        return weights
+
+
+@dataclass(frozen=True)
+class MetricPacing:
+    """λ stays while the metric improves, and grows by `growth` after `patience` epochs without improvement.
+
+    Bengio et al. (ICML 2009) move on when a stage has converged, as here; Wu et al. (ICLR 2021) fix the pace before.
+
+    Parameters
+    ----------
+    start : float
+        λ of the first epoch, in (0, 1].
+    growth : float
+        Added at every move, above 0; λ is capped at 1.
+    patience : int
+        Epochs in a row without an improvement of more than `min_gain` before a move, 1 or more.
+    min_gain : float
+        Smallest change that counts as an improvement, in the metric's unit.
+    larger_is_better : bool
+        True for Hits@k and MRR, False for Mean Rank and losses.
+    """
+
+    start: float
+    growth: float
+    patience: int = 1
+    min_gain: float = 0.0
+    larger_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        check_real("start", self.start, low=0.0, high=1.0, open_low=True)
+        check_real("growth", self.growth, low=0.0, open_low=True)
+        check_whole("patience", self.patience, low=1)
+        check_real("min_gain", self.min_gain, low=0.0)
+
+    def schedule(self, history: Iterable[float] = ()) -> Callable[[int], float]:
+        """λ(k) as the metrics so far decide it, and beyond them as if no epoch improved any more.
+
+        The latter is the most that λ can become: totals of steps computed from it only shrink while a training goes
+        on, so a learning rate that decays over them never rises again.
+        """
+        fractions, best, waited = [self.start], None, 0
+        for value in history:
+            metric = check_real("metric", value)
+            if best is None or (metric - best) * (1 if self.larger_is_better else -1) > self.min_gain:
+                best, waited = metric, 0
+            else:
+                waited += 1
+            moves, waited = divmod(waited, self.patience)
+            fractions.append(self._grown(fractions[-1], moves))
+
+        def fraction(epoch: int) -> float:
+            if check_epoch(epoch) <= len(fractions):
+                return fractions[epoch - 1]
+            # the first metric ever is an improvement on nothing, so it never counts as waiting
+            moves = (waited + epoch - len(fractions) - (best is None)) // self.patience
+            return self._grown(fractions[-1], moves)
+
+        return fraction
+
+    def _grown(self, fraction: float, moves: int) -> float:
+        value = fraction + self.growth * moves
+        return 1.0 if value > 1.0 - 1e-9 else value
+
+
+class PacedPlan(EpochPlan):
+    """The curriculum at the pace of `MetricPacing`: λ of an epoch is decided by the validation metrics before it.
+
+    Parameters
+    ----------
+    order : (L,) int
+        Easiest first.
+    pacing : MetricPacing
+        When λ grows; `with_feedback` gives the plan after more validation metrics, one an epoch.
+    intensity, seed, epochs, composition
+        As of `EpochPlan`.
+    """
+
+    needs_feedback = ("metrics",)
+
+    def __init__(
+        self,
+        order: np.ndarray | Iterable[int],
+        pacing: MetricPacing,
+        intensity: IntensitySpec = "inverse",
+        seed: int = 0,
+        epochs: int | None = None,
+        **composition: Any,
+    ) -> None:
+        if not isinstance(pacing, MetricPacing):
+            raise InputError(f"pacing={pacing!r}: expected a MetricPacing")
+        self.pacing = pacing
+        super().__init__(order, pacing.schedule(), intensity, seed, epochs, **composition)
+
+    def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
+        result = copy.copy(self)
+        result.schedule = self.pacing.schedule(metrics)
+        return result
