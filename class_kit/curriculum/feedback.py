@@ -78,13 +78,14 @@ class _LossPlan(Plan):
         super().__init__(self.order, schedule, intensity, seed, epochs)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
-        if np.shape(losses) != (self.length,):
-            raise InputError(f"losses has shape {np.shape(losses)}: expected every pair's last loss, ({self.length},)")
+        told = np.asarray(losses, dtype=np.float64)
+        if told.shape != (self.length,):
+            raise InputError(f"losses has shape {told.shape}: expected every pair's last loss, ({self.length},)")
         result = copy.copy(self)
-        result._record(losses)
+        result._record(told)
         return result
 
-    def _record(self, losses: Any) -> None:
+    def _record(self, losses: np.ndarray) -> None:
         array = np.asarray(losses, dtype=np.float64)
         if array.ndim != 1 or len(array) == 0:
             raise InputError(f"losses has shape {array.shape}: expected (L,) with at least one pair")
