@@ -19,7 +19,6 @@ from matplotlib.colors import to_rgb
 
 from class_kit import figures
 from class_kit.errors import InputError
-from class_kit.figures.layout import PLOTS
 
 
 @pytest.fixture(autouse=True)
@@ -34,51 +33,53 @@ ARMS = pd.DataFrame({"arm": ["a", "b"], "x": [0.2, 0.4], "x_low": [0.1, 0.3], "x
 HISTORY = pd.DataFrame(
     {"arm": list("aabb") * 2, "seed": [0] * 4 + [1] * 4, "epoch": [1, 2] * 4, "x": range(8), "y": RNG.random(8)}
 )
-CALLS = {
-    "similarity_histogram": lambda ax: figures.similarity_histogram({"text": RNG.random(50)}, ax=ax),
-    "count_histogram": lambda ax: figures.count_histogram({"σ": np.array([0, 0, 1, 5, 30])}, ax=ax),
-    "class_map": lambda ax: figures.class_map(RNG.random((9, 2)), list("aaabbbccd"), ax=ax, most=2),
-    "schedule_curves": lambda ax: figures.schedule_curves({"λ": [0.4, 0.7, 1.0]}, ax=ax),
-    "intensity_curves": lambda ax: figures.intensity_curves({"γ": [0.5, 0.7]}, ax=ax),
-    "epoch_contents": lambda ax: figures.epoch_contents(pd.DataFrame({"0": [1, 2], "1": [0, 3]}, index=[1, 2]), ax=ax),
+COUNTS = {"σ = 0.9": np.array([0, 0, 1, 5, 30]), "σ = 0.99": np.array([0, 0, 0, 0, 1])}
+CONTENTS = pd.DataFrame({"b": [1, 2, 2], "a": [0, 3, 4]}, index=[1, 2, 3])
+BINS, GRID, NOTES = figures.doubling_bins(0, 100), [[1.0, 2.0], [3.0, None]], [["x\ny", "$"], ["", ""]]
+# Every plot, as a panel of a figure.
+PLOTS: dict[str, Any] = {
+    "similarity_histogram": lambda ax: figures.similarity_histogram({"t": RNG.random(50), "m": RNG.random(40)}, ax=ax),
+    "count_histogram": lambda ax: figures.count_histogram(COUNTS, ax=ax),
+    "chosen_bars": lambda ax: figures.chosen_bars(np.arange(9), np.arange(4), BINS, ("x", "y"), ax=ax),
+    "threshold_curves": lambda ax: figures.threshold_curves([0.8, 0.9], [0.4, 0.5], [0.3, 0.5], 0.85, ax=ax),
+    "class_map": lambda ax: figures.class_map(RNG.random((9, 2)), list("aaabbbccd"), ax=ax, most=3, legend=True),
+    "schedule_curves": lambda ax: figures.schedule_curves({"λ": [0.4, 0.7, 1.0], "κ": [0.1, 0.7, 1.0]}, ax=ax),
+    "schedule_cost": lambda ax: figures.schedule_cost([0.4, 0.7, 1.0], ax=ax),
+    "intensity_curves": lambda ax: figures.intensity_curves({"γ₂": [0.5, 0.7], "γ₁": [0.8, 0.9]}, ax=ax),
+    "epoch_contents": lambda ax: figures.epoch_contents(CONTENTS, ax=ax),
     "interval_plot": lambda ax: figures.interval_plot(ARMS, "x", "Hits@1", ax=ax),
-    "training_curves": lambda ax: figures.training_curves(HISTORY, "x", "y", ("x", "y"), ax=ax),
-    "rank_by_count": lambda ax: figures.rank_by_count(np.arange(9) % 3, np.arange(1, 10), ax=ax, least=2),
-    "heat_map": lambda ax: figures.heat_map([[1.0, None]], ["a"], ["b", "c"], "Hits@1", ax=ax),
-    "share_lines": lambda ax: figures.share_lines({"ties": [0.4, 1.0]}, ["a", "b"], "threshold", ax=ax),
-}
-# The same plots as panels of a figure.
-PANELS: dict[str, tuple[Any, ...]] = {
-    "similarity_histogram": ({"text": RNG.random(50), "molecule": RNG.random(40)},),
-    "count_histogram": ({"σ = 0.9": np.array([0, 0, 1, 5, 30]), "σ = 0.99": np.array([0, 0, 0, 0, 1])},),
-    "class_map": (RNG.random((9, 2)), list("aaabbbccd"), None, 3, True),
-    "schedule_curves": ({"λ": [0.4, 0.7, 1.0], "κ": [0.1, 0.7, 1.0]},),
-    "intensity_curves": ({"γ₂": [0.5, 0.7], "γ₁": [0.8, 0.9]},),
-    "epoch_contents": (pd.DataFrame({"b": [1, 2, 2], "a": [0, 3, 4]}, index=[1, 2, 3]),),
-    "interval_plot": (ARMS, "x", "Hits@1"),
-    "training_curves": (HISTORY, "x", "y", ("samples", "MRR")),
-    "rank_by_count": (np.arange(90) % 3, np.arange(1, 91)),
-    "heat_map": ([[1.0, 2.0], [3.0, None]], ["a", "b"], ["c", "d"], "Hits@1", [["x\ny", "$"], ["", ""]]),
-    "share_lines": ({"ties": [0.4, 1.0], "zero": [0.1, 0.2]}, ["a", "$b"], "threshold"),
-    "molecule": ("C[C@H](N)C(=O)[O-]", "L-alanine, $not TeX"),
+    "training_curves": lambda ax: figures.training_curves(HISTORY, "x", "y", ("samples", "MRR"), ax=ax),
+    "rank_by_count": lambda ax: figures.rank_by_count(np.arange(90) % 3, np.arange(1, 91), ax=ax),
+    "heat_map": lambda ax: figures.heat_map(GRID, ["a", "b"], ["c", "d"], "Hits@1", NOTES, ax=ax),
+    "share_lines": lambda ax: figures.share_lines({"ties": [0.4, 1.0], "0": [0.1, 0.2]}, ["a", "$b"], "σ", ax=ax),
+    "molecule": lambda ax: figures.molecule("C[C@H](N)C(=O)[O-]", "L-alanine, $not TeX", ax=ax),
 }
 
 
-def as_panel(name: str) -> Any:
-    given = [value for value in PANELS[name] if value is not None]
-    if name == "class_map":
-        return figures.panel(name, *given[:2], most=given[2], legend=given[3])
-    return figures.panel(name, *given)
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_each_plot_draws_on_the_axes_it_is_given_or_on_its_own(name: str) -> None:
+@pytest.mark.parametrize("name", PLOTS)
+def test_each_plot_draws_vectors_on_the_axes_it_is_given_or_on_its_own(name: str, tmp_path: Path) -> None:
+    assert isinstance(PLOTS[name](None), Axes)
     _, ax = plt.subplots()
-    assert CALLS[name](ax) is ax
+    assert PLOTS[name](ax) is ax
     assert ax.has_data()
-    own = CALLS[name](None)
-    assert isinstance(own, Axes)
-    assert own is not ax
+    pdf = figures.save(ax.figure, tmp_path, "one", {}).with_suffix(".pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/Subtype /Image" not in pdf
+
+
+def test_every_plot_is_tried_here() -> None:
+    others = {"binned", "doubling_bins", "flat_map", "draw", "panel", "save", "styled", "use_style", "active_style"}
+    others |= {"PALETTE", "STYLES", "molecule_grid", "molecule_png"}
+    assert set(figures.__all__) - others == set(PLOTS)
+
+
+def test_bins_hold_every_number_once() -> None:
+    for lowest, top in ((0, 0), (0, 1), (0, 2), (0, 1023), (1, 1), (1, 440)):
+        edges, labels = figures.doubling_bins(lowest, top)
+        assert len(labels) == len(edges) - 1
+        assert edges[0] == lowest
+        assert edges[-2] <= max(top, 1) < edges[-1]
+    assert labels[:3] == ["1", "2–3", "4–7"]
 
 
 def test_count_histogram_shows_the_shares() -> None:
@@ -181,15 +182,10 @@ def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:
         figures.flat_map(centres[:3])
 
 
-def test_every_plot_is_known_by_its_name_and_tried_here() -> None:
-    assert set(PLOTS) == set(PANELS)
-    assert set(CALLS) < set(PLOTS)
-
-
 @pytest.mark.parametrize("style", figures.STYLES)
 def test_styles_set_width_and_type_and_embed_fonts(style: str, tmp_path: Path) -> None:
     widths = figures.STYLES[style]
-    panels = [as_panel("intensity_curves"), as_panel("interval_plot")]
+    panels = [PLOTS["intensity_curves"], PLOTS["interval_plot"]]
     with figures.styled(style):
         fig = figures.draw(*panels, width="text", ratio=0.4, share="")
         assert fig.get_size_inches()[0] == pytest.approx(widths["text"])
@@ -204,21 +200,13 @@ def test_styles_set_width_and_type_and_embed_fonts(style: str, tmp_path: Path) -
     assert b"/Subtype /Image" not in pdf, "everything is vector"
 
 
-@pytest.mark.parametrize("name", PANELS)
-def test_every_plot_is_vector_in_its_pdf(name: str, tmp_path: Path) -> None:
-    pdf = figures.save(figures.draw(as_panel(name)), tmp_path, "one", {}).with_suffix(".pdf").read_bytes()
-    assert pdf.startswith(b"%PDF")
-    assert b"/Subtype /Image" not in pdf
-
-
 def test_an_equal_axis_is_shared_and_settings_are_set() -> None:
-    panels = [figures.panel("interval_plot", ARMS, "x", "a", title=name) for name in "pq"]
+    panels = [figures.panel(figures.interval_plot, ARMS, "x", "a", title=name) for name in "pq"]
     fig = figures.draw(*panels, share="y", columns=1, ratio=1.0)
     assert [ax.get_title() for ax in fig.axes] == ["p", "q"]
     assert fig.axes[0].get_shared_y_axes().joined(fig.axes[0], fig.axes[1])
-    logarithmic = figures.draw(
-        figures.panel("similarity_histogram", {"a": RNG.random(30)}, settings={"yscale": "log", "ylabel": "own"})
-    ).axes[0]
+    values, settings = {"a": RNG.random(30)}, {"yscale": "log", "ylabel": "own"}
+    logarithmic = figures.draw(figures.panel(figures.similarity_histogram, values, settings=settings)).axes[0]
     assert logarithmic.get_yscale() == "log"
     assert logarithmic.get_ylabel() == "own"
 
@@ -243,39 +231,21 @@ def lightness(colour: Any) -> float:
 @pytest.mark.parametrize("name", ["similarity_histogram", "count_histogram", "class_map", "schedule_curves",
                                   "intensity_curves", "epoch_contents", "training_curves"])  # fmt: skip
 def test_what_belongs_together_can_be_told_apart_in_grey(name: str) -> None:
-    ax = figures.draw(as_panel(name)).axes[0]
+    ax = figures.draw(PLOTS[name]).axes[0]
     looks = [look_of(handle) for handle in ax.get_legend().legend_handles]
     assert len(looks) >= 2
     for one, other in itertools.combinations(looks, 2):
         assert one != other
 
 
-def test_a_plot_without_axes_has_a_figure_of_its_own_width() -> None:
-    assert figures.count_histogram({"a": np.array([0, 1])}, ax=None).figure.get_size_inches()[0] == 6.8
-    assert figures.interval_plot(ARMS, "x", "Hits@1").figure.get_size_inches()[0] == 4.2
-    _, given = plt.subplots()
-    assert figures.interval_plot(ARMS, "x", "Hits@1", given) is given
-
-
-def test_a_panel_takes_a_plot_of_ones_own() -> None:
-    def scatter_of_mine(points: np.ndarray, ax: Axes) -> Axes:
-        ax.plot(*points.T, "o")
-        return ax
-
-    assert len(figures.draw(figures.panel(scatter_of_mine, np.eye(2), title="mine")).axes[0].lines) == 1
-
-
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda: figures.panel("no_such_plot", 1), "expected one of"),
-        (lambda: figures.interval_plot(ARMS, "x"), "missing a required argument: 'label'"),
         (lambda: figures.similarity_histogram({"a": [np.nan]}), "finite numbers"),
         (lambda: figures.count_histogram({"a": [-1, 2]}), "whole numbers from 0"),
         (lambda: figures.draw(), "0 panels"),
-        (lambda: figures.draw(as_panel("intensity_curves"), width="page"), "'column' or 'text'"),
-        (lambda: figures.draw(as_panel("intensity_curves"), fraction=0.0), "fraction=0.0"),
-        (lambda: figures.draw(as_panel("intensity_curves"), share="z"), "share='z'"),
+        (lambda: figures.draw(PLOTS["intensity_curves"], width="page"), "expected one of column, text"),
+        (lambda: figures.draw(PLOTS["intensity_curves"], share="z"), "share='z'"),
         (lambda: figures.use_style("neurips"), "expected one of notebook, acl"),
     ],
 )

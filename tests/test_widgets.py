@@ -1,29 +1,39 @@
-"""Every control moved to its ends: the view changes, nothing raises, and data stays text."""
+"""Every control moved to its ends: the view changes, nothing raises, data stays text, and errors are seen."""
 
 from __future__ import annotations
 
+import base64
+import io
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import nbformat
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from torch import Tensor
 
+from class_kit import figures
 from class_kit import widgets as views
 from class_kit.backbones import create_backbone, register_backbone
 from class_kit.backbones.dual_encoder import DualEncoder
 from class_kit.curriculum import EpochPlan, LinearSchedule
 from class_kit.errors import InputError
 from class_kit.pairs import MoleculeSet, PairSet, load_pairs
+from class_kit.runs import kernels
 from class_kit.study import run_arms
 from class_kit.study.records import Arm, Record
 from class_kit.task import Task, load_task
 from class_kit.training import TrainingConfig
+from class_kit.widgets.parts import card
 from class_kit.widgets.trained import Runs
+from tests.notebook_tools import write_notebook
 
 ROOT = Path(__file__).parents[1]
 SMILES = ["CCO", "CCCO", "CCCCO", "c1ccccc1O", "CC(=O)O", "CCN", "CCCN", "c1ccccc1N", "CC(=O)N", "CCS", "CCCS", "CCCl"]
@@ -149,7 +159,7 @@ def test_difficulty_explorer(pairs: PairSet) -> None:
     box = views.difficulty_explorer(counts, [0.8, 0.99], pairs, show=2)
     move_every_control(box)
     sigma, bins = inside(box, (widgets.SelectionSlider, widgets.ToggleButtons))
-    sigma.value, bins.value = 0, (2, 3)
+    sigma.value, bins.index = 0, 2
     assert_inert(box)
     assert "25.0% of 12 pairs have no neighbour, the mean is 2.4 and the most 9" in html(box)
     assert "alone places 33.3% of the pairs" in html(box)
@@ -171,16 +181,14 @@ def test_difficulty_explorer(pairs: PairSet) -> None:
 def test_schedule_designer_says_what_is_left_out() -> None:
     box = views.schedule_designer(1000, 10)
     move_every_control(box)
-    set_schedule(box, "linear", 0.4, 0.03, 10)
-    assert "5,650 samples, 56.5%" in html(box)
-    assert "30% of the pairs are never trained on" in html(box)
-    set_schedule(box, "linear", 0.4, 0.2, 10)
-    assert "All pairs are in from epoch 3" in html(box)
+    for growth, expected in ((0.03, "30% of the pairs are never trained on"), (0.2, "All pairs are in from epoch 3")):
+        set_schedule(box, "linear", 0.4, growth, 10)
+        assert expected in html(box)
     with pytest.raises(InputError, match="pairs=0"):
         views.schedule_designer(0, 10)
 
 
-@pytest.mark.parametrize("shape", ["linear", "root", "competence", "quadratic", "exponential", "step", "full"])
+@pytest.mark.parametrize("shape", ["linear", "step", "full"])
 def test_schedule_designer_gives_code_that_makes_the_plan_it_describes(shape: str) -> None:
     box = views.schedule_designer(40, 6, batch_size=8)
     set_schedule(box, shape, 0.45, 0.095, 7)
@@ -269,9 +277,7 @@ def test_playground_takes_a_smiles_and_refuses_what_is_none(task: Task, trained:
     search.click()
     assert "Type a text first" in html(box)
     assert box.fault.outputs == ()
-
-
-def test_playground_shows_a_pool_that_has_no_texts(task: Task, trained: list[Record]) -> None:
+    # a pool of molecules alone has no texts to show
     molecules = MoleculeSet(task.pairs.id, task.pairs.smiles, task.pairs.split, "molecules alone")
     box = views.retrieval_playground(replace(task, molecules=molecules, pool=task.m), trained[0], "an alcohol", show=2)
     assert len(re.findall("<img ", html(box))) == 2
@@ -330,3 +336,81 @@ def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:
     np.testing.assert_allclose(
         one.scores("this retriever", question, rows, "all"), [score for _, score in up], atol=1e-6
     )
+
+
+def test_words_of_data_are_escaped_and_unreadable_structures_are_drawn() -> None:
+    text = card("C<script>alert(1)</script>", ["<img src=\"x\" onerror='y'>", "a\x1b[2Jb\u202ec"])
+    assert "<script" not in text
+    assert "&lt;img src=&quot;x&quot; onerror=&#x27;y&#x27;&gt;" in text
+    assert "a\\x1b[2Jb\\u202ec" in text
+    (drawing,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert base64.b64decode(drawing).startswith(b"\x89PNG")
+
+
+def test_pictures_keep_their_labels_inside_whatever_style_the_notebook_set() -> None:
+    """Margins are fixed for speed; the widest labels that the views make must fit into them."""
+    everything = np.random.default_rng(0).integers(0, 9000, size=30_000)
+    bins = figures.doubling_bins(0, 9000)
+    draw = figures.panel(figures.chosen_bars, everything, everything, bins, ("neighbours $N_i$", "pairs"))
+    drawn = views.picture(draw)
+    pixels = plt.imread(io.BytesIO(drawn))[:, :, :3]
+    for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
+        assert np.all(edge == 1), "ink at the edge of the picture"
+    assert np.any(pixels < 0.5)
+    with figures.styled("slides"):
+        assert views.picture(draw) == drawn
+
+
+def test_a_callback_that_raises_shows_it_and_stops_the_code_that_moved_the_control() -> None:
+    slider = widgets.IntSlider(max=3, description="x")
+    view = views.View(slider)
+
+    def update() -> None:
+        if slider.value == 2:
+            raise ValueError("broken <b>\x1b[2J")
+
+    view.react(update, slider)
+    with pytest.raises(ValueError, match="broken"):
+        slider.value = 2
+    (fault,) = view.fault.outputs
+    assert (fault["output_type"], fault["ename"], fault["evalue"]) == ("error", "ValueError", "broken <b>\\x1b[2J")
+    assert any("in update" in line for line in fault["traceback"])
+    slider.value = 1
+    assert view.fault.outputs == ()
+
+
+def test_a_callback_that_raises_unseen_fails_the_notebook(tmp_path: Path) -> None:
+    """Where nobody waits for the error, the widget's state tells."""
+    path = write_notebook(
+        tmp_path / "01_raises.ipynb",
+        [],
+        "import contextlib, ipywidgets\nfrom class_kit.widgets import View\nslider = ipywidgets.IntSlider()",
+        "view = View(slider)\nview.react(lambda: 1 / 0, slider)\nview",
+        "with contextlib.suppress(ZeroDivisionError):\n    slider.value = 1",
+    )
+    done = kernels.execute(nbformat.read(path, as_version=4), {}, tmp_path / "partial.ipynb")
+    assert "ZeroDivisionError" in (done.error or "")
+    assert "in a widget's callback" in (done.error or "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
+def test_a_static_figure_of_its_own_precedes_each_view(path: Path) -> None:
+    """A reader without a kernel, on GitHub or in a report, has seen a picture of the matter before the view's place.
+
+    The picture comes after the view before, so that one does not serve two.
+    """
+    drawn = False
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and re.search(r"\bwidgets\.\w+\(", cell.source):
+            assert drawn, cell.source
+            drawn = False
+        if cell.cell_type == "code" and "plt.show()" in cell.source:
+            drawn = True
+            shown = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+            assert shown or path.stem == "07_paper", f"no picture was committed with: {cell.source}"
+
+
+def test_importing_the_views_does_not_load_torch() -> None:
+    code = "import sys, class_kit.widgets; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "False"]

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from class_kit.figures.grids import heat_map, share_lines
-from class_kit.figures.layout import draw, panel, save
+from class_kit.figures.layout import PALETTE, STYLES, active_style, draw, panel, save, styled, use_style
 from class_kit.figures.molecules import molecule, molecule_grid, molecule_png
 from class_kit.figures.plots import (
     binned,
+    chosen_bars,
     class_map,
     count_histogram,
+    doubling_bins,
     epoch_contents,
     flat_map,
+    heat_map,
     intensity_curves,
     interval_plot,
     rank_by_count,
+    schedule_cost,
     schedule_curves,
+    share_lines,
     similarity_histogram,
+    threshold_curves,
     training_curves,
 )
-from class_kit.figures.style import PALETTE, STYLES, active_style, styled, use_style
 
 __all__ = [
     "PALETTE",
     "STYLES",
     "active_style",
     "binned",
+    "chosen_bars",
     "class_map",
     "count_histogram",
+    "doubling_bins",
     "draw",
     "epoch_contents",
     "flat_map",
@@ -39,10 +45,12 @@ __all__ = [
     "panel",
     "rank_by_count",
     "save",
+    "schedule_cost",
     "schedule_curves",
     "share_lines",
     "similarity_histogram",
     "styled",
+    "threshold_curves",
     "training_curves",
     "use_style",
 ]

@@ -1,64 +1,127 @@
-"""Plots put into a figure of the style's width, and figures put on disk.
+"""How figures look and where they go: styles, panels in a figure of the style's width, and files.
 
-A figure is `draw(panel(plot, data…), …)`, saved with the parameters that make it again.
+A style is a Matplotlib style sheet in `styles/` and two widths. It fixes sizes of type and lines and nothing of what is
+drawn. The fonts come with Matplotlib: the same call gives the same picture on every machine. A figure is
+`draw(panel(plot, data…), …)`, saved with the parameters that make it again.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
+import matplotlib as mpl
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
-from class_kit.figures.style import STYLES, active_style
 from class_kit.files import atomic_write, write_json
+from class_kit.terminal import one_line
 
-Plot = Callable[..., Axes]
-# the kit's plots by name, for `panel`
-PLOTS: dict[str, Plot] = {}
-_SHARED = ("", "x", "y", "xy")
+PALETTE = sns.color_palette("colorblind")
+# Widths in inches of one column and of the whole text block.
+STYLES = {
+    "notebook": {"column": 4.2, "text": 6.8},
+    "acl": {"column": 3.03, "text": 6.30},
+    "nature": {"column": 3.50, "text": 7.20},
+    "slides": {"column": 6.0, "text": 12.0},
+}
+_active = "notebook"
 # Dates and versions are left out, so that equal figures are equal bytes.
 _METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
 }
-_P = ParamSpec("_P")
+
+
+def use_style(name: str = "notebook") -> None:
+    """Draw all figures that follow in this style; call it once at the top of a notebook.
+
+    Tables shown from then on show text from data as text: pandas' styled tables would pass on its markup, and a
+    notebook's equations would be made of its dollar signs.
+
+    Parameters
+    ----------
+    name : str
+        One of `STYLES`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    import pandas as pd
+
+    global _active
+    chosen = _parameters(name)
+    # a reader's own matplotlibrc would otherwise show in figures that are to be the same everywhere
+    mpl.rcdefaults()
+    mpl.rcParams.update(chosen)
+    _active = name
+    pd.set_option("styler.format.escape", "html")
+    pd.set_option("styler.html.mathjax", False)
+    pd.set_option("display.html.use_mathjax", False)
+
+
+@contextmanager
+def styled(name: str) -> Iterator[None]:
+    """Draw in another style inside a `with` block; what was in force before is in force again after it."""
+    global _active
+    before = _active
+    with mpl.rc_context(_parameters(name)):
+        _active = name
+        try:
+            yield
+        finally:
+            _active = before
+
+
+def active_style() -> str:
+    """Name of the style that `use_style` or `styled` chose last."""
+    return _active
+
+
+@cache
+def _parameters(name: str) -> dict[Any, Any]:
+    check_choice("style", name, STYLES)
+    sheets = (Path(__file__).parent / "styles" / f"{sheet}.mplstyle" for sheet in ("common", name))
+    return {key: value for sheet in sheets for key, value in mpl.rc_params_from_file(sheet, False, False).items()}
+
+
+def as_text(value: object, most: int = 60) -> str:
+    """Text from data as a label: at most so many characters, none of which is read as an equation or obeyed."""
+    text = one_line(value, most).replace("$", r"\$")
+    # a legend leaves out what begins with an underscore
+    return f" {text}" if text.startswith("_") else text
 
 
 def panel(
-    plot: Plot | str, *data: Any, title: str = "", settings: Mapping[str, Any] | None = None, **options: Any
-) -> Plot:
+    plot: Callable[..., Any], *data: Any, title: str = "", settings: Mapping[str, Any] | None = None, **options: Any
+) -> Callable[[Axes], Axes]:
     """One plot with its data, for `draw`, as a function of the Axes alone.
 
     Parameters
     ----------
-    plot : function that draws on its argument `ax`, or the name of one of this package
+    plot : callable
+        A function that draws on its argument `ax`: one of this package, or one of your own.
     data, options
         The plot's own arguments, without `ax`.
     title : str
         What tells this panel from the others of a figure; a figure as a whole has a caption instead.
     settings : mapping, optional
         `xlabel`, `yscale`, `xlim` and the like, set on the Axes after drawing.
-
-    Raises
-    ------
-    InputError
-        For an unknown plot.
     """
-    if isinstance(plot, str) and plot not in PLOTS:
-        raise InputError(f"plot {plot!r}: expected one of {', '.join(PLOTS)}, or a function with an argument ax")
-    function = PLOTS[plot] if isinstance(plot, str) else plot
 
     def fill(ax: Axes) -> Axes:
-        function(*data, ax=ax, **options)
+        plot(*data, ax=ax, **options)
         if title:
             ax.set_title(title)
         ax.set(**(settings or {}))
@@ -68,7 +131,7 @@ def panel(
 
 
 def draw(
-    *panels: Plot,
+    *panels: Callable[[Axes], Any],
     columns: int | None = None,
     width: str = "column",
     ratio: float = 0.69,
@@ -79,13 +142,13 @@ def draw(
 
     Parameters
     ----------
-    panels : one or more results of `panel`
+    panels : results of `panel`
     columns : int, optional
         Panels in a row; all in one row by default.
     width : "column" or "text"
         The style's width of one column, or of the whole text block.
     ratio : float
-        Height over width of the figure, in (0, 4].
+        Height over width of the figure.
     fraction : float
         Share of that width, in (0, 1].
     share : "", "x", "y" or "xy"
@@ -94,50 +157,27 @@ def draw(
     Raises
     ------
     InputError
-        No panel, or a value outside its range.
+        No panel, or an unknown width or share.
     """
-    widths = STYLES[active_style()]
-    if width not in widths or share not in _SHARED:
-        raise InputError(f"width={width!r}, share={share!r}: expected 'column' or 'text', and '' to 'xy'")
-    if not (panels and 0 < fraction <= 1 and 0 < ratio <= 4 and (columns is None or columns >= 1)):
-        raise InputError(
-            f"fraction={fraction}, ratio={ratio}, columns={columns}, {len(panels)} panels: expected (0, 1], (0, 4], "
-            "and at least 1 of the others"
-        )
+    widths = STYLES[_active]
+    check_choice("width", width, widths)
+    check_choice("share", share, ("", "x", "y", "xy"))
+    if not panels:
+        raise InputError("0 panels: expected at least one")
     columns = columns or len(panels)
     rows, wide = math.ceil(len(panels) / columns), widths[width] * fraction
     size = (wide, wide * ratio)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex="x" in share, sharey="y" in share)
-    try:
-        for ax, fill in zip(axes.flat, panels, strict=False):
-            fill(ax)
-    except Exception:
-        plt.close(fig)
-        raise
+    for ax, fill in zip(axes.flat, panels, strict=False):
+        fill(ax)
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")
     return fig
 
 
-def own_figure(width: str = "column", ratio: float = 0.69) -> Callable[[Callable[_P, Axes]], Callable[_P, Axes]]:
-    """Decorator of the kit's plots: without `ax`, a plot is drawn on a figure of its own, `width` and `ratio` wide."""
-
-    def decorate(plot: Callable[_P, Axes]) -> Callable[_P, Axes]:
-        @functools.wraps(plot)
-        def drawn(*data: _P.args, **options: _P.kwargs) -> Axes:
-            try:
-                given = inspect.signature(plot).bind(*data, **options).arguments
-            except TypeError as error:
-                raise InputError(f"plot {plot.__name__}: {error}") from None
-            if given.get("ax") is not None:
-                return plot(*data, **options)
-            given.pop("ax", None)
-            return draw(panel(plot, **given), width=width, ratio=ratio).axes[0]
-
-        PLOTS[plot.__name__] = drawn
-        return drawn
-
-    return decorate
+def own_axes(width: str = "column", ratio: float = 0.69) -> Axes:
+    """Axes on a figure of their own, for a plot that is given none."""
+    return draw(lambda ax: ax, width=width, ratio=ratio).axes[0]
 
 
 def save(fig: Figure, out: str | os.PathLike[str], name: str, parameters: Mapping[str, Any]) -> Path:
@@ -154,5 +194,5 @@ def save(fig: Figure, out: str | os.PathLike[str], name: str, parameters: Mappin
     for suffix, metadata in _METADATA.items():
         with atomic_write(folder / f"{name}.{suffix}") as temporary:
             fig.savefig(temporary, format=suffix, dpi=200, metadata=metadata)
-    write_json(folder / f"{name}.json", {"figure": name, "parameters": dict(parameters), "style": active_style()})
+    write_json(folder / f"{name}.json", {"figure": name, "parameters": dict(parameters), "style": _active})
     return folder / f"{name}.png"

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse, PathPatch
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
 from class_kit.errors import InputError
-from class_kit.figures.layout import draw, own_figure, panel
-from class_kit.figures.style import as_text
+from class_kit.figures.layout import as_text, draw, own_axes, panel
 from class_kit.molecules.structures import parse
 
 # Drawing units of a molecule's field; every molecule gets the same field and at most this bond length, so that a
@@ -27,8 +25,13 @@ _BOND = 46.0
 # a second for 800 atoms, seven minutes for 5,000: placing them on paper is what takes the time
 _ATOMS = 600
 _CAPTION = 120
-_STEP = re.compile(r"([MLQCZ])|(-?\d+(?:\.\d+)?)[ ,]+(-?\d+(?:\.\d+)?)")
-_CODES = {"M": Outline.MOVETO, "L": Outline.LINETO, "Q": Outline.CURVE3, "C": Outline.CURVE4}
+_CODES = {
+    "M": Outline.MOVETO,
+    "L": Outline.LINETO,
+    "Q": Outline.CURVE3,
+    "C": Outline.CURVE4,
+    "Z": Outline.CLOSEPOLY,
+}
 
 
 def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
@@ -38,19 +41,16 @@ def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
     return bytes(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size)))
 
 
-@own_figure(ratio=1.0)
 def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
     """One molecule in lines and letters over its caption (plain text: no caption is read as TeX).
 
     RDKit's drawing is taken over path by path: in a PDF it stays sharp at any size, which a bitmap does not.
     """
-    assert ax is not None
+    ax = ax or own_axes(ratio=1.0)
     scale = mpl.rcParams["lines.linewidth"] * 0.45
     for (fill, stroke, width), outline in _outlines(smiles).items():
         line = 0 if stroke == "none" else width * scale
         ax.add_patch(PathPatch(outline, facecolor=fill, edgecolor=stroke, linewidth=line, capstyle="butt"))
-    for x, y, rx, ry, colour in _spots(smiles):
-        ax.add_patch(Ellipse((x, y), 2 * rx, 2 * ry, facecolor=colour, linewidth=0))
     ax.set(xlim=(0, FIELD[0]), ylim=(FIELD[1], 0), aspect="equal")
     ax.axis("off")
     ax.set_title(as_text(caption, _CAPTION), fontsize="x-small", wrap=True)
@@ -95,56 +95,34 @@ def _drawn(smiles: str, drawer: Any) -> Any:
     return drawer.GetDrawingText()
 
 
-@lru_cache(maxsize=256)
-def _elements(smiles: str) -> tuple[ElementTree.Element, ...]:
+def _outlines(smiles: str) -> dict[tuple[str, str, float], Outline]:
+    """Compound outlines by (fill, stroke, stroke width): a few patches a molecule instead of one for each bond."""
     from rdkit.Chem.Draw import rdMolDraw2D
 
     text = str(_drawn(smiles, rdMolDraw2D.MolDraw2DSVG(*FIELD)))
-    # RDKit wrote this text itself; the declared encoding is of no concern to a str
-    return tuple(ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>\s*", "", text)).iter())
-
-
-def _outlines(smiles: str) -> dict[tuple[str, str, float], Outline]:
-    """Compound outlines by (fill, stroke, stroke width): a few patches a molecule instead of one for each bond."""
     parts: dict[tuple[str, str, float], list[Outline]] = {}
-    for element in _elements(smiles):
+    # RDKit wrote this text itself; the declared encoding is of no concern to a str
+    for element in ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>\s*", "", text)).iter():
+        own = element.attrib
+        look = own | dict(re.findall(r"([\w-]+):([^;]*)", own.get("style", "")))
         # the outline of a space is empty
-        if element.tag.endswith("}path") and element.get("d", "").strip():
-            look = _look(element)
+        if own.get("d", "").strip():
             key = (look.get("fill", "none"), look.get("stroke", "none"), float(look.get("stroke-width", "0px")[:-2]))
-            parts.setdefault(key, []).append(_outline(element.get("d", "")))
+            parts.setdefault(key, []).append(_outline(own["d"]))
+        elif element.tag.endswith("}ellipse"):
+            # a dot of a radical
+            dot = Outline.circle((float(own["cx"]), float(own["cy"])), float(own["rx"]))
+            parts.setdefault((look["fill"], "none", 0.0), []).append(dot)
     return {key: Outline.make_compound_path(*found) for key, found in parts.items()}
 
 
-def _spots(smiles: str) -> list[tuple[float, float, float, float, str]]:
-    """Filled ellipses, with which RDKit marks radicals: centre, radii, colour."""
-    found = []
-    for element in _elements(smiles):
-        if element.tag.endswith("}ellipse"):
-            x, y, rx, ry = (float(element.get(name, 0)) for name in ("cx", "cy", "rx", "ry"))
-            found.append((x, y, rx, ry, _look(element).get("fill", "#000000")))
-    return found
-
-
-def _look(element: ElementTree.Element) -> dict[str, str]:
-    written = dict(part.split(":", 1) for part in element.get("style", "").split(";") if ":" in part)
-    direct = {name: element.get(name, "") for name in ("fill", "stroke", "stroke-width") if element.get(name)}
-    return {name.strip(): value.strip() for name, value in (written | direct).items()}
-
-
 def _outline(steps: str) -> Outline:
+    """The path that an SVG's `d` describes, in RDKit's absolute steps."""
     points: list[tuple[float, float]] = []
     codes: list[int] = []
-    code = int(Outline.MOVETO)
-    for letter, x, y in _STEP.findall(steps):
-        if letter == "Z":
-            points.append(points[-1])
-            codes.append(int(Outline.CLOSEPOLY))
-        elif letter:
-            code = int(_CODES[letter])
-        else:
-            points.append((float(x), float(y)))
-            codes.append(code)
-            # further points after a move are lines, as SVG has it
-            code = int(Outline.LINETO) if code == Outline.MOVETO else code
+    for letter, numbers in re.findall(r"([MLQCZ])([^MLQCZ]*)", steps):
+        values = [float(number) for number in re.findall(r"-?[\d.]+", numbers)]
+        added = list(zip(values[::2], values[1::2], strict=True)) or points[-1:]
+        points += added
+        codes += [int(_CODES[letter])] * len(added)
     return Outline(points, codes)

@@ -15,8 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from class_kit.errors import InputError
-from class_kit.figures.layout import own_figure
-from class_kit.figures.style import PALETTE, as_text
+from class_kit.figures.layout import PALETTE, as_text, own_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +36,6 @@ def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[s
     return {"edges": edges.tolist(), "density": density.tolist()}
 
 
-@own_figure()
 def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Distribution of cosines between pairs of rows, one outlined histogram per space.
 
@@ -45,17 +43,16 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
     ----------
     similarities : name to (n,) float in [-1, 1], or to what `binned` makes of them
     """
-    assert ax is not None
-    for at, (name, values) in enumerate(similarities.items()):
-        found = values if isinstance(values, Mapping) else binned(values)
+    found = {name: values if isinstance(values, Mapping) else binned(values) for name, values in similarities.items()}
+    ax = ax or own_axes()
+    for at, (name, values) in enumerate(found.items()):
         look = {"color": PALETTE[at % len(PALETTE)], "linestyle": DASHES[at % len(DASHES)]}
-        ax.stairs(found["density"], found["edges"], baseline=None, label=name, **look)
+        ax.stairs(values["density"], values["edges"], baseline=None, label=name, **look)
     ax.set(xlabel="cosine similarity of two pairs", ylabel="density")
     ax.legend(title="space" if len(similarities) > 1 else None)
     return ax
 
 
-@own_figure("text", 0.43)
 def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Share of pairs with N_i = 0, 1, 2–3, 4–7, … neighbours, one group of bars per σ.
 
@@ -70,26 +67,66 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     InputError
         Counts that are no vector of whole numbers from 0.
     """
-    assert ax is not None
     arrays = {name: np.asarray(values) for name, values in counts.items()}
     for array in arrays.values():
         if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0:
             raise InputError(f"counts {array.dtype} of shape {array.shape}: expected a vector of whole numbers from 0")
-    bins = doubling_bins(0, max(int(array.max()) for array in arrays.values()))
-    edges = [*(low for low, _ in bins), bins[-1][1] + 1]
-    labels = [bin_label(low, high) for low, high in bins]
+    edges, labels = doubling_bins(0, max(int(array.max()) for array in arrays.values()))
+    ax = ax or own_axes("text", 0.43)
     width = 0.8 / len(arrays)
     for at, ((name, array), colour) in enumerate(zip(arrays.items(), _shades(len(arrays)), strict=True)):
-        share = np.histogram(array, bins=edges)[0] / len(array)
         place = np.arange(len(labels)) + (at - (len(arrays) - 1) / 2) * width
-        ax.bar(place, share, width, label=name, color=colour)
-    ax.set(xlabel="neighbours $N_i$", ylabel="share of pairs", xticks=range(len(labels)), ylim=(0, 1))
-    ax.set_xticklabels(labels)
+        ax.bar(place, np.histogram(array, edges)[0] / len(array), width, label=name, color=colour)
+    ax.set(xlabel="neighbours $N_i$", ylabel="share of pairs", ylim=(0, 1))
+    ax.set_xticks(range(len(labels)), labels)
     ax.legend()
     return ax
 
 
-@own_figure()
+def chosen_bars(
+    everything: Any, chosen: Any, bins: tuple[np.ndarray, list[str]], labels: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """How many of `everything` fall into each bin, outlined, and how many of `chosen`, filled.
+
+    Ticks are set by hand: finding good places for them takes half of the time of the picture.
+
+    Parameters
+    ----------
+    everything, chosen : (n,) and (k,) int or float
+    bins : edges and labels, as `doubling_bins` makes them
+    labels : names of the two axes
+    """
+    ax = ax or own_axes()
+    (edges, names), powers = bins, [0, *(10**power for power in range(len(str(len(everything)))))]
+    ax.bar(range(len(names)), np.histogram(chosen, edges)[0], 0.8, color=PALETTE[0])
+    ax.bar(range(len(names)), np.histogram(everything, edges)[0], 0.8, fill=False, edgecolor="0.35", linewidth=1)
+    ax.set(xlabel=labels[0], ylabel=labels[1], yscale="symlog", xlim=(-0.6, len(names) - 0.4))
+    ax.set_xticks(range(len(names)), names)
+    if len(names) > 6:
+        ax.tick_params(axis="x", labelrotation=30, labelsize=7)
+        for label in ax.get_xticklabels():
+            label.set(rotation_mode="anchor", ha="right")
+    ax.set_yticks([], minor=True)
+    ax.set_yticks(powers, [f"{power:,}" for power in powers])
+    ax.set_ylim(0, max(2, 1.6 * len(everything)))
+    ax.grid(visible=False, axis="x")
+    return ax
+
+
+def threshold_curves(
+    sigmas: Sequence[float], ties: Sequence[float], lonely: Sequence[float], at: float, ax: Axes | None = None
+) -> Axes:
+    """Along the threshold σ, the shares of pairs in the largest tie and without neighbour; a line marks one σ."""
+    ax = ax or own_axes()
+    ax.plot(sigmas, ties, label="in the largest tie")
+    ax.plot(sigmas, lonely, "--", label="without neighbour")
+    ax.axvline(at, color="0.35", linewidth=1)
+    ax.set(xlabel="threshold σ", ylabel="share of pairs", ylim=(0, 1.05))
+    ax.locator_params(axis="x", nbins=5)
+    ax.legend(loc="upper left")
+    return ax
+
+
 def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most: int = 9, legend: bool = False) -> Axes:
     """Two-dimensional map coloured by class; the `most` commonest classes get a colour and a marker, the rest is grey.
 
@@ -100,7 +137,7 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
     legend : bool
         Name the classes to the right of the map.
     """
-    assert ax is not None
+    ax = ax or own_axes()
     points, labels = np.asarray(points, float), np.asarray([as_text(name) for name in classes])
     names, sizes = np.unique(labels, return_counts=True)
     common = names[np.lexsort((names, -sizes))][:most]
@@ -120,10 +157,9 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
     return ax
 
 
-@own_figure()
 def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """λ_k against the epoch k = 1 … E, one line per schedule, drawn as the steps they are."""
-    assert ax is not None
+    ax = ax or own_axes()
     for (name, values), style in zip(curves.items(), itertools.cycle(DASHES), strict=False):
         ax.step(np.arange(1, len(values) + 1), values, where="mid", label=name, linestyle=style)
     ax.set(xlabel="epoch $k$", ylabel=r"fraction $\lambda_k$", ylim=(0, 1.05))
@@ -131,10 +167,20 @@ def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = Non
     return ax
 
 
-@own_figure()
+def schedule_cost(curve: Sequence[float], ax: Axes | None = None) -> Axes:
+    """λ_k of one schedule over the samples that it uses, the area below it."""
+    ax = ax or own_axes()
+    epochs = np.arange(1, len(curve) + 1)
+    ax.bar(epochs, curve, 1.0, color=PALETTE[0], alpha=0.25, label="samples used")
+    ax.step(epochs, curve, where="mid", color=PALETTE[0], label=r"fraction $\lambda_k$")
+    ax.set(xlabel="epoch $k$", ylabel=r"fraction $\lambda_k$", ylim=(0, 1.05), xlim=(0.5, len(curve) + 0.5))
+    ax.legend(loc="lower right")
+    return ax
+
+
 def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """γ_k against the epoch k = 1 … E, one marked line per intensity."""
-    assert ax is not None
+    ax = ax or own_axes()
     size = 0.75 * mpl.rcParams["lines.markersize"]
     for (name, values), marker in zip(curves.items(), itertools.cycle(MARKERS), strict=False):
         ax.plot(np.arange(1, len(values) + 1), values, marker=marker, markersize=size, label=name)
@@ -143,7 +189,6 @@ def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = No
     return ax
 
 
-@own_figure("text", 0.43)
 def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Stacked area of what each epoch trains on.
 
@@ -151,7 +196,7 @@ def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ----------
     shares : frame with the epoch as index and one column of pair counts per group
     """
-    assert ax is not None
+    ax = ax or own_axes("text", 0.43)
     colours = _shades(shares.shape[1])
     ax.stackplot(shares.index, shares.T.to_numpy(), labels=list(shares.columns), colors=colours, step="mid")
     ax.set(xlabel="epoch $k$", ylabel="pairs in the epoch")
@@ -161,14 +206,13 @@ def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@own_figure()
 def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None = None, zero: bool = False) -> Axes:
     """Dots with intervals, one row per arm: columns `arm`, `<value>`, `<value>_low`, `<value>_high`.
 
     A dot plot and not bars, because the origin means nothing when differences of a point are at stake. `zero` marks
     it where it does mean something.
     """
-    assert ax is not None
+    ax = ax or own_axes()
     places = np.arange(len(table))[::-1]
     middle = table[value].to_numpy(float)
     low, high = table[f"{value}_low"].to_numpy(float), table[f"{value}_high"].to_numpy(float)
@@ -178,15 +222,14 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
         colour = STRONG[at % len(STRONG)]
         ax.plot([low[at], high[at]], [place, place], color=colour)
         ax.plot(middle[at], place, "o", color=colour)
-    ax.set(xlabel=label, yticks=places, ylim=(-0.6, len(table) - 0.4))
-    ax.set_yticklabels(list(table["arm"]))
+    ax.set(xlabel=label, ylim=(-0.6, len(table) - 0.4))
+    ax.set_yticks(places, list(table["arm"]))
     return ax
 
 
-@own_figure()
 def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], ax: Axes | None = None) -> Axes:
     """Mean over seeds with the range of the seeds as a band, one line per arm: columns `arm`, `epoch`, x and y."""
-    assert ax is not None
+    ax = ax or own_axes()
     for (arm, rows), style in zip(table.groupby("arm", sort=False), itertools.cycle(DASHES), strict=False):
         by_epoch = rows.groupby("epoch")
         at, middle = by_epoch[x].mean(), by_epoch[y].mean()
@@ -197,7 +240,6 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], 
     return ax
 
 
-@own_figure()
 def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 8) -> Axes:
     """Mean reciprocal rank of pairs with 0, 1, 2–3, 4–7, … neighbours, with 95 % t intervals.
 
@@ -212,17 +254,89 @@ def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 
     """
     from scipy.stats import t
 
-    counts, ranks = np.asarray(counts), np.asarray(ranks, float)
-    bins = [(low, high, 1 / ranks[(counts >= low) & (counts <= high)]) for low, high in doubling_bins(0, counts.max())]
-    bins = [entry for entry in bins if len(entry[2]) >= max(2, least)]
+    counts, reciprocal = np.asarray(counts), 1 / np.asarray(ranks, float)
+    edges, labels = doubling_bins(0, counts.max())
+    bins = {name: reciprocal[np.digitize(counts, edges) == at] for at, name in enumerate(labels, start=1)}
+    bins = {name: values for name, values in bins.items() if len(values) >= max(2, least)}
     if not bins:
         raise InputError(f"no bin of {len(counts)} counts holds {least} pairs: expected more pairs or a smaller least")
-    assert ax is not None
-    half = [t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) for _, _, values in bins]
-    ax.errorbar(range(len(bins)), [values.mean() for _, _, values in bins], half, fmt="o", capsize=3, color=PALETTE[0])
-    ax.set(ylabel="mean reciprocal rank", xlabel="neighbours $N_i$", xticks=range(len(bins)))
-    labels = [f"{bin_label(low, high)}\nn = {len(values)}" for low, high, values in bins]
-    ax.set_xticklabels(labels, fontsize="small" if len(labels) < 6 else "x-small")
+    ax = ax or own_axes()
+    half = [t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) for values in bins.values()]
+    middle = [values.mean() for values in bins.values()]
+    ax.errorbar(range(len(bins)), middle, half, fmt="o", capsize=3, color=PALETTE[0])
+    ax.set(ylabel="mean reciprocal rank", xlabel="neighbours $N_i$")
+    under = [f"{name}\nn = {len(values)}" for name, values in bins.items()]
+    ax.set_xticks(range(len(bins)), under, fontsize="small" if len(bins) < 6 else "x-small")
+    return ax
+
+
+def heat_map(
+    values: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    notes: Sequence[Sequence[str]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A grid of numbers by lightness, each cell with its note written into it; a cell that is None stays white.
+
+    Parameters
+    ----------
+    values : (r, c) float, None where there is none
+    rows, columns : r and c names
+    label : str
+        What the numbers are, beside the bar of lightness.
+    notes : r lists of c strings, optional
+        What is written into the cells; nothing by default.
+    """
+    grid = np.array([[np.nan if value is None else value for value in row] for row in values], float)
+    if grid.shape != (len(rows), len(columns)) or not np.isfinite(grid).any():
+        raise InputError(
+            f"values of shape {grid.shape} for {len(rows)} rows and {len(columns)} columns: expected a number in a cell"
+        )
+    ax = ax or own_axes()
+    edges = [np.arange(count + 1) - 0.5 for count in (len(columns), len(rows))]
+    # cells as areas with outlines of their own colour: an image would not be vector, bare areas leave hairlines
+    picture = ax.pcolormesh(*edges, np.ma.masked_invalid(grid), cmap="cividis", edgecolors="face", linewidth=0.2)
+    ax.set_xticks(range(len(columns)), [as_text(name) for name in columns])
+    ax.set_yticks(range(len(rows)), [as_text(name) for name in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(visible=False)
+    middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
+    for (row, column), value in np.ndenumerate(grid):
+        if notes is None or np.isnan(value):
+            continue
+        # light writing on the dark half of the scale
+        colour = "white" if value < middle else "black"
+        note = "\n".join(map(as_text, notes[row][column].split("\n")))
+        ax.text(column, row, note, ha="center", va="center", color=colour, fontsize="small")
+    bar = ax.figure.colorbar(picture, ax=ax)
+    bar.set_label(as_text(label))
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
+    return ax
+
+
+def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label: str, ax: Axes | None = None) -> Axes:
+    """Shares from 0 to 1 along named settings, one marked line each.
+
+    Parameters
+    ----------
+    shares : name to as many values as there are settings
+    at : names of the settings, in order
+    label : str
+        What the settings are.
+    """
+    ax = ax or own_axes()
+    looks = zip(itertools.cycle(MARKERS), itertools.cycle(DASHES), itertools.cycle(STRONG), strict=False)
+    for (name, values), (marker, dashes, colour) in zip(shares.items(), looks, strict=False):
+        if len(values) != len(at):
+            raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected as many")
+        size = 0.9 * mpl.rcParams["lines.markersize"]
+        ax.plot(range(len(at)), values, marker=marker, markersize=size, linestyle=dashes, color=colour, label=name)
+    ax.set(xlabel=label, ylabel="share of training pairs", ylim=(0, 1.02))
+    ax.set_xticks(range(len(at)), [as_text(name) for name in at], rotation=90, fontsize="small")
+    ax.legend()
     return ax
 
 
@@ -244,13 +358,22 @@ def _shades(count: int) -> list[Any]:
     return [mpl.colormaps["cividis"](at) for at in np.linspace(0.1, 0.92, count)]
 
 
-def doubling_bins(lowest: int, top: int) -> list[tuple[int, int]]:
-    """Bins [low, high] of whole numbers from 0 or 1 that double in width, 0, 1, 2–3, 4–7, … to the one with `top`."""
-    edges = [2**power for power in range(max(1, int(top)).bit_length() + 1)]
-    bins = [(low, high - 1) for low, high in itertools.pairwise(edges)]
-    return [(0, 0), *bins] if lowest == 0 else bins
+def doubling_bins(lowest: int, top: int) -> tuple[np.ndarray, list[str]]:
+    """Bins of whole numbers from 0 or 1 that double in width, 0, 1, 2–3, 4–7, … to the one that holds `top`.
 
+    Parameters
+    ----------
+    lowest : 0 or 1
+    top : int
 
-def bin_label(low: int, high: int) -> str:
-    """`4–7`, or the number alone."""
-    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+    Returns
+    -------
+    edges : (b + 1,) int
+        As `numpy.histogram` and `numpy.digitize` take them.
+    labels : list of b str
+    """
+    edges = np.array([0][lowest:] + [2**power for power in range(max(1, int(top)).bit_length() + 1)])
+    labels = [
+        f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in zip(edges, edges[1:] - 1, strict=False)
+    ]
+    return edges, labels

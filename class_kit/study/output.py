@@ -155,11 +155,13 @@ def _write_figures(result: StudyResult, whole: pd.DataFrame, out: Path) -> None:
         for ranking in rankings_of(result):
             chosen = rows[rows.ranking == ranking]
             label = f"Hits@1, {ranking.split('/')[0].replace('_to_', '→')}, pool {chosen.pool.iloc[0]:,}"
-            drawn[ranking.replace("/", "_")] = figures.panel("interval_plot", chosen, "hits@1", label)
+            drawn[ranking.replace("/", "_")] = figures.panel(figures.interval_plot, chosen, "hits@1", label)
         history = history_frame(records)
         if "mrr" in history:
             for x, label in (("samples_seen", "samples seen"), ("seconds_spent", "seconds of training")):
-                drawn[f"mrr_by_{x}"] = figures.panel("training_curves", history, x, "mrr", (label, "validation MRR"))
+                drawn[f"mrr_by_{x}"] = figures.panel(
+                    figures.training_curves, history, x, "mrr", (label, "validation MRR")
+                )
         for name, panel in drawn.items():
             fig = figures.draw(panel)
             figures.save(fig, out, f"{number:02d}_{name}", dict(zip(_GROUP, group, strict=True)))

@@ -96,7 +96,7 @@ def draw_search(search: Mapping[str, Any]) -> Figure:
         rows = _points(frame, "difference", metric)
         for key, title in (("test", "test split"), ("swapped", "splits exchanged")):
             if len(own := rows[rows["split"] == key]):
-                panels.append(figures.panel("interval_plot", own, "difference", label, zero=True, title=title))
+                panels.append(figures.panel(figures.interval_plot, own, "difference", label, zero=True, title=title))
     return figures.draw(*panels, width="text", ratio=0.2, share="y")
 
 
@@ -115,7 +115,7 @@ def _levels(frame: pd.DataFrame, panel: str, row: str, ratio: float, share: str)
     from class_kit import figures
 
     panels = [
-        figures.panel("interval_plot", rows.assign(arm=rows[row]), "hits@1", "Hits@1, %", title=str(title))
+        figures.panel(figures.interval_plot, rows.assign(arm=rows[row]), "hits@1", "Hits@1, %", title=str(title))
         for title, rows in frame.groupby(panel, sort=False)
     ]
     return figures.draw(*panels, width="text", ratio=ratio, share=share)
@@ -125,7 +125,7 @@ def _one_level(frame: pd.DataFrame) -> Figure:
     from class_kit import figures
 
     label = f"Hits@1, %, text→molecule, pool {frame['pool'].iloc[0]:,.0f}"
-    return figures.draw(figures.panel("interval_plot", frame, "hits@1", label), ratio=0.5)
+    return figures.draw(figures.panel(figures.interval_plot, frame, "hits@1", label), ratio=0.5)
 
 
 def _effects(frame: pd.DataFrame, references: tuple[str, ...], by: str) -> Figure | None:
@@ -140,7 +140,7 @@ def _effects(frame: pd.DataFrame, references: tuple[str, ...], by: str) -> Figur
             label = "Hits@1, points" if several else f"Hits@1, points over {reference}"
             title, most = f"minus {reference}" if several else "", max(most, len(rows))
             rows = rows.assign(arm=rows[by])
-            panels.append(figures.panel("interval_plot", rows, "difference", label, zero=True, title=title))
+            panels.append(figures.panel(figures.interval_plot, rows, "difference", label, zero=True, title=title))
     if not panels:
         return None
     width, factor = ("text", 1.0) if len(panels) > 1 else ("column", 1.6)
@@ -161,7 +161,9 @@ def _grid(frame: pd.DataFrame, schedules: list[Mapping[str, Any]]) -> Figure | N
     notes = [[f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in row] for row in cells]
     names = [[f"{value:g}" for value in side] for side in (alphas, betas)]
     settings = {"xlabel": "growth β", "ylabel": "start α"}
-    return figures.draw(figures.panel("heat_map", values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8)
+    return figures.draw(
+        figures.panel(figures.heat_map, values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8
+    )
 
 
 def _ties(ties: pd.DataFrame) -> Figure:
@@ -171,7 +173,7 @@ def _ties(ties: pd.DataFrame) -> Figure:
     ties = ties.sort_values("sigma", kind="stable")
     columns = {"no neighbour": "zero", "count shared": "shared", "largest tie": "largest"}
     shares = {label: ties[column].tolist() for label, column in columns.items()}
-    return figures.draw(figures.panel("share_lines", shares, ties["arm"].tolist(), "threshold"), ratio=0.9)
+    return figures.draw(figures.panel(figures.share_lines, shares, ties["arm"].tolist(), "threshold"), ratio=0.9)
 
 
 def _savings(saved: pd.DataFrame) -> Figure | None:
@@ -186,5 +188,5 @@ def _savings(saved: pd.DataFrame) -> Figure | None:
             for end in ("_low", "_high")
         }
         table = rows.assign(arm=rows["backbone"], saved=100 * rows[cost], **ends)
-        panels.append(figures.panel("interval_plot", table, "saved", f"{cost} saved, %", zero=True))
+        panels.append(figures.panel(figures.interval_plot, table, "saved", f"{cost} saved, %", zero=True))
     return figures.draw(*panels, width="text", ratio=0.16 + 0.03 * len(rows), share="y") if len(rows) else None

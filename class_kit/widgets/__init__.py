@@ -7,14 +7,10 @@ meets HTML, and what a callback raises stands in the view.
 
 from __future__ import annotations
 
-from class_kit.widgets.difficulty import difficulty_explorer
-from class_kit.widgets.epochs import epoch_viewer
-from class_kit.widgets.failures import failure_browser
-from class_kit.widgets.intensities import intensity_comparer
-from class_kit.widgets.neighbours import neighbour_viewer
+from class_kit.widgets.curve_views import intensity_comparer, schedule_designer
+from class_kit.widgets.pair_views import difficulty_explorer, epoch_viewer, neighbour_viewer
 from class_kit.widgets.parts import View, picture
-from class_kit.widgets.playground import retrieval_playground
-from class_kit.widgets.schedules import schedule_designer
+from class_kit.widgets.retrieval_views import failure_browser, retrieval_playground
 
 __all__ = [
     "View",

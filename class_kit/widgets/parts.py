@@ -1,11 +1,14 @@
-"""What the views share: callbacks whose errors are seen, pictures, bars, and buttons that leaf through rows."""
+"""What the views share: callbacks whose errors are seen, pictures, cards of molecules, and pages of them."""
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,24 +16,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from class_kit import figures
-from class_kit.figures.plots import bin_label
+from class_kit.errors import InputError
 from class_kit.terminal import visible
 
-Draw = Callable[[Axes], Any]
-
-# inches of a view's picture
-NARROW = (4.2, 2.9)
-_DOTS_PER_INCH = 110
-# Inches around the axes. Fixed, because finding them by layout takes as long as drawing the picture.
+# Inches of a picture, and around its axes: fixed, because finding margins by layout takes as long as drawing.
+_WIDTH, _HEIGHT = 4.2, 2.9
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.8, 0.14, 0.14, 0.48
-# little compression: the picture goes to a browser beside the kernel, and time is what a slider has least of
-_PNG: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
 # share of the axes' height that slanted labels take
 _SLANTED = 0.12
+# pixels of a molecule's drawing, and its width in a card
+_DRAWN, _SHOWN = (240, 180), 170
+# a text longer than this is scrolled, so that one pair cannot push the others off the screen
+_TEXT = "font-size:12px;line-height:1.35;max-height:13.5em;overflow:auto;overflow-wrap:anywhere"
 
 
 class View(widgets.VBox):
@@ -78,63 +77,37 @@ def _as_output(error: Exception) -> dict[str, Any]:
 class Plot(widgets.Image):
     """A picture of one Axes, 100 pixels an inch."""
 
-    def __init__(self, size: tuple[float, float]) -> None:
-        self.size = size
+    def __init__(self) -> None:
         # without a width it would fill the page
-        layout = widgets.Layout(width=f"{100 * size[0]:.0f}px", max_width="100%", object_fit="contain")
+        layout = widgets.Layout(width=f"{100 * _WIDTH:.0f}px", max_width="100%", object_fit="contain")
         super().__init__(format="png", layout=layout)
 
-    def draw(self, draw: Draw) -> None:
-        """Replace the picture by what `draw` puts on an Axes."""
-        self.value = picture(draw, self.size)
+    def show(self, plot: Callable[..., Axes], *data: Any) -> None:
+        """Replace the picture by what a plot of `class_kit.figures` makes of its data."""
+        self.value = picture(figures.panel(plot, *data))
 
 
-class MarkedPlot(Plot):
-    """A picture that is drawn once; only a vertical line moves on it, below the legend."""
-
-    def __init__(self, draw: Draw, size: tuple[float, float]) -> None:
-        super().__init__(size)
-        with figures.styled("notebook"):
-            self.canvas, self.axes = _paper(size)
-            draw(self.axes)
-            self.line = self.axes.axvline(self.axes.get_xlim()[0], color="0.35", linewidth=1)
-            legend = self.axes.get_legend()
-            self.over = [self.line] if legend is None else [self.line, legend]
-            for artist in self.over:
-                artist.set_animated(True)
-            self.canvas.draw()
-            self.below = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
-
-    def mark(self, at: float) -> None:
-        """Move the line to `at`."""
-        with figures.styled("notebook"):
-            self.canvas.restore_region(self.below)
-            self.line.set_xdata([at, at])
-            for artist in self.over:
-                self.axes.draw_artist(artist)
-            stream = io.BytesIO()
-            imsave(stream, self.canvas.buffer_rgba(), format="png", dpi=_DOTS_PER_INCH, **_PNG)
-        self.value = stream.getvalue()
-
-
-def picture(draw: Draw, size: tuple[float, float] = NARROW) -> bytes:
-    """PNG of what `draw` puts on an Axes of `size` inches; no window, no global figure."""
+def picture(draw: Callable[[Axes], Any]) -> bytes:
+    """PNG of what `draw` puts on an Axes; no window, no global figure, and no style but the notebooks'."""
     with figures.styled("notebook"):
-        canvas, axes = _paper(size)
+        fig = Figure(figsize=(_WIDTH, _HEIGHT), dpi=110)
+        fig.set_layout_engine("none")
+        inside = (_WIDTH - _LEFT - _RIGHT) / _WIDTH, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT
+        axes = fig.add_axes((_LEFT / _WIDTH, _BOTTOM / _HEIGHT, *inside))
         draw(axes)
+        if axes.xaxis.get_tick_params().get("rotation"):
+            x, y, width, height = axes.get_position().bounds
+            axes.set_position((x, y + _SLANTED * height, width, (1 - _SLANTED) * height))
         stream = io.BytesIO()
-        # not `savefig`, which draws everything twice to learn its size
-        canvas.print_png(stream, **_PNG)
+        # not `savefig`, which draws everything twice to learn its size, and little compression: the picture goes to a
+        # browser beside the kernel, and time is what a slider has least of
+        FigureCanvasAgg(fig).print_png(stream, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     return stream.getvalue()
 
 
-def _paper(size: tuple[float, float]) -> tuple[FigureCanvasAgg, Axes]:
-    """An Axes on a figure of its own, and what draws it."""
-    width, height = size
-    fig = Figure(figsize=size, dpi=_DOTS_PER_INCH)
-    fig.set_layout_engine("none")
-    inside = (width - _LEFT - _RIGHT) / width, (height - _TOP - _BOTTOM) / height
-    return FigureCanvasAgg(fig), fig.add_axes((_LEFT / width, _BOTTOM / height, *inside))
+def beside(*parts: widgets.Widget) -> widgets.HBox:
+    """Parts side by side, on as many lines as they need."""
+    return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
 
 
 def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
@@ -144,87 +117,90 @@ def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
     return widgets.ToggleButtons(options=options, description=description, style=style, layout=line)
 
 
-class Pages(widgets.HBox):
-    """Two buttons that leaf through rows, a page at a time, and words that say where one is.
+def safe(text: object) -> str:
+    """Text from data for HTML: markup becomes text, control and direction characters become visible."""
+    return escape(visible(text), quote=True)
+
+
+def paragraph(text: object, style: str = "") -> str:
+    """One escaped paragraph; `style` is the kit's own CSS."""
+    return f'<div style="line-height:1.4;margin:4px 0;{style}">{safe(text)}</div>'
+
+
+def card(smiles: str, lines: Sequence[object]) -> str:
+    """A drawing over lines of words; the first is set in bold."""
+    image = f'<img alt="{safe(smiles)}" title="{safe(smiles)}" src="{_drawing(smiles)}" width="{_SHOWN}">'
+    first, *rest = lines
+    words = f"<b>{safe(first)}</b>" + "".join(f"<div>{safe(line)}</div>" for line in rest)
+    # RDKit draws black on white, whatever theme the page has
+    frame = f"width:{_SHOWN}px;background:#fff;border:1px solid #bbb;margin-bottom:3px"
+    inside = f'<div style="{frame}">{image}</div><div style="{_TEXT}">{words}</div>'
+    return f'<div style="width:{_SHOWN + 2}px">{inside}</div>'
+
+
+def pair_card(pairs: Any, row: int, *said: object) -> str:
+    """A card of one pair of a PairSet, or one molecule of a MoleculeSet: what is said of it, its id, and its text."""
+    texts = [pairs.text[row]] if hasattr(pairs, "text") else []
+    return card(pairs.smiles[row], [said[0], pairs.id[row], *said[1:], *texts])
+
+
+def row_of(cards: Iterable[str]) -> str:
+    """Cards side by side, on as many lines as they need."""
+    return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(cards)}</div>'
+
+
+@lru_cache(maxsize=512)
+def _drawing(smiles: str) -> str:
+    data = base64.b64encode(figures.molecule_png(smiles, _DRAWN)).decode("ascii")
+    return f"data:image/png;base64,{data}"
+
+
+class Pages(widgets.VBox):
+    """Rows as HTML, a page at a time: two buttons that leaf, words that say where one is, and the page.
 
     After the last page comes the first: a button that switched itself off would drop the keyboard's focus.
-    """
-
-    def __init__(self, size: int, what: str) -> None:
-        self.size, self.what = size, what
-        self.rows: np.ndarray = np.zeros(0, np.int64)
-        self.first = 0
-        self.back = widgets.Button(description="previous", layout=widgets.Layout(width="auto"))
-        self.forth = widgets.Button(description="next", layout=widgets.Layout(width="auto"))
-        self.words = widgets.HTML()
-        super().__init__([self.back, self.forth, self.words])
-
-    @property
-    def shown(self) -> np.ndarray:
-        """The rows of the present page."""
-        return self.rows[self.first : self.first + self.size]
-
-    def fill(self, rows: np.ndarray) -> None:
-        """Take other rows and go to their first page."""
-        self.rows = np.asarray(rows)
-        self.turn(-self.first)
-
-    def turn(self, by: int) -> None:
-        """Move by so many rows, from the end to the beginning and back."""
-        starts = range(0, max(1, len(self.rows)), self.size)
-        self.first = starts[(self.first + by) // self.size % len(starts)]
-        last = min(self.first + self.size, len(self.rows))
-        where = f"{self.first + 1:,}–{last:,} of {len(self.rows):,} {self.what}"
-        self.words.value = where if len(self.rows) else f"no {self.what}"
-
-
-def leaf(view: View, pages: Pages, draw: Callable[[], None]) -> None:
-    """Let the buttons of `pages` turn them in `view` and `draw` what is on the page."""
-
-    def turned(by: int) -> Callable[[], None]:
-        def turn() -> None:
-            pages.turn(by)
-            draw()
-
-        return turn
-
-    view.react(turned(-pages.size), pages.back)
-    view.react(turned(pages.size), pages.forth)
-
-
-def share_bars(ax: Axes, bins: Sequence[tuple[int, int]], everything: np.ndarray, chosen: np.ndarray) -> Axes:
-    """How many of `everything` fall into each bin, outlined, and how many of `chosen`, filled.
 
     Parameters
     ----------
-    bins : [low, high] of each, ascending
-    everything, chosen : (n,) and (k,) int or float
+    size : int
+        Rows on a page, at least 1.
+    what : str
+        What the rows are, for the words.
+    page : callable
+        The HTML of some rows.
     """
-    places = np.arange(len(bins))
-    edges = [*(low for low, _ in bins), bins[-1][1] + 1]
-    ax.bar(places, np.histogram(chosen, edges)[0], 0.8, color=figures.PALETTE[0])
-    ax.bar(places, np.histogram(everything, edges)[0], 0.8, fill=False, edgecolor="0.35", linewidth=1)
-    ax.set(xticks=places, yscale="symlog", xlim=(-0.6, len(bins) - 0.4))
-    ax.set_xticklabels([bin_label(*limits) for limits in bins])
-    if len(bins) > 6:
-        for label in ax.get_xticklabels():
-            label.set(rotation=30, rotation_mode="anchor", ha="right", fontsize=7)
-        box = ax.get_position()
-        ax.set_position((box.x0, box.y0 + _SLANTED * box.height, box.width, (1 - _SLANTED) * box.height))
-    # set by hand: finding good places for ticks on this axis is half of the time of the picture
-    powers = [0, *(10**power for power in range(len(str(len(everything)))))]
-    ax.yaxis.set_major_locator(FixedLocator(powers))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_yticklabels([f"{power:,}" for power in powers])
-    ax.set_ylim(0, max(2, 1.6 * len(everything)))
-    ax.grid(visible=False, axis="x")
-    return ax
+
+    def __init__(self, size: int, what: str, page: Callable[[np.ndarray], str]) -> None:
+        self.size, self.what, self.page = size, what, page
+        self.rows, self.first = np.zeros(0, np.int64), 0
+        self.back, self.forth = (
+            widgets.Button(description=name, layout=widgets.Layout(width="auto")) for name in ("previous", "next")
+        )
+        self.words, self.shown = widgets.HTML(), widgets.HTML()
+        super().__init__([widgets.HBox([self.back, self.forth, self.words]), self.shown])
+
+    def join(self, view: View) -> None:
+        """Let the buttons work, as those of `view`."""
+        view.react(partial(self.turn, -1), self.back)
+        view.react(partial(self.turn, 1), self.forth)
+
+    def fill(self, rows: np.ndarray) -> None:
+        """Take other rows and go to their first page."""
+        self.rows, self.first = rows, 0
+        self.turn(0)
+
+    def turn(self, by: int) -> None:
+        """Move by so many pages, from the end to the beginning and back."""
+        starts = range(0, max(1, len(self.rows)), self.size)
+        self.first = starts[(self.first // self.size + by) % len(starts)]
+        last = min(self.first + self.size, len(self.rows))
+        where = f"{self.first + 1:,}–{last:,} of {len(self.rows):,} {self.what}"
+        self.words.value = where if len(self.rows) else f"no {self.what}"
+        self.shown.value = self.page(self.rows[self.first : last])
 
 
-def check_rows(named: dict[str, Any]) -> None:
+def check_rows(**named: Any) -> None:
     """Refuse things of different lengths, naming each."""
-    from class_kit.errors import InputError
-
     lengths = {name: len(value) for name, value in named.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         found = ", ".join(f"{name} has {length}" for name, length in lengths.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,27 +36,31 @@ class Runs:
     """
 
     def __init__(self, task: Task, trained: Backbone | Record | Sequence[Record]) -> None:
-        from class_kit.study.records import Record
-
         self.task = task
-        self.records: dict[str, Record] = {}
-        self._given: Backbone | None = None
-        if not isinstance(trained, Record | Sequence):
-            self._given = trained
-            self.names = ["this retriever"]
-        else:
-            found = [trained] if isinstance(trained, Record) else list(trained)
-            self.names = [f"{record.arm.name}, seed {record.seed}" for record in found]
-            self.records = dict(zip(self.names, found, strict=True))
-            if not found or len(self.records) < len(found):
-                raise InputError(f"trainings {self.names}: expected at least one, each of another arm or seed")
+        found: list[Any] = list(trained) if isinstance(trained, Sequence) else [trained]
+        self.names = [f"{one.arm.name}, seed {one.seed}" if hasattr(one, "arm") else "this retriever" for one in found]
+        self.trained = dict(zip(self.names, found, strict=True))
+        self.records: dict[str, Record] = {name: one for name, one in self.trained.items() if hasattr(one, "arm")}
+        if not found or len(self.trained) < len(found):
+            raise InputError(f"trainings {self.names}: expected at least one, each of another arm or seed")
         self.backbone = cache(self._backbone)
         self.pool = cache(self._pool)
 
     def _backbone(self, name: str) -> Backbone:
         from class_kit.study.records import load_backbone
 
-        return load_backbone(self.records[name], self.task) if self._given is None else self._given
+        return load_backbone(self.records[name], self.task) if name in self.records else self.trained[name]
+
+    def _pool(self, name: str, pool: str) -> np.ndarray:
+        """Unit vectors of a pool's molecules, `(n, d)` float64."""
+        from sklearn.preprocessing import normalize
+
+        return normalize(self._encode(name, "molecules", self.inputs(name, pool)).astype(np.float64))
+
+    def _encode(self, name: str, side: str, inputs: Inputs) -> np.ndarray:
+        from class_kit.training import encode
+
+        return encode(self.backbone(name), side, inputs)
 
     def inputs(self, name: str, pool: str) -> Inputs:
         """Candidates as the retriever reads them: "all" molecules, or those of the split it is evaluated on."""
@@ -65,12 +69,9 @@ class Runs:
             return self.task.pool_inputs(kind)
         return self.task.molecule_inputs(kind, self.task.rows(self.task.evaluation_split))
 
-    def _pool(self, name: str, pool: str) -> np.ndarray:
-        from class_kit.training import encode
-
-        vectors = encode(self.backbone(name), "molecules", self.inputs(name, pool)).astype(np.float64)
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(length > 0, length, 1)
+    def text(self, name: str, text: str) -> Inputs:
+        """A text typed by a reader, as the retriever reads texts."""
+        return read_texts([text], self.backbone(name).inputs.text, self.task.encoders["text"])
 
     def near(self, name: str, row: int, top: int) -> list[tuple[int, float]]:
         """Molecules of the pool "all" nearest to one of them, itself left out, with their cosines."""
@@ -79,43 +80,29 @@ class Runs:
 
     def molecules_like(self, name: str, smiles: str, top: int) -> list[tuple[int, float]]:
         """Molecules of the pool "all" nearest to a molecule that need not be in it, with their cosines."""
-        from class_kit.training import encode
-
-        vector = encode(self.backbone(name), "molecules", self._molecule(name, smiles))[0]
-        return self._closest(name, "all", vector, top)
+        molecule = read_molecules([smiles], self.backbone(name).inputs.molecules, self.task.encoders)
+        return self._closest(name, "all", self._encode(name, "molecules", molecule)[0], top)
 
     def molecules_for(self, name: str, text: Inputs, top: int, pool: str = "all") -> list[tuple[int, float]]:
         """Molecules of a pool that fit one text best, with their scores: cosines, or the full score where there is one.
 
         As in the evaluation, a full score ranks only the best by cosine again.
         """
-        from class_kit.training import encode
-
-        backbone = self.backbone(name)
-        candidates = max(top, RERANKED) if backbone.reranks else top
-        found = self._closest(name, pool, encode(backbone, "text", text)[0], candidates)
-        if backbone.reranks:
+        reranks = self.backbone(name).reranks
+        found = self._closest(name, pool, self._encode(name, "text", text)[0], max(top, RERANKED) if reranks else top)
+        if reranks:
             rows = np.array([row for row, _ in found])
-            scores = full_scores(backbone, text, self.inputs(name, pool))(np.zeros_like(rows), rows)
+            scores = self.scores(name, text, rows, pool)
             found = [(int(rows[at]), float(scores[at])) for at in np.argsort(-scores, kind="stable")]
         return found[:top]
 
     def scores(self, name: str, text: Inputs, rows: np.ndarray, pool: str) -> np.ndarray:
         """What the retriever gives to some molecules of a pool for one text, `(n,)`."""
-        from class_kit.training import encode
+        from sklearn.preprocessing import normalize
 
-        backbone = self.backbone(name)
-        if backbone.reranks:
-            return full_scores(backbone, text, self.inputs(name, pool))(np.zeros_like(rows), rows)
-        vector = encode(backbone, "text", text)[0].astype(np.float64)
-        return self.pool(name, pool)[rows] @ (vector / (np.linalg.norm(vector) or 1))
-
-    def text(self, name: str, text: str) -> Inputs:
-        """A text typed by a reader, as the retriever reads texts."""
-        return read_texts([text], self.backbone(name).inputs.text, self.task.encoders["text"])
-
-    def _molecule(self, name: str, smiles: str) -> Inputs:
-        return read_molecules([smiles], self.backbone(name).inputs.molecules, self.task.encoders)
+        if self.backbone(name).reranks:
+            return full_scores(self.backbone(name), text, self.inputs(name, pool))(np.zeros_like(rows), rows)
+        return self.pool(name, pool)[rows] @ normalize(self._encode(name, "text", text).astype(np.float64))[0]
 
     def _closest(self, name: str, pool: str, vector: np.ndarray, top: int) -> list[tuple[int, float]]:
         candidates = self.pool(name, pool)

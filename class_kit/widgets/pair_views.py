@@ -1,0 +1,171 @@
+"""Views of pairs: what a threshold calls easy and hard, which pairs an epoch trains on, who is near a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+import numpy as np
+
+from class_kit import figures
+from class_kit.checks import check_whole
+from class_kit.difficulty import tie_mass
+from class_kit.errors import InputError
+from class_kit.widgets.parts import Pages, Plot, View, beside, check_rows, pair_card, paragraph, row_of, toggles
+
+if TYPE_CHECKING:
+    from class_kit.curriculum import Plan
+    from class_kit.pairs import PairSet
+
+_AXES = ("neighbours $N_i$", "pairs")
+_SPACES = {"both": ("text", "molecule"), "text": ("text",), "molecule": ("molecule",)}
+
+
+def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: PairSet, show: int = 6) -> View:
+    """Choose σ and a bin of N_i; see the distribution, what the ties decide, and the pairs of that bin.
+
+    Parameters
+    ----------
+    counts : (n_sigma, L) int
+        N_i of every pair for every σ, computed beforehand so that the slider answers at once.
+    sigmas : n_sigma values, ascending
+    pairs : PairSet of the same L pairs
+    show : int
+        Pairs on a page, at least 1.
+
+    Raises
+    ------
+    InputError
+        Where counts, σ and pairs do not belong together, or σ does not ascend.
+    """
+    counts = np.atleast_2d(counts)
+    if counts.shape != (len(sigmas), len(pairs)) or not counts.size:
+        raise InputError(f"counts {counts.shape}: expected ({len(sigmas)}, {len(pairs)}) for these σ and pairs")
+    if np.any(np.diff(sigmas) <= 0):
+        raise InputError(f"sigmas {list(sigmas)}: expected them to ascend, as a slider does")
+    check_whole("show", show, low=1)
+    bins = figures.doubling_bins(0, counts.max())
+    ties, lonely = [tie_mass(row) for row in counts], (counts == 0).mean(axis=1)
+    options = [(f"{value:.3f}", at) for at, value in enumerate(sigmas)]
+    sigma = widgets.SelectionSlider(options=options, value=len(sigmas) - 1, description="σ")
+    chosen = toggles("neighbours", [(name, at) for at, name in enumerate(bins[1], start=1)])
+    histogram, overview, words = Plot(), Plot(), widgets.HTML()
+    pages = Pages(
+        show,
+        "pairs in this bin",
+        lambda rows: row_of(pair_card(pairs, row, f"N = {counts[sigma.value][row]}") for row in rows),
+    )
+    view = View(sigma, chosen, beside(histogram, overview), words, pages)
+
+    def on_bin() -> None:
+        values = counts[sigma.value]
+        inside = np.digitize(values, bins[0]) == chosen.value
+        histogram.show(figures.chosen_bars, values, values[inside], bins, _AXES)
+        pages.fill(np.flatnonzero(inside))
+
+    def on_sigma() -> None:
+        at = sigma.value
+        overview.show(figures.threshold_curves, sigmas, ties, lonely, sigmas[at])
+        words.value = paragraph(
+            f"At σ = {sigmas[at]:.3f}, {lonely[at]:.1%} of {len(pairs):,} pairs have no neighbour, the mean is "
+            f"{counts[at].mean():.1f} and the most {counts[at].max():,}. The tie rule alone places {ties[at]:.1%} of "
+            "the pairs. Filled: the bin chosen above; outlined: all pairs."
+        )
+        on_bin()
+
+    view.react(on_sigma, sigma)
+    view.react(on_bin, chosen)
+    pages.join(view)
+    on_sigma()
+    return view
+
+
+def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) -> View:
+    """Choose an epoch; see which pairs it holds, adds to the one before, or leaves out, hardest first.
+
+    Parameters
+    ----------
+    plan : EpochPlan with `epochs` set
+        Its rows index `pairs` and `counts`.
+    pairs : PairSet of L pairs
+    counts : (L,) int
+    show : int
+        Pairs on a page, at least 1.
+
+    Raises
+    ------
+    InputError
+        For a plan without `epochs`, or where there are not as many counts as pairs.
+    """
+    if not plan.epochs:
+        raise InputError("plan.epochs is None: expected a plan made with epochs=…")
+    check_rows(pairs=pairs, counts=counts, plan=range(plan.length))
+    check_whole("show", show, low=1)
+    counts = np.asarray(counts)
+    bins = figures.doubling_bins(0, counts.max())
+    epoch = widgets.IntSlider(value=1, min=1, max=plan.epochs, description="epoch")
+    which = toggles("pairs", ["new", "in it", "left out"])
+    image, words = Plot(), widgets.HTML()
+    pages = Pages(
+        show,
+        "pairs, hardest first",
+        lambda rows: row_of(pair_card(pairs, row, f"N = {counts[row]}") for row in rows),
+    )
+    view = View(epoch, which, image, words, pages)
+
+    def update() -> None:
+        rows = inside = np.unique(plan.rows(epoch.value))
+        if which.value == "left out":
+            rows = np.setdiff1d(np.arange(len(pairs)), inside)
+        elif which.value == "new" and epoch.value > 1:
+            rows = np.setdiff1d(inside, plan.rows(epoch.value - 1))
+        image.show(figures.chosen_bars, counts, counts[rows], bins, _AXES)
+        words.value = paragraph(
+            f"Epoch {epoch.value} trains on {len(inside):,} of {len(pairs):,} pairs "
+            f"(λ = {plan.fraction(epoch.value):.2f}, γ = {plan.intensity(epoch.value):.3f}); its hardest has "
+            f"N = {counts[inside].max() if len(inside) else 0:,}. Filled: the pairs chosen above; outlined: all."
+        )
+        pages.fill(rows[np.argsort(-counts[rows], kind="stable")])
+
+    view.react(update, epoch, which)
+    pages.join(view)
+    update()
+    return view
+
+
+def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5) -> View:
+    """Choose a pair and a space; see its nearest neighbours there with their descriptions.
+
+    Parameters
+    ----------
+    pairs : PairSet of L pairs
+    t : (L, d_t) float
+    m : (L, d_m) float
+    show : int
+        Neighbours to show, at least 1.
+
+    Raises
+    ------
+    InputError
+        Where there are not as many texts, molecules and pairs.
+    """
+    from sklearn.preprocessing import normalize
+
+    check_rows(pairs=pairs, t=t, m=m)
+    check_whole("show", show, low=1)
+    unit = {"text": normalize(t), "molecule": normalize(m)}
+    row = widgets.IntSlider(value=0, min=0, max=len(pairs) - 1, description="pair")
+    space, drawn = toggles("space", list(_SPACES)), widgets.HTML()
+    view = View(row, space, drawn)
+
+    def update() -> None:
+        own = row.value
+        near = np.mean([unit[name] @ unit[name][own] for name in _SPACES[space.value]], axis=0)
+        others = [at for at in np.argsort(-near, kind="stable")[: show + 1] if at != own][:show]
+        cards = [pair_card(pairs, at, f"cosine {near[at]:.3f}") for at in others]
+        drawn.value = row_of([pair_card(pairs, own, "this pair"), *cards])
+
+    view.react(update, row, space)
+    update()
+    return view
