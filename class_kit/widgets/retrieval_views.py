@@ -108,7 +108,7 @@ def _refused(question: str, kind: str) -> str:
 
     if not question:
         return f"Type a {kind} first."
-    if kind == "SMILES" and parse(question) is None:
+    if kind == "SMILES" and parse(question)[0] is None:
         return f"RDKit cannot read this SMILES: {question}"
     return ""
 
