@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
+
+# Says a line at once, also where it goes to a file or a pipe
+printed: Callable[[str], None] = partial(print, flush=True)
 
 
 def progress_bar(

@@ -61,18 +61,16 @@ def handle_run(arguments: argparse.Namespace) -> int:
     from class_kit.runs.notebooks import Raw
     from class_kit.runs.sweep import read_sweeps
 
-    parameters = {}
-    for name, value in arguments.parameters:
+    common = [(name, getattr(arguments, name)) for name in ("pairs", "data", "extra") if getattr(arguments, name)]
+    parameters: dict[str, Raw] = {}
+    for name, value in [*arguments.parameters, *common]:
         if name in parameters:
             raise InputError(f"parameter {name} is given twice")
         parameters[name] = Raw(value)
-    options: dict[str, Any] = {
-        key: getattr(arguments, key) for key in ("out", "name", "pairs", "data", "extra", "force")
-    }
-    notebooks = arguments.notebooks or None
+    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("out", "name", "force")}
     if arguments.sweeps:
-        sweeps = read_sweeps(arguments.sweeps)
-        return sweep_notebooks(notebooks, sweeps, parameters, jobs=arguments.jobs, **options).exit_code
+        options |= {"sweeps": read_sweeps(arguments.sweeps), "jobs": arguments.jobs}
+        return sweep_notebooks(arguments.notebooks, parameters=parameters, **options).exit_code
     if arguments.jobs is not None:
         raise InputError("--jobs is for the runs of a --sweep; notebooks of one run follow each other")
-    return run_notebooks(notebooks, parameters, **options).exit_code
+    return run_notebooks(arguments.notebooks, parameters, **options).exit_code

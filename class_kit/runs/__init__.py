@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from class_kit.runs.run import RunResult, record, run_notebooks
-from class_kit.runs.sweep import SweepResult, sweep_notebooks
+from class_kit.runs.sweep import sweep_notebooks
 
-__all__ = ["RunResult", "SweepResult", "record", "run_notebooks", "sweep_notebooks"]
+__all__ = ["RunResult", "record", "run_notebooks", "sweep_notebooks"]

@@ -10,7 +10,7 @@ import ast
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
@@ -23,8 +23,9 @@ from class_kit.files import json_digest, plain, shipped
 from class_kit.options import check_setting
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# Sources of pairs that are names and not paths
-NAMED_PAIRS = ("corpus", "chebi20")
+# Parameters that name files or folders, and what they may name besides
+_PATHS = ("pairs", "path", "data", "extra")
+_NAMED = ("", "corpus", "chebi20")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Notebook:
             raise refusal(error, self.declared, self.stem) from None
         for name, value in values.items():
             check_setting(name, value, self.declared[name], self.stem)
+            named = name not in _PATHS or value in (*_NAMED, self.declared[name]) or not isinstance(value, str)
+            if not named and not os.path.exists(value):
+                raise InputError(f"{name} {value!r}: not found; expected a file or folder, or one of corpus, chebi20")
         return values
 
 
@@ -132,9 +136,9 @@ def parse_value(text: str, default: Any) -> Any:
             raise InputError(f"cannot read {text!r} ({' '.join(str(error).split())[:200]})") from None
 
 
-def numbered_notebooks(folder: Path | None = None) -> list[Path]:
-    """Notebooks whose names begin with two digits, in that order; the kit's own where no folder is given."""
-    return sorted(path for path in (folder or shipped("notebooks")).glob("*.ipynb") if re.match(r"\d\d", path.name))
+def numbered_notebooks() -> list[Path]:
+    """The kit's notebooks, whose names begin with two digits, in that order."""
+    return sorted(path for path in shipped("notebooks").glob("*.ipynb") if re.match(r"[0-9]{2}", path.name))
 
 
 def choose_notebooks(wanted: Sequence[str | os.PathLike[str]] | None) -> list[Notebook]:
@@ -151,8 +155,6 @@ def choose_notebooks(wanted: Sequence[str | os.PathLike[str]] | None) -> list[No
         For a notebook that is not found, not readable, or has the stem of another one: results are kept by stem.
     """
     paths = [_find(item) for item in wanted] if wanted else numbered_notebooks()
-    if not paths:
-        raise InputError(f"no notebooks to run: {str(shipped('notebooks'))!r} holds none that is numbered")
     chosen: dict[str, Notebook] = {}
     for path in paths:
         other = chosen.setdefault(path.stem, read_notebook(path))
@@ -163,14 +165,11 @@ def choose_notebooks(wanted: Sequence[str | os.PathLike[str]] | None) -> list[No
 
 def _find(wanted: str | os.PathLike[str]) -> Path:
     text, known = os.fspath(wanted), numbered_notebooks()
-    for names in (lambda path: (path.stem,), lambda path: (path.stem[3:], path.stem[:2], path.stem[:2].lstrip("0"))):
-        if named := [path for path in known if text in names(path)]:
-            return named[0]
-    try:
-        if text.endswith(".ipynb") and Path(text).is_file():
-            return Path(text)
-    except (OSError, ValueError):
-        pass
+    for path in known:
+        if text in (path.stem, path.stem[3:], path.stem[:2], str(int(path.stem[:2]))):
+            return path
+    if text.endswith(".ipynb") and os.path.isfile(text):
+        return Path(text)
     stems = [path.stem for path in known]
     raise InputError(f"no notebook {text!r} (a path ending in .ipynb, or a stem); {nearest(text, stems)}")
 
@@ -226,30 +225,7 @@ def resolve_parameters(chosen: Sequence[Notebook], given: Mapping[str, Any]) -> 
         if name not in known:
             stems = ", ".join(notebook.stem for notebook in chosen)
             raise InputError(f"no parameter {name!r} in {stems}; {nearest(name, known)}")
-    overrides = {notebook.stem: notebook.checked(given) for notebook in chosen}
-    for notebook in chosen:
-        for name, value in overrides[notebook.stem].items():
-            if value != notebook.declared[name]:
-                _check_path(name, value)
-    return overrides
-
-
-def with_common(given: Mapping[str, Any] | None, common: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters together with those that have options of their own, None where not given; none of them twice."""
-    common = {name: value for name, value in common.items() if value is not None}
-    if both := sorted(set(given or {}) & set(common)):
-        raise InputError(f"{both[0]} is given twice: as a parameter and as --{both[0]}")
-    return {**(given or {}), **common}
-
-
-def shown_overrides(chosen: Iterable[Notebook], overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The parameters that differ from a default in some notebook: what a run is named after."""
-    return {
-        name: value
-        for notebook in chosen
-        for name, value in overrides[notebook.stem].items()
-        if value != notebook.declared[name]
-    }
+    return {notebook.stem: notebook.checked(given) for notebook in chosen}
 
 
 def _type_of(default: Any) -> Any:
@@ -259,17 +235,3 @@ def _type_of(default: Any) -> Any:
         kinds = tuple({type(item): _type_of(item) for item in default}.values())
         return list.__class_getitem__(reduce(or_, kinds)) if kinds else list[Any]
     return dict[str, Any] if isinstance(default, dict) else type(default)
-
-
-def _check_path(name: str, value: Any) -> None:
-    """Refuse a missing file before a kernel starts instead of minutes later."""
-    kinds = {"pairs": "a file", "path": "a file", "data": "a folder", "extra": "a file"}
-    if name not in kinds or not value or (name in ("pairs", "path") and value in NAMED_PAIRS):
-        return
-    try:
-        exists = {"pairs": os.path.exists, "data": os.path.isdir}.get(name, os.path.isfile)(value)
-    except ValueError:
-        exists = False
-    if not exists:
-        named = f", or one of {', '.join(NAMED_PAIRS)}" if name in ("pairs", "path") else ""
-        raise InputError(f"{name} {value!r}: not found; expected {kinds[name]}{named}")

@@ -6,34 +6,21 @@ from files, so every piece passes an allow-list, and a content security policy f
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from class_kit.errors import InputError
 from class_kit.files import write_text
-from class_kit.runs.manifest import inside, read_manifest
 from class_kit.terminal import visible
 
-# Beyond this many bytes of pictures a sweep's page refers to the files instead of holding them: browsers get slow.
-EMBED_LIMIT = 20 * 2**20
-# By preference where a figure was saved in several formats
-_PICTURES = {
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-}
+# By preference, the last first, where a figure was saved in several formats
+_PICTURES = (".webp", ".gif", ".jpeg", ".jpg", ".svg", ".png")
 _TAGS = (
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 "
     "hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u "
@@ -52,58 +39,45 @@ _SHOWN = ("text/html", "text/markdown", "image/svg+xml", "text/latex", "image/pn
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def write_report(folder: str | os.PathLike[str]) -> Path:
+def write_report(folder: Path, manifest: Mapping[str, Any]) -> Path:
     """Write `report.html` of a run: contents, every executed notebook, and the record of the run at the end.
 
     Parameters
     ----------
-    folder : path
-        A run's folder with `manifest.json` and `notebooks/`.
+    folder : Path
+        A run's folder with `notebooks/`.
+    manifest : mapping
+        The run's record.
 
     Returns
     -------
     Path
         The report, one file without references to others.
-
-    Raises
-    ------
-    InputError
-        When the folder has no readable manifest.
     """
     from pygments.formatters import HtmlFormatter
 
-    run = Path(folder)
-    manifest = read_manifest(run)
-    if not manifest:
-        raise InputError(f"{str(run)!r} holds no manifest.json of a run")
-    entries = dict(sorted(manifest["notebooks"].items()))
-    chosen = manifest.get("overrides") or {}
+    parts = []
+    for stem, entry in sorted(manifest["notebooks"].items()):
+        html, headings = _executed(folder / "notebooks" / f"{stem}.ipynb", stem)
+        parts.append({**entry, "stem": stem, "html": html, "headings": headings})
     return _write(
-        run / "report.html",
+        folder / "report.html",
         "report",
-        title=f"class_kit run {run.resolve().name}",
+        title=f"class_kit run {folder.resolve().name}",
         images="data:",
-        status=manifest.get("status", "unknown"),
-        started=manifest.get("started", "?"),
-        parameters=", ".join(f"{name} = {json.dumps(value)}" for name, value in chosen.items()) or "all defaults",
-        parts=[_part(run, stem, entry) for stem, entry in entries.items()],
-        tables=_tables(manifest, entries),
+        manifest=manifest,
+        parts=parts,
         colours=HtmlFormatter(style="default").get_style_defs(".highlight"),
     )
 
 
-def _part(run: Path, stem: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One notebook of the report: its HTML, its headings, and what became of it."""
+def _executed(path: Path, stem: str) -> tuple[str, list[tuple[str, str]]]:
     import nbformat
 
-    headings: list[tuple[str, str]] = []
     try:
-        notebook = nbformat.reads((run / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"), as_version=4)
+        return notebook_html(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4), stem)
     except (OSError, ValueError) as error:
-        html = f'<p class="note">No executed notebook: {escape(type(error).__name__)}.</p>'
-    else:
-        html, headings = notebook_html(notebook, stem)
-    return {**entry, "stem": stem, "html": html, "headings": headings}
+        return f'<p class="note">No executed notebook: {escape(type(error).__name__)}.</p>', []
 
 
 def notebook_html(notebook: Any, stem: str) -> tuple[str, list[tuple[str, str]]]:
@@ -130,17 +104,11 @@ def _prepare(output: Any) -> None:
     elif output.output_type == "error":
         output.traceback = [visible(line) for line in output.traceback or [f"{output.ename}: {output.evalue}"]]
     else:
-        output.metadata = {}
-        kept = {kind: _joined(output.data[kind]) for kind in _SHOWN if kind in output.data}
-        if _WIDGET in output.data:
+        kept = {kind: output.data[kind] for kind in _SHOWN if kind in output.data}
+        if _WIDGET in output.data or not kept:
             kept = {"text/markdown": "*Here the notebook has an interactive view; open the notebook to use it.*"}
-        elif not kept:
-            kept = {"text/markdown": "*Here the notebook has an output that a page without scripts cannot show.*"}
         output.data = {kind: text if kind.startswith("image/") else visible(text) for kind, text in kept.items()}
-
-
-def _joined(value: Any) -> str:
-    return value if isinstance(value, str) else "".join(map(str, value))
+        output.metadata = {}
 
 
 @cache
@@ -224,32 +192,6 @@ def equation(source: str, block: bool) -> str:
     return f"<{tag}>{escape(unescape(source).strip())}</{tag}>"
 
 
-def _tables(manifest: Mapping[str, Any], entries: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[Any]]]:
-    environment = manifest.get("environment", {})
-    inputs = {name: digest for entry in entries.values() for name, digest in entry.get("inputs", {}).items()}
-    facts = [(key, environment.get(key, "")) for key in ("python", "platform", "cpu_count", "code")]
-    facts += [("git commit", manifest.get("git_commit") or "none"), ("command", " ".join(manifest.get("command", [])))]
-    times = [
-        (stem, entry["status"], _unit(entry.get("seconds"), "s"), _unit(entry.get("peak_mib"), "MiB"))
-        for stem, entry in entries.items()
-    ]
-    parameters = [
-        (f"Parameters of {stem}", ("name", "value"), [(n, as_json(v)) for n, v in entry.get("parameters", {}).items()])
-        for stem, entry in entries.items()
-    ]
-    return [
-        ("Notebooks", ("notebook", "status", "wall time", "peak memory of the kernel"), times),
-        *parameters,
-        ("Inputs (SHA-256)", ("input", "digest"), sorted(inputs.items())),
-        ("Versions", ("package", "version"), sorted(environment.get("packages", {}).items())),
-        ("Machine and code", ("", ""), facts),
-    ]
-
-
-def _unit(value: Any, unit: str) -> str:
-    return f"{value:.1f} {unit}" if isinstance(value, int | float) else ""
-
-
 def as_json(value: Any) -> str:
     """A value as a page or a line of text shows it."""
     return json.dumps(value, ensure_ascii=False)
@@ -259,72 +201,42 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def write_index(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
+def write_index(folder: Path, record: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write `index.html` of a sweep: a row for each combination, a column for each figure, and the numbers below.
-
-    Pictures are embedded up to `EMBED_LIMIT`, and beyond that referred to by relative links; links to each run's report
-    and figure files are relative in both cases.
 
     Parameters
     ----------
     folder : Path
-        The sweep's folder.
+        The sweep's folder; pictures and reports are linked to, relative to it.
     record : mapping
         The content of its `sweep.json`.
-    metrics : mapping
-        The content of its `metrics.json`.
+    rows : iterable of mapping
+        The runs of its `metrics.json`.
 
     Returns
     -------
     Path
         The page.
     """
-    found = [_figures(folder / entry["folder"]) for entry in record["runs"]]
-    embed = 4 / 3 * sum(path.stat().st_size for figures in found for path in figures.values()) <= EMBED_LIMIT
-    numbers = [_numbers(run["metrics"]) for run in metrics["runs"]]
-    runs = [
-        {**entry, "figures": {name: _picture(folder, path, embed) for name, path in figures.items()}, "numbers": values}
-        for entry, figures, values in zip(record["runs"], found, numbers, strict=True)
-    ]
+    runs = []
+    for row in rows:
+        place = folder / row["folder"]
+        paths = [path for suffix in _PICTURES for path in sorted(place.glob(f"figures/*{suffix}"))]
+        figures = {path.stem: quote(path.relative_to(folder).as_posix()) for path in paths}
+        has_report = (place / "report.html").is_file()
+        runs.append({**row, "figures": figures, "numbers": _numbers(row["metrics"]), "has_report": has_report})
     states = [entry["status"] for entry in runs]
     return _write(
         folder / "index.html",
         "sweep",
         title=f"class_kit sweep: {folder.resolve().name}",
-        images="data:" if embed else "'self' file:",
+        images="'self' file:",
         record=record,
         runs=runs,
         counts=", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)),
-        figures=sorted({name for figures in found for name in figures}),
-        numbers=list(dict.fromkeys(name for values in numbers for name in values)),
+        figures=sorted({name for run in runs for name in run["figures"]}),
+        numbers=list(dict.fromkeys(name for run in runs for name in run["numbers"])),
     )
-
-
-def _figures(run: Path) -> dict[str, Path]:
-    """The pictures of a run's finished notebooks, one for each figure."""
-    notebooks = read_manifest(run).get("notebooks", {}).values()
-    files = [Path(path) for each in notebooks if each["status"] == "finished" for path in each.get("files", {})]
-    figures: dict[str, Path] = {}
-    for suffix in _PICTURES:
-        for path in sorted(files):
-            if path.parts[0] == "figures" and path.suffix.lower() == suffix and _is_own(run, path):
-                figures.setdefault(path.relative_to("figures").with_suffix("").as_posix(), run / path)
-    return figures
-
-
-def _is_own(run: Path, path: Path) -> bool:
-    try:
-        return inside(run, str(path)).is_file()
-    except InputError:
-        return False  # a link out of the run
-
-
-def _picture(folder: Path, path: Path, embed: bool) -> dict[str, str]:
-    address = quote(path.relative_to(folder).as_posix())
-    if not embed:
-        return {"address": address, "source": address}
-    code = base64.b64encode(path.read_bytes()).decode("ascii")
-    return {"address": address, "source": f"data:{_PICTURES[path.suffix.lower()]};base64,{code}"}
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

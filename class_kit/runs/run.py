@@ -8,56 +8,66 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.files import file_digest, json_digest, lock, plain, write_json, write_text
-from class_kit.progress import beside_bars, progress_bar
-from class_kit.runs import manifest as facts
-from class_kit.runs.notebooks import (
-    SAFE_NAME,
-    Notebook,
-    choose_notebooks,
-    resolve_parameters,
-    shown_overrides,
-    with_common,
+from class_kit.fetch import find_folder
+from class_kit.files import (
+    CHECKOUT,
+    PACKAGE,
+    corpus_file,
+    file_digest,
+    json_digest,
+    lock,
+    plain,
+    sha256_file,
+    write_json,
+    write_text,
 )
-from class_kit.terminal import visible
+from class_kit.progress import beside_bars, printed, progress_bar
+from class_kit.runs.notebooks import SAFE_NAME, Notebook, choose_notebooks, resolve_parameters
+from class_kit.terminal import one_line, visible
 
 
 @dataclass
 class RunResult:
-    """What a call of `run_notebooks` did.
+    """What a call of `run_notebooks` or `sweep_notebooks` did.
 
     Attributes
     ----------
     folder : Path
-        The run's folder.
+        Where the record is.
     status : dict of str to str
-        Per chosen notebook: "finished", "failed" or "interrupted"; one that was not begun is missing.
+        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", "damaged" where another
+        notebook has replaced its files, or "missing" where it was not begun.
     computed : list of str
-        Notebooks executed by this call; the others were finished before.
+        Those of them that this call executed; the others were finished before.
     done : bool
-        Whether every notebook recorded in the folder is finished.
+        Whether everything recorded in the folder is finished.
     """
 
     folder: Path
-    status: dict[str, str] = field(default_factory=dict)
+    status: dict[str, str]
     computed: list[str] = field(default_factory=list)
     done: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 when all chosen notebooks are finished, 130 after Ctrl-C, 1 otherwise."""
+        """0 when all are finished, 130 after Ctrl-C, 1 otherwise."""
         states = set(self.status.values())
-        return 130 if "interrupted" in states else int(states != {"finished"})
+        return 130 if states & {"interrupted", "missing"} else int(states != {"finished"})
 
 
 def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -> Path:
@@ -79,7 +89,7 @@ def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -
     InputError
         For a name that is no plain file name, NaN, infinity, or values that are not plain data.
     """
-    if not isinstance(name, str) or not SAFE_NAME.fullmatch(name):
+    if not SAFE_NAME.fullmatch(name):
         raise InputError(f"record: name {name!r} must be letters, digits, '.', '_' or '-' (a notebook's stem)")
     if not isinstance(results, Mapping):
         raise InputError(f"record: results must be a dict of plain data, not {type(results).__name__}")
@@ -94,11 +104,8 @@ def run_notebooks(
     *,
     out: str | os.PathLike[str] | None = None,
     name: str | None = None,
-    pairs: str | None = None,
-    data: str | os.PathLike[str] | None = None,
-    extra: str | os.PathLike[str] | None = None,
     force: bool = False,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = printed,
 ) -> RunResult:
     """Execute notebooks with strict parameters and leave a record of the run.
 
@@ -116,11 +123,9 @@ def run_notebooks(
         The run's folder; `runs/<name>` by default.
     name : str, optional
         The run's name: letters, digits, `.`, `_` and `-`. By default "default", or made from the parameters.
-    pairs, data, extra : optional
-        The parameters of these names: the pairs' source, a data folder, a file of further pairs.
     force : bool
         Compute again what is finished.
-    say : callable, optional
+    say : callable
         Receives each line of progress; printed by default.
 
     Raises
@@ -130,15 +135,16 @@ def run_notebooks(
         when another process is running in the same folder.
     """
     chosen = choose_notebooks(notebooks)
-    overrides = resolve_parameters(chosen, with_common(parameters, {"pairs": pairs, "data": data, "extra": extra}))
-    shown = shown_overrides(chosen, overrides)
-    folder = result_folder(out, name, default_name(shown), "manifest.json")
+    given = resolve_parameters(chosen, parameters or {})
+    changed = {
+        name: value
+        for notebook in chosen
+        for name, value in given[notebook.stem].items()
+        if value != notebook.declared[name]
+    }
+    folder = result_folder(out, name, default_name(changed), "manifest.json")
     with lock(folder):
-        return _Run(folder, chosen, overrides, force, say or _print).go()
-
-
-# the records by which the folder of a run and that of a sweep are told
-MARKS = {"manifest.json", "sweep.json"}
+        return _Run(folder, chosen, given, changed, say).go(force)
 
 
 def result_folder(out: str | os.PathLike[str] | None, name: str | None, default: str, mark: str) -> Path:
@@ -154,29 +160,23 @@ def result_folder(out: str | os.PathLike[str] | None, name: str | None, default:
         )
     folder = Path("runs") / (name or default) if out is None else Path(plain(out, "--out"))
     try:
-        held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        # what was killed as it began has left hidden files only
+        held = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
     except (OSError, ValueError) as error:
         raise InputError(f"the folder {str(folder)!r}: {error}") from None
-    # what was killed as it began has left its lock, or half of its record
-    begun = ".lock" in held and not held & (MARKS - {mark})
-    if held and mark not in held and not begun:
+    if held and mark not in held:
         raise InputError(f"{str(folder)!r}: not an empty folder, and without {mark}; choose another --out or --name")
     return folder
 
 
-def default_name(overrides: Mapping[str, Any]) -> str:
+def default_name(changed: Mapping[str, Any]) -> str:
     """`default`, or a readable name from the parameters that differ from their defaults and a hash of all of them."""
-    if not overrides:
+    if not changed:
         return "default"
-
-    def slug(text: str) -> str:
-        return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
-
-    words = [
-        f"{slug(key)}-{slug(Path(value).name if isinstance(value, str) else json.dumps(value))[:20]}"
-        for key, value in sorted(overrides.items())
-    ]
-    return f"{'_'.join(words)[:60].strip('-._') or 'run'}-{json_digest(dict(overrides))[:8]}"
+    values = {key: Path(value).name if isinstance(value, str) else json.dumps(value) for key, value in changed.items()}
+    words = "_".join(f"{key}-{value[:20]}" for key, value in sorted(values.items()))
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", words)[:60].strip("-._")
+    return f"{slug or 'run'}-{json_digest(dict(changed))[:8]}"
 
 
 class _Run:
@@ -186,161 +186,142 @@ class _Run:
         self,
         folder: Path,
         chosen: Sequence[Notebook],
-        overrides: Mapping[str, Mapping[str, Any]],
-        force: bool,
+        given: Mapping[str, Mapping[str, Any]],
+        changed: Mapping[str, Any],
         say: Callable[[str], None],
     ) -> None:
-        self.folder, self.chosen, self.say = folder, chosen, say
-        self.result = RunResult(folder)
-        self.environment = facts.environment()
-        self.planned = {notebook.stem: self._plan(notebook, overrides[notebook.stem]) for notebook in chosen}
-        before = facts.read_manifest(folder).get("notebooks", {})
-        self.entries: dict[str, dict[str, Any]] = {stem: self._looked_at(entry) for stem, entry in before.items()}
-        self.sealed = json_digest(before)
-        self.kept = set() if force else {stem for stem in self.planned if self._is_finished(stem)}
+        self.folder, self.say = folder, say
+        self.chosen = {notebook.stem: notebook for notebook in chosen}
+        self.planned = {stem: self._plan(notebook, given[stem]) for stem, notebook in self.chosen.items()}
+        self.entries: dict[str, dict[str, Any]] = read_manifest(folder).get("notebooks", {})
+        for entry in self.entries.values():
+            files = entry.get("files", {})
+            if entry["status"] == "finished" and any(file_digest(folder / path) != files[path] for path in files):
+                entry["status"] = "damaged"
         self.manifest: dict[str, Any] = {
-            "format": facts.FORMAT,
-            "status": "running",
             "started": now(),
-            "command": facts.command_line(),
-            "overrides": shown_overrides(chosen, overrides),
-            "git_commit": facts.git_commit(),
-            "environment": self.environment,
+            "command": command_line(),
+            "overrides": dict(changed),
+            "git_commit": git_commit(),
+            "environment": environment(),
             "notebooks": self.entries,
         }
 
-    def _plan(self, notebook: Notebook, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = {**notebook.declared, **overrides}
+    def _plan(self, notebook: Notebook, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of an execution before it begins; its fingerprint is over all that results depend on."""
+        parameters = {**notebook.declared, **given}
+        inputs = input_digests(parameters)
+        decides = {key: value for key, value in environment().items() if key not in ("platform", "cpu_count")}
+        fingerprint = json_digest([notebook.digest, parameters | {"out": ""}, inputs, decides])
         if "out" in notebook.declared:
             parameters["out"] = _from_here(self.folder)
-        inputs = facts.input_digests(parameters)
         return {
             "source": visible(_from_here(notebook.path)),
             "source_digest": notebook.digest,
             "parameters": parameters,
             "seeds": {name: value for name, value in parameters.items() if name in {"seed", "seeds"}},
             "inputs": inputs,
-            "fingerprint": facts.fingerprint(notebook.digest, parameters, inputs, self.environment),
+            "fingerprint": fingerprint,
         }
 
-    def _looked_at(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """An entry of an earlier call; a finished one whose files no longer have their bytes is "damaged"."""
-        files = entry.get("files", {})
-        whole = files and all(file_digest(self.folder / path) == digest for path, digest in files.items())
-        return entry if whole or entry["status"] != "finished" else {**entry, "status": "damaged"}
-
     def _is_finished(self, stem: str) -> bool:
-        old = self.entries.get(stem, {})
-        return old.get("status") == "finished" and old.get("fingerprint") == self.planned[stem]["fingerprint"]
+        entry = self.entries.get(stem, {"status": "missing"})
+        return entry["status"] == "finished" and entry["fingerprint"] == self.planned[stem]["fingerprint"]
 
-    def go(self) -> RunResult:
-        if self.kept == set(self.planned) and self._is_done():
-            self.result.status, self.result.done = dict.fromkeys(self.planned, "finished"), True
+    def go(self, force: bool) -> RunResult:
+        from class_kit.runs.report import write_report
+
+        kept = [stem for stem in self.planned if self._is_finished(stem) and not force]
+        result = RunResult(self.folder, dict.fromkeys(self.planned, "finished"), done=True)
+        if len(kept) == len(self.planned) and self._is_done():
             self.say("already done with these parameters and inputs (--force computes again)")
             self._say_where()
-            return self.result
-        started = time.monotonic()
+            return result
+        begun = time.monotonic()
         for name in ("done", "report.html"):
             (self.folder / name).unlink(missing_ok=True)
-        self._save()
-        with progress_bar(total=len(self.planned) - len(self.kept), desc="notebooks", unit="notebook") as bar:
-            self.say = self.say if bar.disable else beside_bars(self.say)
-            for notebook in self.chosen:
-                if notebook.stem in self.kept:
-                    self.result.status[notebook.stem] = "finished"
-                    self.say(f"{notebook.stem}: finished before, kept")
-                elif self._execute(notebook) == "interrupted":
+        self._save("running")
+        for stem in kept:
+            self.say(f"{stem}: finished before, kept")
+        left = [stem for stem in self.planned if stem not in kept]
+        with progress_bar(total=len(left), desc="notebooks", unit="notebook") as bar:
+            for stem in left:
+                result.computed.append(stem)
+                self._execute(stem, beside_bars(self.say))
+                bar.update()
+                # the last one may come sooner after another than bars are drawn by themselves
+                bar.refresh()
+                if self.entries[stem]["status"] == "interrupted":
                     break
-                else:
-                    bar.update()
-                    # the last one may come sooner after another than bars are drawn by themselves
-                    bar.refresh()
-        self._finish(time.monotonic() - started)
-        return self.result
+        result.status = {stem: self.entries[stem]["status"] for stem in [*kept, *result.computed]}
+        result.done = all(entry["status"] == "finished" for entry in self.entries.values())
+        interrupted = "interrupted" in result.status.values()
+        self.manifest |= {"finished": now(), "seconds": round(time.monotonic() - begun, 3)}
+        self._save("finished" if result.done else "interrupted" if interrupted else "failed")
+        if interrupted:
+            self.say("interrupted: what is finished is kept; the same command continues")
+        write_report(self.folder, self.manifest)
+        if result.done:
+            write_text(self.folder / "done", self._seal())
+        self._say_where()
+        return result
 
     def _is_done(self) -> bool:
         """Whether `done` stands for what the folder holds: a damaged record or report is made again."""
-        try:
-            sealed = (self.folder / "done").read_text(encoding="ascii").strip()
-            metrics = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return sealed == self.sealed and metrics == self._metrics() and (self.folder / "report.html").is_file()
+        with suppress(OSError, UnicodeDecodeError):
+            whole = all(entry["status"] == "finished" for entry in self.entries.values())
+            return whole and (self.folder / "done").read_text(encoding="ascii") == self._seal()
+        return False
 
-    def _execute(self, notebook: Notebook) -> str:
+    def _seal(self) -> str:
+        """What `done` holds: a digest over the record as it stands on the disk."""
+        names = ("manifest.json", "metrics.json", "report.html")
+        return json_digest([file_digest(self.folder / name) for name in names]) + "\n"
+
+    def _execute(self, stem: str, say: Callable[[str], None]) -> None:
         from class_kit.runs import kernels
 
-        stem = notebook.stem
-        for path in self.entries.get(stem, {}).get("files", {}):
-            facts.inside(self.folder, path).unlink(missing_ok=True)
+        for path in self.entries.get(stem, {}).get("files", {}).keys() & self._stamps().keys():
+            (self.folder / path).unlink()
         entry = self.entries[stem] = self.planned[stem] | {"status": "running", "started": now()}
-        self._save()
-        self.say(f"{stem}: running …")
-        before, started = self._written(), time.monotonic()
-        executed = f"notebooks/{stem}.ipynb"
+        self._save("running")
+        say(f"{stem}: running …")
+        before, begun, executed = self._stamps(), time.monotonic(), f"notebooks/{stem}.ipynb"
         try:
-            execution = kernels.execute(notebook.node, entry["parameters"], self.folder / executed)
-            status = "failed" if execution.error else "finished"
+            error = kernels.execute(self.chosen[stem].node, entry["parameters"], self.folder / executed)
+            status = "failed" if error else "finished"
         except KeyboardInterrupt:
-            execution, status = kernels.Execution(), "interrupted"
-        changed = {path for path, stamp in self._written().items() if before.get(path) != stamp}
+            error, status = None, "interrupted"
+        own = {path for path, stamp in self._stamps().items() if before.get(path) != stamp}
         for other, theirs in self.entries.items():
-            if other != stem and (taken := sorted(changed & set(theirs.get("files", {})))):
+            if other != stem and (taken := sorted(own & theirs.get("files", {}).keys())):
                 status, theirs["status"] = "failed", "damaged"
-                self.result.status |= {other: "damaged"} if other in self.result.status else {}
-                execution.error = f"it replaced {', '.join(taken)} of {other}: give its results and figures other names"
-        seconds = round(time.monotonic() - started, 3)
-        entry |= {"status": status, "seconds": seconds, "peak_mib": max(execution.peak_mib, default=None)}
-        entry["files"] = {path: file_digest(self.folder / path) for path in sorted({*changed, executed})}
-        if execution.error:
-            entry["error"] = visible(execution.error)
-        self.result.status[stem] = status
-        self.result.computed.append(stem)
-        self._save()
-        peak = f", {entry['peak_mib']:.0f} MiB" if entry["peak_mib"] else ""
-        self.say(f"{stem}: {status} after {seconds:.1f} s{peak}")
-        if execution.error:
-            self.say(_tail(execution.error))
-        return status
+                error = f"it replaced {', '.join(taken)} of {other}: give its results and figures other names"
+        entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3)}
+        entry["files"] = {path: file_digest(self.folder / path) for path in sorted({*own, executed})}
+        if error:
+            entry["error"] = visible(error)
+        self._save("running")
+        say(f"{stem}: {status} after {entry['seconds']:.1f} s")
+        if error:
+            # the first line, which names cell and error, and the end of the traceback
+            first, *rest = [line[:300] for line in entry["error"].splitlines() if line.strip()]
+            say("\n".join("    " + line for line in [first, *rest[-12:]]))
 
-    def _written(self) -> dict[str, tuple[int, int]]:
-        """Results and figures in the folder, each with time and size, to see which ones a notebook wrote."""
-        files = [path for place in ("results", "figures") for path in (self.folder / place).rglob("*")]
-        stamps = {path.relative_to(self.folder).as_posix(): path.stat() for path in files if path.is_file()}
-        return {
-            path: (status.st_mtime_ns, status.st_size)
-            for path, status in stamps.items()
-            if not Path(path).name.startswith(".")
-        }
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        """Results, figures and notebooks in the folder, each with time and number, to see which ones are written."""
+        found = [path for place in ("results", "figures", "notebooks") for path in (self.folder / place).rglob("[!.]*")]
+        states = {path.relative_to(self.folder).as_posix(): path.stat() for path in found if path.is_file()}
+        return {path: (state.st_mtime_ns, state.st_ino) for path, state in states.items()}
 
-    def _save(self) -> None:
-        write_json(self.folder / "metrics.json", self._metrics())
-        write_json(self.folder / "manifest.json", self.manifest)
-
-    def _finish(self, seconds: float) -> None:
-        from class_kit.runs.report import write_report
-
-        interrupted = "interrupted" in self.result.status.values()
-        self.result.done = {entry["status"] for entry in self.entries.values()} == {"finished"}
-        status = "finished" if self.result.done else "interrupted" if interrupted else "failed"
-        self.manifest |= {"finished": now(), "seconds": round(seconds, 3), "status": status}
-        self._save()
-        if interrupted:
-            self.say("interrupted: what is finished is kept; the same command continues")
-        write_report(self.folder)
-        if self.result.done:
-            write_text(self.folder / "done", json_digest(self.entries) + "\n")
-        self._say_where()
-
-    def _metrics(self) -> dict[str, Any]:
-        """Results of the finished notebooks, by the name they were recorded under."""
-        merged = {}
-        for entry in self.entries.values():
-            for path in entry.get("files", {}) if entry["status"] == "finished" else ():
-                if path.startswith("results/"):
-                    file = facts.inside(self.folder, path)
-                    merged[file.stem] = json.loads(file.read_text(encoding="utf-8"))
-        return merged
+    def _save(self, status: str) -> None:
+        """Write the manifest with its digest, and the results of the finished notebooks."""
+        self.manifest["status"] = status
+        write_json(self.folder / "manifest.json", self.manifest | {"digest": json_digest(self.manifest)})
+        finished = [entry["files"] for entry in self.entries.values() if entry["status"] == "finished"]
+        results = [path for files in finished for path in files if path.startswith("results/")]
+        metrics = {Path(path).stem: read_json(self.folder / path) for path in self._stamps() if path in results}
+        write_json(self.folder / "metrics.json", metrics)
 
     def _say_where(self) -> None:
         if left := sorted(stem for stem, entry in self.entries.items() if entry["status"] != "finished"):
@@ -350,23 +331,89 @@ class _Run:
         self.say(f"report:  {self.folder / 'report.html'}")
 
 
+# --- what a record says about where its numbers come from
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run's folder; empty where there is none that is whole, so that everything is recomputed."""
+    with suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
+        value: dict[str, Any] = read_json(folder / "manifest.json")
+        if value.pop("digest") == json_digest(value):
+            return value
+    return {}
+
+
+def path_digest(path: Path, pattern: str = "*") -> str:
+    """SHA-256 of a file, or over the names and contents of a folder's files."""
+    if path.is_file():
+        return sha256_file(path)
+    files = (file for file in sorted(path.rglob(pattern)) if file.is_file())
+    return json_digest([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
+
+
+def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of every file or folder that a parameter names, and of what stands behind the names of bundled data."""
+    digests = {}
+    for name, value in parameters.items():
+        with suppress(OSError, InputError):
+            path = value
+            if name == "pairs" and value == "corpus":
+                path = corpus_file()
+            elif name == "pairs" and value == "chebi20" and not parameters.get("data"):
+                path = find_folder("chebi20", ("train.txt", "validation.txt", "test.txt"))
+            if name != "out" and path and isinstance(path, str | Path) and os.path.exists(path):
+                digests[f"{name}={value}"] = path_digest(Path(path))
+    return digests
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """Python, platform, packages and the kit's code: what decides results beside parameters and inputs."""
+    names, packages = {"ipykernel", "nbclient"}, {}
+    with suppress(metadata.PackageNotFoundError):
+        needed = [line for line in metadata.requires("class-kit") or [] if "extra ==" not in line]
+        names |= {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in needed}
+    for name in sorted(names):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "packages": packages,
+        "code": path_digest(PACKAGE, "*.py"),
+    }
+
+
+def git_commit(folder: Path = CHECKOUT) -> str | None:
+    """The commit of the kit's checkout, with `-modified` for changed files; None outside a checkout of its own."""
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-modified"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def command_line() -> list[str]:
+    """How this process was started, the program by its name only."""
+    program = Path(sys.argv[0]).name
+    return [one_line(part) for part in ("class-kit" if program == "__main__.py" else program, *sys.argv[1:])]
+
+
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _print(line: str) -> None:
-    print(line, flush=True)
-
-
 def _from_here(path: Path) -> str:
     """A path relative to the current folder where it lies below it: records then hold no machine's own paths."""
-    with suppress(ValueError):
-        return path.resolve().relative_to(Path.cwd().resolve()).as_posix()
-    return str(path.resolve())
-
-
-def _tail(error: str, lines: int = 12) -> str:
-    """The first line, which names cell and error, and the end of the traceback."""
-    first, *rest = visible(error).splitlines()
-    return "\n".join("    " + line[:300] for line in [first, *[line for line in rest if line.strip()][-lines:]])
+    path, here = path.resolve(), Path.cwd().resolve()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
