@@ -10,7 +10,7 @@ import pytest
 
 from class_kit import runs
 from class_kit.files import atomic_write
-from class_kit.runs import kernels, manifest
+from class_kit.runs import kernels, run
 from tests.notebook_tools import write_notebook
 
 FINAL = {"r1": {"number": 1}, "r2": {"number": 2}}
@@ -25,19 +25,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def books(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Two notebooks, and in place of kernels a function that leaves what they would: a result and a 60 KB figure."""
-    environment = manifest.environment()
-    monkeypatch.setattr(manifest, "environment", lambda: environment)
-    monkeypatch.setattr(manifest, "git_commit", lambda: None)
+    environment = run.environment()
+    monkeypatch.setattr(run, "environment", lambda: environment)
+    monkeypatch.setattr(run, "git_commit", lambda: None)
 
-    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
         number, out = parameters["number"], parameters["out"]
         try:
             runs.record(out, f"r{number}", {"number": number})
             with atomic_write(Path(out) / "figures" / f"f{number}.pdf") as figure:
                 figure.write_bytes(bytes(60_000))
         except OSError as error:
-            return kernels.Execution(f"cell 2: OSError: {error}")
-        return kernels.Execution()
+            return f"cell 2: OSError: {error}"
+        return None
 
     monkeypatch.setattr(kernels, "execute", execute)
     return [write_notebook(here / f"{n:02d}_book.ipynb", [f"number = {n}  # which"]) for n in (1, 2)]

@@ -126,10 +126,10 @@ def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "mine.csv").write_text("text,smiles\n", encoding="utf-8")
     seen: list[dict[str, Any]] = []
 
-    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
         seen.append(parameters)
         error = "cell 1: ValueError: no" if parameters["word"] == "fail" else None
-        return kernels.Execution(error)
+        return error
 
     monkeypatch.setattr(kernels, "execute", execute)
     words = ["-p", "word", "-x = 'on'", "-p", "seeds", "[1, 2]"]

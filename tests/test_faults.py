@@ -105,7 +105,7 @@ def test_several_runs_in_one_folder_take_turns(here: Path, books: list[Path], mo
     log = here / "log"
     real = kernels.execute
 
-    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
         with open(log, "a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(0.1)
@@ -148,7 +148,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(here: Path, books: list[Pat
 
     real = kernels.execute
 
-    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> kernels.Execution:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
         execution = real(notebook, parameters, path)
         for path in Path(parameters["out"]).rglob(f"*{parameters['number']}.*"):
             os.utime(path, (clock[0].timestamp(),) * 2)

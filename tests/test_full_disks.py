@@ -126,7 +126,7 @@ def test_a_folder_that_becomes_read_only_on_the_way(
 
     with monkeypatch.context() as patch:
 
-        def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> kernels.Execution:
+        def execute(notebook: Any, parameters: dict[str, Any], partial: Path) -> str | None:
             if parameters["number"] == 2:
                 patch.setattr("class_kit.files.tempfile.mkstemp", read_only)
             return real(notebook, parameters, partial)

@@ -74,7 +74,7 @@ def check_command_line(
             (here / file).write_bytes(content)
         (here / "folder").mkdir()
         monkeypatch.setattr(notebooks, "shipped", lambda name: place / "books")
-        monkeypatch.setattr(kernels, "execute", lambda *ignored: kernels.Execution())
+        monkeypatch.setattr(kernels, "execute", lambda *ignored: None)
         monkeypatch.setattr(sys, "path", [*sys.path])
         monkeypatch.setattr("class_kit.runs.sweep_notebooks", _not_now)
         monkeypatch.setattr("class_kit.fetch.fetch", _not_now)

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 
 from class_kit import runs
+from class_kit.cli import main
 from tests.notebook_tools import entry_of, write_notebook
+from tests.small_runs import quiet
 
 NASTY = 'it\'s "quoted" """and\nmore\\ {out} \u2028 {{x}} %s $(touch pwned) `id`\x1b[2J'
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+# Says which process it is, and sleeps where the file `again` does not exist.
+LONG = """import os, pathlib, time
+pathlib.Path(f'pid{number}.part').write_text(str(os.getpid()))
+os.replace(f'pid{number}.part', f'pid{number}')
+time.sleep(0 if pathlib.Path('again').exists() else 120)"""
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +62,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
 
 def test_notebook_gets_its_parameters_as_data_and_this_interpreter(ran: SimpleNamespace):
     metrics = json.loads((ran.folder / "metrics.json").read_text(encoding="utf-8"))
-    assert metrics == {
-        "01_good": {
-            "word": NASTY,
-            "share": 1.0,
-            "seeds": [3, 4],
-            "pairs": "corpus",
-            "python": sys.executable,
-            "folder": str(ran.here),
-            "hash": "0",
-            "bars": "0",
-        }
-    }
+    given = {"word": NASTY, "share": 1.0, "seeds": [3, 4], "pairs": "corpus"}
+    around = {"python": sys.executable, "folder": str(ran.here), "hash": "0", "bars": "0"}
+    assert metrics == {"01_good": given | around}
     assert not (ran.here / "pwned").exists()
 
 
 def test_every_failure_is_seen_and_the_others_go_on(ran: SimpleNamespace):
-    assert ran.result.exit_code == 1
-    assert not ran.result.done
-    assert not (ran.folder / "done").exists()
+    assert (ran.result.exit_code, ran.result.done) == (1, False)
     failed = ("02_hidden", "03_dies", "04_ends", "05_raises")
     assert ran.result.status == {"01_good": "finished"} | dict.fromkeys(failed, "failed")
     assert "hidden in a callback" in entry_of(ran.folder, "02_hidden")["error"]
@@ -92,10 +82,10 @@ def test_every_failure_is_seen_and_the_others_go_on(ran: SimpleNamespace):
 def test_executed_notebooks_hold_what_was_reached_and_no_paths_or_times(ran: SimpleNamespace):
     entry = entry_of(ran.folder, "01_good")
     assert set(entry["files"]) == {"figures/a.png", "notebooks/01_good.ipynb", "results/01_good.json"}
-    assert entry["peak_mib"] > 10
     text = (ran.folder / "notebooks" / "01_good.ipynb").read_text(encoding="utf-8")
     assert str(ran.here) not in text
     assert "papermill" not in text
+    assert "iopub" not in text
     assert text.count('"id": "injected-parameters"') == 1
     partly = nbformat.read(ran.folder / "notebooks" / "03_dies.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in partly.cells)
@@ -103,39 +93,59 @@ def test_executed_notebooks_hold_what_was_reached_and_no_paths_or_times(ran: Sim
     assert kept == [f"{stem}.ipynb" for stem in ran.result.status]
 
 
-def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
-    book = write_notebook(
-        here / "01_long.ipynb",
-        [],
-        "import os, pathlib, time\nfirst = not pathlib.Path('pid').exists()\n"
-        "pathlib.Path('pid.part').write_text(str(os.getpid()))\nos.replace('pid.part', 'pid')\n"
-        "time.sleep(120 if first else 0)",
-    )
-    process = start_run(here, book.name)
-    kernel = wait_for_pid(here / "pid", process)
-    again = start_run(here, book.name)
-    assert "another process" in again.communicate(timeout=60)[1]
-    assert again.returncode == 2
+def test_an_executed_notebook_is_run_once_more(ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As one copied out of a run: its injected cell is replaced and what it showed is gone before it runs."""
+    from class_kit.runs import kernels
+
+    monkeypatch.chdir(tmp_path)
+    before = nbformat.read(ran.folder / "notebooks" / "05_raises.ipynb", as_version=4)
+    before.cells[-1].source = "print(out)"
+    assert kernels.execute(before, {"out": "new"}, tmp_path / "again.ipynb") is None
+    again = nbformat.read(tmp_path / "again.ipynb", as_version=4)
+    assert [cell.source for cell in again.cells if cell.id == "injected-parameters"] == ['# Parameters\nout = "new"\n']
+    assert [output.text for output in again.cells[-1].outputs] == ["new\n"]
+
+
+def test_interrupted_run_stops_its_kernel_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    book = write_notebook(tmp_path / "01_long.ipynb", ["number = 0"], LONG)
+    process = start_run(tmp_path, book.name)
+    kernel = wait_for_pid(tmp_path / "pid0", process)
+    assert main(["run", book.name]) == 2, "another process is running here"
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "interrupted" in output[0]
     assert is_gone(kernel)
-    folder = here / "runs" / "default"
+    folder = tmp_path / "runs" / "default"
     assert entry_of(folder, "01_long")["status"] == "interrupted"
     assert not (folder / "done").exists()
 
-    (here / "pid").unlink()
-    process = start_run(here, book.name)
-    kernel = wait_for_pid(here / "pid", process)
+    (tmp_path / "pid0").unlink()
+    process = start_run(tmp_path, book.name)
+    kernel = wait_for_pid(tmp_path / "pid0", process)
     process.kill()
     process.communicate(timeout=60)
     assert entry_of(folder, "01_long")["status"] == "running"
     assert not (folder / "done").exists()
     assert is_gone(kernel)
+    (tmp_path / "again").touch()
+    assert runs.run_notebooks([book], say=quiet).done
 
-    assert runs.run_notebooks([book], say=lambda line: None).done
-    assert (folder / "done").exists()
+
+def test_an_interrupted_sweep_ends_its_kernels_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    book = write_notebook(tmp_path / "01_long.ipynb", ["number = 0"], LONG)
+    process = start_run(tmp_path, book.name, "--sweep", "number=0,1,2", "--jobs", "2", "--out", "mine")
+    found = [wait_for_pid(tmp_path / f"pid{number}", process) for number in (0, 1)]
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "the same command continues" in output[0]
+    assert all(is_gone(kernel) for kernel in found)
+    assert not (tmp_path / "mine" / "done").exists()
+    (tmp_path / "again").touch()
+    assert runs.sweep_notebooks([book], {"number": [0]}, out="mine", jobs=1, say=quiet).done
 
 
 def start_run(here: Path, *arguments: str) -> subprocess.Popen[str]:

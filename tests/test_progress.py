@@ -27,7 +27,7 @@ def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three notebooks, run without a kernel."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CLASS_KIT_PROGRESS", raising=False)
-    monkeypatch.setattr(kernels, "execute", lambda *ignored: kernels.Execution())
+    monkeypatch.setattr(kernels, "execute", lambda *ignored: None)
     names = ["01_one.ipynb", "02_two.ipynb", "03_three.ipynb"]
     for name in names:
         write_notebook(tmp_path / name, [])

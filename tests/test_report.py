@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from class_kit.errors import InputError
 from class_kit.runs.report import clean, equation, notebook_html, write_report
 
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
@@ -76,36 +75,27 @@ class Found(HTMLParser):
                 self.bad.append(f"{tag} {name}={value}")
 
 
-def write_run(folder: Path, cells: list[Any], **entry: Any) -> Path:
+def report_of(folder: Path, cells: list[Any], **entry: Any) -> Path:
+    """The report of a run of one notebook with these cells, in whose record an attack stands wherever one can."""
     (folder / "notebooks").mkdir(parents=True)
     nbformat.write(new_notebook(cells=cells), folder / "notebooks" / "01_first.ipynb")
     attack = ATTACKS[0]
-    facts = {
-        "format": 1,
+    executed = {"status": "finished", "parameters": {"pairs": attack, "share": 0.5}, "inputs": {attack: attack}}
+    manifest = {
         "status": "finished",
         "started": "2025-01-01T00:00:00+00:00",
         "overrides": {"pairs": attack},
         "command": ["class-kit", "run", attack],
         "environment": {"python": "3.11", "packages": {"numpy": attack}},
-        "notebooks": {
-            "01_first": {
-                "status": "finished",
-                "parameters": {"pairs": attack, "share": 0.5},
-                "inputs": {attack: attack},
-                "seconds": 1.25,
-                **entry,
-            }
-        },
+        "notebooks": {"01_first": executed | {"seconds": 1.25} | entry, "02_gone": {"status": "interrupted"}},
     }
-    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
-    return folder
+    return write_report(folder, manifest)
 
 
 def hostile_cells() -> list[Any]:
     cells = [new_markdown_cell(attack) for attack in ATTACKS]
-    cells.append(
-        new_markdown_cell("|".join("abcdefgh") + "\n" + "|".join("--------") + "\n" + "|".join(["x" * 60] * 8))
-    )
+    wide = ["|".join("abcdefgh"), "|".join("--------"), "|".join(["x" * 60] * 8)]
+    cells.append(new_markdown_cell("\n".join(wide)))
     cells += [new_markdown_cell(f"# {attack}") for attack in ATTACKS]
     for attack in ATTACKS:
         html = new_output("display_data", {"text/html": attack, "text/plain": "x"})
@@ -125,8 +115,7 @@ def hostile_cells() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_run(tmp_path_factory.mktemp("run") / "hostile", hostile_cells(), error=ATTACKS[0])
-    return write_report(folder)
+    return report_of(tmp_path_factory.mktemp("run") / "hostile", hostile_cells(), error=ATTACKS[0])
 
 
 def test_nothing_runs_and_nothing_is_loaded(hostile: Path):
@@ -137,7 +126,7 @@ def test_nothing_runs_and_nothing_is_loaded(hostile: Path):
     assert "\x1b" not in html
     assert "\x00" not in html
     assert found.links <= found.anchors
-    assert html.count("</section>") == 2
+    assert html.count("</section>") == 3
 
 
 def test_browser_runs_no_script_and_sends_no_request(hostile: Path, browser: Any):
@@ -171,9 +160,12 @@ def test_contents_list_record_and_notebook(tmp_path: Path):
             "w", outputs=[new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}})]
         ),
     ]
-    html = write_report(write_run(tmp_path / "mine", cells)).read_text(encoding="utf-8")
+    html = report_of(tmp_path / "mine", cells).read_text(encoding="utf-8")
     nav = html[html.index("<nav") : html.index("</nav>")]
-    assert re.findall(r'href="#([^"]+)"', nav) == ["01_first", "01_first-1", "01_first-2", "01_first-3", "record"]
+    assert re.findall(r'href="#([^"]+)"', nav) == [
+        *("01_first", "01_first-1", "01_first-2", "01_first-3"),
+        *("02_gone", "record"),
+    ]
     assert "Part two" in nav
     assert "Too deep" not in nav
     assert f"data:image/png;base64,{PIXEL}" in html
@@ -181,7 +173,7 @@ def test_contents_list_record_and_notebook(tmp_path: Path):
     assert "interactive view" in html
     assert "<math" in html
     assert "1.2 s" in html
-    assert "<td>share</td><td>0.5</td>" in html
+    assert ">share</th><td>0.5</td>" in html
     assert 'name="viewport"' in html
     assert "α" in html
 
@@ -191,8 +183,7 @@ def test_the_page_is_read_on_a_phone_and_found_in_without_scripts(tmp_path: Path
     wide = "a_long_name = " + " + ".join(["another_long_name"] * 12)
     cells = [new_markdown_cell(f"# Title\n\n## Part {at}\n\nword{at}") for at in range(20)]
     cells.append(new_code_cell(wide, outputs=[new_output("stream", text="spoken " * 60 + "end")]))
-    folder = write_run(tmp_path / "phone", cells)
-    report = write_report(folder)
+    report = report_of(tmp_path / "phone", cells)
     page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
     page.goto(report.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -210,18 +201,10 @@ def test_the_page_is_read_on_a_phone_and_found_in_without_scripts(tmp_path: Path
 
 
 def test_unfinished_notebook_says_so(tmp_path: Path):
-    folder = write_run(tmp_path / "run", [], status="failed", error="cell 2: ValueError: <b>bad</b>")
-    html = write_report(folder).read_text(encoding="utf-8")
+    html = report_of(tmp_path / "run", [], status="failed", error="cell 2: ValueError: <b>bad</b>").read_text("utf-8")
     assert "This notebook is not finished: failed" in html
     assert "cell 2: ValueError: &lt;b&gt;bad&lt;/b&gt;" in html
-    (folder / "notebooks" / "01_first.ipynb").unlink()
-    assert "No executed notebook" in write_report(folder).read_text(encoding="utf-8")
-
-
-def test_folder_without_a_manifest_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"no manifest\.json"):
-        write_report(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert "No executed notebook" in html
 
 
 @pytest.mark.parametrize(
@@ -270,7 +253,6 @@ def test_attachments_are_embedded_and_foreign_pictures_named():
 
 
 def test_tables_keep_their_shape_and_lose_their_style_sheet():
-    pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"a": [1, 2], "b": ["<script>x</script>", "y"]})._repr_html_()
     html = clean(table)
     assert html.count("<tr") == 3
@@ -279,7 +261,7 @@ def test_tables_keep_their_shape_and_lose_their_style_sheet():
     assert "&lt;script&gt;" in html
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.sampled_from([*ATTACKS, *"<>'\"`$\n\\", "&lt;", "<!--", "-->", "]]>", "$$", "\\text{"]), max_size=6))
 def test_no_mixture_of_attacks_gets_through(parts: list[str]):
     source = "".join(parts)

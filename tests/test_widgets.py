@@ -388,9 +388,9 @@ def test_a_callback_that_raises_unseen_fails_the_notebook(tmp_path: Path) -> Non
         "view = View(slider)\nview.react(lambda: 1 / 0, slider)\nview",
         "with contextlib.suppress(ZeroDivisionError):\n    slider.value = 1",
     )
-    done = kernels.execute(nbformat.read(path, as_version=4), {}, tmp_path / "partial.ipynb")
-    assert "ZeroDivisionError" in (done.error or "")
-    assert "in a widget's callback" in (done.error or "")
+    error = kernels.execute(nbformat.read(path, as_version=4), {}, tmp_path / "partial.ipynb")
+    assert "ZeroDivisionError" in (error or "")
+    assert "in a widget's callback" in (error or "")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)

@@ -160,11 +160,12 @@ def result_folder(out: str | os.PathLike[str] | None, name: str | None, default:
         )
     folder = Path("runs") / (name or default) if out is None else Path(plain(out, "--out"))
     try:
-        # what was killed as it began has left hidden files only
-        held = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
+        held = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except (OSError, ValueError) as error:
         raise InputError(f"the folder {str(folder)!r}: {error}") from None
-    if held and mark not in held:
+    # what was killed as it began, or has lost its record, still has its lock
+    own = mark in held or (".lock" in held and not held & {"manifest.json", "sweep.json"})
+    if held and not own:
         raise InputError(f"{str(folder)!r}: not an empty folder, and without {mark}; choose another --out or --name")
     return folder
 
