@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ os.environ.setdefault("CLASS_KIT_PROGRESS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # processes that share the tests share the cores too; more threads than cores wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.fixture(autouse=True)
@@ -73,14 +75,36 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process to need it makes; all those that share the tests share it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not (folder / ".made").exists():
+            make(folder)
+            (folder / ".made").touch()
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vectors_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A text is embedded once in a session, and nothing is left in the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLASS_KIT_CACHE", str(made_once(tmp_path_factory, "cache", lambda folder: None)))
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small study of the paper."""
     from tests.small_paper import study_paper
 
-    place = tmp_path_factory.mktemp("paper")
-    assert study_paper(place) == 0
-    return place / "paper"
+    def make(folder: Path) -> None:
+        assert study_paper(folder) == 0
+
+    return made_once(tmp_path_factory, "small_study", make) / "paper"
 
 
 @pytest.fixture(scope="session")
@@ -97,10 +121,13 @@ def short_run(tmp_path_factory: pytest.TempPathFactory, small_study: Path) -> Pa
     from class_kit.cli import main
     from tests.short_run import all_notebooks, write_part
 
-    place = tmp_path_factory.mktemp("notebooks")
-    write_part(place)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("PYTHONWARNINGS", "error::DeprecationWarning:class_kit")
-        assert main([*all_notebooks(small_study / "paper.json"), "--out", "short"]) == 0
-    return place / "short"
+    def make(folder: Path) -> None:
+        write_part(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("PYTHONWARNINGS", "error::DeprecationWarning:class_kit")
+            # trainings this small are done before a second process has started
+            patch.setenv("LOKY_MAX_CPU_COUNT", "1")
+            assert main([*all_notebooks(small_study / "paper.json"), "--out", "short"]) == 0
+
+    return made_once(tmp_path_factory, "short_run", make) / "short"

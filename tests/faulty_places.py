@@ -46,43 +46,15 @@ def small_disk(kilobytes: int) -> Iterator[Disk]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_child(work: Callable[[], int]) -> int:
-    """Start `work` in a forked process; its exit code is what `work` returns, or 255 where it raises."""
+def in_a_child(work: Callable[[], int]) -> int:
+    """Run `work` in a forked process, where it may die as processes do.
+
+    Returns what `work` returns, 255 where it raises, or the negative number of the signal that killed it.
+    """
     child = os.fork()
     if not child:
         code = 255
         with suppress(BaseException):
             code = work()
         os._exit(code)
-    return child
-
-
-def exit_code(child: int) -> int:
-    """Wait for a child; negative for the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def in_a_child(work: Callable[[], int]) -> int:
-    """`start_child` and `exit_code` in one: `work` may die as processes do, or set limits for itself."""
-    return exit_code(start_child(work))
-
-
-def killed_at(write: int, work: Callable[[], object]) -> int:
-    """Run `work` in a child that dies when it is about to move its `write`-th file into place.
-
-    The child dies as a killed process does: nothing is tidied up. Returns 9, or 0 where `work` came to its end.
-    """
-    real, left = os.replace, [write]
-
-    def replace(source: str, target: str) -> None:
-        left[0] -= 1
-        if not left[0]:
-            os._exit(9)
-        real(source, target)
-
-    def child() -> int:
-        os.replace = replace  # type: ignore[assignment]
-        work()
-        return 0
-
-    return in_a_child(child)

@@ -18,7 +18,7 @@ from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.notebooks import declared_parameters
 from class_kit.study.paper_tables import find_results, inputs_table, key_rows
-from tests.short_run import ATTACK
+from tests.short_run import BEACON, MARKUP
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -225,14 +225,15 @@ def spelled(number: float, like: str) -> set[str]:
 
 
 def test_text_of_a_file_stays_text(run: Path) -> None:
-    """Every description of the file carries a script; no notebook hands it to a browser as one."""
+    """Every description of the file carries an attack; no notebook hands it to a browser as markup, or obeys it."""
+    escaped = 0
     for executed in sorted((run / "notebooks").glob("*.ipynb")):
         for kind in ("text/html", "text/markdown", "image/svg+xml"):
             for output in outputs_of(executed, kind):
-                assert ATTACK not in output, executed.name
-    assert any(
-        "&lt;script&gt;" in output for output in outputs_of(run / "notebooks" / "01_embedding.ipynb", "text/html")
-    )
+                assert not [attack for attack in MARKUP if attack in output], executed.name
+                escaped += "&lt;script&gt;" in output
+    assert escaped
+    assert not list(run.parent.rglob("hit*"))
 
 
 def test_no_notebook_lets_data_act_on_a_terminal(run: Path) -> None:
@@ -242,9 +243,50 @@ def test_no_notebook_lets_data_act_on_a_terminal(run: Path) -> None:
         outputs = [output for cell in cells(executed, "code") for output in cell.outputs]
         printed = [output.text for output in outputs if output.output_type == "stream"]
         for text in [*printed, *outputs_of(executed, "text/plain")]:
-            assert not {"\x1b", "\x08", "\r", "\u202e"} & set(text), (executed.name, text)
+            assert not {"\x1b", "\x07", "\x08", "\r", "\x9b", "\u202e"} & set(text), (executed.name, text)
             escaped += "\\u202e" in text
-    assert escaped >= 2, "texts and ids were printed at all"
+    assert escaped, "texts and ids were printed at all"
+
+
+def test_the_report_of_a_run_acts_in_no_browser(run: Path, browser: Any) -> None:
+    seen = watched_page(browser, (run / "report.html").as_uri())
+    assert (seen.asked, seen.dialogs, seen.hit, seen.active) == ([], [], None, 0)
+    assert seen.title == "class_kit run short"
+    assert MARKUP[0][:30] in seen.text, "what was an attack can be read as the text it is"
+
+
+def test_the_browser_test_would_notice(browser: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(f"<!DOCTYPE html><title>notebook</title>{MARKUP[0]}{MARKUP[1]}", encoding="utf-8")
+    seen = watched_page(browser, page.as_uri())
+    assert BEACON in seen.asked
+    assert (seen.hit, seen.title, seen.active) == (1, "hit", 1)
+
+
+def watched_page(browser: Any, address: str) -> SimpleNamespace:
+    """What a page asked for, ran and became while a reader points at everything on it."""
+    requests: list[str] = []
+    dialogs: list[str] = []
+    page = browser.new_page()
+    try:
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(address)
+        for link in page.query_selector_all("a[href]:not([href^=http])"):
+            link.dispatch_event("click")
+        for element in page.query_selector_all("td, th, img"):
+            element.dispatch_event("mouseover")
+        page.wait_for_timeout(300)
+        return SimpleNamespace(
+            asked=[url for url in requests if not url.startswith(("data:", "file:", "about:"))],
+            dialogs=dialogs,
+            hit=page.evaluate("window.hit || null"),
+            title=page.title(),
+            text=page.evaluate("document.body.innerText"),
+            active=page.evaluate("document.querySelectorAll('script, iframe, object, embed, form').length"),
+        )
+    finally:
+        page.close()
 
 
 def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
