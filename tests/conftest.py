@@ -39,6 +39,13 @@ def own_backbones() -> set[str]:
     return set(backbones._REGISTERED) - set(backbones._MODULES) if backbones else set()
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own, in which it works."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data, laid out as the README's section on real data says."""

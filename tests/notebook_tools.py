@@ -27,3 +27,7 @@ def write_notebook(path: Path, declared: Sequence[str], *cells: str) -> Path:
 
 def entry_of(folder: Path, stem: str) -> dict[str, Any]:
     return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["notebooks"][stem]
+
+
+def quiet(line: str) -> None:
+    """Where a run's lines go that no test reads."""

@@ -28,7 +28,7 @@ from class_kit.files import atomic_write, lock, remove_abandoned, scratch_folder
 from class_kit.runs import kernels, run
 from class_kit.study import output
 from tests.faulty_places import in_a_child, small_disk
-from tests.notebook_tools import entry_of, write_notebook
+from tests.notebook_tools import entry_of, quiet, write_notebook
 from tests.test_study import small_task
 
 STUDY = """
@@ -103,10 +103,6 @@ def played(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
     except OSError as error:
         return f"cell 2: OSError: {error}"
     return None
-
-
-def quiet(line: str) -> None:
-    """Where a run's lines go that no test reads."""
 
 
 @pytest.fixture(params=COMMANDS)

@@ -18,8 +18,7 @@ import pytest
 
 from class_kit import runs
 from class_kit.cli import main
-from tests.notebook_tools import entry_of, write_notebook
-from tests.small_runs import quiet
+from tests.notebook_tools import entry_of, quiet, write_notebook
 
 NASTY = 'it\'s "quoted" """and\nmore\\ {out} \u2028 {{x}} %s $(touch pwned) `id`\x1b[2J'
 # Says which process it is, and sleeps where the file `again` does not exist.

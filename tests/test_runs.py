@@ -16,10 +16,7 @@ from class_kit import runs
 from class_kit.errors import InputError
 from class_kit.runs import kernels, notebooks, run
 from class_kit.runs.run import default_name, result_folder
-from tests.notebook_tools import write_notebook
-from tests.small_runs import here, quiet
-
-__all__ = ["here"]
+from tests.notebook_tools import quiet, write_notebook
 
 
 @pytest.fixture

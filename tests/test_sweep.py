@@ -17,8 +17,7 @@ from class_kit.cli import main
 from class_kit.errors import InputError
 from class_kit.runs import kernels, sweep
 from class_kit.runs.notebooks import SAFE_NAME, read_notebook
-from tests.notebook_tools import write_notebook
-from tests.small_runs import quiet
+from tests.notebook_tools import quiet, write_notebook
 
 HOSTILE = ("<script>alert(1)</script>", "../../up", "$(touch pwned)", '"><img src=x onerror=alert(2)>', "\x1b[2J\u202e")
 
