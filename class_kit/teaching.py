@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,16 +16,24 @@ from typing import Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.files import write_text
+from class_kit.files import scratch_folder, write_text
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
-LESSON_MINUTES = 90
 OPENING, CLOSING = 5, 10
 # The notebook on one's own pairs is homework: a class has one data set in common.
-HOMEWORK = ("00",)
+HOMEWORK = "00"
 _ANSWER = re.compile(r"<details>\s*<summary>Answer</summary>(.*?)</details>", re.DOTALL)
-_QUESTION = re.compile(r"^(\d)\. (.*?)(?=\n<details>|\n\n|\Z)", re.MULTILINE | re.DOTALL)
+_QUESTION = re.compile(r"^\d\. (.*?)(?=\n<details>|\n\n|\Z)", re.MULTILINE | re.DOTALL)
 _OPEN = re.compile(r"^answer = None$", re.MULTILINE)
+# The parts of a notebook's text that a lesson needs.
+_PARTS = {
+    "title": r"^# (.*?)$",
+    "aim": r"\*\*Aim\.\*\* (.*?)$",
+    "time": r"\*\*Time\.\*\* (.*?)$",
+    "minutes to read": r"(\d+) minutes to read",
+    "exercise": r"## Exercise\n(.*?)(?=\n## |\Z)",
+    "quiz": r"## Quiz\n(.*?)(?=\n## |\Z)",
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,11 @@ class Lesson:
     questions: tuple[tuple[str, str], ...]
 
 
-def make_pack(folder: str | os.PathLike[str], minutes: int = LESSON_MINUTES) -> list[Path]:
+def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
     """Write `learners/`, `instructor/` and `lesson_plan.md` into a new or empty folder.
 
     Learners' notebooks have no outputs, no answers to the quiz and open exercises; the instructor's keep the
-    committed outputs and the answers, with the exercises solved.
+    committed outputs and the answers, with the exercises solved. A pack that fails leaves nothing in the folder.
 
     Parameters
     ----------
@@ -65,11 +72,14 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = LESSON_MINUTES) -> 
     InputError
         When the folder holds anything, is a file, cannot be made, or a notebook lacks the parts a lesson needs.
     """
+    import nbformat
+
     check_whole("minutes", minutes, low=30, high=600)
     target = Path(folder)
     books = {path.stem: read_notebook(path).node for path in numbered_notebooks()}
-    lessons = [lesson_of(stem, node) for stem, node in books.items()]
-    made_here = not target.exists()
+    texts = {"lesson_plan.md": lesson_plan([lesson_of(stem, node) for stem, node in books.items()], minutes)}
+    for place, change in (("learners", for_learners), ("instructor", for_instructor)):
+        texts |= {f"{place}/{stem}.ipynb": nbformat.writes(change(node)) + "\n" for stem, node in books.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
         taken = any(target.iterdir())
@@ -77,34 +87,12 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = LESSON_MINUTES) -> 
         raise InputError(f"{str(folder)!r} cannot be used as a folder: {error}") from None
     if taken:
         raise InputError(f"{str(folder)!r}: not an empty folder; a pack overwrites nothing, choose another")
-    try:
-        return _write(target, books, lessons, minutes)
-    except BaseException:
-        # half a pack would be refused by the next call, and looks like a whole one
-        _clear(target, made_here)
-        raise
-
-
-def _write(target: Path, books: dict[str, Any], lessons: Sequence[Lesson], minutes: int) -> list[Path]:
-    import nbformat
-
-    written = []
-    for place, change in (("learners", for_learners), ("instructor", for_instructor)):
-        for stem, node in books.items():
-            path = target / place / f"{stem}.ipynb"
-            write_text(path, nbformat.writes(change(node)) + "\n")
-            written.append(path)
-    path = target / "lesson_plan.md"
-    write_text(path, lesson_plan(lessons, minutes))
-    return [*written, path]
-
-
-def _clear(target: Path, made_here: bool) -> None:
-    for place in ("learners", "instructor"):
-        shutil.rmtree(target / place, ignore_errors=True)
-    (target / "lesson_plan.md").unlink(missing_ok=True)
-    if made_here:
-        shutil.rmtree(target, ignore_errors=True)
+    with scratch_folder(target, ".pack.") as made:
+        for name, text in texts.items():
+            write_text(made / name, text)
+        for path in list(made.iterdir()):
+            os.replace(path, target / path.name)
+    return [target / name for name in texts]
 
 
 def for_learners(notebook: Any) -> Any:
@@ -141,30 +129,27 @@ def lesson_of(stem: str, notebook: Any) -> Lesson:
         When a part is missing: the message names notebook and part.
     """
     words = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code" and _OPEN.search(cell.source)]
-    time = _part(stem, "time", r"\*\*Time\.\*\* (.*?)$", words)
-    quiz = _part(stem, "quiz", r"## Quiz\n(.*?)(?=\n## |\Z)", words)
-    answers = [answer.strip() for answer in _ANSWER.findall(quiz)]
-    questions = [" ".join(found[1].split()) for found in _QUESTION.findall(quiz)]
+    parts = {}
+    for what, pattern in _PARTS.items():
+        found = re.search(pattern, words, re.DOTALL | re.MULTILINE)
+        if not found:
+            raise InputError(f"notebook {stem} has no {what}; a lesson needs one")
+        parts[what] = found[1].strip()
+    answers = [answer.strip() for answer in _ANSWER.findall(parts["quiz"])]
+    questions = [" ".join(question.split()) for question in _QUESTION.findall(parts["quiz"])]
     if len(questions) != len(answers) or not questions:
         raise InputError(f"notebook {stem}: {len(questions)} quiz questions and {len(answers)} answers")
+    asked = [cell.source for cell in notebook.cells if cell.cell_type == "code" and _OPEN.search(cell.source)]
     return Lesson(
         stem=stem,
-        title=_part(stem, "title", r"^# (.*?)$", words),
-        aim=_part(stem, "aim", r"\*\*Aim\.\*\* (.*?)$", words),
-        minutes=int(_part(stem, "minutes to read", r"(\d+) minutes to read", time)),
-        time=time,
-        exercise=_part(stem, "exercise", r"## Exercise\n(.*?)(?=\n## |\Z)", words),
-        solution=_solution(code[0]) if code else "",
+        title=parts["title"],
+        aim=parts["aim"],
+        minutes=int(parts["minutes to read"]),
+        time=parts["time"],
+        exercise=parts["exercise"],
+        solution=_solution(asked[0]) if asked else "",
         questions=tuple(zip(questions, answers, strict=True)),
     )
-
-
-def _part(stem: str, what: str, pattern: str, words: str) -> str:
-    found = re.search(pattern, words, re.DOTALL | re.MULTILINE)
-    if not found:
-        raise InputError(f"notebook {stem} has no {what}; a lesson needs one")
-    return found[1].strip()
 
 
 def _solution(source: str) -> str:
@@ -176,33 +161,35 @@ def _solution(source: str) -> str:
     return SOLUTIONS[check[1]]
 
 
-def timetable(lessons: Sequence[Lesson], minutes: int) -> tuple[list[tuple[int, int, Lesson]], list[Lesson]]:
-    """Which notebooks a lesson has time for, with their first and last minute, and which are left for home.
+def timetable(lessons: Sequence[Lesson], minutes: int) -> dict[str, int]:
+    """The first minute of each notebook that a lesson has time for, by its stem; the others are left for home.
 
-    In their order, each with the time it says it takes, as long as opening and closing still fit; the notebooks of
-    `HOMEWORK` and those behind the first that does not fit stay for home, since each builds on the one before.
+    In their order, each with the time it says it takes, as long as opening and closing still fit; `HOMEWORK` and the
+    notebooks behind the first that does not fit stay for home, since each builds on the one before.
     """
-    at = OPENING
-    planned: list[tuple[int, int, Lesson]] = []
-    home: list[Lesson] = []
+    at, planned = OPENING, {}
     for lesson in lessons:
-        fits = at + lesson.minutes <= minutes - CLOSING and not [one for one in home if one.stem[:2] not in HOMEWORK]
-        if lesson.stem[:2] in HOMEWORK or not fits:
-            home.append(lesson)
+        if lesson.stem.startswith(HOMEWORK):
             continue
-        planned.append((at, at + lesson.minutes, lesson))
+        if at + lesson.minutes > minutes - CLOSING:
+            break
+        planned[lesson.stem] = at
         at += lesson.minutes
-    return planned, home
+    return planned
 
 
-def lesson_plan(lessons: Sequence[Lesson], minutes: int = LESSON_MINUTES) -> str:
+def lesson_plan(lessons: Sequence[Lesson], minutes: int) -> str:
     """The plan as Markdown: a timetable, then each notebook with its aim, exercise and quiz, and the answers."""
-    planned, home = timetable(lessons, minutes)
-    end = planned[-1][1] if planned else OPENING
-    table = ["| minutes | notebook | what for |", "|---|---|---|"]
-    table.append(f"| 0–{OPENING} | – | The question: does easy-to-hard training help, and is it the order? |")
-    table += [f"| {start}–{stop} | {one.stem} | {_first_sentence(one.aim)} |" for start, stop, one in planned]
-    table.append(f"| {end}–{minutes} | – | Quiz questions that divided the room; what each would try next. |")
+    starts, end = timetable(lessons, minutes), OPENING
+    rows, sections, homework, home = [], [], [], []
+    for one in lessons:
+        if one.stem in starts:
+            end = starts[one.stem] + one.minutes
+            rows.append(f"| {starts[one.stem]}–{end} | {one.stem} | {_first_sentence(one.aim)} |")
+            sections += _section(one, f"{starts[one.stem]}–{end} min")
+        else:
+            home.append(f"- **{one.stem}** ({one.minutes} minutes): {one.aim}")
+            homework += _section(one, "for home")
     lines = [
         f"# Lesson plan, {minutes} minutes",
         "",
@@ -217,17 +204,15 @@ def lesson_plan(lessons: Sequence[Lesson], minutes: int = LESSON_MINUTES) -> str
         "",
         "## Timetable",
         "",
-        *table,
+        "| minutes | notebook | what for |",
+        "|---|---|---|",
+        f"| 0–{OPENING} | – | The question: does easy-to-hard training help, and is it the order? |",
+        *rows,
+        f"| {end}–{minutes} | – | Quiz questions that divided the room; what each would try next. |",
         "",
+        *sections,
     ]
-    for start, stop, one in planned:
-        lines += _section(one, f"{start}–{stop} min")
-    if home:
-        lines += ["## For home", ""]
-        lines += [f"- **{one.stem}** ({one.minutes} minutes): {one.aim}" for one in home] + [""]
-        for one in home:
-            lines += _section(one, "for home")
-    return "\n".join(lines)
+    return "\n".join([*lines, "## For home", "", *home, "", *homework] if home else lines)
 
 
 def _section(one: Lesson, when: str) -> list[str]:

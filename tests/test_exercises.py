@@ -55,15 +55,15 @@ WRONG = [
     ("words", 6, "as often as it occurs"),
     ("words", 10, "for every atom, hydrogens too"),
     ("words", 7, "number of characters"),
-    ("words", 2.5, "not whole"),
+    ("words", 2.5, "`2.5` is not a whole number"),
     ("neighbours", [3, 3, 2, 1, 2], "neighbour of itself"),
     ("neighbours", [3, 2, 2, 0, 1], "exactly 0.9"),
     ("neighbours", [4, 3, 3, 1, 2], "Each pair counts itself"),
     ("neighbours", [0, 1, 1, 2, 2], "sorted"),
     ("neighbours", [2, 1, 1, 0, 1], "Look at pair 2"),
-    ("neighbours", [2, 2], "a list of 5 whole numbers"),
-    ("neighbours", 4, "not a list"),
-    ("neighbours", "22101", "a list of 5 whole numbers"),
+    ("neighbours", [2, 2], "expected 5 whole numbers"),
+    ("neighbours", 4, "is not a list"),
+    ("neighbours", "22101", "is not a list of whole numbers"),
     ("growth", 3, "3 % is 0.03"),
     ("growth", -0.1, "from 0 to 1"),
     ("growth", 0.01, "never reaches all pairs"),
@@ -164,22 +164,6 @@ def test_without_equal_texts_everything_can_be_right() -> None:
     assert exercises.check_best_hits(1.0, ["a"]).status == "right"
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: exercises.check_best_hits(1, []),
-        lambda: exercises.check_word_count(3, "CC"),
-        lambda: exercises.check_word_count(3, "not a molecule"),
-        lambda: exercises.check_growth(0.1, start=2, epochs=3),
-        lambda: exercises.check_growth(0.1, start=0.4, epochs=0),
-        lambda: exercises.check_first_epoch(3, level=1.5),
-        lambda: exercises.check_set_epoch(3, epoch=0),
-        lambda: exercises.check_neighbour_counts(None, sigma=2),
-        lambda: exercises.check_expected_hits(0.1, [1], [1, 2]),
-        lambda: exercises.check_holm(1, []),
-        lambda: exercises.check_holm(1, [1.2]),
-    ],
-)
-def test_impossible_questions_are_refused(call: Any) -> None:
-    with pytest.raises(InputError):
-        call()
+def test_a_molecule_with_equal_surroundings_is_no_exercise() -> None:
+    with pytest.raises(InputError, match="2 atoms: expected two words for each atom"):
+        exercises.check_word_count(3, "CC")
