@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from class_kit.errors import InputError
@@ -18,22 +18,11 @@ if TYPE_CHECKING:
 
     AnyBackbone = TypeVar("AnyBackbone", bound=type[Backbone])
 
-# name -> module, so that asking for the names imports neither torch nor a model
-_MODULES = {
-    name: f"class_kit.backbones.{name}"
-    for name in (
-        "dual_encoder",
-        "text2mol",
-        "aman",
-        "orma",
-        "moleculestm",
-        "dsokr",
-        "memory_bank",
-        "denoising",
-        "distillation",
-        "finetuned",
-    )
-}
+# modules of this package by the backbone's name, so that asking for the names imports neither torch nor a model
+_MODULES = (
+    *("aman", "denoising", "distillation", "dsokr", "dual_encoder"),
+    *("finetuned", "memory_bank", "moleculestm", "orma", "text2mol"),
+)
 _REGISTERED: dict[str, type[Backbone]] = {}
 
 
@@ -69,8 +58,7 @@ def create_backbone(name: str, text_dim: int, molecule_dim: int, **options: Any)
     ValueError
         If no backbone has the name, or it does not take one of the options.
     """
-    found = find_backbone(name)
-    _check_options(name, found, options)
+    found = find_backbone(name, **options)
     backbone = found(text_dim, molecule_dim, **options)
     backbone.inputs = found.needs(**options)
     return backbone
@@ -84,28 +72,23 @@ def backbone_needs(name: str, **options: Any) -> Needs:
     ValueError
         As `create_backbone`.
     """
-    found = find_backbone(name)
-    _check_options(name, found, options)
-    return found.needs(**options)
+    return find_backbone(name, **options).needs(**options)
 
 
-def find_backbone(name: str) -> type[Backbone]:
-    """The class of a registered name.
+def find_backbone(name: str, **options: Any) -> type[Backbone]:
+    """The class of a registered name, which takes these options.
 
     Raises
     ------
     ValueError
-        If no backbone has the name; the message lists those there are.
+        If no backbone has the name, in which case the message lists those there are, or it lacks an option.
     """
     if name not in _REGISTERED and name in _MODULES:
-        importlib.import_module(_MODULES[name])
+        importlib.import_module(f"{__name__}.{name}")
     if name not in _REGISTERED:
         raise InputError(f"backbone {name!r} is unknown; available: {', '.join(available_backbones())}")
-    return _REGISTERED[name]
-
-
-def _check_options(name: str, found: type[Backbone], options: Mapping[str, Any]) -> None:
     try:
-        inspect.signature(found).bind(1, 1, **options)
+        inspect.signature(_REGISTERED[name]).bind(1, 1, **options)
     except TypeError as error:
         raise InputError(f"backbone {name!r} does not take the options {sorted(options)}: {error}") from error
+    return _REGISTERED[name]

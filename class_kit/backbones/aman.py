@@ -42,7 +42,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, no_negatives
-from class_kit.backbones.critic import PENALTY, Adversarial, Critic, generator_term
+from class_kit.backbones.critic import Adversarial, Critic, generator_term
 from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths, one_hidden
 from class_kit.backbones.message_passing import TransformerConv, global_max_pool, global_mean_pool
 from class_kit.checks import check_choice, check_real
@@ -90,7 +90,6 @@ class GraphTransformer(nn.Module):
         check_widths(atom_dim=atom_dim, bond_dim=bond_dim, hidden=hidden, dim=dim, heads=heads, layers=layers)
         if hidden % heads:
             raise InputError(f"heads={heads}: expected a divisor of hidden={hidden}")
-        self.bond_dim = bond_dim
         self.scale = Standardise(atom_dim)
         self.enter = nn.Linear(atom_dim, hidden)
         self.blocks = nn.ModuleList(_Block(hidden, heads, bond_dim, dropout) for _ in range(layers))
@@ -101,15 +100,7 @@ class GraphTransformer(nn.Module):
         self.scale.fit(molecules.atoms)
 
     def forward(self, molecules: GraphBatch) -> Tensor:
-        """Unit vectors `(B, dim)`.
-
-        Raises
-        ------
-        InputError
-            The bonds have features of another width.
-        """
-        if molecules.bond_features.shape[1] != self.bond_dim:
-            raise InputError(f"bonds have {molecules.bond_features.shape[1]} features: expected {self.bond_dim}")
+        """Unit vectors `(B, dim)`."""
         atoms = self.enter(self.scale(molecules.atoms))
         for block in self.blocks:
             atoms = block(atoms, molecules)
@@ -142,10 +133,6 @@ class Aman(Adversarial, TwoTowers):
         s of the soft form, positive.
     adversarial : float
         Weight w of the encoders' term against the critic, not negative; 0 leaves the critic out.
-    penalty : float
-        Weight of the critic's gradient penalty, not negative.
-    critic_hidden : int
-        Width of the critic's two hidden layers.
     """
 
     def __init__(
@@ -163,8 +150,6 @@ class Aman(Adversarial, TwoTowers):
         mining: str = "soft",
         sharpness: float = 16.0,
         adversarial: float = 0.005,
-        penalty: float = PENALTY,
-        critic_hidden: int = 128,
     ) -> None:
         super().__init__()
         share = check_dropout("dropout", dropout)
@@ -172,12 +157,11 @@ class Aman(Adversarial, TwoTowers):
         self.sharpness = sharpness if check_choice("mining", mining, MINING) == "soft" else None
         self.margin = check_real("margin", margin, low=0.0, high=2.0)
         self.adversarial = check_real("adversarial", adversarial, low=0.0)
-        self.penalty = check_real("penalty", penalty, low=0.0)
         self.molecule_tower = GraphTransformer(
             molecule_dim, bond_dim, hidden, dim, heads=heads, layers=layers, dropout=share
         )
         self.text_tower = Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, share), unit=True)
-        self.critic = Critic(dim, hidden=critic_hidden) if self.adversarial else None
+        self.critic = Critic(dim) if self.adversarial else None
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
@@ -214,17 +198,7 @@ def in_batch_triplet(
     -------
     tuple of (B,), (B,)
         0 where a pair has no negative.
-
-    Raises
-    ------
-    InputError
-        If the distances are not square, or a number is out of range.
     """
-    check_real("margin", margin, low=0.0)
-    if sharpness is not None:
-        check_real("sharpness", sharpness, low=0.0, open_low=True)
-    if distances.ndim != 2 or len(distances) != distances.shape[1]:
-        raise InputError(f"distances of shape {tuple(distances.shape)}: expected a square matrix")
     left_out = no_negatives(distances, not_negative)
     own = margin + distances.diagonal()[:, None]
 

@@ -127,9 +127,8 @@ class Backbone(nn.Module, ABC):
 
     A backbone with an adversary lists the adversary's parameters in `critic_parameters`: they get an optimiser of
     their own (Adam with β₁ = 0.5, as is usual for critics), which takes `critic_steps` steps of `critic_learning_rate`
-    on `critic_losses` before each step of the rest. A backbone whose full
-    score needs a text and a molecule together sets `reranks`: `encode_*` rank the whole pool and `pair_scores` the
-    best of it again.
+    on `critic_losses` before each step of the rest. A backbone whose full score needs a text and a molecule together
+    sets `reranks`: `encode_*` rank the whole pool, and `part_scores` the best of it again.
 
     `inputs` is what an instance was made to read; `create_backbone` sets it from `needs`.
     """
@@ -190,28 +189,16 @@ class Backbone(nn.Module, ABC):
         """Named scalar losses of the adversary; none by default."""
         return {}
 
-    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
-        """Full scores `(B,)` of aligned pairs, larger is closer; called only where `reranks` is True.
+    def pair_parts(self, side: str, batch: Any) -> list[Any]:
+        """What the full score needs of each row of a batch, "text" or "molecules"; called where `reranks` is True.
 
-        A backbone whose full score reads a text and a molecule together overrides this; one that has `pair_parts`
-        need not.
+        Each is a tensor, or a tuple of tensors, that is encoded once for all the pairs that its row stands in.
         """
-        texts, others = self.pair_parts("text", text), self.pair_parts("molecules", molecules)
-        if texts is None or others is None:
-            raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
-        return self.part_scores(texts, others)
-
-    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
-        """What the full score needs of each row of a batch, "text" or "molecules", encoded once for all its pairs.
-
-        Each is a tuple of tensors that `part_scores` reads. None, the default, where nothing can be encoded ahead:
-        `pair_scores` then gets the batches.
-        """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
 
     def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
-        """`pair_scores` of aligned pairs by what `pair_parts` gave of each; called only where that is not None."""
-        raise NotImplementedError(f"{type(self).__name__} encodes nothing ahead")
+        """Full scores `(B,)` of aligned pairs, larger is closer, by what `pair_parts` gave of each."""
+        raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
 
 
 class TwoTowers(Backbone):

@@ -27,8 +27,7 @@ The teacher needs both sums. A text that has read its own molecule finds it agai
 partners the first sum teaches nothing and :math:`s_{ij}` could rank nothing; and one bit, fits or does not, would
 satisfy the second sum, so without the other pairs the student would imitate a constant.
 
-By default the student alone ranks, as in the paper. With `score="teacher"` :math:`s_{ij}` ranks the best of its list
-again, which costs one reading a candidate.
+The student alone ranks, as in the paper.
 
 The paper's objectives are read off its abstract; its regions and spans become atoms and tokens. Unknown: the teacher's
 negatives, sizes, weights, and how the stages are ordered. Chosen: the wrong partners (`negatives` of them, drawn anew
@@ -50,12 +49,18 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import without_near
-from class_kit.backbones.layers import Scale, Tower, check_dropout, check_widths
-from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text
-from class_kit.backbones.wrapper import Wrapper, joined, output_width
-from class_kit.checks import check_choice, check_real, check_whole
+from class_kit.backbones.layers import Scale, Tower, check_dropout
+from class_kit.backbones.wrapper import (
+    CrossAttention,
+    Items,
+    Wrapper,
+    items_of_molecules,
+    items_of_text,
+    joined,
+    output_width,
+)
+from class_kit.checks import check_real, check_whole
 
-SCORES = ("student", "teacher")
 # Pairs that the teacher reads at once: their tokens and atoms are the largest arrays of a training.
 PAIRS_AT_ONCE = 1_024
 
@@ -75,8 +80,6 @@ class Distillation(Wrapper):
     reads : "parts" or "inner"
         The teacher reads tokens and atoms (a student of vectors gets the sentence vectors, and the sums of atoms,
         which Mol2vec's vectors are), or what the student reads.
-    score : "student" or "teacher"
-        What ranks the best 50 again: the student's full score where it has one, or the teacher's.
     negatives : int
         Wrong partners of a text that the teacher reads it with.
     weight : float
@@ -100,7 +103,6 @@ class Distillation(Wrapper):
         student: str = "dual_encoder",
         student_options: Mapping[str, Any] | None = None,
         reads: str = "parts",
-        score: str = "student",
         negatives: int = 4,
         weight: float = 0.3,
         width: int = 128,
@@ -109,19 +111,11 @@ class Distillation(Wrapper):
         temperature: float = 0.07,
     ) -> None:
         super().__init__(text_dim, molecule_dim, student, student_options, reads)
-        self.score = check_choice("score", score, SCORES)
         self.negatives = check_whole("negatives", negatives, low=1)
         self.weight = check_real("weight", weight, low=0.0)
-        self.reranks = self.inner.reranks or score == "teacher"
-        self.teacher = Teacher(
-            text_dim,
-            molecule_dim,
-            output_width(self.inner, text_dim),
-            width=width,
-            heads=heads,
-            dropout=check_dropout("dropout", dropout),
-            single=(self.inputs.text == "sentence", self.inputs.molecules == "vector"),
-        )
+        dim, share = output_width(self.inner, text_dim), check_dropout("dropout", dropout)
+        single = (self.inputs.text == "sentence", self.inputs.molecules == "vector")
+        self.teacher = Teacher(text_dim, molecule_dim, dim, width, heads, share, single)
         self.scale = Scale(temperature)
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
@@ -135,8 +129,11 @@ class Distillation(Wrapper):
         items = self.teacher.items(items_of_text(text), items_of_molecules(molecules))
         own = torch.arange(len(items[0].mask), device=items[0].mask.device)
         t, m = self.teacher(*items, (own, own))
-        forward, backward = self._teacher_terms(items, t, m, not_negative)
-        added = {"teacher_text_to_molecule": forward, "teacher_molecule_to_text": backward}
+        forward, backward = self._teacher_logits(items, t, m, not_negative)
+        added = {
+            "teacher_text_to_molecule": F.cross_entropy(forward, own, reduction="none"),
+            "teacher_molecule_to_text": F.cross_entropy(backward, own, reduction="none"),
+        }
         for name, mine, its in (
             ("imitate_text", self.encode_text(text), t),
             ("imitate_molecule", self.encode_molecules(molecules), m),
@@ -144,26 +141,10 @@ class Distillation(Wrapper):
             added[name] = self.weight * (1 - F.cosine_similarity(mine, its.detach(), dim=-1))
         return joined(terms, added)
 
-    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
-        """The teacher's scores `(B,)`, or the student's own full ones."""
-        if self.score == "student":
-            return super().pair_scores(text, molecules)
-        items = self.teacher.items(items_of_text(text), items_of_molecules(molecules))
-        own = torch.arange(len(items[0].mask), device=items[0].mask.device)
-        parts = [self._scores(items, piece, piece) for piece in own.split(PAIRS_AT_ONCE)]
-        return torch.cat(parts)
-
-    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
-        """The student's; the teacher looks at both sides together."""
-        return super().pair_parts(side, batch) if self.score == "student" else None
-
-    def _scores(self, items: tuple[Items, Items], texts: Tensor, molecules: Tensor) -> Tensor:
-        t, m = self.teacher(*items, (texts, molecules))
-        return (t * m).sum(-1)
-
-    def _teacher_terms(
+    def _teacher_logits(
         self, items: tuple[Items, Items], t: Tensor, m: Tensor, not_negative: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        """Of each text with the other pairs' molecules and its wrong partners, and the same of each molecule."""
         own = torch.arange(len(t), device=t.device)
         logits = without_near(self.scale(t @ m.T), not_negative)
         rows, columns = [logits], [logits.T]
@@ -172,17 +153,14 @@ class Distillation(Wrapper):
             ahead = some[:, None].to(t.device)
             molecules = (own + ahead) % len(t)
             texts = own.expand_as(molecules)
-            wrong = self.scale(self._scores(items, texts.flatten(), molecules.flatten())).view_as(molecules)
+            read, back = self.teacher(*items, (texts.flatten(), molecules.flatten()))
+            wrong = self.scale((read * back).sum(-1)).view_as(molecules)
             if not_negative is not None:
                 wrong = wrong.masked_fill(not_negative[texts, molecules], -torch.inf)
             rows.append(wrong.T)
             # the pair (i, i + s) is a wrong one of molecule i + s too
             columns.append(wrong.gather(1, (own - ahead) % len(t)).T)
-        forward, backward = torch.cat(rows, 1), torch.cat(columns, 1)
-        return (
-            F.cross_entropy(forward, own, reduction="none"),
-            F.cross_entropy(backward, own, reduction="none"),
-        )
+        return torch.cat(rows, 1), torch.cat(columns, 1)
 
 
 class Teacher(nn.Module):
@@ -205,14 +183,12 @@ class Teacher(nn.Module):
         text_dim: int,
         molecule_dim: int,
         dim: int,
-        *,
         width: int,
         heads: int,
         dropout: float,
         single: tuple[bool, bool],
     ) -> None:
         super().__init__()
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim, width=width)
         self.text_items, self.molecule_items = (
             Tower(items, nn.Sequential(nn.Linear(items, width), nn.Dropout(dropout)))
             for items in (text_dim, molecule_dim)

@@ -124,19 +124,6 @@ class Finetuned(Wrapper):
             features = self.inner_text(text)
         return self.call("critic_losses", features, molecules)
 
-    def pair_scores(self, text: IdBatch, molecules: Any) -> Tensor:
-        """The inner backbone's full scores `(B,)`; a text that stands in many pairs is encoded once."""
-        # -1 is no token: texts that differ in nothing but the token of padding stay apart
-        _, back = torch.unique(text.ids.masked_fill(~text.real, -1), dim=0, return_inverse=True)
-        first = torch.empty(int(back.max()) + 1, dtype=torch.int64, device=back.device)
-        first[back] = torch.arange(len(back), device=back.device)
-        features = self.inner_text(text.take(first))
-        if isinstance(features, TokenBatch):
-            features = TokenBatch(features.sentence[back], features.tokens[back], features.mask[back])
-        else:
-            features = features[back]
-        return self.call("pair_scores", features, molecules)
-
     def inner_text(self, text: IdBatch) -> TextBatch:
         """What the encoder makes of texts, float32: sentence vectors, or a `TokenBatch` where the inner reads one."""
         if text.encoder != self.digest:

@@ -73,11 +73,8 @@ class Standardise(nn.Module):
         Raises
         ------
         InputError
-            If the shape is another, or a value is not finite.
+            If a value is not finite.
         """
-        width = len(self.mean)
-        if values.ndim != 2 or values.shape[1] != width or not len(values):
-            raise InputError(f"values of shape {tuple(values.shape)}: expected at least one row of {width}")
         exact = values.double()
         if not bool(torch.isfinite(exact).all()):
             raise InputError("values to standardise: some are not finite numbers")

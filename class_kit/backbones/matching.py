@@ -17,16 +17,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from class_kit.checks import check_real, check_whole
-from class_kit.errors import InputError
-
 # A sum of tokens that cancel has no direction; its cosine is then 0 instead of undefined.
 SHORTEST = 1e-12
 # Motifs of one kind in like surroundings have equal vectors. Rounding must not choose between them, so entries this
 # near to the largest, relative to it, are as large.
 TIE = 1e-4
-# exp(-2 / 0.025), the largest cost of cosines at the smallest regularisation, is still a normal float32
-SMALLEST_REGULARISATION = 0.025
 # Kernel of columns of padding: nothing beside the 1 that every row has, and not 0, by which their scaling is divided.
 NOTHING = 1e-30
 
@@ -37,7 +32,7 @@ def part_cosines(tokens: Tensor, parts: Tensor) -> Tensor:
     return products.unflatten(2, parts.shape[-3:-1])
 
 
-def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor, *, regularisation: float, iterations: int) -> Tensor:
+def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor) -> Tensor:
     """Which motif each token goes to: the one with the largest entry of its row of the transport plan.
 
     Where several share the largest entry, the token goes to each of them.
@@ -48,8 +43,6 @@ def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor, *, regularisa
         The cost of the transport is 1 minus these; they are constants here.
     tokens, motifs : (B, T) and (J, M) or (B, J, M) bool
         False for padding.
-    regularisation, iterations
-        As `transport_plans` takes them.
 
     Returns
     -------
@@ -62,8 +55,6 @@ def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor, *, regularisa
         cost.flatten(0, 1),
         tokens[:, None].expand(-1, molecules, -1).flatten(0, 1),
         motifs.expand(texts, -1, -1).flatten(0, 1),
-        regularisation=regularisation,
-        iterations=iterations,
     )
     largest = plans.amax(2, keepdim=True)
     # a row of padding is all zeros, and its largest entry is none
@@ -127,7 +118,7 @@ def transport_plans(
     rows, columns : (P, T) and (P, M) bool
         False for padding. Each problem has a real row and a real column.
     regularisation : float
-        ε, in the unit of the cost, at least 0.025.
+        ε, in the unit of the cost. At 0.025 the kernel of the largest cost, exp(-2 / ε), is still a normal float32.
     iterations : int
         Always as many, so that no plan depends on those beside it. Columns are then exact and rows nearly so.
 
@@ -135,27 +126,14 @@ def transport_plans(
     -------
     (P, T, M)
         0 at padding; a constant for autograd.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, a problem has nothing on one side, or a number is out of range.
     """
     from ot.batch import bregman_projection_batch
 
-    check_real("regularisation", regularisation, low=SMALLEST_REGULARISATION)
-    check_whole("iterations", iterations, low=1)
-    if cost.ndim != 3 or rows.shape != cost.shape[:2] or columns.shape != (cost.shape[0], cost.shape[2]):
-        shapes = ", ".join(str(tuple(one.shape)) for one in (cost, rows, columns))
-        raise InputError(f"cost, rows and columns of shapes {shapes}: expected (P, T, M), (P, T), (P, M)")
     with torch.no_grad(), cost.device:
         padding = ~columns.unsqueeze(1)
         # a plan does not change with what is taken off a whole row of its costs
         least = cost.masked_fill(padding, torch.inf).amin(2, keepdim=True)
         kernel = torch.exp((least - cost).float() / regularisation).masked_fill(padding, NOTHING)
-        counts = [side.sum(1, keepdim=True) for side in (rows, columns)]
-        if not all(bool(count.all()) for count in counts):
-            raise InputError("a transport problem has no rows or no columns: expected at least one of each")
         # POT makes its first scalings without saying where: on the default device, which is the cost's in here
-        a, b = rows / counts[0], columns / counts[1]
+        a, b = (side / side.sum(1, keepdim=True) for side in (rows, columns))
         return bregman_projection_batch(kernel, a=a, b=b, max_iter=iterations, tol=0.0)["T"]

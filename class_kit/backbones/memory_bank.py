@@ -97,8 +97,6 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
         T of the second-order distributions, positive and not trained.
     second_order, adversarial : float
         Weights of those terms, not negative; at 0 the terms, and the critic, are left out.
-    critic_hidden : int
-        Width of the critic's hidden layers.
     """
 
     def __init__(
@@ -115,10 +113,8 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
         distribution_temperature: float = 0.1,
         second_order: float = 1.0,
         adversarial: float = 0.005,
-        critic_hidden: int = 128,
     ) -> None:
         super().__init__()
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, critic_hidden=critic_hidden)
         share = check_dropout("dropout", dropout)
         self.distribution_temperature = check_real(
             "distribution_temperature", distribution_temperature, low=0.0, open_low=True
@@ -130,7 +126,7 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
             Tower(width, one_hidden(width, hidden, dim, share)) for width in (text_dim, molecule_dim)
         )
         self.logits = Scale(temperature)
-        self.critic = Critic(dim, hidden=critic_hidden) if self.adversarial else None
+        self.critic = Critic(dim) if self.adversarial else None
 
     def encode_text(self, text: Tensor) -> Tensor:
         """Unit vectors `(B, dim)`."""

@@ -10,14 +10,8 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-    from torch_geometric.nn import GCNConv, TransformerConv, global_add_pool, global_max_pool, global_mean_pool
-    from torch_geometric.utils import to_dense_batch
-
-__all__ = [
-    "GCNConv",
-    "TransformerConv",
-    "global_add_pool",
-    "global_max_pool",
-    "global_mean_pool",
-    "to_dense_batch",
-]
+    from torch_geometric.nn import GCNConv as GCNConv
+    from torch_geometric.nn import TransformerConv as TransformerConv
+    from torch_geometric.nn import global_max_pool as global_max_pool
+    from torch_geometric.nn import global_mean_pool as global_mean_pool
+    from torch_geometric.utils import to_dense_batch as to_dense_batch

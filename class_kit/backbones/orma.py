@@ -1,7 +1,7 @@
 r"""ORMA: texts and molecules compared at three levels, with tokens sent to motifs by optimal transport.
 
 BIBM 2024, arXiv 2411.11875. A molecule is a graph of atoms, motifs (BRICS cuts, fused rings split) and itself, whose
-edges lead upward (`class_kit.backbones.hierarchy`); a text is its tokens and its sentence. Heads of two layers bring
+edges lead upward; a text is its tokens and its sentence. Heads of two layers bring
 sentence and tokens into one space with molecule, motifs and atoms, all at unit length: :math:`x`, :math:`x_t` and
 :math:`y`, :math:`y_m`, :math:`y_a`. For every text and molecule, whether they belong together or not,
 
@@ -43,20 +43,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, GraphBatch, Needs, TokenBatch, in_batch_cross_entropy
-from class_kit.backbones.hierarchy import Hierarchy
-from class_kit.backbones.layers import Scale, Tower, check_dropout, check_widths, one_hidden
-from class_kit.backbones.matching import (
-    SMALLEST_REGULARISATION,
-    assign_tokens,
-    multi_token_similarity,
-    part_cosines,
-    token_atom_similarity,
-)
-from class_kit.backbones.message_passing import to_dense_batch
-from class_kit.checks import check_choice, check_real, check_whole
+from class_kit.backbones.layers import Scale, Standardise, Tower, check_dropout, check_widths, one_hidden
+from class_kit.backbones.matching import assign_tokens, multi_token_similarity, part_cosines, token_atom_similarity
+from class_kit.backbones.message_passing import GCNConv, global_max_pool, global_mean_pool, to_dense_batch
+from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
 
 LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
@@ -88,10 +82,6 @@ class Orma(Backbone):
         Initial softmax temperature, positive; one for all levels.
     matching : "both" or "tokens"
         Whether s₃ takes the mean of both directions, or tokens alone look for atoms.
-    regularisation : float
-        Of the transport, at least 0.025, in the unit of its cost.
-    iterations : int
-        Of the transport.
     """
 
     reranks = True
@@ -109,21 +99,15 @@ class Orma(Backbone):
         beta: float = 0.25,
         temperature: float = 0.07,
         matching: str = "both",
-        regularisation: float = 0.05,
-        iterations: int = 20,
     ) -> None:
         super().__init__()
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
+        check_widths(layers=layers)
         share = check_dropout("dropout", dropout)
         self.matching = check_choice("matching", matching, MATCHINGS)
         first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
         if first + second > 1:
             raise InputError(f"alpha={alpha!r} and beta={beta!r}: expected a sum of at most 1")
         self.weights = (first, second, max(0.0, 1 - first - second))
-        self.transport: dict[str, Any] = {
-            "regularisation": check_real("regularisation", regularisation, low=SMALLEST_REGULARISATION),
-            "iterations": check_whole("iterations", iterations, low=1),
-        }
         self.scale = Scale(temperature)
         self.sentence_tower, self.token_tower = (
             Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, share), unit=True) for _ in range(2)
@@ -212,10 +196,76 @@ class Orma(Backbone):
         """s₂ and s₃, `(2, B, J)`, of texts `(B, T, dim)` with motifs and atoms `(J, n, dim)` or `(B, J, n, dim)`."""
         (motifs, real_motifs), (atoms, real_atoms) = (_cut(*part) for part in parts)
         cosines = part_cosines(tokens, motifs)
-        assigned = assign_tokens(cosines, mask, real_motifs, **self.transport)
+        assigned = assign_tokens(cosines, mask, real_motifs)
         second = multi_token_similarity(cosines, tokens @ tokens.mT, assigned)
         both = self.matching == "both"
         return torch.stack([second, token_atom_similarity(part_cosines(tokens, atoms), mask, real_atoms, both=both)])
+
+
+class Hierarchy(nn.Module):
+    """Graph convolutions over atoms, the motifs they make up, and whole molecules; unit vectors of each.
+
+    Bonds are edges both ways; from each atom an edge leads to the motifs it is in, from each motif one to its
+    molecule. A motif starts as the mean of its atoms, a molecule as the mean of its motifs. All nodes pass the same
+    layers (graph convolutions of Kipf and Welling 2017, each beside a shortcut), so a molecule has read its motifs'
+    neighbourhoods after as many. Each level leaves through a linear layer of its own; the molecule's also reads the
+    maximum over its atoms.
+
+    Parameters
+    ----------
+    atom_dim : int
+        Width of the atoms' vectors.
+    hidden, dim : int
+        Widths of the layers and of what comes out.
+    layers : int
+        Number of graph convolutions.
+    dropout : float
+        In [0, 1).
+    """
+
+    def __init__(self, atom_dim: int, hidden: int, dim: int, *, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.scale = Standardise(atom_dim)
+        self.enter = nn.Linear(atom_dim, hidden)
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        self.convolutions = nn.ModuleList(GCNConv(hidden, hidden) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.leave = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, dim))
+            for width in (2 * hidden, hidden, hidden)
+        )
+
+    def forward(self, molecules: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit vectors of the molecules `(B, dim)`, the motifs `(M, dim)` and the atoms `(A, dim)`."""
+        counts = [len(molecules.atoms), len(molecules.motif_molecule), molecules.size]
+        member, motif = molecules.motif_atoms
+        atoms = self.scale(molecules.atoms)
+        motifs = global_mean_pool(atoms[member], motif, counts[1])
+        whole = global_mean_pool(motifs, molecules.motif_molecule, counts[2])
+        nodes, edges = self.enter(torch.cat([atoms, motifs, whole])), upward_edges(molecules)
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            nodes = nodes + self.dropout(F.gelu(convolution(norm(nodes), edges)))
+        atoms, motifs, whole = nodes.split(counts)
+        whole = torch.cat([whole, global_max_pool(atoms, molecules.atom_molecule, molecules.size)], dim=1)
+        first, second, third = (
+            F.normalize(leave(level), dim=-1) for leave, level in zip(self.leave, (whole, motifs, atoms), strict=True)
+        )
+        return first, second, third
+
+
+def upward_edges(molecules: GraphBatch) -> Tensor:
+    """Edges `(2, E + K + M)`, source above target, among A atoms, M motifs and B molecules, numbered in this order."""
+    atoms, motifs = len(molecules.atoms), len(molecules.motif_molecule)
+    member, motif = molecules.motif_atoms
+    numbers = torch.arange(motifs, device=motif.device)
+    return torch.cat(
+        [
+            molecules.bonds,
+            torch.stack([member, atoms + motif]),
+            torch.stack([atoms + numbers, atoms + motifs + molecules.motif_molecule]),
+        ],
+        dim=1,
+    )
 
 
 def _cut(values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,16 +1,23 @@
-"""What backbones round another one have in common: the inner one still encodes, ranks and keeps its adversary."""
+"""What backbones round another one have in common: the inner one still encodes, ranks and keeps its adversary.
+
+Both sides of a batch are also had as padded items, tokens of texts and atoms of molecules, and one side reads the
+other's. Where a side comes as one vector it is one item, and attention over one item has nothing to choose: what is
+read is that item's value, whatever the query. `CrossAttention` then has no queries and no keys.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from class_kit.backbones import backbone_needs, create_backbone
-from class_kit.backbones.base import Backbone, Needs, TextBatch, TokenBatch
-from class_kit.backbones.parts import sentence_of, vector_of
+from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, Needs, TextBatch, TokenBatch
+from class_kit.backbones.layers import check_widths
 from class_kit.checks import check_choice
 from class_kit.errors import InputError
 
@@ -50,11 +57,13 @@ class Wrapper(Backbone):
 
     def inner_text(self, text: Any) -> Any:
         """A batch of texts as the inner backbone reads it."""
-        return sentence_of(text) if self.inner.inputs.text == "sentence" else text
+        return text.sentence if self.inner.inputs.text == "sentence" and isinstance(text, TokenBatch) else text
 
     def inner_molecules(self, molecules: Any) -> Any:
-        """A batch of molecules as the inner backbone reads it."""
-        return vector_of(molecules) if self.inner.inputs.molecules == "vector" else molecules
+        """A batch of molecules as the inner backbone reads it: atoms add up to the molecule's Mol2vec vector."""
+        if self.inner.inputs.molecules == "vector" and isinstance(molecules, GraphBatch):
+            return items_of_molecules(molecules).values.sum(1)
+        return molecules
 
     def call(self, method: str, *batches: Any, **options: Any) -> Any:
         """What a method of the inner backbone gives of batches that it can read."""
@@ -84,11 +93,7 @@ class Wrapper(Backbone):
         """The inner backbone's adversary."""
         return self.call("critic_losses", self.inner_text(text), self.inner_molecules(molecules))
 
-    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
-        """The inner backbone's full scores `(B,)`."""
-        return self.call("pair_scores", self.inner_text(text), self.inner_molecules(molecules))
-
-    def pair_parts(self, side: str, batch: Any) -> list[Any] | None:
+    def pair_parts(self, side: str, batch: Any) -> list[Any]:
         """The inner backbone's."""
         return self.call("pair_parts", side, self.inner_text(batch) if side == "text" else self.inner_molecules(batch))
 
@@ -105,10 +110,8 @@ def checked_options(option: str, name: Any, options: Any) -> dict[str, Any]:
     InputError
         They are no mapping of names, or `name` reads token numbers and so can only be the outermost.
     """
-    if options is not None and (not isinstance(options, Mapping) or any(not isinstance(key, str) for key in options)):
+    if not isinstance(options or {}, Mapping):
         raise InputError(f"{option}_options={options!r}: expected a mapping of option names to plain values")
-    if not isinstance(name, str):
-        raise InputError(f"{option}={name!r}: expected the name of a backbone")
     plain = dict(options or {})
     if backbone_needs(name, **plain).text == "ids":
         raise InputError(f"{option}={name!r} reads token numbers: wrap the other way round, {name} outermost")
@@ -140,3 +143,84 @@ def output_width(backbone: Backbone, text_dim: int) -> int:
         width = int(backbone.encode_text(text).shape[1])
     backbone.train(training)
     return width
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """One side of a batch as items, as many as its longest row has.
+
+    Attributes
+    ----------
+    values : (B, n, w)
+    mask : (B, n) bool
+        False for padding. Every row has an item.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def mean(self) -> Tensor:
+        """`(B, w)`, padding left out."""
+        weights = self.mask.unsqueeze(-1).to(self.values.dtype)
+        return (self.values * weights).sum(1) / weights.sum(1)
+
+
+def items_of_text(text: TextBatch) -> Items:
+    """Tokens, or the sentence vector as the only item."""
+    return Items(text.tokens, text.mask) if isinstance(text, TokenBatch) else _single(text)
+
+
+def items_of_molecules(molecules: MoleculeBatch) -> Items:
+    """Atoms, or the molecule vector as the only item."""
+    if not isinstance(molecules, GraphBatch):
+        return _single(molecules)
+    from class_kit.backbones.message_passing import to_dense_batch
+
+    return Items(*to_dense_batch(molecules.atoms, molecules.atom_molecule, batch_size=molecules.size))
+
+
+def _single(vectors: Tensor) -> Items:
+    return Items(vectors.unsqueeze(1), torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device))
+
+
+class CrossAttention(nn.Module):
+    """Items of one side read those of the other: scaled dot products (Vaswani et al. 2017, section 3.2).
+
+    Parameters
+    ----------
+    width : int
+        Of items on both sides.
+    heads : int
+        Divides `width`.
+    single : bool
+        The side that is read has one item a row, so that queries and keys would change nothing; there are none.
+    """
+
+    def __init__(self, width: int, heads: int, *, single: bool = False) -> None:
+        super().__init__()
+        check_widths(width=width, heads=heads)
+        if width % heads:
+            raise InputError(f"heads={heads}: expected a divisor of the width {width}")
+        self.heads = heads
+        self.query = None if single else nn.Linear(width, width)
+        # a bias of the keys adds the same to all logits of a query, and the softmax takes it away
+        self.key = None if single else nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, items: Tensor, memory: Items, pairs: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """What each item `(B, n, w)` of a row reads from the memory of the same row, `(B, n, w)`.
+
+        With `pairs`, two `(P,)` row numbers, the rows of `items` and of `memory` that meet, `(P, n, w)`; what an item
+        brings to every meeting is computed once.
+        """
+        value = self.value(memory.values)
+        if self.query is None or self.key is None:
+            read = self.out(value)
+            return (read if pairs is None else read[pairs[1]]).expand(-1, items.shape[1], -1)
+        query, key, mask = self.query(items), self.key(memory.values), memory.mask
+        if pairs is not None:
+            query, key, value, mask = query[pairs[0]], key[pairs[1]], value[pairs[1]], mask[pairs[1]]
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        return self.out(read.transpose(1, 2).flatten(-2))

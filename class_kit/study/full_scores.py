@@ -1,6 +1,6 @@
 """Scores that need a text and a molecule together, of any pairs of two sides, with nothing encoded once a pair.
 
-A shortlist of 50 for every query names each text and molecule many times over. What a backbone can encode ahead
+A shortlist of 50 for every query names each text and molecule many times over. What the score needs of each
 (`Backbone.pair_parts`) is encoded when its row is first asked for.
 """
 
@@ -39,11 +39,7 @@ def full_scores(
     def scores(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         rows = (candidates, queries) if swap else (queries, candidates)
         with torch.no_grad():
-            texts, found = (side.parts(own) for side, own in zip(sides, rows, strict=True))
-            if texts is None or found is None:
-                given = backbone.pair_scores(*(side.batch(own) for side, own in zip(sides, rows, strict=True)))
-            else:
-                given = backbone.part_scores(texts, found)
+            given = backbone.part_scores(*(side.parts(own) for side, own in zip(sides, rows, strict=True)))
         return np.asarray(given.double().cpu().numpy())
 
     return scores
@@ -55,26 +51,16 @@ class _Parts:
     def __init__(self, backbone: Backbone, side: str, inputs: Inputs) -> None:
         self.backbone, self.side, self.inputs = backbone, side, inputs
         self.device = next(backbone.parameters()).device
-        self.ahead = True
         self.kept: dict[int, Any] = {}
         self.numbers = 0
 
-    def batch(self, rows: np.ndarray) -> Any:
-        return self.inputs.take(rows, self.device)
-
-    def parts(self, rows: np.ndarray) -> list[Any] | None:
-        """Of each row, or None where the backbone encodes nothing ahead."""
-        if not self.ahead:
-            return None
+    def parts(self, rows: np.ndarray) -> list[Any]:
+        """Of each row."""
         if self.numbers > _MOST_NUMBERS:
             self.kept, self.numbers = {}, 0
         new = np.array([row for row in np.unique(rows).tolist() if row not in self.kept], np.int64)
         for some in np.array_split(new, -(-len(new) // _ENCODED_AT_ONCE)) if len(new) else ():
-            found = self.backbone.pair_parts(self.side, self.batch(some))
-            if found is None:
-                # asked once: an encoder inside the backbone may have read the batch to no end
-                self.ahead = False
-                return None
+            found = self.backbone.pair_parts(self.side, self.inputs.take(some, self.device))
             self.kept |= zip(some.tolist(), found, strict=True)
             self.numbers += sum(tensor.numel() for one in found for tensor in one)
         return [self.kept[row] for row in rows.tolist()]
