@@ -11,7 +11,7 @@ import torch
 
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import GraphBatch, TokenBatch
-from class_kit.backbones.parts import CrossAttention, Items
+from class_kit.backbones.wrapper import CrossAttention, Items
 from tests.backbone_pairs import graph_batch, token_batch
 
 TEXT, ATOM = 6, 5

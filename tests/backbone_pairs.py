@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from class_kit.backbones.base import GraphBatch, MoleculeBatch, Needs, TextBatch, TokenBatch
+from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, Needs, TextBatch, TokenBatch
 
 TEXT_DIM, MOLECULE_DIM, BOND_DIM, PAIRS = 24, 20, 12, 64
 
@@ -42,6 +42,11 @@ def graph_batch(motifs: list[list[int]], width: int, bond_dim: int = BOND_DIM, s
         motif_molecule=torch.tensor(homes),
         size=len(motifs),
     )
+
+
+def pair_scores(backbone: Backbone, text: TextBatch, molecules: MoleculeBatch) -> Tensor:
+    """Full scores `(B,)` of a batch of pairs."""
+    return backbone.part_scores(backbone.pair_parts("text", text), backbone.pair_parts("molecules", molecules))
 
 
 @dataclass(frozen=True)

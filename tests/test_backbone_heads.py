@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from class_kit.backbones import create_backbone
 from class_kit.backbones.dsokr import sketch_directions
-from class_kit.backbones.layers import Scale, Standardise, check_dropout, check_widths
+from class_kit.backbones.layers import Scale, Standardise
 from class_kit.backbones.memory_bank import MemoryBank, second_order_terms
 from class_kit.backbones.moleculestm import ebm_nce, shuffled_partners
 from tests.backbone_pairs import graph_batch
@@ -47,7 +47,7 @@ CROSS_ENTROPIES: dict[str, tuple[dict[str, Any], Any]] = {
     # inner products, each side with its factor
     "text2mol": ({"tau": 0.3}, lambda x, y: x @ y),
     "moleculestm": ({"temperature": 0.2}, lambda x, y: x @ y / 0.2),
-    "memory_bank": ({"temperature": 0.3, "heads": 2, "slots": 5, "critic_hidden": 4}, lambda x, y: x @ y / 0.3),
+    "memory_bank": ({"temperature": 0.3, "heads": 2, "slots": 5}, lambda x, y: x @ y / 0.3),
 }
 
 
@@ -83,21 +83,6 @@ def test_soft_terms_equal_a_float64_reference() -> None:
     without = plain.losses(text, molecules)
     assert list(without) == ["text_to_molecule", "molecule_to_text"]
     assert all(torch.equal(term, terms[name]) for name, term in without.items())
-
-
-def test_text2mols_factor_sharpens_the_softmax_and_moves_no_cosine() -> None:
-    text, molecules = vectors(7, TEXT, 3), vectors(7, MOLECULE, 4)
-    model = build("text2mol").eval()
-
-    def cosines() -> torch.Tensor:
-        left, right = model.encode_text(text), model.encode_molecules(molecules)
-        return torch.nn.functional.cosine_similarity(left[:, None], right[None], dim=-1)
-
-    before, length = cosines(), model.encode_text(text).norm(dim=1)
-    with torch.no_grad():
-        model.tau += 1
-    torch.testing.assert_close(cosines(), before)
-    torch.testing.assert_close(model.encode_text(text).norm(dim=1), math.e * length)
 
 
 def test_text2mols_convolutions_are_those_of_kipf_and_welling() -> None:
@@ -171,13 +156,6 @@ def test_a_partner_is_never_the_pair_itself_nor_excluded(size: int, seed: int, s
     assert possible.gather(1, first).all()
     torch.manual_seed(seed)
     assert torch.equal(first, shuffled_partners(possible, 4))
-
-
-def test_every_possible_partner_is_drawn_equally_often() -> None:
-    possible = torch.tensor([[False, True, True, False, True]])
-    torch.manual_seed(0)
-    counts = torch.bincount(shuffled_partners(possible, 30_000)[0], minlength=5) / 30_000
-    torch.testing.assert_close(counts, torch.tensor([0, 1 / 3, 1 / 3, 0, 1 / 3]), rtol=0, atol=0.015)
 
 
 @pytest.mark.parametrize("draws", [None, 2])
@@ -365,17 +343,9 @@ def test_standardise_equals_numpy_and_spares_constants() -> None:
     assert scale.deviation[1] == 1
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (torch.zeros(0, 3), r"\(0, 3\): expected at least one row of 3"),
-        (torch.zeros(4, 2), r"\(4, 2\)"),
-        (torch.full((2, 3), torch.nan), "not finite"),
-    ],
-)
-def test_standardise_refuses_what_has_no_scale(values: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Standardise(3).fit(values)
+def test_standardise_refuses_what_has_no_scale() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        Standardise(3).fit(torch.full((2, 3), torch.nan))
 
 
 def test_scale_starts_at_the_inverse_temperature_and_stops_at_a_hundred() -> None:
@@ -384,12 +354,3 @@ def test_scale_starts_at_the_inverse_temperature_and_stops_at_a_hundred() -> Non
     with torch.no_grad():
         scale.log_scale.fill_(9.0)
     assert scale(torch.tensor(1.0)).item() == pytest.approx(100.0, rel=1e-5)
-
-
-def test_options_are_checked_by_name() -> None:
-    check_widths(hidden=1)
-    assert check_dropout("dropout", 0) == 0
-    with pytest.raises(ValueError, match=r"layers=1\.5"):
-        check_widths(hidden=2, layers=1.5)
-    with pytest.raises(ValueError, match="dropout=1"):
-        check_dropout("dropout", 1.0)

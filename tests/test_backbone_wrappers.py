@@ -14,9 +14,9 @@ import yaml
 
 from class_kit.backbones import backbone_needs, create_backbone, register_backbone
 from class_kit.backbones.base import Needs
-from class_kit.backbones.denoising import corrupt
+from class_kit.backbones.denoising import masked_coordinates
 from class_kit.backbones.distillation import wrong_partners
-from class_kit.backbones.parts import CrossAttention, Items, items_of_molecules, items_of_text, vector_of
+from class_kit.backbones.wrapper import CrossAttention, Items, items_of_molecules, items_of_text
 from class_kit.errors import InputError
 from class_kit.training import train
 from tests.attention_loops import (
@@ -34,6 +34,7 @@ from tests.attention_loops import (
     some_vectors,
     two_layers,
 )
+from tests.backbone_pairs import pair_scores
 from tests.test_training import CONFIG, WithCritic, pairs, plan_of, resumes_to_the_same_bits
 
 
@@ -45,7 +46,6 @@ def test_padding_atoms_and_summing_them() -> None:
     for row, count in enumerate([1, 3, 4, 2]):
         torch.testing.assert_close(items.values[row, :count], graph.atoms[start : start + count])
         assert not items.values[row, count:].any()
-        torch.testing.assert_close(vector_of(graph)[row], graph.atoms[start : start + count].sum(0))
         torch.testing.assert_close(items.mean()[row], graph.atoms[start : start + count].mean(0))
         start += count
 
@@ -77,8 +77,11 @@ class Scored(WithCritic):
 
     reranks = True
 
-    def pair_scores(self, text, molecules):
-        return (self.text(text) * self.molecule(molecules)).sum(-1)
+    def pair_parts(self, side, batch):
+        return [(vector,) for vector in (self.text if side == "text" else self.molecule)(batch)]
+
+    def part_scores(self, texts, molecules):
+        return torch.stack([t @ m for (t,), (m,) in zip(texts, molecules, strict=True)])
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_the_inner_backbone_keeps_adversary_and_full_score(name: str, scored) ->
     assert [id(one) for one in model.critic_parameters()] == [id(one) for one in model.inner.critic.parameters()]
     assert (model.critic_steps, model.critic_learning_rate, model.reranks) == (2, Scored.critic_learning_rate, True)
     assert torch.equal(model.critic_losses(text, molecules)["tell"], model.inner.critic_losses(text, molecules)["tell"])
-    assert torch.equal(model.pair_scores(text, molecules), model.inner.pair_scores(text, molecules))
+    assert torch.equal(pair_scores(model, text, molecules), pair_scores(model.inner, text, molecules))
     assert torch.equal(model.encode_text(text), model.inner.encode_text(text))
     assert torch.equal(model.encode_molecules(molecules), model.inner.encode_molecules(molecules))
 
@@ -140,10 +143,9 @@ def test_no_backbone_is_wrapped_in_its_like() -> None:
 
 
 @pytest.mark.parametrize("reads", ["inner", "parts"])
-@pytest.mark.parametrize("corruption", ["mask", "noise"])
-def test_denoising_equals_a_loop(reads: str, corruption: str) -> None:
+def test_denoising_equals_a_loop(reads: str) -> None:
     given = some_vectors() if reads == "inner" else some_parts()
-    model = made("denoising", given, inner_options=INNER, reads=reads, corruption=corruption, share=0.4, **SMALL).eval()
+    model = made("denoising", given, inner_options=INNER, reads=reads, share=0.4, **SMALL).eval()
     text, molecules = in_double(*given)
     terms = model.losses(text, molecules)
     inner = model.inner.losses(model.inner_text(text), model.inner_molecules(molecules))
@@ -165,11 +167,8 @@ def test_denoising_equals_a_loop(reads: str, corruption: str) -> None:
             errors = []
             for item in clean[pair]:
                 width = len(item)
-                if corruption == "mask":
-                    touched = [round((at + 1) * 0.4) > round(at * 0.4) for at in range(width)]
-                    spoilt = np.where(touched, 0.0, item)
-                else:
-                    touched, spoilt = [True] * width, math.sqrt(0.6) * item
+                touched = [round((at + 1) * 0.4) > round(at * 0.4) for at in range(width)]
+                spoilt = np.where(touched, 0.0, item)
                 query = linear(denoiser.item, spoilt)
                 state = norm(denoiser.norm, query + attended(denoiser.attention, query, memory))
                 restored = two_layers(denoiser.restore, state)
@@ -177,22 +176,14 @@ def test_denoising_equals_a_loop(reads: str, corruption: str) -> None:
             assert terms[name][pair].item() == pytest.approx(np.mean(errors), rel=1e-9), name
 
 
-def test_corruption_is_what_it_says() -> None:
+def test_a_share_of_the_coordinates_is_masked() -> None:
     torch.manual_seed(0)
     clean = torch.randn(400, 50)
-    spoilt, touched = corrupt(clean, "mask", 0.3, draw=True)
-    assert touched.float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert not spoilt[touched].any()
-    assert torch.equal(spoilt[~touched], clean[~touched])
-    assert not torch.equal(touched[0], touched[1])
-    still, same_ones = corrupt(clean, "mask", 0.3, draw=False)
-    assert same_ones.sum(1).tolist() == [15] * 400
-    assert torch.equal(corrupt(clean, "mask", 0.3, draw=False)[0], still)
-    assert corrupt(clean, "mask", 1.0, draw=False)[1].all()
-    noisy, everything = corrupt(clean, "noise", 0.3, draw=True)
-    assert everything.all()
-    assert noisy.std().item() == pytest.approx(clean.std().item(), rel=0.02)
-    assert np.corrcoef(noisy.flatten(), clean.flatten())[0, 1] == pytest.approx(math.sqrt(0.7), abs=0.01)
+    drawn = masked_coordinates(clean, 0.3, draw=True)
+    assert drawn.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert not torch.equal(drawn[0], drawn[1])
+    assert masked_coordinates(clean, 0.3, draw=False).sum(1).tolist() == [15] * 400
+    assert masked_coordinates(clean, 1.0, draw=False).all()
 
 
 def test_denoising_trains_the_encoders_through_the_other_side_alone() -> None:
@@ -280,19 +271,6 @@ def test_the_student_imitates_and_the_teacher_does_not() -> None:
         sum(terms[name].sum() for name in names).backward(retain_graph=True)
         assert all(parameter.grad is None for parameter in still.parameters())
         assert any(parameter.grad is not None and parameter.grad.any() for parameter in moved.parameters())
-
-
-def test_who_ranks_again() -> None:
-    student = made("distillation", some_parts(), student_options=INNER, **SMALL).eval()
-    teacher = made("distillation", some_parts(), student_options=INNER, score="teacher", **SMALL).eval()
-    assert (student.reranks, teacher.reranks) == (False, True)
-    text, molecules = in_double(*some_parts())
-    with pytest.raises(NotImplementedError):
-        student.pair_scores(text, molecules)
-    t, m = teacher.teacher(
-        *teacher.teacher.items(items_of_text(text), items_of_molecules(molecules)), (torch.arange(4),) * 2
-    )
-    torch.testing.assert_close(teacher.pair_scores(text, molecules), (t * m).sum(1))
 
 
 def test_wrong_partners_are_other_pairs_and_differ() -> None:

@@ -16,6 +16,7 @@ import ipywidgets as widgets
 import nbformat
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from torch import Tensor
 
@@ -318,8 +319,11 @@ class Backwards(DualEncoder):
 
     reranks = True
 
-    def pair_scores(self, text: Any, molecules: Any) -> Tensor:
-        return -(self.encode_text(text) * self.encode_molecules(molecules)).sum(1)
+    def pair_parts(self, side: str, batch: Any) -> list[tuple[Tensor]]:
+        return [(vector,) for vector in (self.encode_text if side == "text" else self.encode_molecules)(batch)]
+
+    def part_scores(self, texts: Any, molecules: Any) -> Tensor:
+        return -torch.stack([t @ m for (t,), (m,) in zip(texts, molecules, strict=True)])
 
 
 def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:

@@ -101,7 +101,7 @@ class Orma(Backbone):
         matching: str = "both",
     ) -> None:
         super().__init__()
-        check_widths(layers=layers)
+        check_widths(hidden=hidden, layers=layers)
         share = check_dropout("dropout", dropout)
         self.matching = check_choice("matching", matching, MATCHINGS)
         first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
