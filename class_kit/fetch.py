@@ -13,9 +13,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin
 
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, home_path, scratch_folder, sha256_file
 from class_kit.progress import progress_bar
@@ -24,8 +23,8 @@ RAW_FILES = "https://raw.githubusercontent.com"
 SCIBERT_ID = "allenai/scibert_scivocab_uncased"
 SCIBERT_REVISION = "24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
 
-# Seconds without a byte after which an attempt is given up, attempts where the trouble may pass, and seconds before
-# the second of them, doubled before each further one.
+# Seconds without a byte after which an attempt is given up, attempts at a file, and seconds before the second of them,
+# doubled before each further one.
 TIMEOUT_S = 30.0
 ATTEMPTS = 4
 PAUSE_S = 1.0
@@ -55,9 +54,10 @@ class PinnedFile:
         """File name without folders, under which it is kept."""
         return self.path.rsplit("/", 1)[-1]
 
-    def url(self, base: str = RAW_FILES) -> str:
+    @property
+    def url(self) -> str:
         """Where the raw file is served."""
-        return f"{base}/{self.repository}/{self.commit}/{self.path}"
+        return f"{RAW_FILES}/{self.repository}/{self.commit}/{self.path}"
 
 
 _MOLT5 = ("blender-nlp/MolT5", "754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa")
@@ -137,17 +137,14 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
 
 
 @dataclass(frozen=True)
-class Fetched(os.PathLike[str]):
-    """The folder with the files, and what was done to get them; usable wherever a path is."""
+class Fetched:
+    """The folder with the files, and what was done to get them."""
 
     folder: Path
     new: tuple[str, ...]
-    present: tuple[str, ...]
+    present: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def __fspath__(self) -> str:
-        return str(self.folder)
 
     def __str__(self) -> str:
         lists = {"new:": self.new, "already there:": self.present, "still missing:": self.missing}
@@ -160,7 +157,6 @@ def fetch(
     source: str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
     *,
-    base: str = RAW_FILES,
     progress: bool | None = None,
 ) -> Fetched:
     """Get a published data set or model, from its public place or from a local folder.
@@ -174,8 +170,6 @@ def fetch(
         result.
     folder : path, optional
         Where they go: by default `data_home()/what`, where the loaders look.
-    base : str
-        Server of the raw repository files, for a mirror. What it serves is verified all the same.
     progress : bool, optional
         Show bars; by default only where a person is looking.
 
@@ -192,130 +186,141 @@ def fetch(
     InputError
         If `what` is unknown or `source` is not a folder with any of the files.
     """
-    if what not in RELEASES:
-        raise InputError(f"{what!r} cannot be fetched; expected one of {', '.join(RELEASES)}")
-    target = home_path(folder) if folder is not None else data_home() / what
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target} is not a folder; fetched files need one")
+    check_choice("what", what, RELEASES)
+    target = data_home() / what if folder is None else home_path(folder)
     origin = None if source is None else home_path(source)
-    if origin is not None and not origin.is_dir():
-        raise InputError(f"{origin} is not a folder; expected one that holds the files under their own names")
+    for path in (target, origin):
+        if path is not None and not path.is_dir() and (path is origin or path.exists()):
+            raise InputError(f"{path} is not a folder; expected one for the files under their own names")
     new_folder = not target.exists()
     try:
-        if what == "scibert":
-            return _download_model(target, progress) if origin is None else _copy_model(origin, target)
-        return _get_pinned(what, origin, target, base, progress)
+        got = (
+            _fetch_model(origin, target, progress)
+            if what == "scibert"
+            else _fetch_pinned(what, origin, target, progress)
+        )
+    except FetchError as failure:
+        raise FetchError(
+            f"{failure}. Run `class-kit fetch {what}` again to continue, or download the files with a browser into a "
+            f"folder, under their own names, and run `class-kit fetch {what} --from FOLDER`"
+        ) from None
     finally:
         if new_folder and target.is_dir() and not any(target.iterdir()):
             target.rmdir()
+    if not got.new and not got.present:
+        raise InputError(f"{origin} has none of {', '.join(got.missing)}")
+    return got
 
 
-def _get_pinned(what: str, origin: Path | None, target: Path, base: str, progress: bool | None) -> Fetched:
-    new: list[str] = []
-    present: list[str] = []
-    missing: list[str] = []
-    failures: list[str] = []
+def _fetch_pinned(what: str, origin: Path | None, target: Path, progress: bool | None) -> Fetched:
+    new, present, missing = [], [], []
     for file in PINNED[what]:
         path = target / file.name
+        source = file.url if origin is None else origin / file.name
         if path.is_file() and git_blob_id(path) == file.blob:
             present.append(file.name)
-            continue
-        if origin is not None and not (origin / file.name).is_file():
+        elif isinstance(source, Path) and not source.is_file():
             missing.append(file.name)
-            continue
-        try:
-            if origin is None:
-                download(file.url(base), path, file.blob, progress=progress)
-            else:
-                _copy(origin / file.name, path, file.blob)
+        else:
+            obtain(source, path, file.blob, progress=progress)
             new.append(file.name)
-        except FetchError as failure:
-            failures.append(str(failure))
-    if failures:
-        ready = f"; complete: {', '.join([*present, *new])}" if present or new else ""
-        raise FetchError(
-            f"{'; '.join(failures)}{ready}. Run `class-kit fetch {what}` again to continue, or download what is "
-            f"missing with a browser into a folder, under its own name, and run `class-kit fetch {what} --from FOLDER`"
-        )
-    if not new and not present:
-        raise InputError(f"{origin} has none of {', '.join(missing)}")
     return Fetched(target, tuple(new), tuple(present), tuple(missing))
 
 
-def download(url: str, target: str | os.PathLike[str], blob: str, *, progress: bool | None = None) -> None:
-    """Fetch one file and move it to `target` once its git blob id is `blob`; on failure nothing is left behind.
+def obtain(
+    source: str | Path, target: str | os.PathLike[str], blob: str | None, *, progress: bool | None = None
+) -> None:
+    """Download or copy one file and move it to `target` once its git blob id is `blob`; a failure leaves nothing.
 
-    Trouble that may pass (no connection, a stall, an incomplete or unexpected body, HTTP 408, 429 and 5xx) is met with
-    `ATTEMPTS` attempts; other answers, 404 among them, end the matter at once.
+    Trouble on the way (no connection, a stall, an incomplete or unexpected body) is met with `ATTEMPTS` attempts; an
+    answer that says no, such as HTTP 404, ends the matter at once.
 
     Parameters
     ----------
-    url : str
-        An https address, which is never left for an unencrypted one; or http.
+    source : str or Path
+        An address, or a local file.
     target : path
         Where the file goes.
-    blob : str
-        The git blob id of its content.
+    blob : str, optional
+        The git blob id of its content; None where none is published.
     progress : bool, optional
         Show a bar; by default only where a person is looking.
 
     Raises
     ------
     FetchError
-        If the file could not be had.
+        If the file could not be had, or is another one.
     """
     import pooch
     import requests
 
     disable = None if progress is None else not progress
-    reason, attempt = "", 0
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with atomic_write(target) as temporary:
-                with progress_bar(total=0, desc=Path(target).name, unit="B", disable=disable) as bar:
-                    options: dict[str, Any] = {"timeout": TIMEOUT_S, "hooks": {"response": _keep_https}}
-                    pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, **options)(url, str(temporary), None)
+                if isinstance(source, Path):
+                    shutil.copyfile(source, temporary)
+                else:
+                    with progress_bar(total=0, desc=Path(target).name, unit="B", disable=disable) as bar:
+                        pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)(source, str(temporary), None)
                 _verify(temporary, blob)
             return
-        except FetchError as failure:
-            reason = str(failure)
-        except requests.RequestException as failure:
-            reason = " ".join(str(failure).split())[:300]
-            status = 500 if failure.response is None else failure.response.status_code
-            if status < 500 and status not in (408, 429):
-                break
-        if attempt < ATTEMPTS:
-            time.sleep(PAUSE_S * 2 ** (attempt - 1))
-    raise FetchError(f"{url}: {reason} ({attempt} {'attempt' if attempt == 1 else 'attempts'})")
+        except (FetchError, requests.RequestException) as failure:
+            answer = getattr(failure, "response", None)
+            if answer is not None:
+                answer.close()
+            if attempt == ATTEMPTS or isinstance(source, Path) or answer is not None:
+                raise FetchError(f"{source}: {' '.join(str(failure).split())[:300]}") from None
+        time.sleep(PAUSE_S * 2 ** (attempt - 1))
 
 
-def _keep_https(answer: Any, **options: Any) -> None:
-    """A redirect from https to http would let anyone on the way choose the answer."""
-    import requests
-
-    target = urljoin(answer.url, answer.headers.get("location", ""))
-    if answer.is_redirect and answer.url.startswith("https:") and not target.startswith("https:"):
-        raise requests.TooManyRedirects(f"refused to follow a redirect to {target[:200]!r}", response=answer)
-
-
-def _verify(path: Path, blob: str) -> None:
-    actual = git_blob_id(path)
-    if actual == blob:
+def _verify(path: Path, blob: str | None) -> None:
+    if blob is None or (actual := git_blob_id(path)) == blob:
         return
     with open(path, "rb") as file:
-        head = file.read(512).lstrip().lower()
-    what = "a web page" if head.startswith((b"<!doctype html", b"<html")) else "other bytes"
+        page = file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    what = "a web page" if page else "other bytes"
     raise FetchError(f"got {what}, {path.stat().st_size:,} bytes with git blob id {actual}; expected {blob}")
 
 
-def _copy(source: Path, target: Path, blob: str | None = None) -> None:
-    with atomic_write(target) as temporary:
-        shutil.copyfile(source, temporary)
+def _fetch_model(origin: Path | None, target: Path, progress: bool | None) -> Fetched:
+    there, missing = _model_files(target)
+    if origin is not None:
+        return _copy_model(origin, target)
+    if not missing:
+        return Fetched(target, (), tuple(there))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, logging
+
+    if progress_bar(total=0, desc=SCIBERT_ID, disable=None if progress is None else not progress).disable:
+        disable_progress_bars()
+    logging.set_verbosity(logging.CRITICAL)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # the hub client keeps records of its own beside the files, and parts of them where it fails
+    with scratch_folder(target.parent, ".scibert.") as scratch:
+        place = f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}"
         try:
-            if blob is not None:
-                _verify(temporary, blob)
-        except FetchError as failure:
-            raise FetchError(f"{source}: {failure}") from None
+            wanted = [*MODEL_FILES, *WEIGHT_FILES]
+            snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=scratch, allow_patterns=wanted)
+        except Exception as failure:
+            reason = " ".join(str(failure).split())[:300].rstrip(".")
+            raise FetchError(f"{place}: {type(failure).__name__}: {reason}") from None
+        if missing := _model_files(scratch)[1]:
+            raise FetchError(f"{place}: the revision has no {', '.join(missing)}")
+        return _copy_model(scratch, target)
+
+
+def _copy_model(origin: Path, target: Path) -> Fetched:
+    there, missing = _model_files(origin)
+    for name in there:
+        # weights last: a folder that has them has all the rest
+        obtain(origin / name, target / name, None)
+    notes = [
+        f"{name} has sha256 {sha256_file(target / name)}, for which no published value is known here to compare with"
+        for name in there
+        if name in WEIGHT_FILES
+    ]
+    return Fetched(target, tuple(there), missing=tuple(missing), notes=tuple(notes))
 
 
 def _model_files(folder: Path) -> tuple[list[str], list[str]]:
@@ -324,61 +329,3 @@ def _model_files(folder: Path) -> tuple[list[str], list[str]]:
     weights = [name for name in WEIGHT_FILES if (folder / name).is_file()][:1]
     missing = [name for name in MODEL_NEEDS if name not in there]
     return there + weights, missing + ([] if weights else [" or ".join(WEIGHT_FILES)])
-
-
-def _weights_note(name: str, folder: Path) -> str:
-    return f"{name} has sha256 {sha256_file(folder / name)}, for which no published value is known here to compare with"
-
-
-def _copy_model(origin: Path, target: Path) -> Fetched:
-    there, missing = _model_files(origin)
-    if not there:
-        raise InputError(f"{origin} has none of {', '.join((*MODEL_FILES, *WEIGHT_FILES))}")
-    for name in there:
-        # weights last: a folder that has them has all the rest
-        _copy(origin / name, target / name)
-    notes = tuple(_weights_note(name, target) for name in there if name in WEIGHT_FILES)
-    return Fetched(target, tuple(there), (), tuple(missing), notes)
-
-
-def _download_model(target: Path, progress: bool | None) -> Fetched:
-    there, missing = _model_files(target)
-    if not missing:
-        return Fetched(target, (), tuple(there), (), (_weights_note(there[-1], target),))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # the hub client keeps records of its own beside the files, and parts of them where it fails
-    with scratch_folder(target.parent, ".scibert.") as scratch:
-        try:
-            _snapshot(scratch, [*MODEL_FILES, WEIGHT_FILES[0]], progress)
-            if not (scratch / WEIGHT_FILES[0]).is_file():
-                _snapshot(scratch, [WEIGHT_FILES[1]], progress)
-            missing = _model_files(scratch)[1]
-            reason = f"the revision has no {', '.join(missing)}" if missing else ""
-        except Exception as failure:
-            reason = f"{type(failure).__name__}: {' '.join(str(failure).split())[:300].rstrip('.')}"
-        if reason:
-            raise FetchError(
-                f"{SCIBERT_ID} at {SCIBERT_REVISION}: {reason}. Run `class-kit fetch scibert` again, or download "
-                f"{', '.join(MODEL_NEEDS)} and {' or '.join(WEIGHT_FILES)} with a browser from https://huggingface.co/"
-                f"{SCIBERT_ID}/tree/{SCIBERT_REVISION} into a folder, under their own names, and run "
-                "`class-kit fetch scibert --from FOLDER`"
-            )
-        return _copy_model(scratch, target)
-
-
-def _snapshot(folder: Path, names: list[str], progress: bool | None) -> None:
-    """Download the files of SciBERT's revision that have these names; those that it lacks are passed over."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
-
-    shown = not progress_bar(total=0, desc=SCIBERT_ID, disable=None if progress is None else not progress).disable
-    verbosity, silent = logging.get_verbosity(), are_progress_bars_disabled()
-    logging.set_verbosity(logging.CRITICAL)
-    if not shown:
-        disable_progress_bars()
-    try:
-        snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=folder, allow_patterns=names)
-    finally:
-        logging.set_verbosity(verbosity)
-        if not silent:
-            enable_progress_bars()

@@ -7,18 +7,16 @@ leaves either the old file or the new one.
 from __future__ import annotations
 
 import csv
-import glob
 import hashlib
 import json
 import math
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from class_kit.errors import InputError
 
@@ -59,86 +57,43 @@ def corpus_file() -> Path:
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and move it there, on failure remove it.
 
-    The temporary file lies in the destination's folder because a rename is atomic only within one file system. One
-    that a killed process left for the same destination is removed first.
+    It lies in the destination's folder because a rename is atomic only within one file system. Its name is always the
+    same and its file locked, so that two processes take turns, and what a killed one left is written over.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name[:80]}."
-    remove_abandoned(target.parent, f"{glob.escape(prefix)}????????.tmp")
-    handle, temporary = _claimed(lambda: tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=target.parent))
+    temporary = target.with_name(f".{target.name[:80]}.tmp")
+    handle = _open_locked(temporary)
     try:
+        os.truncate(handle, 0)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        # mkstemp makes files private; results are meant to be shared like any other file of the user
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
 
 
-@contextmanager
-def scratch_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]:
-    """Yield a new private folder in `parent`, removed at the end; those of killed processes are removed first."""
-    remove_abandoned(parent, f"{glob.escape(prefix)}????????")
-    handle, folder = _claimed(lambda: _new_folder(parent, prefix))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
-
-
-def remove_abandoned(folder: str | os.PathLike[str], pattern: str) -> int:
-    """Remove what matches `pattern` in `folder` and no process holds; return how many went.
-
-    Every temporary file and folder of the kit is locked by the process that writes it, and the system lets go of the
-    lock when the process ends, however it ends. So neither age nor clock decides what is still in use.
-    """
-    gone = 0
-    for path in Path(folder).glob(pattern):
-        with suppress(OSError):
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                if _hold(handle):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-                    gone += 1
-            finally:
-                os.close(handle)
-    return gone
-
-
-def _claimed(make: Callable[[], tuple[int, str]]) -> tuple[int, Path]:
-    """A new temporary file or folder, open, that this process holds."""
-    while True:
-        handle, name = make()
-        _hold(handle, wait=True)
-        # between its making and its locking another process may have taken it for abandoned
-        if os.path.exists(name):
-            return handle, Path(name)
-        os.close(handle)
-
-
-def _new_folder(parent: str | os.PathLike[str], prefix: str) -> tuple[int, str]:
-    while True:
-        name = tempfile.mkdtemp(prefix=prefix, dir=parent)
-        with suppress(FileNotFoundError):
-            return os.open(name, os.O_RDONLY), name
-
-
-def _hold(handle: int, *, wait: bool = False) -> bool:
-    """Lock an open file or folder; False where another has it, or the file system knows no locks."""
+def _open_locked(path: Path) -> int:
     import fcntl
 
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        # some file systems know no locks; and whoever had this one may have moved the file into place meanwhile
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
+
+
+@contextmanager
+def scratch_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]:
+    """Yield a new private folder in `parent`, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager
@@ -152,12 +107,24 @@ def lock(folder: Path) -> Iterator[None]:
     InputError
         When another process holds the folder, and where it cannot be made or locked.
     """
-    file = _locked(folder)
-    # whoever held the lock before may have removed an empty folder, and the locked file with it
-    while not os.fstat(file.fileno()).st_nlink:
-        file.close()
-        file = _locked(folder)
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115 - kept open while it is locked
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write the run's folder {str(folder)!r}: {error}") from None
     with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(40).strip() or "unknown"
+            raise InputError(
+                f"another process (id {holder}) is running in {str(folder)!r}; wait for it, or name another"
+            ) from None
+        except OSError as error:
+            raise InputError(f"cannot lock the run's folder {str(folder)!r}: {error}; choose another") from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -168,28 +135,6 @@ def lock(folder: Path) -> Iterator[None]:
                 if [path.name for path in folder.iterdir()] == [".lock"]:
                     (folder / ".lock").unlink()
                     folder.rmdir()
-
-
-def _locked(folder: Path) -> TextIO:
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115 - kept open while it is locked
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write the run's folder {str(folder)!r}: {error}") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        with file:
-            file.seek(0)
-            holder = file.read(40).strip() or "unknown"
-        if isinstance(error, BlockingIOError):
-            message = f"another process (id {holder}) is running in {str(folder)!r}; wait for it, or name another"
-        else:
-            message = f"cannot lock the run's folder {str(folder)!r}: {error}; choose another"
-        raise InputError(message) from None
-    return file
 
 
 def plain(value: Any, where: str, depth: int = 0) -> Any:

@@ -25,15 +25,12 @@ ANSWERS = {
     "zipped": (len(ZIPPED), ZIPPED, {"Content-Encoding": "gzip"}),
     "truncated": (None, CONTENT[:1000], {}),
     "dies": (len(CONTENT), CONTENT[:100_000], {}),
-    "short": (10, CONTENT, {}),
     "empty": (0, b"", {}),
     "chunks": (None, b"400\r\n" + CONTENT[:10], {"Transfer-Encoding": "chunked"}),
-    "wrong": (len(CONTENT), CONTENT[:-2] + b"!\n", {}),
     "html": (None, b"<!DOCTYPE html><title>Please sign in</title>", {"Content-Type": "text/html"}),
 }
-REDIRECTS = {"tofile": "file:///etc/passwd", "togood": "/good/again", "loop": "/loop/again"}
 # two answers that are no good, then the file
-FIRST = {"flaky": "503", "recovers": "dies", "portal": "html"}
+FIRST = {"recovers": "dies", "portal": "html"}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -49,8 +46,8 @@ class Handler(BaseHTTPRequestHandler):
             kind = "good" if self.server.seen[self.path] > 2 else FIRST[kind]
         if kind.isdigit():
             self.send_error(int(kind))
-        elif kind in REDIRECTS:
-            self.answer(302, 0, b"", {"Location": REDIRECTS[kind]})
+        elif kind == "moved":
+            self.answer(302, 0, b"", {"Location": "/good/again"})
         elif kind == "garbage":
             self.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
         elif kind == "slowly":
@@ -73,26 +70,20 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class HubHandler(Handler):
-    """A hub of models under an address that ends in a kind: its lists are right, its files are as the kind says.
-
-    With a kind that begins with `list-`, the list itself is as the rest says.
-    """
+    """A hub of models under an address that ends in a kind: its lists are right, its files are as the kind says."""
 
     FILES = ("config.json", "vocab.txt", "model.safetensors")
 
     def do_GET(self):
-        kind = self.path.split("/")[1]
-        if kind.startswith("list-"):
-            self.path = self.path.replace("/list-", "/", 1)
-        elif "/api/" in self.path:
-            # newer clients ask for the tree, older ones for the revision
-            tree = [{"type": "file", "path": name, "size": len(CONTENT), "oid": BLOB} for name in self.FILES]
-            revision = self.path.partition("/revision/")[2]
-            told = {"id": "a/b", "sha": revision, "siblings": [{"rfilename": name} for name in self.FILES]}
-            body = json.dumps(tree if "/tree/" in self.path else told).encode()
-            self.answer(200, len(body), body, {"Content-Type": "application/json"})
+        if "/api/" not in self.path:
+            super().do_GET()
             return
-        super().do_GET()
+        # newer clients ask for the tree, older ones for the revision
+        tree = [{"type": "file", "path": name, "size": len(CONTENT), "oid": BLOB} for name in self.FILES]
+        revision = self.path.partition("/revision/")[2]
+        told = {"id": "a/b", "sha": revision, "siblings": [{"rfilename": name} for name in self.FILES]}
+        body = json.dumps(tree if "/tree/" in self.path else told).encode()
+        self.answer(200, len(body), body, {"Content-Type": "application/json"})
 
     def do_HEAD(self):
         commit = self.path.split("/resolve/")[1].split("/")[0]
@@ -125,19 +116,15 @@ def running(handler=Handler) -> Iterator[Server]:
 
 
 @pytest.fixture
-def without_proxy(monkeypatch):
+def server(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server(without_proxy):
     with running() as each:
         yield each
 
 
 @pytest.fixture
-def hub(without_proxy, monkeypatch, tmp_path):
+def hub(server, monkeypatch, tmp_path):
     """A hub of models on this machine, with short waits for processes that are started after it."""
     for name, value in {"HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}.items():
         monkeypatch.setenv(name, value)

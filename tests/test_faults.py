@@ -11,7 +11,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from class_kit import cli, runs
+from class_kit import cli, files, runs
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, lock, remove_abandoned, scratch_folder, write_text
+from class_kit.files import atomic_write, lock, scratch_folder, write_text
 from class_kit.runs import kernels, run
 from class_kit.study import output
 from tests.faulty_places import in_a_child, small_disk
@@ -169,15 +168,15 @@ def read_only_after(writes: int) -> Fault:
 
     @contextmanager
     def place(here: Path, needed: int) -> Iterator[tuple[Path, Callable[[], None]]]:
-        real, made = tempfile.mkstemp, count()
+        real, made = files._open_locked, count()
 
-        def mkstemp(*given: Any, **options: Any) -> Any:
+        def open_locked(path: Path) -> int:
             if next(made) >= writes:
                 raise OSError(errno.EROFS, "Read-only file system", "run")
-            return real(*given, **options)
+            return real(path)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("class_kit.files.tempfile.mkstemp", mkstemp)
+            patch.setattr(files, "_open_locked", open_locked)
             yield here, patch.undo
 
     return place
@@ -355,61 +354,34 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match=r"cannot lock the run's folder .*No locks available"), lock(tmp_path / "run"):
         pass
     write_text(tmp_path / "file", "written without a lock")
-    assert remove_abandoned(tmp_path, "file") == 0
+    assert (tmp_path / "file").read_text() == "written without a lock"
 
 
-def test_leftovers_are_told_by_their_lock_whatever_their_age(tmp_path: Path) -> None:
-    for age in (0.0, 4e9):
-        left = tmp_path / ".a.txt.abcdefgh.tmp"
-        left.write_text("half")
-        os.utime(left, (age, age))
-        write_text(tmp_path / "a.txt", "whole")
-        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    with atomic_write(tmp_path / "a.txt") as mine:
-        os.utime(mine, (0, 0))
-        write_text(tmp_path / "a.txt", "another process was quicker")
-        assert mine.exists()
-        mine.write_text("mine")
-    assert (tmp_path / "a.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize("late", ["open", "flock"])
-def test_nothing_new_is_taken_for_abandoned(late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process that clears up at the worst moment costs a name, and no file or folder."""
-    module, taken = {"open": os, "flock": fcntl}[late], []
-    before = getattr(module, late)
-
-    def clear_up_first(what, *options, **named):
-        """As `late` does, after another has cleared up."""
-        if not taken and threading.current_thread() is threading.main_thread():
-            taken.append(what)
-            other = threading.Thread(target=lambda: cleared.append(remove_abandoned(tmp_path, ".*")))
-            other.start()
-            other.join()
-        return before(what, *options, **named)
-
-    cleared: list[int] = []
-    monkeypatch.setattr(module, late, clear_up_first)
-    with scratch_folder(tmp_path, ".x.") as folder:
-        assert folder.is_dir()
-    assert cleared == [1]
-    if late == "flock":
-        taken.clear()
-        write_text(tmp_path / "file", "whole")
-        assert cleared == [1, 1]
-        assert (tmp_path / "file").read_text(encoding="utf-8") == "whole"
-
-
-def test_scratch_folders_of_killed_processes_are_private_and_go(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_written_over_and_writers_take_turns(tmp_path: Path) -> None:
     def dies() -> int:
-        with scratch_folder(tmp_path, ".x.") as folder:
-            (folder / "kernel.json").write_text('{"key": "secret"}')
+        with atomic_write(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half of something long")
             os.kill(os.getpid(), signal.SIGKILL)
         return 0
 
     assert in_a_child(dies) == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
-    assert left.stat().st_mode & 0o077 == 0, "nobody else may read the key"
-    with scratch_folder(tmp_path, ".x.") as one, scratch_folder(tmp_path, ".x.") as two:
-        assert {one, two} == set(tmp_path.iterdir())
+    write_text(tmp_path / "a.txt", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    with atomic_write(tmp_path / "a.txt") as mine:
+        assert mine == left
+        waits = threading.Thread(target=write_text, args=(tmp_path / "a.txt", "the other's"))
+        waits.start()
+        mine.write_text("mine")
+        waits.join(0.1)
+        assert mine.read_text() == "mine"
+    waits.join()
+    assert (tmp_path / "a.txt").read_text() == "the other's"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_scratch_folder_is_private_and_goes(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path, ".x.") as folder:
+        assert folder.stat().st_mode & 0o077 == 0, "nobody else may read a kernel's key"
+        (folder / "kernel.json").write_text('{"key": "secret"}')
     assert list(tmp_path.iterdir()) == []

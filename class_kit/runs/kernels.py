@@ -46,7 +46,6 @@ def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | N
     from nbclient.exceptions import CellExecutionError
 
     book, error, at = _prepared(notebook, parameters), "", 0
-    # the folder that a killed run left, with the key to its kernel, goes with the next run
     with scratch_folder(tempfile.gettempdir(), "class-kit-kernel-") as folder, open(folder / "log", "wb") as log:
         client: Any = NotebookClient(book, km=_manager(folder), startup_timeout=120, record_timing=False)
         try:
