@@ -12,7 +12,6 @@ import pytest
 
 from class_kit import cli, molecules, neighbours, text
 from class_kit.difficulty import difficulty_table
-from class_kit.files import write_csv
 from class_kit.neighbours.product import product_block
 from class_kit.pairs import PairSet
 from tests.bench.generated import resembling
@@ -36,18 +35,6 @@ def write_pairs(path: Path) -> Path:
 def read(path: Path) -> list[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_table_for_a_spreadsheet_holds_no_formula(tmp_path: Path):
-    path = tmp_path / "t.csv"
-    ids = ["=1+1", "+1", "-1", "@a", "\t=1", 'a"b', "two\nlines", "plain"]
-    write_csv(path, ["id", "count"], zip(ids, [-1, 2, 3, 4, 5, 6, 7, 8], strict=True))
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["id", "count"]
-    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@a", "'\t'=1", 'a"b', "two\nlines", "plain"]
-    assert rows[1][1] == "-1"
-    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
 
 
 def test_columns_equal_a_naive_count():
@@ -139,11 +126,7 @@ def test_an_interrupted_command_goes_on_from_its_blocks(tmp_path: Path, monkeypa
         (["corpus", "--sigma", "0.9", "0.90"], "given twice"),
         (["corpus", "--seed", "-1"], "--seed -1"),
         (["corpus", "--out", "."], "expected the name of a file"),
-        (["corpus", "--out", "a\0b"], "--out"),
         (["nowhere.csv"], "nowhere.csv"),
-        (["corpus", "--checkpoint", "mine.csv"], "--checkpoint 'mine.csv': expected a folder"),
-        (["corpus", "--checkpoint", "mine.csv/blocks"], "expected a folder"),
-        (["corpus", "--checkpoint", "a\0b"], "--checkpoint"),
         (["mine.csv", "--text", "wrods"], "words"),
     ],
 )

@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from class_kit import cli, figures
-from class_kit.cli.figures import STYLES
-from class_kit.files import corpus_file
+from class_kit.cli.run import STYLES
+from class_kit.runs import kernels, notebooks
+from class_kit.runs.notebooks import numbered_notebooks, read_notebook
+from tests.notebook_tools import write_notebook
 
 
-def test_styles_of_the_command_are_those_of_the_figures() -> None:
+def test_styles_are_those_of_the_figures_and_every_notebook_takes_one() -> None:
     assert tuple(figures.STYLES) == STYLES
+    assert all("style" in read_notebook(path).declared for path in numbered_notebooks())
 
 
-def test_a_run_is_made_again_in_another_style(tmp_path: Path) -> None:
-    run, part = tmp_path / "run", tmp_path / "part.csv"
-    head, *rows = corpus_file().read_text(encoding="utf-8").splitlines()
-    part.write_text("\n".join([head, *rows[::40]]), encoding="utf-8")
-    words = ["run", "03_scheduler", "--pairs", str(part), "-p", "epochs", "12", "-p", "batch_size", "32"]
-    assert cli.main([*words, "--out", str(run)]) == 0
-    assert cli.main(["figures", str(run), "--style", "acl"]) == 0
-    first, second = (folder / "figures" / "03_contents" for folder in (run, tmp_path / "run-acl"))
-    records = [json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) for path in (first, second)]
-    assert [record.pop("style") for record in records] == ["notebook", "acl"]
-    assert records[0] == records[1]
-    assert records[0]["parameters"]["epochs"] == 12
-    assert first.with_suffix(".pdf").read_bytes() != second.with_suffix(".pdf").read_bytes()
-    metrics = [(folder / "metrics.json").read_bytes() for folder in (run, tmp_path / "run-acl")]
-    assert metrics[0] == metrics[1]
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the kernels of a kit with one notebook were asked to do; none is started."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kit").mkdir()
+    write_notebook(tmp_path / "kit" / "03_short.ipynb", ['style = "notebook"  # style', "epochs = 3  # epochs"])
+    monkeypatch.setattr(notebooks, "shipped", lambda name: tmp_path / "kit")
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(kernels, "execute", lambda book, parameters, path: asked.append(dict(parameters)))
+    return asked
+
+
+def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]]) -> None:
+    assert cli.main(["run", "3", "-p", "epochs", "12", "--out", "run"]) == 0
+    assert cli.main(["figures", "run", "--style", "acl"]) == 0
+    first, second = calls
+    assert first["epochs"] == 12
+    assert second == first | {"style": "acl", "out": "run-acl"}
+    assert Path("run-acl/done").is_file()
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "no manifest.json of a run"),
-        ("{}", "no manifest.json of a run"),
         ("[1]", "no manifest.json of a run"),
-        (
-            '{"notebooks": {"03_scheduler": {}, "elsewhere/mine": {}}, "overrides": {}}',
-            "class-kit run",
-        ),
-        ('{"notebooks": {"03_scheduler": {}}, "overrides": {"no_such": 1}}', "no_such"),
+        ('{"notebooks": {"03_short": {}, "elsewhere/mine": {}}, "overrides": {}}', "class-kit run"),
+        ('{"notebooks": {"03_short": {}}, "overrides": {"no_such": 1}}', "no_such"),
     ],
 )
 def test_what_is_no_run_of_the_kit_is_refused(
-    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: str | None, said: str, calls: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:
-        (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
-    assert cli.main(["figures", str(tmp_path), "--style", "slides"]) == 2
+        Path("manifest.json").write_text(content, encoding="utf-8")
+    assert cli.main(["figures", ".", "--style", "slides"]) == 2
     assert said in capsys.readouterr().err
+    assert calls == []

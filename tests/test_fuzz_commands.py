@@ -30,7 +30,7 @@ OPTIONS = sorted({word for parser in PARSERS.values() for action in parser._acti
 THINGS = [
     *("good.csv", "bad.csv", "folder", "made.csv", "nowhere.csv", "--", "-", "", ".", "..", "/", "~x/y"),
     *("0", "1", "-1", "0.9", "nan", "1e999", "9" * 5_000, "[1, 2]", "!!bool x", "99", "chebi20", "mol2vec", "1e-400"),
-    *("\x1b[2J", "\u202e", "\udce9", "a\nb", "$(touch x)", "`id`", "; rm x", "x" * 300, "é", "=1+1", "%s", "{0}", "\0"),
+    *("\x1b[2J", "\u202e", "\udce9", "a\nb", "$(touch x)", "`id`", "; rm x", "x" * 300, "é", "=1+1", "%s", "{0}"),
     *("morgan", "minilm", "stable", "epochs", "seeds", "random", "train", "text", "smiles", "01_book", "book"),
     *("list", "clear", "study.yml", "paper", "main", "new", "new/er", "60", "epochs=1", "epochs", "acl"),
 ]
@@ -59,7 +59,7 @@ def test_command_lines(
 def test_every_command_is_tried(
     command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in ([], ["good.csv"], ["new"], ["--out", "new"], ["\x1b[2J", "\0"], ["folder", "--\u202e"]):
+    for words in ([], ["good.csv"], ["new"], ["--out", "new"], ["\x1b[2J"], ["folder", "--\u202e"]):
         check_command_line([command, *words], place, monkeypatch, capsys)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import errno
+import inspect
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -22,25 +24,25 @@ from class_kit.errors import InputError
 from class_kit.terminal import one_line, visible
 
 # Command -> module and help. The module has `add_COMMAND`, which adds arguments to a parser, and `handle_COMMAND`, a
-# function of the arguments that returns the exit code.
+# function of the arguments that returns the exit code; its docstring is the command's description.
 COMMANDS = {
     "run": ("run", "execute notebooks and leave a record in runs/<name>/"),
     "fetch": ("data", "get ChEBI-20, the published Mol2vec vectors or SciBERT, verified"),
     "cache": ("data", "list or clear the kept embeddings"),
-    "difficulty": ("difficulty", "neighbour counts and easy-to-hard order of your own pairs"),
+    "difficulty": ("data", "neighbour counts and easy-to-hard order of your own pairs"),
     "train": ("train", "train a retriever with a curriculum on pairs"),
-    "evaluate": ("evaluate", "rank the held-out pairs of a trained run"),
-    "search": ("evaluate", "find molecules for a text"),
+    "evaluate": ("trained", "rank the held-out pairs of a trained run"),
+    "search": ("trained", "find molecules for a text"),
     "study": ("study", "compare many ways to train, with controls, seeds and intervals"),
-    "figures": ("figures", "make a run's figures again in a paper's or a slide's style"),
-    "teach": ("teach", "notebooks without answers, the same with answers, and a lesson plan"),
+    "figures": ("run", "make a run's figures again in a paper's or a slide's style"),
+    "teach": ("run", "notebooks without answers, the same with answers, and a lesson plan"),
 }
 
 # The machine's trouble, not the kit's: one line says it better than a traceback.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MACHINE = _FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 # No path that the kit makes itself is like that, so it was given.
-_NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+_NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,8 +71,10 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, allow_abbrev=False)
         if chosen in (None, name):
             room = import_module(f"class_kit.cli.{module}")
+            handler = getattr(room, f"handle_{name}")
+            command.description = inspect.cleandoc(handler.__doc__)
+            command.set_defaults(handler=handler)
             getattr(room, f"add_{name}")(command)
-            command.set_defaults(handler=getattr(room, f"handle_{name}"))
     return parser
 
 
@@ -91,7 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """Call a command's handler and turn what it raises into an exit code and a message."""
-    restore = _terminate_like_interrupt()
+    before = signal.getsignal(signal.SIGTERM)
+    # only the main thread may set handlers
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = int(handler(arguments))
         # what is still in the buffer may not fit where it goes, which the interpreter would report too late
@@ -100,42 +107,30 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
     except KeyboardInterrupt:
         print("class-kit: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # the reader went away, e.g. `| head`
-        _drop_output()
-        return 1
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        given = isinstance(error, InputError) or number in _NO_PATH
-        if given or number in _MACHINE:
-            advice = "; make room and run it again, what is finished is kept" if number in _FULL else ""
-            print(f"class-kit: error: {one_line(error)}{advice}", file=sys.stderr)
-        else:
-            print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")
-        if number in _MACHINE:
-            try:
-                sys.stdout.flush()
-            except OSError:
-                _drop_output()
-        return 2 if given else 1
+        return _say_error(error)
     finally:
-        restore()
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, before)
 
 
-def _drop_output() -> None:
-    """Let unwritten output go nowhere: the interpreter would fail on it once more as it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _interrupt(number: int, frame: Any) -> None:
+    """SIGTERM takes the way of Ctrl-C, so that kernels are stopped and records say what happened."""
+    raise KeyboardInterrupt
 
 
-def _terminate_like_interrupt() -> Callable[[], Any]:
-    """Let SIGTERM take the way of Ctrl-C, so that kernels are stopped and records say what happened."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
+def _say_error(error: Exception) -> int:
+    """Print one line for what the user or the machine did, a traceback for a defect; the exit code."""
+    number = error.errno if isinstance(error, OSError) else None
+    given = isinstance(error, InputError) or number in _NO_PATH
+    if given or number in _MACHINE:
+        advice = "; make room and run it again, what is finished is kept" if number in _FULL else ""
+        print(f"class-kit: error: {one_line(error)}{advice}", file=sys.stderr)
+    elif not isinstance(error, BrokenPipeError):  # whose reader went away, e.g. `| head`
+        print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        # only the main thread may set handlers
-        return lambda: None
-    return lambda: signal.signal(signal.SIGTERM, before)
+        sys.stdout.flush()
+    except OSError:
+        # the interpreter would fail on unwritten output once more as it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 2 if given else 1

@@ -1,20 +1,25 @@
-"""`class-kit fetch` and `class-kit cache`: published data brought in, kept embeddings seen to."""
+"""`class-kit fetch`, `cache` and `difficulty`: published data brought in, kept embeddings listed, pairs measured."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
+
+from class_kit.cli.options import add_options, given_options, help_of
+from class_kit.errors import InputError
+from class_kit.options import TaskOptions
 
 
 def add_fetch(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fetch`."""
-    parser.description = "Download a published data set or model at a pinned revision, verify it and put it in place."
     parser.add_argument("what", choices=("chebi20", "mol2vec", "scibert"))
     parser.add_argument("--from", dest="source", metavar="DIR", help="take the files from a local folder instead")
     parser.add_argument("--folder", metavar="DIR", help="where to put them (default: the kit's data folder)")
 
 
 def handle_fetch(arguments: argparse.Namespace) -> int:
-    """Fetch and say where the files are."""
+    """Download a published data set or model at a pinned revision, verify it and put it in place."""
     from class_kit.fetch import fetch
     from class_kit.terminal import visible
 
@@ -24,13 +29,12 @@ def handle_fetch(arguments: argparse.Namespace) -> int:
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `cache`."""
-    parser.description = "List or clear the cache."
     parser.add_argument("action", choices=("list", "clear"))
     parser.add_argument("--kind", metavar="KIND", help="only entries of this kind, e.g. text")
 
 
 def handle_cache(arguments: argparse.Namespace) -> int:
-    """List the cache's entries with their sizes, or remove them."""
+    """List the kept embeddings with their sizes, or remove them."""
     from class_kit.store import cache_entries, cache_folder, clear_cache
     from class_kit.terminal import visible
 
@@ -47,11 +51,77 @@ def handle_cache(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _size(count: float) -> str:
-    if count < 1024:
-        return f"{count} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1024 or unit == "GiB":
-            break
-    return f"{count:.1f} {unit}"
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
+
+
+def add_difficulty(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `difficulty`."""
+    add = parser.add_argument
+    add("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
+    add("--split", metavar="NAME", help="only this split (default: all rows)")
+    add("--id", metavar="COLUMN", help="column of the ids")
+    add("--encoder", default="minilm", metavar="NAME", help=help_of(TaskOptions, "text_encoder"))
+    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap", "text_encoder"))
+    add("--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)")
+    add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="what orders equal counts")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
+    kept = "keep finished blocks of the count here: the same command continues, and removes them when it is complete"
+    add("--checkpoint", metavar="DIR", help=kept)
+    add("--out", default="difficulty.csv", metavar="FILE", help="CSV to write (default: %(default)s)")
+
+
+def handle_difficulty(arguments: argparse.Namespace) -> int:
+    """
+    Count each pair's neighbours at one or more thresholds; write counts and ranks (1 is the easiest) as CSV and print
+    how much of each order is decided by ties. Text that a spreadsheet would take for a formula is written with an
+    apostrophe in front.
+    """
+    import numpy as np
+
+    from class_kit.difficulty import difficulty_table, tie_mass
+    from class_kit.files import write_csv
+    from class_kit.molecules import embed_molecules
+    from class_kit.pairs import load_pairs
+    from class_kit.terminal import visible
+    from class_kit.text import embed_text
+
+    # what would otherwise fail after minutes of embedding is refused first
+    for sigma in arguments.sigma:
+        if not -1 < sigma <= 1:
+            raise InputError(f"--sigma {sigma}: expected numbers in (-1, 1]")
+    # the names of the columns have six digits
+    if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
+        raise InputError("--sigma: the same threshold is given twice")
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed}: expected a whole number from 0")
+    options = TaskOptions(**given_options(arguments, TaskOptions))
+    out = Path(arguments.out)
+    rejected = out.with_name(f"{out.stem}.rejected.csv") if out.name else out
+    for path in (out, rejected):
+        if not path.name or path.is_dir():
+            raise InputError(f"--out {arguments.out!r}: expected the name of a file")
+        for given in (os.path.expanduser(each) for each in (options.pairs, options.extra) if each):
+            if path.exists() and os.path.exists(given) and path.samefile(given):
+                raise InputError(f"--out: {str(path)!r} is an input and would be overwritten")
+    source = {"split": arguments.split, "id": arguments.id, "text": options.text, "smiles": options.smiles}
+    pairs = load_pairs(options.pairs, **source, data=options.data, extra=options.extra, rejected_to=rejected)
+    if not len(pairs):
+        raise InputError(f"{arguments.pairs}: no usable pairs")
+    for note in pairs.notes:
+        print(visible(note))
+    t = embed_text(pairs.text, encoder=arguments.encoder)
+    m = embed_molecules(pairs.smiles, encoder=options.molecule_encoder, vectors=options.vectors)
+    table = difficulty_table(
+        pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
+    )
+    columns = {name: values.tolist() for name, values in table.items()}
+    write_csv(out, columns, zip(*columns.values(), strict=True))
+    for sigma in arguments.sigma:
+        counts = table[f"neighbours@{sigma:g}"]
+        print(
+            f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
+            f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"
+        )
+    print(f"{len(pairs):,} pairs: {visible(out)}" + (f"; rejected rows: {visible(rejected)}" if pairs.rejected else ""))
+    return 0

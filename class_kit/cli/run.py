@@ -1,14 +1,18 @@
-"""`class-kit run`: notebooks with strict parameters."""
+"""`class-kit run`, `figures` and `teach`: the notebooks executed, drawn again in another style, and handed out."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from class_kit.cli.options import help_of
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
 
+# As in class_kit.figures.style, which would load Matplotlib for every command; a test holds the two equal.
+STYLES = ("notebook", "acl", "nature", "slides")
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
   class-kit run retrieval -p seeds '[0, 1, 2]'   one notebook with a parameter of its own
@@ -20,35 +24,19 @@ _EXAMPLES = """examples:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    parser.description = (
-        "Execute notebooks with strict parameters; write the executed notebooks, metrics.json, figures, report.html "
-        "and manifest.json to runs/<name>/. What is finished and unchanged is not computed again. A sweep does so for "
-        "every combination of values, in parallel, and adds an index.html with all figures."
-    )
     parser.epilog, parser.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
+    many: Any = {"action": "append", "default": []}
     add("notebooks", nargs="*", metavar="NOTEBOOK", help="a path or a stem; all numbered ones if none")
-    add("--pairs", metavar="SOURCE", help=help_of(TaskOptions, "pairs"))
-    add("--data", metavar="DIR", help=help_of(TaskOptions, "data"))
-    add("--extra", metavar="FILE", help=help_of(TaskOptions, "extra"))
-    add(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="set a parameter; refused where no chosen notebook declares it or the type differs",
+    for name, metavar in (("pairs", "SOURCE"), ("data", "DIR"), ("extra", "FILE")):
+        add(f"--{name}", metavar=metavar, help=help_of(TaskOptions, name))
+    refused = "set a parameter; refused where no chosen notebook declares it or the type differs"
+    add("-p", dest="parameters", nargs=2, **many, metavar=("NAME", "VALUE"), help=refused)
+    commas = (
+        "run once for each value, and for each combination where given again; commas in brackets or quotes belong to a "
+        "value: 'seeds=[0],[1,2]'"
     )
-    add(
-        "--sweep",
-        dest="sweeps",
-        action="append",
-        default=[],
-        metavar="NAME=V1,V2",
-        help="run once for each value, and for each combination where given again; commas in brackets or quotes "
-        "belong to a value: 'seeds=[0],[1,2]'",
-    )
+    add("--sweep", dest="sweeps", **many, metavar="NAME=V1,V2", help=commas)
     add("--jobs", type=int, metavar="N", help="runs of a sweep at a time (default: one a core)")
     add("--out", metavar="DIR", help="the run's folder (default: runs/<name>)")
     add("--name", metavar="NAME", help="the run's name (default: 'default', or from the parameters)")
@@ -56,7 +44,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_run(arguments: argparse.Namespace) -> int:
-    """Execute the chosen notebooks; the exit code says whether all of them finished."""
+    """
+    Execute notebooks with strict parameters; write the executed notebooks, metrics.json, figures, report.html and
+    manifest.json to runs/<name>/. What is finished and unchanged is not computed again. A sweep does so for every
+    combination of values, in parallel, and adds an index.html with all figures.
+    """
     from class_kit.runs import run_notebooks, sweep_notebooks
     from class_kit.runs.notebooks import Raw
     from class_kit.runs.sweep import read_sweeps
@@ -74,3 +66,56 @@ def handle_run(arguments: argparse.Namespace) -> int:
     if arguments.jobs is not None:
         raise InputError("--jobs is for the runs of a --sweep; notebooks of one run follow each other")
     return run_notebooks(arguments.notebooks, parameters, **options).exit_code
+
+
+def add_figures(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `figures`."""
+    parser.add_argument("run", metavar="RUN", help="a run's folder")
+    parser.add_argument("--style", required=True, choices=STYLES, help="widths, type and lines to draw with")
+    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: RUN-STYLE)")
+
+
+def handle_figures(arguments: argparse.Namespace) -> int:
+    """
+    Run the notebooks of a run again with the same parameters and another style: vector PDF with embedded fonts and
+    PNG, each beside a JSON of what regenerates it. Vectors and trainings are stored, so that most of the time goes into
+    drawing.
+    """
+    from class_kit.runs import run_notebooks
+    from class_kit.runs.notebooks import numbered_notebooks
+
+    run = Path(arguments.run)
+    try:
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        stems, parameters = set(manifest["notebooks"]), {**manifest["overrides"], "style": arguments.style}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{arguments.run!r}: no manifest.json of a run there ({error})") from None
+    # a folder may come from a stranger: only the kit's own notebooks are run from it
+    own = [path for path in numbered_notebooks() if path.stem in stems]
+    if left := sorted(stems - {path.stem for path in own}):
+        raise InputError(
+            f"{arguments.run!r} holds notebooks of your own, {', '.join(left)}: run them again by "
+            f"`class-kit run PATH -p style {arguments.style}`"
+        )
+    return run_notebooks(own, parameters, out=arguments.out or f"{run}-{arguments.style}").exit_code
+
+
+def add_teach(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `teach`."""
+    parser.add_argument("folder", metavar="DIR", help="a folder that does not exist yet or is empty")
+    parser.add_argument("--minutes", type=int, default=90, metavar="N", help="length of the lesson (default: 90)")
+
+
+def handle_teach(arguments: argparse.Namespace) -> int:
+    """
+    Copy the notebooks to a new folder: learners/ without outputs and answers, instructor/ with answers and solved
+    exercises, and lesson_plan.md made from their aims and times.
+    """
+    from class_kit.teaching import make_pack
+    from class_kit.terminal import visible
+
+    written = make_pack(arguments.folder, arguments.minutes)
+    notebooks = sum(path.parent.name == "learners" for path in written)
+    print(f"{notebooks} notebooks for learners and for the instructor: {visible(arguments.folder)}")
+    print(f"lesson plan: {visible(written[-1])}")
+    return 0

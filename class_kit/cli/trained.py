@@ -13,10 +13,6 @@ from class_kit.errors import InputError
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
-    parser.description = (
-        "Rank a split's pairs with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several runs on the "
-        "same pairs rank as one, by the mean of the ranks that each gives a candidate."
-    )
     add = parser.add_argument
     add("run", metavar="RUN", nargs="+", help="folder that class-kit train made")
     add("--split", metavar="NAME", help="which pairs are the queries (default: the held-out ones)")
@@ -26,7 +22,10 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
-    """Rank again from the saved weights and print the table."""
+    """
+    Rank a split's pairs with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several runs on the same pairs
+    rank as one, by the mean of the ranks that each gives a candidate.
+    """
     from class_kit.retrieval import k_way_chances, retrieval_metrics
     from class_kit.study.ranking import rank_ensemble, rank_split
     from class_kit.study.records import load_backbone
@@ -55,7 +54,6 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `search`."""
-    parser.description = "Rank all molecules of a trained run's pairs by how well they fit a text."
     add = parser.add_argument
     add("query", metavar="TEXT", help="what to look for, in words")
     add("--run", metavar="RUN", help="folder that class-kit train made (default: the newest in runs/)")
@@ -64,7 +62,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_search(arguments: argparse.Namespace) -> int:
-    """Print rank, cosine, id and SMILES of the best molecules."""
+    """Rank all molecules of a trained run's pairs by how well they fit a text; print cosine, id and SMILES."""
     from class_kit.study.records import load_backbone
     from class_kit.study.search import search_molecules
     from class_kit.study.trained import load_trained, newest_training
