@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import csv
-import time
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 
-from class_kit import cli, molecules, neighbours, text
+from class_kit import cli, text
 from class_kit.difficulty import difficulty_table
-from class_kit.neighbours.product import product_block
 from class_kit.pairs import PairSet
-from tests.bench.generated import resembling
 
 ROWS = [
     ("ethanol-like alcohol with two carbons", "CCO", "=1+1"),
@@ -63,6 +59,8 @@ def test_columns_equal_a_naive_count():
 def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    vectors = np.random.default_rng(0).normal(size=(5, 8))
+    monkeypatch.setattr(text, "embed_text", lambda texts, encoder: vectors[: len(texts)])
     write_pairs(tmp_path / "mine.csv")
     columns = ["--text", "words", "--smiles", "structure", "--id", "name"]
     command = ["difficulty", "mine.csv", *columns, "--molecule-encoder", "morgan", "--sigma", "0.5", "0.99"]
@@ -77,45 +75,8 @@ def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {row["nearest_id"] for row in table} <= {"=1+1", "'=1+1", "b", "c", "d", "e"}
     assert "not a smiles" in (tmp_path / "d.rejected.csv").read_text(encoding="utf-8")
     first = (tmp_path / "d.csv").read_bytes()
-    assert cli.main([*command, "--ties", "similarity", "--out", "e.csv"]) == 0
+    assert cli.main([*command, "--ties", "similarity", "--checkpoint", "blocks", "--out", "e.csv"]) == 0
     assert (tmp_path / "e.csv").read_bytes() == first
-
-
-def test_an_interrupted_command_goes_on_from_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Stopped after some blocks, the same command computes the others only and writes the same table."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
-    t, m = resembling(2500)
-    monkeypatch.setattr(text, "embed_text", lambda *given, **options: t)
-    monkeypatch.setattr(molecules, "embed_molecules", lambda *given, **options: m)
-    with open("many.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text", "smiles"), *((f"chain of {n}", "C" * (n % 50 + 1)) for n in range(2500))])
-    command = ["difficulty", "many.csv", "--sigma", "0.9", "0.95"]
-    assert cli.main([*command, "--out", "whole.csv"]) == 0
-    computed: list[int] = []
-
-    def noted(shared, block, *task):
-        if len(computed) == stop:
-            # a block that is computed is stored by another thread, a moment later
-            while not list(Path("blocks").rglob("block-*.npz")):
-                time.sleep(0.01)
-            raise KeyboardInterrupt
-        computed.append(block)
-        return product_block(shared, block, *task)
-
-    monkeypatch.setattr(neighbours, "panel_height", lambda *given: 400)
-    monkeypatch.setattr(neighbours, "product_block", noted)
-    with joblib.parallel_config(backend="threading", n_jobs=1):
-        stop = 3
-        assert cli.main([*command, "--checkpoint", "blocks", "--out", "resumed.csv"]) == 130
-        assert not Path("resumed.csv").exists()
-        saved = list(Path("blocks").rglob("block-*.npz"))
-        assert 1 <= len(saved) <= 3
-        computed, stop = [], -1
-        assert cli.main([*command, "--checkpoint", "blocks", "--out", "resumed.csv"]) == 0
-    assert len(computed) == 7 - len(saved)
-    assert Path("resumed.csv").read_bytes() == Path("whole.csv").read_bytes()
-    assert not list(Path("blocks").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -158,16 +157,3 @@ def test_an_interrupt_waits_for_the_end_of_a_block_and_of_an_import(
     with pytest.raises(ModuleNotFoundError), interrupts_held():
         import_whole("no_module_of_this_name")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_only_the_main_thread_holds_interrupts_back() -> None:
-    found = []
-
-    def hold() -> None:
-        with interrupts_held():
-            found.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    thread.join()
-    assert found == [signal.getsignal(signal.SIGINT)]

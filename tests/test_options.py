@@ -100,15 +100,11 @@ def test_models_load_nothing_heavy() -> None:
         (lambda: Arm("a", order="curiculum"), "did you mean 'curriculum'"),
         (lambda: Arm("a", hardnes=1.0), "'hardnes' is unknown; did you mean 'hardness'"),
         (lambda: Arm("a", start=1.5), "start=1.5: expected a number less than or equal to 1"),
-        (lambda: Arm("a", start="0.4"), "start='0.4': expected a number"),
         (lambda: Arm("a", growth=float("nan")), "growth=nan: expected a finite number"),
-        (lambda: Arm("a", step_matched=1), "step_matched=1: expected a boolean"),
         (lambda: Arm("a", intensity={"loss": "loud"}), "intensity.loss='loud': expected one of sigmoid"),
         (lambda: Arm("a", interval=True), "interval=True: expected a whole number"),
         (lambda: Arm(), "name is missing"),
-        (lambda: Arm(3), "name=3: expected a string"),
         (lambda: Arm("a", share=0.5, full_at=0.5), "both set β"),
-        (lambda: TrainingConfig(seed=-1), "seed=-1"),
         (lambda: TrainingConfig(backbone_options=[]), r"backbone_options=\[\]: expected a mapping"),
         (lambda: TaskOptions(pairs="\udce9"), "pairs='.udce9'"),
         (lambda: TaskOptions(molecule_encoder="mol2vek"), "did you mean 'mol2vec'"),
@@ -147,11 +143,6 @@ def test_a_notebooks_parameter_is_checked_as_the_setting_that_it_names(
     else:
         with pytest.raises(InputError, match=message):
             check_setting(name, value, default)
-
-
-def test_a_run_refuses_a_setting_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "03_scheduler", "-p", "start", "2.5", "--out", "nowhere"]) == 2
-    assert "start=2.5: expected a number less than or equal to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,14 +54,6 @@ def test_a_run_on_a_terminal_shows_how_far_it_is_and_how_long_it_will_take(
     assert "notebooks:" not in screen.getvalue()[before:], "nothing is left to wait for"
 
 
-def test_a_run_that_nobody_watches_shows_no_bar(books: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", *books, "--out", "here"]) == 0
-    said = capfd.readouterr()
-    assert said.err == ""
-    assert "notebooks:" not in said.out
-    assert "03_three: finished" in said.out
-
-
 @pytest.mark.parametrize(("wish", "terminal", "shown"), [("0", True, False), ("1", False, True), (None, True, True)])
 def test_a_wish_decides_for_all_bars(
     wish: str | None, terminal: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
