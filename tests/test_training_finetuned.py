@@ -176,7 +176,7 @@ def test_a_record_holds_the_encoder(bert: str, tmp_path: Path) -> None:
     rows = [f"{text},{'C' * (1 + number)}O" for number, text in enumerate(texts())]
     table = tmp_path / "pairs.csv"
     table.write_text("text,smiles\n" + "\n".join(rows) + "\n")
-    task = load_task(table, text_encoder=bert)
+    task = load_task(table, text_encoder=bert, molecule_encoder="morgan")
     assert isinstance(task.pairs, PairSet)
     arm, config = Arm("a", order="standard", intensity="constant"), config_of(bert)
     record = train_record(task, arm, config, tmp_path / "record")
