@@ -1,4 +1,7 @@
-"""What a backbone reads, batch by batch: vectors, tokens, token numbers or graphs behind one small interface."""
+"""What a backbone reads, batch by batch: vectors, tokens, token numbers or graphs behind one small interface.
+
+Atoms of molecules and tokens of texts are rows of different lengths, end to end in one array (`Ragged`).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.ragged import check_rows
-from class_kit.store import digest_of
+from class_kit.store import StoredItems, digest_of
 
 if TYPE_CHECKING:
     import torch
@@ -101,8 +102,6 @@ class Inputs(ABC):
 
     def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
         """Ascending rows for `Backbone.fit_inputs`: all of them for vectors, at most `most` by the seed otherwise."""
-        check_whole("most", most, low=1)
-        check_whole("seed", seed, low=0)
         if len(self) <= most:
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
@@ -240,9 +239,108 @@ def encode(backbone: Backbone, side: str, inputs: np.ndarray | Inputs, block: in
     encoder = backbone.encode_text if side == "text" else backbone.encode_molecules
     device = next(backbone.parameters()).device
     backbone.eval()
-    if isinstance(inputs, np.ndarray) and not len(inputs):
-        return np.zeros((0, 0), np.float32)
     taken = as_inputs(inputs)
     blocks = np.split(np.arange(len(taken)), range(block or taken.block, len(taken), block or taken.block))
     with torch.no_grad():
         return np.concatenate([encoder(taken.take(rows, device)).float().cpu().numpy() for rows in blocks])
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """n rows of different lengths.
+
+    Attributes
+    ----------
+    values : (total, …)
+        The items of row 0, then those of row 1, and so on.
+    offsets : (n + 1,) int64
+        Row i is `values[offsets[i] : offsets[i + 1]]`; the first is 0, the last is `total`.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Number of items of each of these rows, `(B,)` int64."""
+        return np.asarray(self.offsets[rows + 1] - self.offsets[rows])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The items of these rows, one row after the other, `(total, …)`."""
+        lengths = self.lengths(rows)
+        places = np.repeat(self.offsets[rows] - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
+        return np.asarray(self.values[places])
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRagged:
+    """n rows of different lengths, each of vectors of one width, left in the store and read when they are taken.
+
+    Attributes
+    ----------
+    items : StoredItems
+        The bytes of each row.
+    width : int
+        Of a vector.
+    dtype : str
+        NumPy's name for the type of its numbers.
+    """
+
+    items: StoredItems
+    width: int
+    dtype: str
+
+    def __len__(self) -> int:
+        return len(self.items.sizes)
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Number of vectors of each of these rows, `(B,)` int64."""
+        return np.asarray(self.items.sizes[rows] // (self.width * np.dtype(self.dtype).itemsize))
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of these rows, one row after the other, `(total, width)`.
+
+        Raises
+        ------
+        InputError
+            The store was cleared meanwhile.
+        """
+        return np.frombuffer(b"".join(self.items.read(rows)), self.dtype).reshape(-1, self.width)
+
+
+def padded(ragged: Ragged | StoredRagged, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items of these rows one row above the other, `(B, T, …)`, zero past a row's end, and where they are, `(B, T)`.
+
+    T is the longest of the rows.
+    """
+    lengths, items = ragged.lengths(rows), ragged.take(rows)
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    values = np.zeros((*mask.shape, *items.shape[1:]), items.dtype)
+    values[mask] = items
+    return values, mask
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where rows of these lengths begin, and where the last one ends: `(n + 1,)` int64."""
+    ends = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    return ends
+
+
+def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    """`rows` as int64: one or more row numbers in [0, count), in any order, repeated or not.
+
+    Raises
+    ------
+    InputError
+        They are anything else; the first number out of range is named.
+    """
+    array = np.asarray(rows)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise InputError(f"rows of shape {array.shape} and type {array.dtype}: expected some whole numbers in a line")
+    if array.min() < 0 or array.max() >= count:
+        wrong = array[(array < 0) | (array >= count)][0]
+        raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")
+    return array.astype(np.int64)

@@ -142,7 +142,7 @@ def test_another_version_of_the_code_shares_no_training(
     shutil.copytree(runner.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(runner, "PACKAGE", package)
     try:
-        for part in ("training/loop.py", "study/arms.py", "text/tokens.py", "molecules/structures.py", "ragged.py"):
+        for part in ("training/loop.py", "study/arms.py", "text/tokens.py", "molecules/structures.py", "inputs.py"):
             runner.code_digest.cache_clear()
             assert runner.code_digest() == before
             text = (package / part).read_bytes()

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from class_kit.inputs import Inputs
+from class_kit.inputs import Inputs, Ragged, offsets_of
 from class_kit.molecules import known_vectors, tell_zero_rows
 from class_kit.molecules.motifs import brics_cuts, motifs
 from class_kit.molecules.structures import atom_words, by_blocks, check_smiles, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
-from class_kit.ragged import Ragged, offsets_of
 from class_kit.store import Maker, digest_of, stored
 
 if TYPE_CHECKING:

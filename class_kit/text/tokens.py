@@ -16,8 +16,7 @@ import numpy as np
 
 from class_kit.checks import check_choice
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs
-from class_kit.ragged import Ragged, StoredRagged, offsets_of, padded
+from class_kit.inputs import Inputs, Ragged, StoredRagged, offsets_of, padded
 from class_kit.store import Maker, digest_of, stored
 from class_kit.text import TextReport, check_texts, sentence_vectors, tell_truncated
 from class_kit.text.encoders import find_encoder, hidden_states, load_encoder, tokenise

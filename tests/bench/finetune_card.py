@@ -23,8 +23,7 @@ from torch.nn.functional import normalize
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.files import atomic_write, write_json
-from class_kit.inputs import Vectors, as_inputs
-from class_kit.ragged import Ragged
+from class_kit.inputs import Ragged, Vectors, as_inputs
 from class_kit.retrieval.metrics import Ranks, per_query_metrics
 from class_kit.text.encoders import find_encoder
 from class_kit.text.tokens import TextIds
