@@ -82,10 +82,10 @@ def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["corpus", "--sigma", "5"], "--sigma 5.0: expected numbers in (-1, 1]"),
-        (["corpus", "--sigma", "nan"], "--sigma nan"),
+        (["corpus", "--sigma", "5"], "sigma=5.0: expected a number less than or equal to 1"),
+        (["corpus", "--sigma", "nan"], "sigma=nan"),
         (["corpus", "--sigma", "0.9", "0.90"], "given twice"),
-        (["corpus", "--seed", "-1"], "--seed -1"),
+        (["corpus", "--seed", "-1"], "seed=-1"),
         (["corpus", "--out", "."], "expected the name of a file"),
         (["nowhere.csv"], "nowhere.csv"),
         (["mine.csv", "--text", "wrods"], "words"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from class_kit.cli.options import add_options, given_options, help_of
 from class_kit.errors import InputError
-from class_kit.options import TaskOptions
+from class_kit.options import TaskOptions, check_setting
 
 
 def add_fetch(parser: argparse.ArgumentParser) -> None:
@@ -88,13 +88,11 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
 
     # what would otherwise fail after minutes of embedding is refused first
     for sigma in arguments.sigma:
-        if not -1 < sigma <= 1:
-            raise InputError(f"--sigma {sigma}: expected numbers in (-1, 1]")
+        check_setting("sigma", sigma, 0.99)
+    check_setting("seed", arguments.seed, 0)
     # the names of the columns have six digits
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError("--sigma: the same threshold is given twice")
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed}: expected a whole number from 0")
     options = TaskOptions(**given_options(arguments, TaskOptions))
     out = Path(arguments.out)
     rejected = out.with_name(f"{out.stem}.rejected.csv") if out.name else out

@@ -233,18 +233,20 @@ class _Run:
         from class_kit.runs.report import write_report
 
         kept = [stem for stem in self.planned if self._is_finished(stem) and not force]
-        result = RunResult(self.folder, dict.fromkeys(self.planned, "finished"), done=True)
-        if len(kept) == len(self.planned) and self._is_done():
+        left = [stem for stem in self.planned if stem not in kept]
+        result = RunResult(self.folder, dict.fromkeys(self.planned, "finished"), done=self._all_finished())
+        last = [self.folder / name for name in ("done", "report.html")]
+        if not left and result.done and all(path.is_file() for path in last):
             self.say("already done with these parameters and inputs (--force computes again)")
+            self._write_metrics()
             self._say_where()
             return result
         begun = time.monotonic()
-        for name in ("done", "report.html"):
-            (self.folder / name).unlink(missing_ok=True)
+        for path in last:
+            path.unlink(missing_ok=True)
         self._save("running")
         for stem in kept:
             self.say(f"{stem}: finished before, kept")
-        left = [stem for stem in self.planned if stem not in kept]
         with progress_bar(total=len(left), desc="notebooks", unit="notebook") as bar:
             for stem in left:
                 result.computed.append(stem)
@@ -255,7 +257,7 @@ class _Run:
                 if self.entries[stem]["status"] == "interrupted":
                     break
         result.status = {stem: self.entries[stem]["status"] for stem in [*kept, *result.computed]}
-        result.done = all(entry["status"] == "finished" for entry in self.entries.values())
+        result.done = self._all_finished()
         interrupted = "interrupted" in result.status.values()
         self.manifest |= {"finished": now(), "seconds": round(time.monotonic() - begun, 3)}
         self._save("finished" if result.done else "interrupted" if interrupted else "failed")
@@ -263,21 +265,9 @@ class _Run:
             self.say("interrupted: what is finished is kept; the same command continues")
         write_report(self.folder, self.manifest)
         if result.done:
-            write_text(self.folder / "done", self._seal())
+            write_text(self.folder / "done", f"{self.manifest['finished']}\n")
         self._say_where()
         return result
-
-    def _is_done(self) -> bool:
-        """Whether `done` stands for what the folder holds: a damaged record or report is made again."""
-        with suppress(OSError, UnicodeDecodeError):
-            whole = all(entry["status"] == "finished" for entry in self.entries.values())
-            return whole and (self.folder / "done").read_text(encoding="ascii") == self._seal()
-        return False
-
-    def _seal(self) -> str:
-        """What `done` holds: a digest over the record as it stands on the disk."""
-        names = ("manifest.json", "metrics.json", "report.html")
-        return json_digest([file_digest(self.folder / name) for name in names]) + "\n"
 
     def _execute(self, stem: str, say: Callable[[str], None]) -> None:
         from class_kit.runs import kernels
@@ -315,10 +305,17 @@ class _Run:
         states = {path.relative_to(self.folder).as_posix(): path.stat() for path in found if path.is_file()}
         return {path: (state.st_mtime_ns, state.st_ino) for path, state in states.items()}
 
+    def _all_finished(self) -> bool:
+        return all(entry["status"] == "finished" for entry in self.entries.values())
+
     def _save(self, status: str) -> None:
-        """Write the manifest with its digest, and the results of the finished notebooks."""
+        """Write the manifest, with a digest that tells whether it is whole, and the results so far."""
         self.manifest["status"] = status
         write_json(self.folder / "manifest.json", self.manifest | {"digest": json_digest(self.manifest)})
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        """The results of the finished notebooks in one file."""
         finished = [entry["files"] for entry in self.entries.values() if entry["status"] == "finished"]
         results = [path for files in finished for path in files if path.startswith("results/")]
         metrics = {Path(path).stem: read_json(self.folder / path) for path in self._stamps() if path in results}

@@ -107,7 +107,7 @@ def sweep_notebooks(
         write_json(folder / "sweep.json", record)
         write_index(folder, record, list(rows.values()))
         if result.done:
-            write_text(folder / "done", json_digest(rows) + "\n")
+            write_text(folder / "done", f"{record['finished']}\n")
         elif record["status"] == "interrupted":
             say("interrupted: what is finished is kept; the same command continues")
         else:
@@ -184,16 +184,14 @@ def read_sweeps(texts: Iterable[str]) -> dict[str, list[Raw]]:
 
     sweeps: dict[str, list[Raw]] = {}
     for text in texts:
-        name, sign, values = text.partition("=")
+        name, _, values = text.partition("=")
         name, values = name.strip(), f"[{values}]"
-        if not sign or not name:
-            raise InputError(f"--sweep {text!r}: expected NAME=V1,V2")
-        if name in sweeps:
-            raise InputError(f"--sweep {name} is given twice; list all its values in one: {name}=V1,V2")
         try:
             nodes: list[yaml.Node] = getattr(yaml.compose(values, Loader=yaml.BaseLoader), "value", [])
         except yaml.YAMLError as error:
             raise InputError(f"--sweep {text!r}: {getattr(error, 'problem', error)}; expected NAME=V1,V2") from None
+        if not name or not nodes or name in sweeps:
+            raise InputError(f"--sweep {text!r}: expected NAME=V1,V2 with all values of a name in one")
         quoted = [isinstance(node, yaml.ScalarNode) and node.style in ("'", '"') for node in nodes]
         pieces = [values[node.start_mark.index : node.end_mark.index].strip() for node in nodes]
         sweeps[name] = [
