@@ -8,7 +8,7 @@ from typing import Any
 
 import lazy_loader
 
-from class_kit.interrupts import interrupts_held
+from class_kit.terminal import interrupts_held
 
 __version__ = "0.1.0"
 _load, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)

@@ -1,12 +1,18 @@
-"""Text from files on its way to a terminal.
+"""The person at the terminal: text from files on its way there, and Ctrl-C on its way back.
 
 A terminal obeys escape sequences wherever they come from, so anything that data can reach is made visible first.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
+import signal
+import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 # Colour codes are written by IPython itself into every traceback; they are dropped rather than shown as noise.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -44,3 +50,35 @@ def _shown(character: str) -> str:
     if character.isprintable() or unicodedata.category(character) == "Zs":
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let an interrupt that comes within the block act at its end.
+
+    Only the main thread is ever interrupted; in another one nothing changes.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    held: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            before(*held[-1])
+
+
+def import_whole(*names: str) -> None:
+    """Import modules to their end, whoever interrupts.
+
+    An interrupted import leaves a package half there. Python drops the module that was being read and keeps those it
+    had read before, and packages with compiled parts, PyTorch among them, refuse to be read a second time: nothing
+    could be trained any more without a new process.
+    """
+    with interrupts_held():
+        for name in names:
+            importlib.import_module(name)

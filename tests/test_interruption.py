@@ -15,7 +15,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
-from class_kit.interrupts import import_whole, interrupts_held
+from class_kit.terminal import import_whole, interrupts_held
 
 ROOT = Path(__file__).parents[1]
 SETUP = """

@@ -65,14 +65,8 @@ def help_of(model: Any, name: str) -> str:
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:
     """`--import`: a module of the user's own, for the backbones and measures it registers."""
-    parser.add_argument(
-        "--import",
-        dest="modules",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import this module of yours first, for the backbones it registers; may be given again",
-    )
+    about = "import this module of yours first, for the backbones it registers; may be given again"
+    parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE", help=about)
 
 
 def import_own(modules: Sequence[str]) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.fetch import SCIBERT_ID, SCIBERT_REVISION, WEIGHT_FILES, find_folder
 from class_kit.files import home_path, sha256_file
-from class_kit.interrupts import import_whole
 from class_kit.progress import progress_bar
+from class_kit.terminal import import_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

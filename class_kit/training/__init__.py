@@ -19,7 +19,7 @@ from class_kit.backbones import backbone_needs
 from class_kit.backbones.base import Backbone
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs, encode
-from class_kit.interrupts import import_whole
+from class_kit.terminal import import_whole
 from class_kit.training.config import TrainingConfig, learning_rate
 from class_kit.training.loop import Trainer
 
