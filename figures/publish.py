@@ -29,8 +29,10 @@ from PIL import Image
 from class_kit.backbones import available_backbones
 from class_kit.difficulty import answer_page
 from class_kit.files import write_json
-from class_kit.study.paper_figures import CLASS, MATCHED, RANDOM
 from class_kit.study.paper_tables import (
+    CLASS,
+    MATCHED,
+    RANDOM,
     RANKING,
     STANDARD,
     find_results,

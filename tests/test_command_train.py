@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from class_kit.study.trained import finishing_number, load_trained, newest_training
 
 from class_kit.backbones import _REGISTERED
 from class_kit.cli import build_parser, main
@@ -20,7 +21,6 @@ from class_kit.errors import InputError
 from class_kit.files import corpus_file
 from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
 from class_kit.study.records import load_backbone
-from class_kit.study.trained import finishing_number, load_trained, newest_training
 from class_kit.training import encode
 
 COLUMNS = ["--text", "words", "--smiles", "structure", "--molecule-encoder", "morgan"]

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from class_kit import cli, study
 from class_kit.backbones import register_backbone
 from class_kit.errors import InputError
+from class_kit.files import json_digest
 from class_kit.study import records, runner
 from class_kit.study.records import Arm
 from class_kit.task import Task
@@ -220,7 +221,7 @@ def test_a_training_of_before_an_option_existed_is_finished_all_the_same(
     for name in ("interval", "share"):
         del stored["arm"][name]
     del stored["digest"]
-    path.write_text(json.dumps(stored | {"digest": records._digest(stored)}))
+    path.write_text(json.dumps(stored | {"digest": json_digest(stored)}))
     capsys.readouterr()
     assert train("--resume") == 0
     assert "finished before" in capsys.readouterr().out

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from class_kit.backbones import backbone_needs, create_backbone
-from class_kit.study import full_scores as module
-from class_kit.study.full_scores import full_scores
+from class_kit.study import ranking as module
+from class_kit.study.ranking import full_scores
 from tests.backbone_pairs import MOLECULE_DIM, TEXT_DIM, Pairs, pair_scores, random_pairs
 
 ORMA = {"hidden": 16, "dim": 16}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from class_kit.study.near_duplicates import keep_queries, near_duplicates
 
 from class_kit.difficulty import available_measures
 from class_kit.errors import InputError
@@ -18,7 +19,6 @@ from class_kit.pairs import PairSet
 from class_kit.study import conduct, grid, output, paper, runner, statistics, tables
 from class_kit.study.arms import plan_arm
 from class_kit.study.config import study_config
-from class_kit.study.near_duplicates import keep_queries, near_duplicates
 from tests.small_paper import NAMES, study_file, task_with_relatives
 from tests.test_study import small_task
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from class_kit.study.near_duplicates import near_duplicates
 
 from class_kit.cli import main
 from class_kit.errors import InputError
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import paper, paper_figures, runner, tables
 from class_kit.study.config import read_config, study_config
-from class_kit.study.near_duplicates import near_duplicates
 from class_kit.study.paper_tables import LARGEST, note, read_results
 from tests.small_paper import NAMES, few_settings, study_file, study_paper, task_with_relatives
 

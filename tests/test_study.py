@@ -23,7 +23,7 @@ from class_kit.pairs import PairSet, content_digest
 from class_kit.retrieval import Ranks, per_query_metrics, retrieval_ranks
 from class_kit.study import records, runner
 from class_kit.study.arms import Arm, plan_arm, training_counts
-from class_kit.study.search import first_molecules
+from class_kit.study.ranking import first_molecules
 from class_kit.task import Task, ring_class
 from class_kit.training import TrainingConfig, encode
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from class_kit.study.latex import booktabs, latex_text
 
 from class_kit.cli import main
 from class_kit.errors import InputError
@@ -20,7 +21,6 @@ from class_kit.files import corpus_file
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, grid
 from class_kit.study.config import read_config, study_config
-from class_kit.study.latex import booktabs, latex_text
 from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}

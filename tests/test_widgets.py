@@ -242,8 +242,8 @@ def test_epoch_viewer(pairs: PairSet) -> None:
 
 
 def test_playground_ranks_as_the_search_does(task: Task, trained: list[Record]) -> None:
+    from class_kit.study.ranking import search_molecules
     from class_kit.study.records import load_backbone
-    from class_kit.study.search import search_molecules
 
     box = views.retrieval_playground(task, trained, "an alcohol", show=4)
     found = search_molecules(load_backbone(trained[0], task), task, "an alcohol", 4)

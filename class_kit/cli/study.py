@@ -6,9 +6,11 @@ import argparse
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from class_kit.cli.options import add_import_option, folder_name, import_own
+from class_kit.cli.options import add_import_option, add_options, folder_name, given_options, import_own
 from class_kit.errors import InputError
+from class_kit.options import TaskOptions
 
 # the one word that is not taken for the path of a study's file
 PAPER = "paper"
@@ -26,43 +28,37 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: one a core)")
     add("--plan", action="store_true", help="say what would be done and how long it takes, and stop")
     add_import_option(parser)
-    _add_paper_options(parser)
-
-
-def _add_paper_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("options of `study paper`").add_argument
-    add("--pairs", metavar="NAME_OR_FILE", help="chebi20 (default), corpus, or a CSV, TSV or Parquet file")
-    add("--data", metavar="DIR", help="folder of the real split; without it where `class-kit fetch` puts it")
-    add("--extra", metavar="FILE", help="with chebi20: further training pairs")
-    add("--vectors", metavar="NAME", help="Mol2vec vectors: corpus (default), text2mol, mol2vec or a file")
-    add("--swap", action="store_true", help="with --extra: train on the test pairs, evaluate on the validation pairs")
+    add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"})
+    add = parser.add_argument_group("other options of `study paper`").add_argument
     add("--only", nargs="+", metavar="PRODUCT", help="these products alone, such as main ablation sigma")
     add("--seeds", type=int, metavar="N", help="at most so many seeds a setting (default: 5)")
-    add(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help="epochs of each training (default: 40; those that read graphs or tokens at most 5)",
-    )
+    add("--epochs", type=int, metavar="N", help="at most so many epochs a training (default: 40, of slow backbones 5)")
 
 
 def handle_study(arguments: argparse.Namespace) -> int:
     """Plan, train, write; exit code 1 where a training failed."""
     from joblib import cpu_count
 
-    from class_kit.files import lock
-    from class_kit.study.conduct import plan_study, refuse_foreign, run_study
-    from class_kit.study.config import read_config
-    from class_kit.study.output import readable, summaries
-    from class_kit.terminal import one_line, visible
-
     if arguments.jobs is not None and arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected at least 1")
     jobs = arguments.jobs or cpu_count()
     import_own(arguments.modules)
+    given = given_options(arguments, TaskOptions)
     if arguments.config == PAPER:
-        return _handle_paper(arguments, jobs)
-    _refuse_paper_options(arguments)
+        return _handle_paper(arguments, {"source": given.pop("pairs", "chebi20"), **given}, jobs)
+    others = {name: getattr(arguments, name) for name in ("only", "seeds", "epochs")}
+    for name in (*given, *(name for name, value in others.items() if value is not None)):
+        raise InputError(f"--{name.replace('_', '-')} belongs to `study {PAPER}`; a study's file says it itself")
+    return _handle_file(arguments, jobs)
+
+
+def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
+    from class_kit.files import lock
+    from class_kit.study.conduct import plan_study, refuse_foreign, run_study
+    from class_kit.study.config import read_config
+    from class_kit.study.results import study_tables
+    from class_kit.terminal import one_line, visible
+
     config = read_config(arguments.config)
     out = Path(arguments.out or f"runs/study-{folder_name(config.name, 'study')}")
     refuse_foreign(out)
@@ -72,41 +68,35 @@ def handle_study(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         return 0
     with lock(out):
-        result = run_study(plan, out, jobs=jobs)
-    if result.records:
-        print(visible(readable(summaries(result)).to_string(index=False)))
-    for cell, failure in result.failures:
-        print(one_line(f"failed: {cell.backbone}, {failure.summary}"))
-    print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if result.failures else ""))
-    return 1 if result.failures else 0
+        done = run_study(plan, out, jobs=jobs)
+    if done.records:
+        print(visible(study_tables(done.results)["summary"][1].to_string(index=False)))
+    for cell, failure in done.failures:
+        print(one_line(f"failed: {cell.group['backbone']}, {failure.summary}"))
+    print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if done.failures else ""))
+    return 1 if done.failures else 0
 
 
-def _handle_paper(arguments: argparse.Namespace, jobs: int) -> int:
+def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: int) -> int:
     from class_kit.files import lock
     from class_kit.progress import duration
     from class_kit.study.conduct import refuse_foreign
     from class_kit.study.paper import load_paper_task, paper_studies, plan_paper, run_paper
     from class_kit.terminal import visible
 
-    given = {name: getattr(arguments, name) for name in ("data", "extra", "vectors", "swap")}
-    pairs = {"source": arguments.pairs or "chebi20", **{name: value for name, value in given.items() if value}}
     studies = paper_studies(pairs, arguments.only or (), seeds=arguments.seeds, epochs=arguments.epochs)
-    say = partial(print, flush=True)
     out = Path(arguments.out or "runs/paper")
     refuse_foreign(out)
+    task = load_paper_task(pairs)
     if arguments.plan:
-        plan_paper(studies, load_paper_task(pairs), jobs, say)
+        for name, values in studies.items():
+            for line in plan_paper(values, task).lines(jobs):
+                print(f"{name}: {line}", flush=True)
         return 0
     begun = time.perf_counter()
     with lock(out):
-        results = run_paper(studies, load_paper_task(pairs), pairs, out, jobs=jobs, say=say)
-    failed = sum(len(results["products"][study.name]["failed"]) for study in studies)
+        results = run_paper(studies, task, pairs, out, jobs=jobs, say=partial(print, flush=True))
+    failed = sum(len(results["products"][name]["failed"]) for name in studies)
     print(f"all took {duration(time.perf_counter() - begun)}")
     print(f"kept in {visible(out)}" + (f"; {failed} trainings failed, see its failures.json files" if failed else ""))
     return 1 if failed else 0
-
-
-def _refuse_paper_options(arguments: argparse.Namespace) -> None:
-    for name in ("pairs", "data", "extra", "vectors", "swap", "only", "seeds", "epochs"):
-        if getattr(arguments, name) is not None and getattr(arguments, name) is not False:
-            raise InputError(f"--{name} belongs to `study {PAPER}`; a study's file says it itself")

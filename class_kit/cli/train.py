@@ -43,7 +43,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 def handle_train(arguments: argparse.Namespace) -> int:
     """Train a retriever with a curriculum, rank the held-out pairs and keep the result in a folder."""
     from class_kit.cli.trained import print_metrics
-    from class_kit.study.trained import train_in
+    from class_kit.study.records import train_in
     from class_kit.terminal import visible
 
     import_own(arguments.modules)

@@ -28,8 +28,7 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     """
     from class_kit.retrieval import k_way_chances, retrieval_metrics
     from class_kit.study.ranking import rank_ensemble, rank_split
-    from class_kit.study.records import load_backbone
-    from class_kit.study.trained import load_trained
+    from class_kit.study.records import load_backbone, load_trained
 
     import_own(arguments.modules)
     loaded = [load_trained(run) for run in arguments.run]
@@ -60,9 +59,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 def handle_search(arguments: argparse.Namespace) -> int:
     """Rank all molecules of a trained run's pairs by how well they fit a text; print cosine, id and SMILES."""
-    from class_kit.study.records import load_backbone
-    from class_kit.study.search import search_molecules
-    from class_kit.study.trained import load_trained, newest_training
+    from class_kit.study.ranking import search_molecules
+    from class_kit.study.records import load_backbone, load_trained, newest_training
     from class_kit.terminal import one_line, visible
 
     if not arguments.query.strip():

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.errors import InputError
 from class_kit.files import write_json, write_text
+from class_kit.options import TrainingConfig
 from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
-from class_kit.study.config import StudyConfig
-from class_kit.study.grid import Cell, cells, foreseen_steps, seconds_a_step
-from class_kit.study.output import write_outputs
+from class_kit.study.config import Cell, StudyConfig, cells, foreseen_steps
 from class_kit.study.records import Record
+from class_kit.study.results import grouped, rounded, study_results, study_tables
 from class_kit.study.runner import Failure, run_all, stored_record
+from class_kit.study.tables import history_frame, write_table
 
 if TYPE_CHECKING:
     from class_kit.task import Task
+
+_PROBE_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -48,23 +55,23 @@ class StudyPlan:
     def lines(self, jobs: int) -> list[str]:
         """The plan in words."""
         new = self.done.count(False)
-        first = f"{len(self.cells)} trainings: {len(self.cells) - new} are done already, {new} to do"
-        if not new:
-            return [first]
-        minutes = self.seconds / 60 / max(1, min(jobs, new))
-        return [
-            first,
-            f"about {duration(60 * minutes)} for their steps, {jobs} at a time; validation and ranking add to it",
-        ]
+        said = [f"{len(self.cells)} trainings: {len(self.cells) - new} are done already, {new} to do"]
+        if new:
+            spent = duration(self.seconds / max(1, min(jobs, new)))
+            said.append(f"about {spent} for their steps, {jobs} at a time; validation and ranking add to it")
+        return said
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study left: a record for every cell that finished, and a failure for every other."""
+    """What a study left: a record for every cell that finished, a failure for every other, and what they come to.
 
-    plan: StudyPlan
+    `results` is what `study_results` makes of them.
+    """
+
     records: list[tuple[Cell, Record]]
     failures: list[tuple[Cell, Failure]]
+    results: dict[str, Any]
 
 
 def plan_study(config: StudyConfig, load: Callable[..., Task] | None = None) -> StudyPlan:
@@ -85,14 +92,33 @@ def plan_study(config: StudyConfig, load: Callable[..., Task] | None = None) -> 
     tasks = {choice.name: (load or load_task)(**choice.sets) for choice in config.pairs}
     first = next(iter(tasks.values()))
     laid_out = cells(config, tasks)
-    done = [stored_record(tasks[cell.pairs], cell.arm, cell.config) is not None for cell in laid_out]
+    done = [stored_record(tasks[cell.group["pairs"]], cell.arm, cell.config) is not None for cell in laid_out]
     missing = [cell for cell, there in zip(laid_out, done, strict=True) if not there]
     # by backbone; seed and epochs change no step
-    steps = {
-        cell.backbone: seconds_a_step(first, cell.config) for cell in {each.backbone: each for each in missing}.values()
-    }
-    seconds = math.fsum(foreseen_steps(cell, tasks[cell.pairs]) * steps[cell.backbone] for cell in missing)
+    backbones = {cell.group["backbone"]: cell.config for cell in missing}
+    a_step = {name: seconds_a_step(first, loop) for name, loop in backbones.items()}
+    seconds = math.fsum(
+        foreseen_steps(cell, tasks[cell.group["pairs"]]) * a_step[cell.group["backbone"]] for cell in missing
+    )
     return StudyPlan(config, tasks, laid_out, done, seconds)
+
+
+def seconds_a_step(task: Task, config: TrainingConfig) -> float:
+    """Seconds of an optimiser step, measured on a few; the longest batches of real trainings may take longer."""
+    from class_kit.backbones import backbone_needs
+    from class_kit.training import train
+
+    rows = task.rows("train")[: config.batch_size * (_PROBE_STEPS + 1)]
+    needs = backbone_needs(config.backbone, **config.backbone_options)
+    text, molecules = task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
+    few = min(config.batch_size, len(rows))
+    short = replace(config, epochs=1, batch_size=few)
+    # the first step pays for what later ones find ready
+    for size in (few, len(rows)):
+        plan = EpochPlan(np.arange(size), make_schedule("full"), "constant", epochs=1)
+        begun = time.perf_counter()
+        result = train(short, plan, text.subset(plan.order), molecules.subset(plan.order), progress=False)
+    return (time.perf_counter() - begun) / result.steps
 
 
 def run_study(
@@ -100,39 +126,36 @@ def run_study(
 ) -> StudyResult:
     """Train what is missing and leave everything in a folder; a failed training is recorded and stops no other.
 
-    The folder holds `study.json` (every cell, what it cost and whether it finished), `trainings/` (a `metrics.json` for
-    each with its per-query ranks), `failures.json` where there are any, tables and figures, and `done`, written last
-    and only where nothing failed.
+    The folder holds `study.json` (what `study_results` says, rounded to six digits, and the inputs' digests),
+    `trainings/` (a `metrics.json` for each with its per-query ranks), `failures.json` with tracebacks where there are
+    any, tables and figures, and `done`, written last and only where nothing failed.
     """
-    out = Path(out)
-    (out / "done").unlink(missing_ok=True)
-    work = [(plan.tasks[cell.pairs], cell.arm, cell.config) for cell in plan.cells]
-    outcomes = run_all(work, jobs, progress)
-    records, failures = [], []
-    for cell, outcome in zip(plan.cells, outcomes, strict=True):
-        if isinstance(outcome, Record):
-            records.append((cell, replace(outcome, arm=cell.arm)))
-        else:
-            failures.append((cell, outcome))
-    result = StudyResult(plan, records, failures)
+    out, config = Path(out), plan.config
+    for name in ("done", "failures.json"):
+        (out / name).unlink(missing_ok=True)
+    outcomes = run_all(
+        [(plan.tasks[cell.group["pairs"]], cell.arm, cell.config) for cell in plan.cells], jobs, progress
+    )
+    ended = list(zip(plan.cells, outcomes, strict=True))
+    records = [(cell, one) for cell, one in ended if isinstance(one, Record)]
+    failures = [(cell, one) for cell, one in ended if isinstance(one, Failure)]
     for cell, record in records:
         write_json(out / "trainings" / record.folder.name / "metrics.json", run_metrics(cell, record))
-    (out / "failures.json").unlink(missing_ok=True)
-    if failures:
-        told = [{"reason": one.reason.strip().splitlines()[-1], "traceback": one.reason} for _, one in failures]
-        write_json(out / "failures.json", [cell.labels | one for (cell, _), one in zip(failures, told, strict=True)])
-    finished = [
-        cell.labels | {"training": record.folder.name, "steps": record.steps, "samples": record.samples}
-        for cell, record in records
-    ]
-    digests = {name: task.digest for name, task in plan.tasks.items()}
-    config = asdict(plan.config)
-    write_json(out / "study.json", {"config": config, "inputs": digests, "finished": finished, "failed": len(failures)})
+    results = study_results(config, plan.tasks, records, failures)
+    inputs = {name: task.digest for name, task in plan.tasks.items()}
+    write_json(out / "study.json", {"inputs": inputs, **rounded(results)})
     if records:
-        write_outputs(result, out)
-    if not failures:
+        seeds = len(config.seeds)
+        note = f"95 % intervals over queries and {seeds} seed{'s' if seeds > 1 else ''}; ties at their expectation."
+        for name, (frame, shown) in study_tables(results).items():
+            write_table(out / "tables", name, frame, shown, note)
+        _write_figures(records, study_tables(results)["summary"][0], out)
+    if failures:
+        told = [cell.labels | {"reason": one.cause, "traceback": one.reason} for cell, one in failures]
+        write_json(out / "failures.json", told)
+    else:
         write_text(out / "done", "finished\n")
-    return result
+    return StudyResult(records, failures, results)
 
 
 def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
@@ -164,9 +187,29 @@ def refuse_foreign(out: str | os.PathLike[str]) -> None:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --out")
-    if (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not ((folder / "study.json").is_file() or (folder / ".lock").is_file())
-    ):
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names and not names & {"study.json", "paper.json", ".lock"}:
         raise InputError(f"{folder}: holds other files; choose another --out")
+
+
+def _write_figures(records: list[tuple[Cell, Record]], summary: Any, out: Path) -> None:
+    """For each group Hits@1 of its arms in every ranking, and validation MRR against samples and seconds."""
+    from matplotlib import pyplot as plt
+
+    from class_kit import figures
+
+    figures.use_style()
+    for number, (group, own) in enumerate(grouped(records), start=1):
+        drawn = {}
+        rows = summary[(summary[list(group)] == list(group.values())).all(axis=1)]
+        for ranking, chosen in rows.groupby("ranking", sort=False):
+            label = f"Hits@1, {str(ranking).split('/')[0].replace('_to_', '→')}, pool {chosen['pool'].iloc[0]:,}"
+            drawn[str(ranking).replace("/", "_")] = figures.panel(figures.interval_plot, chosen, "hits@1", label)
+        history = history_frame(own)
+        if "mrr" in history:
+            for x, label in (("samples_seen", "samples seen"), ("seconds_spent", "seconds of training")):
+                drawn[f"mrr_by_{x}"] = figures.panel(figures.training_curves, history, x, "mrr", (label, "validation MRR"))
+        for name, panel in drawn.items():
+            fig = figures.draw(panel)
+            figures.save(fig, out, f"{number:02d}_{name}", group)
+            plt.close(fig)

@@ -1,26 +1,40 @@
 """What a study compares, read from a YAML file: settings that are crossed, and settings that hold for all.
 
-Everything is checked by the models of `class_kit.options` before anything is trained. `grid` makes the trainings of it.
+Everything is checked by the models of `class_kit.options` before anything is trained. `cells` makes the trainings of
+it: choices crossed, what changes nothing left out, budgets made equal.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
+import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from class_kit.backbones import backbone_needs
-from class_kit.checks import check_real, check_whole, nearest
+from class_kit.checks import check_choice, check_real, check_whole, nearest
+from class_kit.curriculum import EpochPlan, make_schedule
+from class_kit.difficulty import sigma_for_quantile
 from class_kit.errors import InputError
-from class_kit.options import Arm, Order, Target, TaskOptions, TrainingConfig, option_model, option_names
+from class_kit.options import Arm, Target, TaskOptions, TrainingConfig, option_model, option_names
+from class_kit.study.arms import kept_pairs
+
+if TYPE_CHECKING:
+    from class_kit.task import Task
 
 _LARGEST = 2**20
+# an arm that sees little an epoch may take this many times the plain run's epochs to spend its budget
+_MOST_EPOCHS = 10
 # what is crossed or counted elsewhere is no setting of the loop
-_ELSEWHERE = ("seed", "intensity_on", "backbone", "backbone_options")
+_LOOP = option_names(TrainingConfig, but=("seed", "intensity_on", "backbone", "backbone_options"))
 
 T = TypeVar("T")
 
@@ -33,12 +47,10 @@ class Choice:
     sets: Mapping[str, Any]
 
 
-def _entry(value: Any, known: Sequence[str], word: str = "") -> dict[str, Any]:
-    """A mapping with known keys; a plain value stands for a mapping with the key `word` alone."""
+def _known(value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+    """A mapping with known keys."""
     if not isinstance(value, Mapping):
-        if not word:
-            raise InputError(f"{value!r:.80}: expected a mapping with some of {', '.join(known)}")
-        return {word: value}
+        raise InputError(f"{value!r:.80}: expected a mapping with some of {', '.join(known)}")
     for key in value:
         if key not in known:
             raise InputError(f"{str(key)[:60]!r} is unknown; {nearest(key, known)}")
@@ -51,28 +63,90 @@ def _name(value: Any) -> str:
     return value
 
 
-def _pairs(value: Any) -> Choice:
-    sets = _entry(value, ("source", *option_names(TaskOptions, but=("pairs",)), "name"), "source")
-    name, source = sets.pop("name", None), sets.pop("source", None)
+def _choice(word: str, *keys: str) -> Callable[[Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]], Any]:
+    """Decorator of what reads a choice, a mapping with `word` and other keys, as its name and what it sets.
+
+    In the file a choice may be the value of `word` alone, and may have a `name` of its own; an empty one is left out of
+    the names of arms.
+    """
+
+    def decorate(read: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]) -> Any:
+        def choice(value: Any) -> Choice:
+            given = _known(value if isinstance(value, Mapping) else {word: value}, (word, *keys, "name"))
+            name = given.pop("name", None)
+            usual, sets = read(given)
+            return Choice(name if name == "" else _name(usual if name is None else name), sets)
+
+        return BeforeValidator(choice)
+
+    return decorate
+
+
+@_choice("source", *option_names(TaskOptions, but=("pairs",)))
+def _pairs(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    source = given.pop("source", None)
     if not isinstance(source, str) or not source:
         raise InputError(f"source={source!r:.80}: expected corpus, chebi20, or the path of a file")
-    sets = {"pairs": source, **sets}
+    sets = {"pairs": source, **given}
     TaskOptions(**sets)
-    return Choice(_name(Path(source).stem if name is None else name), sets)
+    return Path(source).stem, sets
 
 
-def _loop(value: Any) -> dict[str, Any]:
-    sets = _entry(value, option_names(TrainingConfig, but=_ELSEWHERE))
-    config = TrainingConfig(**sets)
-    return {key: getattr(config, key) for key in sets}
-
-
-def _backbone(value: Any) -> Choice:
-    sets = _entry(value, ("backbone", "options", "name", *option_names(TrainingConfig, but=_ELSEWHERE)), "backbone")
-    kind, options, name = sets.pop("backbone", None), sets.pop("options", {}), sets.pop("name", None)
+@_choice("backbone", "options", *_LOOP)
+def _backbone(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    kind, options = given.pop("backbone", None), given.pop("options", {})
     TrainingConfig(backbone=kind, backbone_options=options)
     backbone_needs(kind, **options)
-    return Choice(_name(kind if name is None else name), {"backbone": kind, "backbone_options": options, **_loop(sets)})
+    return kind, {"backbone": kind, "backbone_options": options, **_loop(given)}
+
+
+@_choice("order")
+def _order(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    sets = _step_matched(given)
+    Arm("check", **sets)
+    return given["order"], sets
+
+
+@_choice("shape", "start", "growth", "full_at", "share", "interval")
+def _schedule(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    if set(given) == {"shape"}:
+        given["full_at"] = 2 / 3
+    rises = [key for key in ("growth", "full_at", "share") if given.get(key) is not None]
+    if len(rises) != 1:
+        raise InputError(f"growth, full_at and share: {' and '.join(rises) or 'none'} given, expected one of them")
+    arm = Arm("check", schedule=given.pop("shape", "linear"), **{"growth": 0.0, **given})
+    shape = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
+    how = {"growth": "β {:g}", "full_at": "full at {:.0%}", "share": "{:.0%} of the samples"}[rises[0]]
+    settings = ("schedule", "start", "growth", "full_at", "share", "interval")
+    return f"{shape} α {arm.start:g} {how.format(getattr(arm, rises[0]))}", {key: getattr(arm, key) for key in settings}
+
+
+@_choice("curve", "scales")
+def _intensity(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    curve: Any = given.get("curve")
+    on = _scales(given)
+    Arm("check", intensity=curve)
+    shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in curve.items())
+    return f"{shown} on {on}" if on == "lr" else shown, {"intensity": curve, "intensity_on": on}
+
+
+@_choice("sigma")
+def _sigma(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A threshold, or "q0.5": the one at which that share of the training pairs has no neighbour."""
+    value: Any = given.get("sigma")
+    if isinstance(value, str) and value[:1] == "q":
+        try:
+            share = float(value[1:])
+        except ValueError:
+            raise InputError(f"sigma={value!r:.80}: expected a number, or q and a share such as q0.5") from None
+        return value, {"quantile": check_real("share", share, low=0.0, high=1.0)}
+    sigma = Arm("check", sigma=value).sigma
+    return f"{sigma:g}", {"sigma": sigma}
+
+
+@_choice("difficulty")
+def _difficulty(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return Arm("check", **given).difficulty, given
 
 
 def _step_matched(sets: dict[str, Any]) -> dict[str, Any]:
@@ -80,80 +154,34 @@ def _step_matched(sets: dict[str, Any]) -> dict[str, Any]:
     return sets | {"order": "standard", "step_matched": True} if sets.get("order") == "step-matched" else sets
 
 
-def _order(value: Any) -> Choice:
-    known = (*get_args(Order), "step-matched")
-    if value not in known:
-        raise ValueError(nearest(value, known))
-    return Choice(value, _step_matched({"order": value}))
-
-
-def _schedule(value: Any) -> Choice:
-    known = ("shape", "start", "growth", "full_at", "share", "interval", "name")
-    sets = _entry({"shape": value, "full_at": 2 / 3} if isinstance(value, str) else value, known)
-    name, rises = sets.pop("name", None), [key for key in ("growth", "full_at", "share") if sets.get(key) is not None]
-    if len(rises) != 1:
-        raise InputError(f"growth, full_at and share: {' and '.join(rises) or 'none'} given, expected one of them")
-    arm = Arm("check", schedule=sets.pop("shape", "linear"), **{"growth": 0.0, **sets})
-    settings = ("schedule", "start", "growth", *rises, *(() if arm.interval is None else ("interval",)))
-    if name is None:
-        shape = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
-        how = {"growth": "β {:g}", "full_at": "full at {:.0%}", "share": "{:.0%} of the samples"}[rises[0]]
-        name = f"{shape} α {arm.start:g} {how.format(getattr(arm, rises[0]))}"
-    return Choice(_name(name), {key: getattr(arm, key) for key in settings})
-
-
-def _scales(value: Any) -> Target:
+def _scales(given: dict[str, Any]) -> Any:
     """What γ acts on; a study's file calls `intensity_on` so, because YAML reads the key `on` as a truth value."""
-    if value not in (known := get_args(Target)):
-        raise InputError(f"scales={value!r:.80}: {nearest(value, known)}")
-    target: Target = value
-    return target
+    return check_choice("scales", given.pop("scales", "loss"), get_args(Target))
 
 
-def _intensity(value: Any) -> Choice:
-    sets = _entry({"curve": value} if isinstance(value, str) else value, ("curve", "scales", "name"))
-    curve: Any = sets.get("curve")
-    on = _scales(sets.get("scales", "loss"))
-    Arm("check", intensity=curve)
-    shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in curve.items())
-    name = sets.get("name", f"{shown} on {on}" if on == "lr" else shown)
-    return Choice(_name(name), {"intensity": curve, "intensity_on": on})
+def _loop(value: Any) -> dict[str, Any]:
+    config = TrainingConfig(**_known(value, _LOOP))
+    return {key: getattr(config, key) for key in value}
 
 
-def _sigma(value: Any) -> Choice:
-    """A threshold, or "q0.5": the one at which that share of the training pairs has no neighbour."""
-    if isinstance(value, str) and value[:1] == "q":
-        try:
-            share = float(value[1:])
-        except ValueError:
-            raise ValueError("expected a number, or q and a share such as q0.5") from None
-        return Choice(value, {"quantile": check_real("share", share, low=0.0, high=1.0)})
-    sigma = Arm("check", sigma=value).sigma
-    return Choice(f"{sigma:g}", {"sigma": sigma})
-
-
-def _difficulty(value: Any) -> Choice:
-    return Choice(Arm("check", difficulty=value).difficulty, {"difficulty": value})
+def _arm(value: Any) -> tuple[Arm, Target]:
+    sets = _step_matched(_known(value, (*option_names(Arm), "scales")))
+    on = _scales(sets)
+    _name(sets.get("name"))
+    return Arm(**sets), on
 
 
 def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return tuple(range(check_whole("seeds", value, low=1, high=1000)))
-    return _listed(value)
-
-
-def _arm(value: Any) -> tuple[Arm, Target]:
-    sets = _step_matched(_entry(value, (*option_names(Arm), "scales")))
-    on = _scales(sets.pop("scales", "loss"))
-    _name(sets.get("name"))
-    return Arm(**sets), on
+    return value
 
 
 def _listed(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _different(values: Iterable[Any]) -> Any:
+def _different(values: Any) -> Any:
     names = [value[0].name if isinstance(value, tuple) else getattr(value, "name", value) for value in values]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"contains {twice[0]!r} more than once: expected different values")
@@ -171,38 +199,35 @@ class StudyConfig:
     the others, attributes of an `Arm` and of `intensities` also `intensity_on`.
     """
 
-    pairs: Several[Annotated[Choice, BeforeValidator(_pairs)]] = Field(
+    pairs: Several[Annotated[Choice, _pairs]] = Field(
         default="corpus", validate_default=True, description="sources, or mappings with source and how it is read"
     )
-    backbones: Several[Annotated[Choice, BeforeValidator(_backbone)]] = Field(
+    backbones: Several[Annotated[Choice, _backbone]] = Field(
         default="dual_encoder", validate_default=True, description="names, or mappings with options and settings"
     )
-    orders: Several[Annotated[Choice, BeforeValidator(_order)]] = Field(
+    orders: Several[Annotated[Choice, _order]] = Field(
         default=("standard", "curriculum", "random", "step-matched"),
         validate_default=True,
         description="orders of an arm, and step-matched",
     )
-    schedules: Several[Annotated[Choice, BeforeValidator(_schedule)]] = Field(
+    schedules: Several[Annotated[Choice, _schedule]] = Field(
         default="linear", validate_default=True, description="shapes, or mappings with start and how λ grows"
     )
-    intensities: Several[Annotated[Choice, BeforeValidator(_intensity)]] = Field(
+    intensities: Several[Annotated[Choice, _intensity]] = Field(
         default="inverse", validate_default=True, description="curves, or mappings with what the curve scales"
     )
-    sigmas: Several[Annotated[Choice, BeforeValidator(_sigma)]] = Field(
+    sigmas: Several[Annotated[Choice, _sigma]] = Field(
         default=0.95, validate_default=True, description="thresholds, or q and a share of pairs without neighbours"
     )
-    difficulties: Several[Annotated[Choice, BeforeValidator(_difficulty)]] = Field(
+    difficulties: Several[Annotated[Choice, _difficulty]] = Field(
         default="neighbours", validate_default=True, description="measures that order the pairs"
     )
     budgets: Several[Literal["epochs", "steps", "samples"]] = Field(
         default="epochs", validate_default=True, description="what every arm gets as much of as the plain run"
     )
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...],
-        BeforeValidator(_seeds),
-        Field(min_length=1),
-        AfterValidator(_different),
-    ] = Field(default=(0, 1, 2), description="seeds, or how many of them")
+    seeds: Annotated[Several[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds)] = Field(
+        default=(0, 1, 2), description="seeds, or how many of them"
+    )
     pools: Several[Literal["split", "all"]] = Field(default=("split", "all"), description="candidates of the tables")
     arms: Annotated[
         tuple[Annotated[tuple[Arm, Target], BeforeValidator(_arm)], ...],
@@ -212,10 +237,30 @@ class StudyConfig:
     training: Annotated[dict[str, Any], BeforeValidator(_loop)] = Field(
         default_factory=dict, description="settings of the loop for all trainings"
     )
+    against: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="differences that the tables give: the named arms, or all others, minus the key; by default all "
+        "minus the first arm",
+    )
+    also: Annotated[tuple[Literal["apart", "savings", "ties"], ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="further tables: of queries without a near-duplicate among the training pairs (apart), of what "
+        "arms saved of the arm standard (savings), of how far each σ orders the pairs (ties)",
+    )
     name: Annotated[str, AfterValidator(_name)] = Field(default="study", description="what titles and folders say")
 
 
 KEYS = option_names(StudyConfig)
+# choices that no table compares with each other
+GROUP = ("pairs", "backbone", "budget")
+# crossed keys of an arm, each with the setting that says whether it matters to an arm
+_CROSSED = {
+    "orders": "order",
+    "schedules": "schedule",
+    "intensities": "intensity",
+    "sigmas": "sigma",
+    "difficulties": "difficulty",
+}
 
 
 def read_config(path: str | os.PathLike[str]) -> StudyConfig:
@@ -231,14 +276,12 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
 
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8") if path.stat().st_size <= _LARGEST else None
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path}: larger than 1 MiB: no study's configuration")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    if text is None:
-        raise InputError(f"{path}: larger than 1 MiB: no study's configuration")
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no YAML: {' '.join(str(error).split())[:300]}") from None
     try:
         return study_config(values, default_name=path.stem)
@@ -254,4 +297,118 @@ def study_config(values: Any, default_name: str = "study") -> StudyConfig:
     InputError
         As `read_config`.
     """
-    return StudyConfig(**{"name": default_name, **_entry(values, KEYS)})
+    return StudyConfig(**{"name": default_name, **_known(values, KEYS)})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a study.
+
+    Attributes
+    ----------
+    group : mapping
+        Names of the choices of `GROUP`.
+    arm : Arm
+        Its name says what differs between the arms of the study.
+    config : TrainingConfig
+        Seed and epochs included.
+    """
+
+    group: Mapping[str, str]
+    arm: Arm
+    config: TrainingConfig
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What a table says of it."""
+        return {**self.group, "arm": self.arm.name, "seed": self.config.seed}
+
+
+def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
+    """Every training of a study, equal ones once, in the order in which the tables show them.
+
+    Parameters
+    ----------
+    tasks : mapping of the names of `config.pairs` to what they load
+    """
+    laid_out = []
+    arms = {choice.name: list(_arms(config, tasks[choice.name])) for choice in config.pairs}
+    for pairs, backbone, budget in product(config.pairs, config.backbones, config.budgets):
+        plain = TrainingConfig(**{**config.training, **backbone.sets})
+        group = dict(zip(GROUP, (pairs.name, backbone.name, budget), strict=True))
+        for arm, on in arms[pairs.name]:
+            loop = replace(plain, intensity_on=on)
+            if budget != "epochs":
+                loop = _with_budget(arm, tasks[pairs.name], loop, budget)
+            laid_out += [Cell(group, arm, replace(loop, seed=seed)) for seed in config.seeds]
+    return laid_out
+
+
+def foreseen_steps(cell: Cell, task: Task) -> int:
+    """Optimiser steps of a training, as far as its plan knows them in advance."""
+    return _plan(cell.arm, len(kept_pairs(task, cell.arm)), cell.config).steps_total(cell.config.batch_size)
+
+
+def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
+    """Arms and what γ acts on, each once: choices that change nothing for an order are not crossed with it."""
+    seen: set[str] = set()
+    names: set[str] = set()
+    rows = task.rows("train")
+    sigma_at = cache(lambda share: sigma_for_quantile(task.t[rows], task.m[rows], q=share))
+    for choices in product(*(getattr(config, key) for key in _CROSSED)):
+        sets = {key: value for choice in choices for key, value in choice.sets.items()}
+        on: Target = sets.pop("intensity_on")
+        if (share := sets.pop("quantile", None)) is not None:
+            sets["sigma"] = sigma_at(share)
+        arm = Arm("?", **sets)
+        used = arm.training_key
+        on = on if used.get("intensity", "constant") != "constant" else "loss"
+        if (key := json.dumps([used, on], sort_keys=True)) in seen:
+            continue
+        seen.add(key)
+        parts = [
+            f"{choice.name} (σ {arm.sigma:.3f})" if "quantile" in choice.sets else choice.name
+            for (key, setting), choice in zip(_CROSSED.items(), choices, strict=True)
+            if key == "orders" or (setting in used and len(getattr(config, key)) > 1)
+        ]
+        name = " · ".join(filter(None, parts)) or arm.order
+        names.add(name)
+        yield replace(arm, name=name), on
+    for arm, on in config.arms:
+        if arm.name in names:
+            raise InputError(f"arms: {arm.name!r} is also the name of a crossed arm: expected another name")
+        yield arm, on
+
+
+def _plan(arm: Arm, rows: int, config: TrainingConfig) -> EpochPlan:
+    """A plan with the arm's sizes; which rows it holds does not matter here."""
+    whole = arm.order == "loss-pruned" or (arm.order == "standard" and not arm.step_matched)
+    plan = EpochPlan(np.arange(rows), make_schedule("full") if whole else arm.make_schedule(config.epochs), "constant")
+    # set afterwards: a plan that never reaches all pairs would warn, and is only counted here
+    plan.epochs = config.epochs
+    return plan
+
+
+def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> TrainingConfig:
+    """The number of epochs whose cost is nearest to the plain run's; costs grow with epochs, so bisection finds it."""
+    if arm.pace == "metric" or arm.order == "loss-pruned":
+        raise InputError(
+            f"budget {budget!r} for {arm.name!r}: what it spends is decided while it trains, expected the "
+            "budget 'epochs' for such an arm"
+        )
+
+    def cost(arm: Arm, rows: int, epochs: int) -> float:
+        plan = _plan(arm, rows, replace(config, epochs=epochs))
+        return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
+
+    wanted = cost(Arm("plain", order="standard"), len(task.rows("train")), config.epochs)
+    rows = len(kept_pairs(task, arm))
+    epochs = range(1, _MOST_EPOCHS * config.epochs + 1)
+    if (most := cost(arm, rows, epochs[-1])) < wanted:
+        raise InputError(
+            f"budget {budget!r} for {arm.name!r}: {epochs[-1]} epochs spend {most:,.0f} of {wanted:,.0f}, expected "
+            f"an arm that spends it within {_MOST_EPOCHS} times the {config.epochs} epochs given"
+        )
+    enough = epochs[bisect_left(epochs, wanted, key=lambda count: cost(arm, rows, count))]
+    less = max(1, enough - 1)
+    return replace(config, epochs=min((less, enough), key=lambda count: abs(cost(arm, rows, count) - wanted)))

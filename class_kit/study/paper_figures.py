@@ -1,41 +1,17 @@
-"""Tables and figures of the paper's study, drawn from `paper.json` alone."""
+"""Figures of the paper's studies, drawn from their results alone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from class_kit.study.latex import write_table
-from class_kit.study.paper_tables import RANKING, STANDARD, note, paper_tables, search_table
+from class_kit import figures
+from class_kit.study.paper_tables import CLASS, MATCHED, RANDOM, RANKING, STANDARD, paper_tables, search_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
-
-
-def draw_paper(results: Mapping[str, Any], out: str | os.PathLike[str]) -> None:
-    """Write every study's tables (CSV, LaTeX) and figures (PDF, PNG) under `out/<study>/`.
-
-    Parameters
-    ----------
-    results : mapping
-        As `run_paper` returns it or `read_results` reads it; nothing else is looked at.
-    """
-    from matplotlib import pyplot as plt
-
-    from class_kit import figures
-
-    figures.use_style()
-    for name in results["products"]:
-        folder = Path(out) / name
-        for title, (frame, shown) in paper_tables(results, name).items():
-            write_table(folder / "tables", title, frame, shown, note(results, name))
-        for fig in save_figures(results, name, folder).values():
-            plt.close(fig)
 
 
 def save_figures(
@@ -45,8 +21,6 @@ def save_figures(
 
     `prefix` goes before their names, which no two studies share.
     """
-    from class_kit import figures
-
     inputs, drawn = results["inputs"], paper_figures(results, name)
     for title, fig in drawn.items():
         parameters = {"product": name} | {key: inputs[key] for key in ("pairs", "sizes", "swapped")}
@@ -56,7 +30,6 @@ def save_figures(
 
 def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
     """The figures of one study by file name, in the style in force; none where the results do not hold it."""
-    product = results["products"].get(name, {})
     tables = {title: frame for title, (frame, _) in paper_tables(results, name).items()}
     drawn: dict[str, Figure | None] = {}
     if "summary" in tables:
@@ -67,9 +40,10 @@ def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
         elif name == "intensity":
             drawn[name] = _levels(levels, "backbone", "arm", 0.35, "y")
         elif name == "ablation":
-            drawn[name] = _one_level(levels)
+            label = f"Hits@1, %, text→molecule, pool {levels['pool'].iloc[0]:,.0f}"
+            drawn[name] = figures.draw(figures.panel(figures.interval_plot, levels, "hits@1", label), ratio=0.5)
         elif name == "grid":
-            drawn[name] = _grid(levels, product["settings"]["schedules"])
+            drawn[name] = _grid(levels)
     if "differences" in tables:
         gaps = _points(tables["differences"], "difference")
         if name == "main":
@@ -88,8 +62,6 @@ def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
 
 def draw_search(search: Mapping[str, Any]) -> Figure:
     """Hits@1 and Mean Rank of each arm minus the tuned plain run, text→molecule, one panel a split and metric."""
-    from class_kit import figures
-
     frame = search_table(search)[0]
     panels = []
     for metric, label in (("hits@1", "Hits@1, points"), ("mean_rank", "Mean Rank, places")):
@@ -112,8 +84,6 @@ def _points(frame: pd.DataFrame, value: str, metric: str = "hits@1") -> pd.DataF
 
 def _levels(frame: pd.DataFrame, panel: str, row: str, ratio: float, share: str) -> Figure:
     """Hits@1, a panel for each value of one column and a row for each of another."""
-    from class_kit import figures
-
     panels = [
         figures.panel(figures.interval_plot, rows.assign(arm=rows[row]), "hits@1", "Hits@1, %", title=str(title))
         for title, rows in frame.groupby(panel, sort=False)
@@ -121,54 +91,43 @@ def _levels(frame: pd.DataFrame, panel: str, row: str, ratio: float, share: str)
     return figures.draw(*panels, width="text", ratio=ratio, share=share)
 
 
-def _one_level(frame: pd.DataFrame) -> Figure:
-    from class_kit import figures
-
-    label = f"Hits@1, %, text→molecule, pool {frame['pool'].iloc[0]:,.0f}"
-    return figures.draw(figures.panel(figures.interval_plot, frame, "hits@1", label), ratio=0.5)
-
-
 def _effects(frame: pd.DataFrame, references: tuple[str, ...], by: str) -> Figure | None:
     """Differences in Hits@1 with their intervals, a panel a reference, zero marked; None where trainings failed."""
-    from class_kit import figures
-
-    panels, most, several = [], 0, len(references) > 1
     # every panel shows the same rows, in the same places
     frame = frame[~frame["arm"].isin(references)]
-    for reference in references:
-        if len(rows := frame[frame["reference"] == reference]):
-            label = "Hits@1, points" if several else f"Hits@1, points over {reference}"
-            title, most = f"minus {reference}" if several else "", max(most, len(rows))
-            rows = rows.assign(arm=rows[by])
-            panels.append(figures.panel(figures.interval_plot, rows, "difference", label, zero=True, title=title))
+    parts = {reference: rows for reference in references if len(rows := frame[frame["reference"] == reference])}
+    panels = []
+    for reference, rows in parts.items():
+        words = ("Hits@1, points", f"minus {reference}")
+        label, title = words if len(references) > 1 else (f"{words[0]} over {reference}", "")
+        rows = rows.assign(arm=rows[by])
+        panels.append(figures.panel(figures.interval_plot, rows, "difference", label, zero=True, title=title))
     if not panels:
         return None
     width, factor = ("text", 1.0) if len(panels) > 1 else ("column", 1.6)
+    most = max(map(len, parts.values()))
     return figures.draw(*panels, width=width, ratio=factor * (0.16 + 0.03 * most), share="xy")
 
 
-def _grid(frame: pd.DataFrame, schedules: list[Mapping[str, Any]]) -> Figure | None:
-    """Hits@1 and the share of samples over start and growth of the schedule."""
-    from class_kit import figures
-
-    reached = {row["arm"]: (float(row["hits@1"]), float(row["share"])) for row in frame.to_dict("records")}
-    at = {(one["start"], one["growth"]): reached.get(one["name"]) for one in schedules}
+def _grid(frame: pd.DataFrame) -> Figure | None:
+    """Hits@1 and the share of samples over start and growth of the schedule, which name the arms: "α 0.4 β 0.03"."""
+    at = {}
+    for arm, hits, share in zip(frame["arm"], frame["hits@1"], frame["share"], strict=True):
+        if arm.startswith("α "):
+            _, alpha, _, beta = arm.split()
+            at[float(alpha), float(beta)] = hits, share
+    if not at:
+        return None
     alphas, betas = (sorted({key[side] for key in at}) for side in (0, 1))
     cells = [[at.get((alpha, beta)) for beta in betas] for alpha in alphas]
-    if not any(at.values()):
-        return None
     values = [[cell and cell[0] for cell in row] for row in cells]
     notes = [[f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in row] for row in cells]
     names = [[f"{value:g}" for value in side] for side in (alphas, betas)]
     settings = {"xlabel": "growth β", "ylabel": "start α"}
-    return figures.draw(
-        figures.panel(figures.heat_map, values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8
-    )
+    return figures.draw(figures.panel(figures.heat_map, values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8)
 
 
 def _ties(ties: pd.DataFrame) -> Figure:
-    from class_kit import figures
-
     # a line joins thresholds in their own order, those by quantile among those by value
     ties = ties.sort_values("sigma", kind="stable")
     columns = {"no neighbour": "zero", "count shared": "shared", "largest tie": "largest"}
@@ -178,8 +137,6 @@ def _ties(ties: pd.DataFrame) -> Figure:
 
 def _savings(saved: pd.DataFrame) -> Figure | None:
     """Samples and seconds that CLASS saved of the standard run, by backbone; samples are exact."""
-    from class_kit import figures
-
     rows = saved[saved["arm"] == CLASS]
     panels = []
     for cost in ("samples", "seconds"):

@@ -1,13 +1,13 @@
-"""Ranks of a task's pairs under trained backbones: of a split in both directions, and a metric while training."""
+"""Ranks of a task's pairs under trained backbones, a metric while training, and search for single texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.inputs import Inputs, encode, read_texts
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
@@ -18,51 +18,40 @@ from class_kit.retrieval import (
     retrieval_ranks_both_ways,
     search,
 )
-from class_kit.study.full_scores import full_scores
 
 if TYPE_CHECKING:
-    from class_kit.backbones.base import Backbone, Needs
-    from class_kit.inputs import Inputs
+    from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
-RANKINGS = ("text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split")
+# ranking -> queries and candidates; the pool is that of all molecules
+SIDES = {
+    "text_to_molecule/split": ("text", "molecules"),
+    "text_to_molecule/all": ("text", "pool"),
+    "molecule_to_text/split": ("molecules", "text"),
+}
+RANKINGS = tuple(SIDES)
+# numbers kept of what full scores need: 2 GiB in float32
+_MOST_NUMBERS = 2**29
+_ENCODED_AT_ONCE = 64
 
 
-def rank_split(
-    backbone: Backbone, task: Task, split: str, *, full: bool = True, progress: bool | None = False
-) -> dict[str, Ranks]:
+def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
     """Rank a split in both directions: in the split's own pool, and text→molecule in the pool of all molecules.
 
     Where the backbone's full score needs a text and a molecule together, cosines rank the whole pool and the full
-    score ranks each query's best 50 again; `full=False` leaves it at cosines.
+    score ranks each query's best 50 again.
     """
-    from class_kit.training import encode
-
-    rows = task.rows(split)
-    own, goals = np.arange(len(rows)), task.targets(split)
-    text, molecules = split_inputs(backbone, task, split)
-    pool = task.pool_inputs(backbone.inputs.molecules)
-    texts, found, everything = (
-        encode(backbone, side, inputs)
-        for side, inputs in (("text", text), ("molecules", molecules), ("molecules", pool))
-    )
-    there, back = retrieval_ranks_both_ways(texts, found)
-    ranks = {
-        "text_to_molecule/split": there,
-        "text_to_molecule/all": retrieval_ranks(texts, everything, goals),
-        "molecule_to_text/split": back,
-    }
-    if not (full and backbone.reranks):
-        return ranks
-    forward, backward = full_scores(backbone, text, molecules), full_scores(backbone, text, molecules, swap=True)
-    stages = {
-        "text_to_molecule/split": (texts, found, own, forward),
-        "text_to_molecule/all": (texts, everything, goals, full_scores(backbone, text, pool)),
-        "molecule_to_text/split": (found, texts, own, backward),
-    }
-    for name, (queries, candidates, targets, scores) in stages.items():
-        best, _ = search(queries, candidates, min(RERANKED, len(candidates)))
-        ranks[name] = rerank(ranks[name], best, targets, scores, progress=progress)
+    inputs = _three_sides(backbone, task, split)
+    vectors = _encoded(backbone, inputs)
+    goals = _targets(task, split)
+    ranks = {}
+    for name, (queries, candidates) in SIDES.items():
+        ranks[name] = retrieval_ranks(vectors[queries], vectors[candidates], goals[candidates])
+        if backbone.reranks:
+            swap = candidates == "text"
+            best, _ = search(vectors[queries], vectors[candidates], min(RERANKED, len(vectors[candidates])))
+            score = full_scores(backbone, inputs["text"], inputs[queries if swap else candidates], swap=swap)
+            ranks[name] = rerank(ranks[name], best, goals[candidates], score, progress=False)
     return ranks
 
 
@@ -71,43 +60,109 @@ def rank_ensemble(models: Sequence[tuple[Backbone, Task]], split: str) -> dict[s
 
     Each model comes with its own task, since models may read other encoders; the pairs must be the same.
     """
-    from class_kit.training import encode
-
-    task = models[0][1]
-    sides = []
-    for backbone, own in models:
-        text, molecules = split_inputs(backbone, own, split)
-        pool = own.pool_inputs(backbone.inputs.molecules)
-        parts = (("text", text), ("molecules", molecules), ("molecules", pool))
-        sides.append([encode(backbone, side, inputs) for side, inputs in parts])
-    everyone = np.arange(len(task.rows(split)))
+    vectors = [_encoded(backbone, _three_sides(backbone, task, split)) for backbone, task in models]
+    goals = _targets(models[0][1], split)
     return {
-        "text_to_molecule/split": ensemble_ranks([(texts, found) for texts, found, _ in sides], everyone),
-        "text_to_molecule/all": ensemble_ranks([(texts, pool) for texts, _, pool in sides], task.targets(split)),
-        "molecule_to_text/split": ensemble_ranks([(found, texts) for texts, found, _ in sides], everyone),
+        name: ensemble_ranks([(sides[queries], sides[candidates]) for sides in vectors], goals[candidates])
+        for name, (queries, candidates) in SIDES.items()
     }
 
 
 def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, Inputs]:
     """Texts and molecules of a split as the backbone reads them."""
-    rows = task.rows(split)
-    needs = backbone.inputs
+    rows, needs = task.rows(split), backbone.inputs
     return task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
 
 
 def validation_metrics(task: Task, split: str = "validation") -> Callable[[Backbone], Mapping[str, float]]:
     """A function of the backbone for `train(validate=…)`: MRR, the mean of both directions, in the split's pool."""
-    from class_kit.training import encode
-
-    rows = task.rows(split)
-
-    @cache
-    def inputs(needs: Needs) -> tuple[Inputs, Inputs]:
-        return task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
 
     def validate(backbone: Backbone) -> Mapping[str, float]:
-        text, molecules = inputs(backbone.inputs)
+        text, molecules = split_inputs(backbone, task, split)
         both = retrieval_ranks_both_ways(encode(backbone, "text", text), encode(backbone, "molecules", molecules))
         return {"mrr": float(np.mean([per_query_metrics(ranks)["mrr"].mean() for ranks in both]))}
 
     return validate
+
+
+def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
+    """Rows of the pool of all molecules that fit a free text best, with their cosines, best first."""
+    query = encode(backbone, "text", read_texts([text], backbone.inputs.text, task.encoders["text"]))
+    pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
+    rows, scores = search(query, pool, min(top, len(pool)))
+    return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
+
+
+def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
+    """Which molecule of the split's pool stands first for each of its texts, `(Q,)` int64 positions in the split."""
+    text, molecules = split_inputs(backbone, task, split)
+    return search(encode(backbone, "text", text), encode(backbone, "molecules", molecules), 1)[0][:, 0]
+
+
+def full_scores(
+    backbone: Backbone, text: Inputs, molecules: Inputs, *, swap: bool = False
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The full score of a backbone that ranks again, as a function of n query rows and n candidate rows, `(n,)`.
+
+    A shortlist of 50 for every query names each text and molecule many times over, so what the backbone can encode
+    ahead (`Backbone.pair_parts`) is encoded when its row is first asked for, and kept.
+
+    Parameters
+    ----------
+    text, molecules : Inputs
+        Both sides; rows count in them.
+    swap : bool
+        Whether the queries are molecules.
+    """
+    import torch
+
+    device = next(backbone.parameters()).device
+    sides = {"text": text, "molecules": molecules}
+    kept: dict[str, dict[int, Any]] = {side: {} for side in sides}
+    held, ahead = dict.fromkeys(sides, 0), True
+
+    def parts(side: str, rows: np.ndarray) -> list[Any] | None:
+        """Of each row, or None where the backbone encodes nothing ahead."""
+        if held[side] > _MOST_NUMBERS:
+            kept[side].clear()
+            held[side] = 0
+        new = np.array([row for row in np.unique(rows).tolist() if row not in kept[side]], np.int64)
+        for some in np.split(new, range(_ENCODED_AT_ONCE, len(new), _ENCODED_AT_ONCE)) if len(new) else ():
+            encoded = backbone.pair_parts(side, sides[side].take(some, device))
+            if encoded is None:
+                return None
+            kept[side].update(zip(some.tolist(), encoded, strict=True))
+            held[side] += sum(tensor.numel() for one in encoded for tensor in one)
+        return [kept[side][row] for row in rows.tolist()]
+
+    def scores(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        nonlocal ahead
+        rows = dict(zip(sides, (candidates, queries) if swap else (queries, candidates), strict=True))
+        with torch.no_grad():
+            # asked once: an encoder inside the backbone may have read the batch to no end
+            texts = parts("text", rows["text"]) if ahead else None
+            others = None if texts is None else parts("molecules", rows["molecules"])
+            if texts is None or others is None:
+                ahead = False
+                given = backbone.pair_scores(*(sides[side].take(rows[side], device) for side in sides))
+            else:
+                given = backbone.part_scores(texts, others)
+        return np.asarray(given.double().cpu().numpy())
+
+    return scores
+
+
+def _three_sides(backbone: Backbone, task: Task, split: str) -> dict[str, Inputs]:
+    """Texts and molecules of a split, and the pool of all molecules."""
+    text, molecules = split_inputs(backbone, task, split)
+    return {"text": text, "molecules": molecules, "pool": task.pool_inputs(backbone.inputs.molecules)}
+
+
+def _encoded(backbone: Backbone, inputs: Mapping[str, Inputs]) -> dict[str, np.ndarray]:
+    return {name: encode(backbone, "text" if name == "text" else "molecules", side) for name, side in inputs.items()}
+
+
+def _targets(task: Task, split: str) -> dict[str, np.ndarray]:
+    """Where a split's pairs stand among each kind of candidates."""
+    own = np.arange(len(task.rows(split)))
+    return {"text": own, "molecules": own, "pool": task.targets(split)}

@@ -1,16 +1,16 @@
 """One training and what it leaves: weights, cost, history, and the rank of every held-out pair.
 
 A record's folder holds `model.safetensors`, `ranks.npz` and, written last, `record.json`: where that stands, the rest
-does. Everything a table says about a training derives from its per-query ranks.
+does. Everything a table says about a training derives from its per-query ranks. The folder of `class-kit train` also
+says what was loaded (`task.json`), and at the end `done`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -18,15 +18,15 @@ from zipfile import BadZipFile
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, sha256_file, write_json
-from class_kit.retrieval import Ranks
-from class_kit.study.arms import Arm, plan_arm, training_duplicates
+from class_kit.files import atomic_write, json_digest, lock, sha256_file, write_json, write_text
+from class_kit.options import Arm, TaskOptions, TrainingConfig
+from class_kit.retrieval import Ranks, retrieval_metrics
+from class_kit.study.arms import plan_arm, training_duplicates
 from class_kit.study.ranking import RANKINGS, rank_split, validation_metrics
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
-    from class_kit.training import TrainingConfig
 
 _BESIDE = ("model.safetensors", "ranks.npz")
 
@@ -94,18 +94,10 @@ def train_record(
         arrays |= {f"{name}/greater": ranks.greater, f"{name}/equal": ranks.equal, f"{name}/pool": ranks.pool}
     with atomic_write(folder / "ranks.npz") as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
-    stored = {
-        "arm": asdict(arm),
-        "seed": config.seed,
-        "config": asdict(config),
-        "steps": result.steps,
-        "samples": result.samples,
-        "best_epoch": result.best_epoch,
-        "seconds": result.seconds,
-        "history": result.history,
-        "digests": {name: sha256_file(folder / name) for name in _BESIDE},
-    }
-    write_json(folder / "record.json", stored | {"digest": _digest(stored)})
+    costs = {name: getattr(result, name) for name in ("steps", "samples", "best_epoch", "seconds", "history")}
+    stored = {"arm": asdict(arm), "seed": config.seed, "config": asdict(config), **costs}
+    stored["digests"] = {name: sha256_file(folder / name) for name in _BESIDE}
+    write_json(folder / "record.json", stored | {"digest": json_digest(stored)})
     return read_record(folder)
 
 
@@ -115,16 +107,17 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
     Raises
     ------
     InputError
-        If the folder holds no finished training.
+        If the folder holds no finished training, or a damaged one.
     """
     folder = Path(folder)
     try:
         stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        if stored.pop("digest") != _digest(stored):
+        if stored.pop("digest") != json_digest(stored):
             raise ValueError("record.json does not match its digest")
-        for name, digest in stored.pop("digests").items():
-            if name not in _BESIDE or sha256_file(folder / name) != digest:
-                raise ValueError(f"{name[:40]} does not match its digest")
+        digests = stored.pop("digests")
+        for name in _BESIDE:
+            if sha256_file(folder / name) != digests[name]:
+                raise ValueError(f"{name} does not match its digest")
         with open(folder / "ranks.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
             ranks = {
                 name: Ranks(arrays[f"{name}/greater"], arrays[f"{name}/equal"], int(arrays[f"{name}/pool"]))
@@ -134,10 +127,6 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
         return Record(arm=arm, **stored, ranks=ranks, folder=folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile) as error:
         raise InputError(f"{folder}: no finished training ({error})") from error
-
-
-def _digest(stored: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
 def load_backbone(record: Record, task: Task) -> Backbone:
@@ -156,3 +145,110 @@ def load_backbone(record: Record, task: Task) -> Backbone:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{record.folder}: its weights do not fit these encoders or are damaged ({error})") from error
     return backbone.eval()
+
+
+def train_in(
+    folder: Path,
+    options: TaskOptions,
+    arm: Arm,
+    config: TrainingConfig,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> tuple[Record, Task, dict[str, Any]]:
+    """Load the pairs, train, rank the held-out pairs and keep all of it in a folder that no other process writes.
+
+    Parameters
+    ----------
+    resume : bool
+        Continue what was interrupted; where it had finished, it is read only.
+    say : callable
+        Told what is noteworthy about the pairs.
+
+    Returns
+    -------
+    record, task, metrics
+        The metrics by the name of the ranking, as `retrieval_metrics` gives them.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another training, or this one and `resume` is not set.
+    """
+    from class_kit.study.runner import reference_scores
+    from class_kit.task import load_task
+
+    with lock(folder):
+        finished = (folder / "done").exists()
+        if not resume and (finished or (folder / "checkpoint.safetensors").exists()):
+            held = "a finished training;" if finished else "an unfinished training; --resume continues it, or"
+            raise InputError(f"{folder}: holds {held} choose another --out")
+        if finished:
+            record, task = load_trained(folder)
+            was = {"arm": record.arm, "config": TrainingConfig(**record.config), "task": _stored_task(folder)[0]}
+            now = {"arm": replace(arm, name=record.arm.name), "config": config, "task": options}
+            if other := [part for part in was if was[part] != now[part]]:
+                raise InputError(
+                    f"{folder}: holds a finished training with another {', '.join(other)}; choose another --out"
+                )
+        else:
+            task = load_task(**asdict(options), rejected_to=folder / "rejected.csv")
+            for note in task.pairs.notes:
+                say(note)
+            write_json(folder / "task.json", {"task": asdict(options), "digest": task.digest})
+            reference = reference_scores(task, arm, config)
+            record = train_record(
+                task, arm, config, folder, checkpoints=True, resume=resume, reference=reference, progress=None
+            )
+        metrics = {name: retrieval_metrics(ranks) for name, ranks in record.ranks.items()}
+        if not finished:
+            write_json(folder / "metrics.json", {"split": task.evaluation_split, "metrics": metrics})
+            write_text(folder / "done", "finished\n")
+    return record, task, metrics
+
+
+def load_trained(folder: str | Path) -> tuple[Record, Task]:
+    """The record and the task of a folder that `train_in` finished.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished training, or its pairs have changed since.
+    """
+    from class_kit.task import load_task
+
+    folder = Path(folder)
+    if not (folder / "done").is_file():
+        raise InputError(f"{folder}: no finished training here (class-kit train makes one; --resume continues one)")
+    record = read_record(folder)
+    options, digest = _stored_task(folder)
+    task = load_task(**asdict(options))
+    if task.digest != digest:
+        raise InputError(f"{folder}: its pairs or encoders have changed since the training; train again")
+    return record, task
+
+
+def newest_training(runs: str | Path) -> Path:
+    """The folder under `runs` whose training finished last, by the time of its file `done`.
+
+    Raises
+    ------
+    InputError
+        If no training under `runs` is finished.
+    """
+    finished = [done for done in Path(runs).glob("*/done") if (done.parent / "record.json").is_file()]
+    if not finished:
+        raise InputError(f"no finished training in {runs}/: run class-kit train first, or name one with --run")
+    return max(finished, key=lambda done: done.stat().st_mtime).parent
+
+
+def _stored_task(folder: Path) -> tuple[TaskOptions, str]:
+    """What the training loaded, and the digest of what it got.
+
+    The folder may come from someone else: it names nothing but the options of a task, and so no file to be written.
+    """
+    try:
+        stored = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        return TaskOptions(**stored["task"]), str(stored["digest"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{folder}: its task.json is damaged or missing ({error}); train again") from None

@@ -9,6 +9,7 @@ import numpy as np
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty.measures import el2n
 from class_kit.errors import InputError
+from class_kit.inputs import encode
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
 from class_kit.study.ranking import split_inputs
 
@@ -16,15 +17,12 @@ if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
-SCORES = ("loss", "rank", "el2n")
 # the usual start of a learnt one (Radford et al. 2021, section 2.5), for backbones that learn none
 TEMPERATURE = 0.07
 
 
 def pair_ranks(backbone: Backbone, task: Task) -> np.ndarray:
     """Expected rank of each training pair among all of them, the mean of both directions, `(L_train,)` float64."""
-    from class_kit.training import encode
-
     text, molecules = split_inputs(backbone, task, "train")
     both = retrieval_ranks_both_ways(encode(backbone, "text", text), encode(backbone, "molecules", molecules))
     return np.asarray(np.mean([per_query_metrics(ranks)["mean_rank"] for ranks in both], axis=0))
@@ -64,14 +62,13 @@ def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
     section 2), between 0 and √2. The temperature is the one that the backbone has learnt, or 0.07 where it learns
     none: every backbone compares by cosine, so this one asks any of them the same.
     """
-    from class_kit.training import encode
-
-    text, molecules = split_inputs(backbone, task, split)
-    sides = [encode(backbone, "text", text), encode(backbone, "molecules", molecules)]
-    a, b = (_unit(side.astype(np.float64)) for side in sides)
+    a, b = (
+        _unit(encode(backbone, side, inputs).astype(np.float64))
+        for side, inputs in zip(("text", "molecules"), split_inputs(backbone, task, split), strict=True)
+    )
     factor = _factor(backbone)
-    found = np.empty(len(text))
-    for rows in _batches(len(text), batch_size, seed):
+    found = np.empty(len(a))
+    for rows in _batches(len(a), batch_size, seed):
         logits, own = factor * (a[rows] @ b[rows].T), np.arange(len(rows))
         found[rows] = (el2n(logits, own) + el2n(logits.T, own)) / 2
     return found
@@ -88,11 +85,11 @@ def _factor(backbone: Backbone) -> float:
 
     from class_kit.backbones.layers import Scale
 
-    learnt = next((part for part in backbone.modules() if isinstance(part, Scale)), None)
-    if learnt is None:
-        return 1 / TEMPERATURE
-    with torch.no_grad():
-        return float(learnt(torch.ones_like(learnt.log_scale)))
+    for part in backbone.modules():
+        if isinstance(part, Scale):
+            with torch.no_grad():
+                return float(part(torch.ones_like(part.log_scale)))
+    return 1 / TEMPERATURE
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

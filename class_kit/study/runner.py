@@ -33,7 +33,7 @@ from class_kit.files import PACKAGE, scratch_folder, sha256_file
 from class_kit.progress import progress_bar
 from class_kit.study.arms import Arm
 from class_kit.study.records import Record, load_backbone, read_record, train_record
-from class_kit.study.reference import SCORES, pair_errors, pair_losses, pair_ranks
+from class_kit.study.reference import pair_errors, pair_losses, pair_ranks
 
 if TYPE_CHECKING:
     from class_kit.task import Task
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 # parts of the package that only show, ask or start: another version of them trains the same
 _ONLY_SHOWS = ("cli", "figures", "notebooks", "runs", "widgets")
-_COMPUTING = (
+_COMPUTING = [
     "numpy",
     "numba",
     "scipy",
@@ -54,7 +54,7 @@ _COMPUTING = (
     "gensim",
     "scikit-learn",
     "safetensors",
-)
+]
 
 Work = tuple["Task", Arm, "TrainingConfig"]
 
@@ -68,9 +68,14 @@ class Failure:
     reason: str
 
     @property
+    def cause(self) -> str:
+        """The last line of the reason."""
+        return self.reason.strip().splitlines()[-1]
+
+    @property
     def summary(self) -> str:
-        """Arm, seed and the last line of the reason."""
-        return f"{self.arm.name}, seed {self.seed}: {self.reason.strip().splitlines()[-1]}"
+        """Arm, seed and cause."""
+        return f"{self.arm.name}, seed {self.seed}: {self.cause}"
 
 
 class FailedTrainings(RuntimeError):
@@ -143,11 +148,10 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
     that were under way beside it are done again, each in a process of its own.
     """
     keys = [_key(*item) for item in work]
-    outcomes: dict[str, Record | Failure | None] = {}
-    for key, item in zip(keys, work, strict=True):
-        if key not in outcomes:
-            outcomes[key] = stored_record(*item)
-    missing = {key: item for key, item in zip(keys, work, strict=True) if outcomes[key] is None}
+    distinct = dict(zip(keys, work, strict=True))
+    stored = {key: stored_record(*item) for key, item in distinct.items()}
+    outcomes: dict[str, Record | Failure] = {key: record for key, record in stored.items() if record is not None}
+    missing = {key: item for key, item in distinct.items() if key not in outcomes}
     disable = None if progress is None else not progress
     with (
         progress_bar(total=len(missing), desc="trainings", unit="run", disable=disable) as bar,
@@ -159,8 +163,7 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
             outcomes[key] = outcome
             bar.update(1)
     # The name of an arm changes nothing, so runs are shared between those who name them differently.
-    ended = [(outcomes[key], arm) for key, (_, arm, _) in zip(keys, work, strict=True)]
-    return [replace(outcome, arm=arm) for outcome, arm in ended if outcome is not None]
+    return [replace(outcomes[key], arm=arm) for key, (_, arm, _) in zip(keys, work, strict=True)]
 
 
 def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
@@ -181,12 +184,24 @@ def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
     return replace(read_record(folder), arm=arm)
 
 
+def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
+    """The record of an equal training, where one has been done; its arm may have another name."""
+    folder = _folder(task, arm, config)
+    if not (folder / "record.json").is_file():
+        return None
+    try:
+        return read_record(folder)
+    except InputError as error:
+        logger.warning("a stored training is damaged and is done again: %s", error)
+        return None
+
+
 def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray | None:
     """What a plain training with the same settings says of the training pairs, `(L_train,)`, where the arm asks for it.
 
     For the difficulties "loss", "rank" and "el2n"; None for all others. The plain training is stored like any other.
     """
-    if arm.difficulty not in SCORES:
+    if arm.difficulty not in ("loss", "rank", "el2n"):
         return None
     plain = run_arm(task, Arm("reference", order="standard", intensity="constant"), config)
     backbone = load_backbone(plain, task)
@@ -201,15 +216,13 @@ def _outcomes(missing: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
     from joblib import Parallel, cpu_count, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
+    from class_kit.store import cache_folder
+
     jobs = min(jobs or cpu_count(), len(missing))
     if jobs <= 1:
         yield from ((key, _attempt(*item)) for key, item in missing.items())
         return
-    from class_kit.store import cache_folder
-
-    own = _own_backbones()
-    sources = {name: _source_of(name, kind) for name, kind in own.items()}
-    caller = _Caller(str(cache_folder().absolute()), own, sources, os.getpid())
+    caller = os.getpid(), str(cache_folder().absolute()), _own_backbones()
     left = dict(missing)
     try:
         runs = Parallel(n_jobs=jobs, return_as="generator")(
@@ -219,42 +232,48 @@ def _outcomes(missing: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
             del left[key]
             yield key, outcome
     except BrokenProcessPool as error:
-        logger.warning(
-            "%d of %d trainings are left and done each in a process of its own: %s",
-            len(left),
-            len(missing),
-            " ".join(f"{error} {error.__cause__ or ''}".split()),
-        )
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
+        told = "%d of %d trainings are left and done each in a process of its own: %s"
+        logger.warning(told, len(left), len(missing), reason)
         runs = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-            delayed(_alone)(caller, item) for item in left.values()
+            delayed(_alone)(caller, *item) for item in left.values()
         )
         yield from zip(left, runs, strict=True)
 
 
-def _alone(caller: _Caller, item: Work) -> Record | Failure:
+# What a process has to know of its caller: its number, where the store is, and the backbones registered there.
+# Processes are kept for the next call, so what they were born with may be out of date.
+_Caller = tuple[int, str, Mapping[str, Any]]
+
+
+def _alone(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
     """One training in a process that nothing else depends on, unless it is stored meanwhile."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     with ProcessPoolExecutor(max_workers=1) as executor:
         try:
-            return executor.submit(_in_process, caller, *item).result()
+            return executor.submit(_in_process, caller, task, arm, config).result()
         except BrokenProcessPool as error:
             reason = f"its process died, as one does that is killed or runs out of memory: {error}"
-            return Failure(item[1], item[2].seed, " ".join(reason.split()))
+            return Failure(arm, config.seed, " ".join(reason.split()))
 
 
-@dataclass(frozen=True)
-class _Caller:
-    """What a process has to know of its caller: its number, where the store is, and the backbones registered there.
+def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
+    from class_kit import backbones
 
-    Processes are kept for the next call, so what they were born with may be out of date.
-    """
+    process, store, own = caller
+    _end_with(process)
+    os.environ["CLASS_KIT_CACHE"] = store
+    backbones._REGISTERED.update(own)
+    return _attempt(task, arm, config)
 
-    store: str
-    backbones: Mapping[str, Any]
-    sources: Mapping[str, str]
-    process: int
+
+def _attempt(task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
+    try:
+        return run_arm(task, arm, config)
+    except Exception:
+        return Failure(arm, config.seed, traceback.format_exc())
 
 
 @cache
@@ -271,52 +290,17 @@ def _end_with(caller: int) -> None:
         threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
-def _in_process(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
-    from class_kit import backbones
-
-    _end_with(caller.process)
-    os.environ["CLASS_KIT_CACHE"] = caller.store
-    backbones._REGISTERED.update(caller.backbones)
-    _SOURCES.update(caller.sources)
-    return _attempt(task, arm, config)
-
-
-def _attempt(task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
-    try:
-        return run_arm(task, arm, config)
-    except Exception:
-        return Failure(arm, config.seed, traceback.format_exc())
-
-
-def _own_backbones() -> dict[str, Any]:
-    from class_kit import backbones
-
-    return {name: kind for name, kind in backbones._REGISTERED.items() if name not in backbones._MODULES}
-
-
 def _folder(task: Task, arm: Arm, config: TrainingConfig) -> Path:
     from class_kit.store import cache_folder
 
     return cache_folder() / "trainings" / _key(task, arm, config)
 
 
-def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
-    """The record of an equal training, where one has been done; its arm may have another name."""
-    folder = _folder(task, arm, config)
-    if not (folder / "record.json").is_file():
-        return None
-    try:
-        return read_record(folder)
-    except InputError as error:
-        logger.warning("a stored training is damaged and is done again: %s", error)
-        return None
-
-
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
     settings = {"arm": arm.training_key, "config": asdict(config)}
     # a backbone of the user's own counts where the settings name it, as a wrapper's options may
     text = json.dumps([config.backbone, config.backbone_options], default=str)
-    sources = [_source_of(name, kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
+    sources = [_source(kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
     parts = json.dumps(settings, sort_keys=True), task.digest, code_digest(), *sources
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:32]
 
@@ -328,26 +312,29 @@ def code_digest() -> str:
     Another version of either shares no training with this one.
     """
     paths = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"))}
-    code = [f"{name} {sha256_file(path)}" for name, path in paths.items() if name.parts[0] not in _ONLY_SHOWS]
-    versions = []
+    lines = [f"{name} {sha256_file(path)}" for name, path in paths.items() if name.parts[0] not in _ONLY_SHOWS]
     for name in _COMPUTING:
         with suppress(PackageNotFoundError):
-            versions.append(f"{name} {version(name)}")
-    return hashlib.sha256("\n".join(code + versions).encode()).hexdigest()
+            lines.append(f"{name} {version(name)}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-# Sources as the calling process read them: a class of a notebook has none in another process.
-_SOURCES: dict[str, str] = {}
+def _own_backbones() -> dict[str, Any]:
+    """Backbones that the user registered, each with its source: a class of a notebook has none in another process."""
+    from class_kit import backbones
+
+    own = {name: kind for name, kind in backbones._REGISTERED.items() if name not in backbones._MODULES}
+    for kind in own.values():
+        _source(kind)
+    return own
 
 
-def _source_of(name: str, kind: type) -> str:
-    return _SOURCES[name] if name in _SOURCES else _source(kind)
-
-
-@cache
-def _source(kind: type) -> str:
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):
-        # nobody can tell whether it is still the same class, so its trainings are never taken from the store
-        return secrets.token_hex(16)
+def _source(kind: Any) -> str:
+    """The source of a class, kept with it."""
+    if "_kit_source" not in vars(kind):
+        try:
+            kind._kit_source = inspect.getsource(kind)
+        except (OSError, TypeError):
+            # nobody can tell whether it is still the same class, so its trainings are never taken from the store
+            kind._kit_source = secrets.token_hex(16)
+    return str(kind._kit_source)

@@ -12,7 +12,7 @@ which is what resampling the seeds forgets: a bootstrap over five seeds covers a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,11 @@ _EXACT_FLIPS = 12
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its interval, in the unit of the metric; `over` says which draws the interval covers."""
+    """A mean and its interval, in the unit of the metric."""
 
     mean: float
     low: float
     high: float
-    confidence: float
-    over: str
-    seeds: int
-    queries: int
 
 
 @dataclass(frozen=True)
@@ -45,30 +41,23 @@ class Difference:
     ----------
     effect, low, high : float
         In the unit of the metric.
-    p : float
-        The larger of the two below: a claim has to stand against both.
     p_permutation : float
         Sign flips over queries: these trained models, other queries.
     p_crossed : float
-        Other queries and other seeds; below 1 - confidence exactly when the interval excludes 0.
-    over : str
-        The draws that interval and `p_crossed` cover: "queries and seeds", or "queries" where an arm has one seed.
-    seeds : tuple of int
-        Seeds of a and of b.
-    queries : int
-    confidence : float
+        Other queries and, where there are several, other seeds; below 1 - confidence exactly when the interval
+        excludes 0.
     """
 
     effect: float
     low: float
     high: float
-    p: float
     p_permutation: float
     p_crossed: float
-    over: str
-    seeds: tuple[int, int]
-    queries: int
-    confidence: float
+
+    @property
+    def p(self) -> float:
+        """The larger of the two: a claim has to stand against both."""
+        return max(self.p_permutation, self.p_crossed)
 
 
 def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -86,20 +75,18 @@ def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     Returns
     -------
     Estimate
-        With `over="seeds"` and `queries=0`.
 
     Raises
     ------
     InputError
         For fewer than two values, values that are not finite, or a confidence outside (0, 1).
     """
-    numbers = _finite(values, "values", 1)
-    _check_confidence(confidence)
+    numbers, alpha = _finite(values, "values", 1), _alpha(confidence)
     if len(numbers) < 2:
         raise InputError(f"values must hold two seeds at least to show their spread, got {len(numbers)}")
     mean, error = float(numbers.mean()), float(numbers.std(ddof=1)) / np.sqrt(len(numbers))
-    half = _quantile(len(numbers) - 1, 1 - confidence) * error
-    return Estimate(mean, float(mean - half), float(mean + half), float(confidence), "seeds", len(numbers), 0)
+    half = _quantile(len(numbers) - 1, alpha) * error
+    return Estimate(mean, float(mean - half), float(mean + half))
 
 
 def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -115,7 +102,7 @@ def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
     ----------
     scores : (S, Q) real
         Metric of each query under each seed, as `per_query_metrics` gives it; Q at least 2. With one seed the
-        interval is over queries alone, and says so.
+        interval is over queries alone.
     confidence : float
         Nominal coverage, between 0 and 1.
 
@@ -128,36 +115,26 @@ def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
     InputError
         For fewer than two queries, values that are not finite, or a confidence outside (0, 1).
     """
-    matrix = _score_matrix(scores, "scores")
-    _check_confidence(confidence)
-    spread = _Spread.of([matrix], matrix.mean(axis=0))
-    mean, half = float(matrix.mean()), spread.half_width(1 - confidence)
-    return Estimate(mean, mean - half, mean + half, float(confidence), spread.over, *matrix.shape)
+    matrix, alpha = _score_matrix(scores, "scores"), _alpha(confidence)
+    mean, half = float(matrix.mean()), _half_width(matrix, matrix.mean(axis=0))(alpha)
+    return Estimate(mean, mean - half, mean + half)
 
 
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    shared_seeds: bool = True,
-    confidence: float = 0.95,
-    resamples: int = 9999,
-    seed: int = 0,
+    a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Difference:
     """Effect of arm a over arm b on the same queries, with interval and tests.
 
     Two tests, because either alone misleads. The sign-flip permutation test over queries (Fisher 1935; p with one
     added to both counts as in Phipson and Smyth 2010) needs no normal distribution, but takes the trained models as
     given: seeds that happened to favour an arm pass for an effect. The test dual to the crossed interval covers the
-    seeds, but leans on means being near normal. `p` is the larger, so it holds its level where either does.
+    seeds, but leans on means being near normal. `Difference.p` is the larger, so it holds its level where either does.
 
     Parameters
     ----------
-    a, b : (S_a, Q), (S_b, Q) real
-        Metric of each query under each seed; the same queries in the same order, Q at least 2.
-    shared_seeds : bool
-        Row s of both arms was trained from the same seed (same initial weights or order): the differences are taken
-        seed by seed. False where rows have no partner; the arms may then differ in their number of seeds.
+    a, b : (S, Q) real
+        Metric of each query under each seed; the same queries in the same order, Q at least 2. Row s of both was
+        trained from the same seed (same initial weights or order): differences are taken seed by seed.
     confidence : float
         Nominal coverage, between 0 and 1.
     resamples : int
@@ -174,32 +151,16 @@ def paired_difference(
     InputError
         For matrices that do not fit each other, values that are not finite, or options out of range.
     """
-    first, second = _score_matrix(a, "a"), _score_matrix(b, "b")
-    _check_confidence(confidence)
-    if first.shape[1] != second.shape[1]:
-        raise InputError(f"a has {first.shape[1]} queries and b {second.shape[1]}: expected the same queries")
-    if shared_seeds and len(first) != len(second):
-        raise InputError(
-            f"a has {len(first)} seeds and b {len(second)}: expected one partner for each, or shared_seeds=False"
-        )
+    first, second, alpha = _score_matrix(a, "a"), _score_matrix(b, "b"), _alpha(confidence)
+    if first.shape != second.shape:
+        raise InputError(f"a has shape {first.shape} and b {second.shape}: expected the same seeds and queries")
     if resamples < 99:
         raise InputError(f"resamples must be at least 99, got {resamples!r}")
     by_query = first.mean(axis=0) - second.mean(axis=0)
-    spread = _Spread.of([first - second] if shared_seeds else [first, second], by_query)
-    effect, half = float(by_query.mean()), spread.half_width(1 - confidence)
-    flipped, crossed = _sign_flip_p(by_query, resamples, seed), spread.p_value(effect)
-    return Difference(
-        effect,
-        effect - half,
-        effect + half,
-        max(flipped, crossed),
-        flipped,
-        crossed,
-        spread.over,
-        (len(first), len(second)),
-        first.shape[1],
-        float(confidence),
-    )
+    half_width = _half_width(first - second, by_query)
+    effect, half = float(by_query.mean()), half_width(alpha)
+    flipped, crossed = _sign_flip_p(by_query, resamples, seed), _crossed_p(effect, half_width)
+    return Difference(effect, effect - half, effect + half, flipped, crossed)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -232,56 +193,39 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """How far a mean over queries and seeds may be off: one part for the queries, one for each set of seeds."""
-
-    queries: int
-    query_variance: float
-    # seeds, mean square between seeds, mean square of the rest
-    seed_sets: tuple[tuple[int, float, float], ...]
-
-    @classmethod
-    def of(cls, matrices: Sequence[NDArray[np.float64]], by_query: NDArray[np.float64]) -> _Spread:
-        queries = len(by_query)
-        variance = float(by_query.var(ddof=1))
-        if any(len(matrix) < 2 for matrix in matrices):
-            return cls(queries, variance, ())
-        sets, floor = [], 0.0
-        for matrix in matrices:
-            seeds = len(matrix)
-            seed_means, query_means = matrix.mean(axis=1), matrix.mean(axis=0)
-            rest = matrix - seed_means[:, None] - query_means + matrix.mean()
-            rest_square = float((rest**2).sum()) / ((seeds - 1) * (queries - 1))
-            sets.append((seeds, queries * float(seed_means.var(ddof=1)), rest_square))
-            floor += rest_square / seeds
+def _half_width(matrix: NDArray[np.float64], by_query: NDArray[np.float64]) -> Callable[[float], float]:
+    """Half of the two-sided interval of the mean of a `(S, Q)` matrix, as a function of alpha = 1 - coverage."""
+    seeds, queries = matrix.shape
+    query_variance, between, rest = float(by_query.var(ddof=1)), 0.0, 0.0
+    if seeds > 1:
+        seed_means = matrix.mean(axis=1)
+        residuals = matrix - seed_means[:, None] - matrix.mean(axis=0) + matrix.mean()
+        # mean squares of the two-way layout
+        between = queries * float(seed_means.var(ddof=1))
+        rest = float((residuals**2).sum()) / ((seeds - 1) * (queries - 1))
         # queries cannot spread less than the rest alone would spread them: a negative variance is taken for none
-        return cls(queries, max(variance, floor), tuple(sets))
+        query_variance = max(query_variance, rest / seeds)
 
-    @property
-    def over(self) -> str:
-        return "queries and seeds" if self.seed_sets else "queries"
-
-    def half_width(self, alpha: float) -> float:
-        """Half of the two-sided interval of coverage 1 - alpha."""
-        queries = self.queries
-        square = _quantile(queries - 1, alpha) ** 2 * self.query_variance / queries
-        for seeds, between, rest in self.seed_sets:
-            if between > rest:
-                upper = _quantile(seeds - 1, alpha) ** 2 * between
-                known = _quantile((seeds - 1) * (queries - 1), alpha) ** 2 * rest
-                square += max(upper - known, 0.0) / (seeds * queries)
+    def half_width(alpha: float) -> float:
+        square = _quantile(queries - 1, alpha) ** 2 * query_variance / queries
+        if between > rest:
+            upper = _quantile(seeds - 1, alpha) ** 2 * between
+            known = _quantile((seeds - 1) * (queries - 1), alpha) ** 2 * rest
+            square += max(upper - known, 0.0) / (seeds * queries)
         return float(np.sqrt(square))
 
-    def p_value(self, effect: float) -> float:
-        """The alpha at which the interval round `effect` just reaches 0."""
-        if effect == 0:
-            return 1.0
-        low, high = -700.0, 0.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.half_width(float(np.exp(middle))) < abs(effect) else (middle, high)
-        return float(np.exp(high))
+    return half_width
+
+
+def _crossed_p(effect: float, half_width: Callable[[float], float]) -> float:
+    """The alpha at which the interval round `effect` just reaches 0, by bisection of its logarithm."""
+    if effect == 0:
+        return 1.0
+    low, high = -700.0, 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if half_width(float(np.exp(middle))) < abs(effect) else (middle, high)
+    return float(np.exp(high))
 
 
 def _sign_flip_p(differences: NDArray[np.float64], resamples: int, seed: int) -> float:
@@ -312,9 +256,10 @@ def _quantile(degrees: int, alpha: float) -> float:
     return float(-stdtrit(degrees, alpha / 2))
 
 
-def _check_confidence(confidence: float) -> None:
+def _alpha(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise InputError(f"confidence must lie between 0 and 1, got {confidence!r}")
+    return 1 - confidence
 
 
 def _score_matrix(scores: ArrayLike, name: str) -> NDArray[np.float64]:

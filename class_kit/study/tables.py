@@ -1,23 +1,43 @@
-"""Tables of trainings: what each arm scored, by how much it differs, what it cost, each from per-query ranks."""
+"""Tables of trainings from their per-query ranks: numbers for programs, cells for readers, booktabs for papers."""
 
 from __future__ import annotations
 
+import math
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
+from class_kit.files import write_csv, write_text
 from class_kit.retrieval import per_query_metrics
+from class_kit.study.config import GROUP
 from class_kit.study.records import Record
 from class_kit.study.statistics import holm, mean_with_interval, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("hits@1", "hits@10", "mrr", "mean_rank")
+METRICS = {"hits@1": "Hits@1 %", "hits@10": "Hits@10 %", "mrr": "MRR", "mean_rank": "Mean Rank"}
 VERDICTS = ("better", "could not be told apart", "worse")
 COSTS = ("samples", "steps", "seconds")
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "{}&%$#_"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "→": r"$\to$",
+    "−": "--",
+    "ο": "o",
+}
 
 
 def history_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -35,10 +55,8 @@ def history_frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def summary(
-    records: Sequence[Record], ranking: str = "text_to_molecule/split", *, confidence: float = 0.95
-) -> pd.DataFrame:
-    """One row per arm: each metric with an interval over queries and seeds, the pool, and what the training cost.
+def summary(records: Sequence[Record], ranking: str = "text_to_molecule/split") -> pd.DataFrame:
+    """One row per arm: each metric with a 95 % interval over queries and seeds, the pool, and what the training cost.
 
     Columns: ranking, pool, arm, seeds, `<metric>`, `<metric>_low`, `<metric>_high` for hits@1, hits@10, mrr and
     mean_rank, and those of `costs`.
@@ -47,26 +65,16 @@ def summary(
 
     rows = []
     for arm, own in _by_arm(records).items():
-        row: dict[str, Any] = {
-            "ranking": ranking,
-            "pool": own[0].ranks[ranking].pool,
-            "arm": arm,
-            "seeds": len(own),
-        }
+        row: dict[str, Any] = {"ranking": ranking, "pool": _ranks(own[0], ranking).pool, "arm": arm, "seeds": len(own)}
         for metric in METRICS:
-            estimate = mean_with_interval(_scores(own, ranking, metric), confidence)
-            row |= {metric: estimate.mean, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
+            found = mean_with_interval(_scores(own, ranking, metric))
+            row |= {metric: found.mean, f"{metric}_low": found.low, f"{metric}_high": found.high}
         rows.append(row)
     return pd.DataFrame(rows).merge(costs(records), on="arm")
 
 
 def differences(
-    records: Sequence[Record],
-    reference: str,
-    ranking: str = "text_to_molecule/split",
-    metric: str = "hits@1",
-    *,
-    confidence: float = 0.95,
+    records: Sequence[Record], reference: str, ranking: str = "text_to_molecule/split", metric: str = "hits@1"
 ) -> pd.DataFrame:
     """Each other arm minus the `reference`, query by query, with interval and p value (Holm-corrected over the arms).
 
@@ -81,53 +89,39 @@ def differences(
     arms = _by_arm(records)
     if reference not in arms or len(arms) < 2:
         raise InputError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
-    return corrected_differences(records, {reference: ()}, ranking, metric, confidence=confidence)
+    return corrected_differences(records, {reference: ()}, ranking, metric)
 
 
 def corrected_differences(
-    records: Sequence[Record],
-    against: Mapping[str, Sequence[str]],
-    ranking: str,
-    metric: str,
-    *,
-    confidence: float = 0.95,
+    records: Sequence[Record], against: Mapping[str, Sequence[str]], ranking: str, metric: str
 ) -> pd.DataFrame:
     """As `differences`, from several references: p values are corrected over all rows, whatever their reference.
 
     Parameters
     ----------
     against : mapping of arm to arms
-        The named arms (all others where none is named) minus the key; arms without a training are left out.
+        The named arms (all others where none is named) minus the key, by the seeds that both have; pairs of arms
+        without such a seed are left out.
     """
     import pandas as pd
 
     arms = _by_arm(records)
-    if metric not in METRICS:
-        raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
+    check_choice("metric", metric, METRICS)
     rows = []
     for reference, named in against.items():
-        base = arms.get(reference, [])
-        for arm, own in arms.items() if base else ():
+        for arm in arms:
             if arm == reference or (named and arm not in named):
                 continue
-            shared = [record.seed for record in own] == [record.seed for record in base]
-            scores = (_scores(own, ranking, metric), _scores(base, ranking, metric))
-            gap = paired_difference(*scores, shared_seeds=shared, confidence=confidence)
+            pair = [arms[arm], arms.get(reference, [])]
+            seeds = set.intersection(*({record.seed for record in own} for own in pair))
+            if not seeds:
+                continue
+            scores = (_scores([record for record in own if record.seed in seeds], ranking, metric) for own in pair)
+            gap = paired_difference(*scores)
             row = {"ranking": ranking, "metric": metric, "arm": arm, "reference": reference, "difference": gap.effect}
             rows.append(row | {"difference_low": gap.low, "difference_high": gap.high, "p": gap.p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"].to_numpy())) if rows else table
-
-
-def verdict(row: Mapping[Any, Any]) -> str:
-    """One of `VERDICTS` for a row of differences; a lower Mean Rank is better.
-
-    A difference is one where its interval excludes zero and its corrected p value is below 0.05.
-    """
-    low, high, p = (row.get(key) for key in ("difference_low", "difference_high", "p_holm"))
-    if low is None or high is None or p is None or not p < 0.05 or not (low > 0 or high < 0):
-        return VERDICTS[1]
-    return VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else VERDICTS[2]
 
 
 def costs(records: Sequence[Record]) -> pd.DataFrame:
@@ -147,6 +141,95 @@ def costs(records: Sequence[Record]) -> pd.DataFrame:
     return table
 
 
+def verdict(row: Mapping[Any, Any]) -> str:
+    """One of `VERDICTS` for a row of differences; a lower Mean Rank is better.
+
+    A difference is one where its interval excludes zero and its corrected p value is below 0.05.
+    """
+    low, high, p = (row.get(key) for key in ("difference_low", "difference_high", "p_holm"))
+    if low is None or high is None or p is None or not p < 0.05 or not (low > 0 or high < 0):
+        return VERDICTS[1]
+    return VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else VERDICTS[2]
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """A summary as a paper prints it: percent, one interval a cell, columns that never vary left out."""
+    shown = _varying(frame).assign(pool=frame["pool"].map("{:,.0f}".format), arm=frame["arm"])
+    for metric, title in METRICS.items():
+        shown[title] = intervals(frame, metric, metric)
+    return shown.assign(**{"samples %": (100 * frame["share"]).map("{:.0f}".format)})
+
+
+def readable_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Differences as a paper prints them: effect with interval, corrected p, and what they come to."""
+    shown = _varying(frame).assign(metric=frame["metric"], arm=frame["arm"], minus=frame["reference"])
+    cells = {metric: intervals(frame, "difference", metric, sign=True) for metric in set(frame["metric"])}
+    shown["difference"] = [cells[metric][row] for row, metric in enumerate(frame["metric"])]
+    shown["p (Holm)"] = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame["p_holm"]]
+    return shown.assign(verdict=[verdict(row) for row in frame.to_dict("records")])
+
+
+def intervals(frame: pd.DataFrame, column: str, metric: str, *, sign: bool = False) -> list[str]:
+    """A column in the `metric`'s digits with its interval in brackets, "–" where there is none."""
+    cells = []
+    for row in frame[[column, f"{column}_low", f"{column}_high"]].to_numpy(float).tolist():
+        middle, low, high = (number(value, metric, sign=sign) for value in row)
+        cells.append(f"{middle} (–)" if math.isnan(row[1]) or math.isnan(row[2]) else f"{middle} ({low} to {high})")
+    return cells
+
+
+def number(value: float, metric: str, *, sign: bool = False) -> str:
+    """A value as tables print it: shares such as Hits@k in percent, MRR with three digits."""
+    factor, digits = 1 if metric in ("mrr", "mean_rank") else 100, 3 if metric == "mrr" else 1
+    # no minus before a zero
+    return f"{round(factor * value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"
+
+
+def latex_text(value: Any) -> str:
+    """Text as LaTeX that says it and does nothing else; control characters become spaces.
+
+    Small Greek letters and raised and lowered signs are set by pdfLaTeX; quotation marks need the package `fontenc`
+    with the option `T1`. What is no Latin letter besides stays as it is, which may need XeLaTeX or LuaLaTeX.
+    """
+    return "".join(map(_latex_letter, unicodedata.normalize("NFC", str(value))))
+
+
+def latex_table(frame: pd.DataFrame, caption: str = "") -> str:
+    """A `tabular` with booktabs rules: text to the left, numbers (strings that begin with one) to the right."""
+    numeric = [frame[name].astype(str).str.match(r"[+\-–−<]? ?\d").all() for name in frame]
+    table = frame.map(latex_text).to_latex(
+        index=False,
+        escape=False,
+        header=[latex_text(name) for name in frame],
+        column_format="".join("r" if number else "l" for number in numeric),
+    )
+    return f"{table}% {' '.join(latex_text(caption).split())}\n"
+
+
+def write_table(folder: str | os.PathLike[str], name: str, frame: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
+    """`name.csv` with every number of `frame`, and `name.tex` with what a reader is `shown`."""
+    folder = Path(folder)
+    write_csv(folder / f"{name}.csv", frame.columns, frame.itertuples(index=False))
+    write_text(folder / f"{name}.tex", latex_table(shown, note))
+
+
+def _latex_letter(letter: str) -> str:
+    if letter in _LATEX:
+        return _LATEX[letter]
+    kind, *codes = unicodedata.decomposition(letter).split() or [""]
+    if kind in ("<sub>", "<super>"):
+        base = "".join(chr(int(code, 16)) for code in codes).replace("−", "-")
+        return f"${'_' if kind == '<sub>' else '^'}{{{base}}}$" if base.isascii() else letter
+    if (words := unicodedata.name(letter, "").split())[:3] == ["GREEK", "SMALL", "LETTER"] and len(words) == 4:
+        return f"$\\{words[3].lower().replace('lamda', 'lambda')}$"
+    return letter if letter.isprintable() else " "
+
+
+def _varying(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that tell the rows of one table from each other, as far as they do."""
+    return frame[[key for key in (*GROUP, "ranking") if key in frame and frame[key].nunique() > 1]]
+
+
 def _by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
     if not records:
         raise InputError("no records: expected at least one training")
@@ -156,8 +239,10 @@ def _by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
     return arms
 
 
+def _ranks(record: Record, ranking: str) -> Any:
+    return record.ranks[check_choice("ranking", ranking, record.ranks)]
+
+
 def _scores(records: Sequence[Record], ranking: str, metric: str) -> np.ndarray:
     """Metric of each query under each seed, `(S, Q)`."""
-    if ranking not in records[0].ranks:
-        raise InputError(f"ranking={ranking!r}: expected one of {', '.join(records[0].ranks)}")
-    return np.stack([per_query_metrics(record.ranks[ranking])[metric] for record in records])
+    return np.stack([per_query_metrics(_ranks(record, ranking))[metric] for record in records])

@@ -12,7 +12,7 @@ from class_kit.errors import InputError
 from class_kit.inputs import Inputs, read_molecules, read_texts
 from class_kit.retrieval import search
 from class_kit.retrieval.rerank import RERANKED
-from class_kit.study.full_scores import full_scores
+from class_kit.study.ranking import full_scores
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone

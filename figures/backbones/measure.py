@@ -19,8 +19,7 @@ from typing import Any
 
 from class_kit.files import write_json
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks, retrieval_ranks_both_ways
-from class_kit.study.config import study_config
-from class_kit.study.grid import cells
+from class_kit.study.config import cells, study_config
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure, run_all

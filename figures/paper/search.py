@@ -25,9 +25,9 @@ import numpy as np
 from class_kit.files import write_json
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks
 from class_kit.study.arms import Arm
-from class_kit.study.near_duplicates import keep_queries
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record, load_backbone
+from class_kit.study.results import keep_queries
 from class_kit.study.runner import Failure, run_all
 from class_kit.study.tables import differences, summary
 from class_kit.task import Task, load_task
@@ -175,7 +175,7 @@ def read(
         raise SystemExit(failed[0])
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
     if seen is not None:
-        records = keep_queries(records, ~seen)
+        records = [keep_queries(record, ~seen) for record in records]
     samples = summary(records).set_index("arm")["samples"]
     shares = (samples / samples["plain"]).to_dict()
     gaps = [

@@ -1,0 +1,255 @@
+"""What a study found, as plain data small enough to be committed, and as tables of that data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from class_kit.checks import check_real
+from class_kit.errors import InputError
+from class_kit.neighbours import neighbour_counts
+from class_kit.molecules.structures import structures
+from class_kit.retrieval import Ranks
+from class_kit.study.arms import training_counts
+from class_kit.study.config import GROUP, Cell, StudyConfig
+from class_kit.study.ranking import RANKINGS
+from class_kit.study.records import Record
+from class_kit.study.runner import Failure
+from class_kit.study.statistics import seed_interval
+from class_kit.study.tables import COSTS, METRICS, corrected_differences, intervals, readable, readable_gaps, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from class_kit.task import Task
+
+STANDARD = "standard"
+# what a difference is given in: Hits@10 says little beside Hits@1
+GAP_METRICS = tuple(metric for metric in METRICS if metric != "hits@10")
+_DIGITS = 6
+
+Finished = tuple[Cell, Record]
+# every number, and the cells of a printed table
+Table = tuple["pd.DataFrame", "pd.DataFrame"]
+
+
+def study_results(
+    config: StudyConfig,
+    tasks: Mapping[str, Task],
+    finished: Sequence[Finished],
+    failed: Sequence[tuple[Cell, Failure]] = (),
+) -> dict[str, Any]:
+    """A study's trainings as plain data.
+
+    Keys: `title`, `preliminary` (one seed), `settings` (the configuration less its pairs), `trainings`,
+    `training_seconds`, `failed`, `summary`, `differences`; and as far as the study asks for them `ties` of the
+    thresholds, `savings`, and `apart`: summary and differences over the queries without a near-duplicate among the
+    training pairs.
+    """
+    results: dict[str, Any] = {
+        "title": config.name,
+        "preliminary": len(config.seeds) == 1,
+        "settings": {key: value for key, value in asdict(config).items() if key not in ("name", "pairs")},
+        "trainings": len(finished),
+        "training_seconds": math.fsum({str(record.folder): record.seconds for _, record in finished}.values()),
+        "failed": [cell.labels | {"reason": failure.cause[:300]} for cell, failure in failed],
+        **_comparison(config, finished),
+    }
+    if "ties" in config.also:
+        results["ties"] = tie_rows(tasks, [cell for cell, _ in finished])
+    if "savings" in config.also:
+        results["savings"] = savings_rows(finished)
+    if "apart" in config.also:
+        held_out = {name: task for name, task in tasks.items() if task.evaluation_split != "train"}
+        apart = {
+            name: without_duplicates(near_duplicates(task, task.evaluation_split)) for name, task in held_out.items()
+        }
+        # an interval over queries needs two of them
+        some = {name: kept for name, kept in apart.items() if kept.sum() > 1}
+        left = [
+            (cell, keep_queries(record, some[pairs])) for cell, record in finished if (pairs := _pairs(cell)) in some
+        ]
+        if left:
+            queries = sum(int(kept.sum()) for kept in some.values())
+            results["apart"] = {"queries": queries, **_comparison(config, left)}
+    return results
+
+
+def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables of what `study_results` holds, by file name.
+
+    `summary` and `differences`; as far as there are some `apart_summary` and `apart_differences` (the queries without
+    a near-duplicate among the training pairs), `ties` and `savings`.
+    """
+    tables: dict[str, Table] = {}
+    for part, rows in (("", results), ("apart_", results.get("apart", {}))):
+        if len(whole := frame_of(rows.get("summary", ()))):
+            tables[f"{part}summary"] = whole, readable(whole)
+        if len(gaps := frame_of(rows.get("differences", ()))):
+            shown = readable_gaps(gaps)
+            # a reciprocal rank needs more digits than a place or a point: it is in the CSV
+            tables[f"{part}differences"] = gaps.assign(verdict=shown["verdict"]), shown[gaps["metric"] != "mrr"]
+    if len(ties := frame_of(results.get("ties", ()))):
+        titles = {"zero": "no neighbour %", "shared": "count shared %", "largest": "largest tie %"}
+        cells = {title: (100 * ties[key]).map("{:.1f}".format) for key, title in titles.items()}
+        tables["ties"] = ties, ties[["arm"]].rename(columns={"arm": "threshold"}).assign(**cells)
+    if len(saved := frame_of(results.get("savings", ()))):
+        shown = saved[["backbone", "arm", "seeds"]].astype(str)
+        for cost in ("samples", "steps"):
+            shown[f"{cost} saved %"] = (100 * saved[cost]).map("{:.1f}".format)
+        shown["seconds saved %"] = intervals(saved, "seconds", "share", sign=True)
+        tables["savings"] = saved, shown
+    return tables
+
+
+def savings_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
+    """What each arm saved of the arm `standard`, by group: shares of samples, steps and seconds of training.
+
+    Seconds are compared seed by seed, as they were measured; their interval is over seeds, none with one seed.
+    """
+    rows = []
+    for group, records in grouped(finished):
+        plain = {record.seed: record for record in records if record.arm.name == STANDARD}
+        for arm in dict.fromkeys(record.arm.name for record in records if record.arm.name != STANDARD):
+            own = [record for record in records if record.arm.name == arm and record.seed in plain]
+            if not own:
+                continue
+            saved = {
+                cost: [1 - getattr(record, cost) / getattr(plain[record.seed], cost) for record in own]
+                for cost in COSTS
+            }
+            means = {cost: float(np.mean(values)) for cost, values in saved.items()}
+            spread = seed_interval(saved["seconds"]) if len(own) > 1 else None
+            ends = {"seconds_low": spread and spread.low, "seconds_high": spread and spread.high}
+            rows.append({**group, "arm": arm, "seeds": len(own), **means, **ends})
+    return rows
+
+
+def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """How far each threshold orders the training pairs at all, in the order of the arms.
+
+    `zero`: share of pairs without a neighbour; `shared`: share whose count another pair has too, so that the tie rule
+    has a say; `largest`: share in the largest group of equal counts.
+    """
+    ordered = [cell for cell in cells if cell.arm.order == "curriculum"]
+    rows = []
+    for (pairs, arm), sigma in {(_pairs(cell), cell.arm.name): cell.arm.sigma for cell in ordered}.items():
+        counts = training_counts(tasks[pairs], sigma)
+        sizes = np.unique(counts, return_counts=True)[1]
+        shares = {"zero": (counts == 0).sum(), "shared": sizes[sizes > 1].sum(), "largest": sizes.max()}
+        shares = {name: float(size / len(counts)) for name, size in shares.items()}
+        rows.append({"pairs": pairs, "arm": arm, "sigma": sigma, **shares})
+    return rows
+
+
+def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> dict[str, NDArray[np.bool_]]:
+    """For each pair of a split: whether a training pair repeats it, in words, in structure or nearly so.
+
+    A model may recognise a molecule or a text that it was trained on in a slightly other form.
+
+    Parameters
+    ----------
+    task : Task
+        With rows in `train` and in `split`.
+    split : str
+        Its pairs, in file order, are the queries.
+    sigma : float
+        Mean cosine, (cos(t_i, t_j) + cos(m_i, m_j)) / 2, above which two pairs count as near-duplicates.
+
+    Returns
+    -------
+    mapping of str to (Q,) bool
+        `equal_text`; `equal_structure`, an equal canonical SMILES without stereochemistry; `near`, a mean cosine above
+        `sigma`.
+
+    Raises
+    ------
+    InputError
+        For a split that the task does not have, the training split itself, or a σ outside (-1, 1].
+    """
+    if split == "train":
+        raise InputError("split='train': expected the split that is evaluated, not the one trained on")
+    sigma = check_real("sigma", sigma, low=-1.0, high=1.0, open_low=True)
+    train, rows = task.rows("train"), task.rows(split)
+    texts = {task.pairs.text[row] for row in train}
+    keys = [each.key for each in structures([task.pairs.smiles[row] for row in (*train, *rows)], progress=False)]
+    known = set(keys[: len(train)]) - {""}
+    close = neighbour_counts(
+        task.t[rows], task.m[rows], sigma=sigma, against=(task.t[train], task.m[train]), progress=False
+    )
+    return {
+        "equal_text": np.array([task.pairs.text[row] in texts for row in rows]),
+        "equal_structure": np.array([key in known for key in keys[len(train) :]]),
+        "near": np.asarray(close) > 0,
+    }
+
+
+def without_duplicates(found: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Which queries have none of the relatives that `near_duplicates` found, `(Q,)` bool."""
+    return ~np.any(list(found.values()), axis=0)
+
+
+def keep_queries(record: Record, kept: NDArray[np.bool_]) -> Record:
+    """The same training with the ranks of some queries only, `kept` `(Q,)` bool; pools are as they were."""
+    ranks = {name: Ranks(own.greater[kept], own.equal[kept], own.pool) for name, own in record.ranks.items()}
+    return replace(record, ranks=ranks)
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of results as a table; None where a number is meant becomes NaN."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows))
+    for column in frame.columns:
+        if frame[column].map(lambda value: value is None or isinstance(value, int | float)).all():
+            frame[column] = pd.to_numeric(frame[column])
+    return frame
+
+
+def rounded(value: Any) -> Any:
+    """Plain data with numbers of six digits, None for what is not finite: more than any table prints."""
+    if isinstance(value, Mapping):
+        return {str(key): rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return value
+
+
+def _pairs(cell: Cell) -> str:
+    return cell.group["pairs"]
+
+
+def grouped(finished: Sequence[Finished]) -> Iterator[tuple[Mapping[str, str], list[Record]]]:
+    """Records that a table may compare."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for cell, record in finished:
+        groups.setdefault(tuple(cell.group[key] for key in GROUP), []).append(record)
+    for key, records in groups.items():
+        yield dict(zip(GROUP, key, strict=True)), records
+
+
+def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, Any]:
+    """Rows of `summary` and of `differences`, by group, ranking and metric.
+
+    p values are corrected over all comparisons of one group, ranking and metric, whatever their reference.
+    """
+    whole, gaps = [], []
+    for group, records in grouped(finished):
+        against = config.against or {records[0].arm.name: []}
+        for ranking in RANKINGS:
+            if ranking.rsplit("/", 1)[1] not in config.pools:
+                continue
+            whole += [{**group, **row} for row in summary(records, ranking).to_dict("records")]
+            for metric in GAP_METRICS:
+                table = corrected_differences(records, against, ranking, metric)
+                gaps += [{**group, **row} for row in table.to_dict("records")]
+    return {"summary": whole, "differences": gaps}
