@@ -1,4 +1,4 @@
-"""The paper's study made small: generated vectors, two seeds, two epochs, few settings of each study."""
+"""The paper's studies made small: generated vectors, two seeds, two epochs, few settings of each study."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import yaml
 from class_kit import task as task_module
 from class_kit.cli import main
 from class_kit.files import shipped
-from class_kit.study import output, paper
+from class_kit.study import conduct, paper
+from class_kit.study.paper_tables import FOLDER, SAVINGS, STUDIES
 from class_kit.task import Task
 from tests.test_study import small_task
 
-NAMES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures", "savings")
+NAMES = (*STUDIES, SAVINGS)
 OPTIONS = ("--pairs", "own.csv", "--seeds", "2", "--epochs", "2", "--jobs", "1", "--out", "paper")
 
 
@@ -34,7 +35,7 @@ def task_with_relatives() -> Task:
 
 def study_file(name: str) -> dict[str, Any]:
     """What `figures/paper/<name>.yml` holds."""
-    return yaml.safe_load(shipped(f"{paper.FOLDER}/{name}.yml").read_text(encoding="utf-8"))
+    return yaml.safe_load(shipped(f"{FOLDER}/{name}.yml").read_text(encoding="utf-8"))
 
 
 def small_file(name: str) -> dict[str, Any]:
@@ -62,9 +63,9 @@ def small_file(name: str) -> dict[str, Any]:
 @contextmanager
 def few_settings(place: Path) -> Iterator[None]:
     """Every study with two or three settings on the small task, a store of its own, no figures but the paper's."""
-    folder = place / paper.FOLDER
+    folder = place / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("paper", *NAMES[:-1]):
+    for name in STUDIES:
         (folder / f"{name}.yml").write_text(yaml.safe_dump(small_file(name), sort_keys=False), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -72,7 +73,7 @@ def few_settings(place: Path) -> Iterator[None]:
         patch.setattr(task_module, "load_task", lambda *given, **options: task_with_relatives())
         patch.setattr(paper, "shipped", lambda name: place / name)
         # those of a study are tried with studies
-        patch.setattr(output, "_write_figures", lambda *given: None)
+        patch.setattr(conduct, "_write_figures", lambda *given: None)
         yield
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from class_kit.study.trained import finishing_number, load_trained, newest_training
 
 from class_kit.backbones import _REGISTERED
 from class_kit.cli import build_parser, main
@@ -20,7 +19,7 @@ from class_kit.cli.train import arm_from, config_from
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
 from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
-from class_kit.study.records import load_backbone
+from class_kit.study.records import load_backbone, load_trained, newest_training
 from class_kit.training import encode
 
 COLUMNS = ["--text", "words", "--smiles", "structure", "--molecule-encoder", "morgan"]
@@ -254,49 +253,25 @@ def test_resume_continues_to_the_same_weights(folder: Path, capsys: pytest.Captu
     assert (run / "done").read_bytes() == finished
 
 
-def finished(folder: Path, number: int | None, age: float = 0) -> Path:
+def finished(folder: Path, age: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").touch()
-    (folder / "done").write_text("finished\n" if number is None else f"finished, number {number}\n")
+    (folder / "done").touch()
     os.utime(folder / "done", (time.time() - age, time.time() - age))
-    return folder
-
-
-def test_the_newest_finished_training_is_taken(tmp_path: Path) -> None:
-    """By its number: times say what the clock said, which may have been set back, and what copying made of it."""
-    with pytest.raises(InputError, match="run class-kit train first"):
-        newest_training(tmp_path)
-    assert finishing_number(tmp_path) == 1
-    finished(tmp_path / "from before numbers", None)
-    assert newest_training(tmp_path).name == "from before numbers"
-    for number, age in enumerate((0, 3600, 10**8), start=1):
-        assert finishing_number(tmp_path) == number
-        assert newest_training(finished(tmp_path / f"run {number}", number, age).parent).name == f"run {number}"
-    (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished" / "record.json").write_text("{}")
-    assert newest_training(tmp_path).name == "run 3"
-    finished(tmp_path / "copy of run 3", 3, -3600)
-    with pytest.raises(InputError, match=r"cannot be told \(.*copy of run 3, .*run 3\): name one with --run"):
-        newest_training(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "content", ["", "finished, number \n", "finished, number ٣\n", f"finished, number {'9' * 5000}\n"]
-)
-def test_a_done_without_a_number_is_the_oldest(tmp_path: Path, content: str) -> None:
-    (finished(tmp_path / "a", None) / "done").write_text(content)
-    finished(tmp_path / "b", 1, age=60)
-    assert newest_training(tmp_path).name == "b"
 
 
 def test_search_takes_the_training_that_finished_last(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with pytest.raises(InputError, match="run class-kit train first"):
+        newest_training(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.csv").write_bytes((folder / "own.csv").read_bytes())
-    shutil.copytree(folder / "run", finished(tmp_path / "runs" / "new", 9, age=3600), dirs_exist_ok=True)
-    finished(tmp_path / "runs" / "new", 9, age=3600)
-    finished(tmp_path / "runs" / "old", 8)
+    shutil.copytree(folder / "run", tmp_path / "runs" / "new")
+    finished(tmp_path / "runs" / "new", age=0)
+    finished(tmp_path / "runs" / "old", age=3600)
+    (tmp_path / "runs" / "unfinished").mkdir()
+    (tmp_path / "runs" / "unfinished" / "record.json").touch()
     assert main(["search", "acid", "--top", "1"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "searching with runs/new, the last finished of runs/; --run names another\n"

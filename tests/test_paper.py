@@ -1,31 +1,38 @@
-"""The paper's study: its files are studies, near-duplicates across the split, and what is kept of trainings."""
+"""The paper's studies: files that are studies, what is kept of trainings, and tables and figures of that alone."""
 
 from __future__ import annotations
 
+import csv
 import json
-import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from class_kit.study.near_duplicates import keep_queries, near_duplicates
+import yaml
+from matplotlib import pyplot as plt
 
+from class_kit.cli import main
 from class_kit.difficulty import available_measures
 from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts
 from class_kit.pairs import PairSet
-from class_kit.study import conduct, grid, output, paper, runner, statistics, tables
+from class_kit.retrieval import Ranks, retrieval_metrics
+from class_kit.study import conduct, paper, paper_figures, paper_tables, results, runner, statistics, tables
 from class_kit.study.arms import plan_arm
-from class_kit.study.config import study_config
-from tests.small_paper import NAMES, study_file, task_with_relatives
+from class_kit.study.config import Cell, cells, read_config, study_config
+from class_kit.study.paper_tables import find_results, find_search, inputs_table, key_rows, note, read_results
+from class_kit.study.results import near_duplicates, savings_rows, tie_rows, without_duplicates
+from tests.small_paper import NAMES, few_settings, study_file, study_paper, task_with_relatives
 from tests.test_study import small_task
 
 ROOT = Path(__file__).parents[1]
 PAIRS = {"source": "chebi20", "data": "somewhere", "vectors": "text2mol"}
-EVERY = {study.name: study for study in paper.paper_studies(PAIRS)}
+EVERY = paper.paper_studies(PAIRS)
 HEADS = ["dual_encoder", "text2mol", "moleculestm", "memory_bank", "dsokr", "denoising"]
+EMPTY: dict[str, Any] = {"inputs": {}, "products": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -33,56 +40,39 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> conduct.StudyResult:
-    """Three arms with three seeds on the small task."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLASS_KIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(output, "_write_figures", lambda *given: None)
-        values = study_file("main")
-        config = study_config(
-            {
-                "backbones": [{"backbone": "dual_encoder", "options": {"hidden": 16, "dim": 8}}],
-                "orders": ["standard"],
-                "arms": values["arms"][:2],
-                "training": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2},
-            }
-        )
-        plan = conduct.plan_study(config, load=lambda **sets: task_with_relatives())
-        return conduct.run_study(plan, tmp_path_factory.mktemp("out"), jobs=1, progress=False)
+def cells_of(name: str) -> list[Cell]:
+    config = study_config(EVERY[name])
+    return cells(config, {config.pairs[0].name: small_task()})
 
 
-def cells_of(name: str) -> list[grid.Cell]:
-    config = study_config(dict(EVERY[name].values))
-    return grid.cells(config, {config.pairs[0].name: small_task()})
+def arms_of(name: str) -> set[str]:
+    return {cell.arm.name for cell in cells_of(name)}
 
 
-def labels_of(name: str) -> set[str]:
-    return {EVERY[name].label(cell.arm) for cell in cells_of(name)}
+# --- the files
 
 
 def test_the_studies_are_those_of_the_paper() -> None:
     assert tuple(EVERY) == NAMES[:-1]
-    assert labels_of("main") == labels_of("main_deep") == {"standard", "CLASS", "random order", "step-matched"}
-    assert labels_of("ablation") == {"neither", "scheduler only", "intensity only", "both"}
-    assert {f"γ{sign} on {on}" for sign in "₁₂" for on in ("loss", "rate")} == labels_of("intensity") - {"constant"}
+    assert arms_of("main") == arms_of("main_deep") == {"standard", "CLASS", "random order", "step-matched"}
+    assert arms_of("ablation") == {"neither", "scheduler only", "intensity only", "both"}
+    assert {f"γ{sign} on {on}" for sign in "₁₂" for on in ("loss", "rate")} == arms_of("intensity") - {"constant"}
     assert {f"α {start} β {growth}" for start in (0.2, 0.4, 0.6, 0.8) for growth in (0.01, 0.02, 0.03, 0.06)} == (
-        labels_of("grid") - {"standard"}
+        arms_of("grid") - {"standard"}
     )
-    assert {"σ 0.90", "σ 0.99"} < labels_of("sigma")
-    assert len(labels_of("sigma")) == 12 + 2
-    assert set(available_measures()) - {"el2n"} == labels_of("measures") - {"standard", "random order"}
-    assert [backbone["backbone"] for backbone in EVERY["main"].values["backbones"]] == HEADS
-    for name, one in EVERY.items():
-        assert len(labels_of(name)) == len({cell.arm.name for cell in cells_of(name)})
-        for reference, arms in one.against.items():
-            assert {reference, *arms} <= labels_of(name)
+    assert {"σ 0.90", "σ 0.99"} < arms_of("sigma")
+    assert len(arms_of("sigma")) == 12 + 2
+    assert set(available_measures()) - {"el2n"} == arms_of("measures") - {"standard", "random order"}
+    assert [backbone["backbone"] for backbone in EVERY["main"]["backbones"]] == HEADS
+    for name, values in EVERY.items():
+        for reference, arms in values["against"].items():
+            assert {reference, *arms} <= arms_of(name)
 
 
 def test_each_part_of_the_ablation_is_what_it_is_called() -> None:
     task = small_task()
     expected = {
-        "standard": (False, False),
+        "neither": (False, False),
         "scheduler only": (True, False),
         "intensity only": (False, True),
         "both": (True, True),
@@ -103,47 +93,49 @@ def test_equal_trainings_are_shared_with_other_studies_and_between_these() -> No
     )
     task = small_task()
 
-    def keys(cells: list[grid.Cell]) -> set[str]:
-        return {runner._key(task, cell.arm, cell.config) for cell in cells}
+    def keys(found: list[Cell]) -> set[str]:
+        return {runner._key(task, cell.arm, cell.config) for cell in found}
 
     main = keys(cells_of("main"))
-    assert keys(grid.cells(plain, {"corpus": task})) < main
+    assert keys(cells(plain, {"corpus": task})) < main
     assert all(len(main & keys(cells_of(name))) >= 2 for name in ("ablation", "sigma", "measures", "grid"))
 
 
 def test_rates_are_those_that_the_search_chose() -> None:
     search = json.loads((ROOT / "figures" / "backbones" / "results.json").read_text(encoding="utf-8"))["search"]
-    backbones = [*EVERY["main"].values["backbones"], *EVERY["main_deep"].values["backbones"]]
-    for backbone in backbones:
+    for backbone in (*EVERY["main"]["backbones"], *EVERY["main_deep"]["backbones"]):
         assert backbone["learning_rate"] == search[backbone.get("name", backbone["backbone"])]["chosen"]
 
 
 def test_seeds_and_epochs_are_limits() -> None:
-    few = {one.name: one.values for one in paper.paper_studies(PAIRS, seeds=2, epochs=3)}
+    few = paper.paper_studies(PAIRS, seeds=2, epochs=3)
     assert {name: len(values["seeds"]) for name, values in few.items()} == {**dict.fromkeys(few, 2), "main_deep": 1}
     assert {values["training"]["epochs"] for values in few.values()} == {3}
-    assert [len(EVERY[name].values["seeds"]) for name in ("main", "grid", "sigma", "measures")] == [5, 2, 3, 3]
-    long = {one.name: one.values["training"]["epochs"] for one in paper.paper_studies(PAIRS, epochs=60)}
-    assert (long["main"], long["main_deep"]) == (60, 5)
+    assert [len(EVERY[name]["seeds"]) for name in ("main", "grid", "sigma", "measures")] == [5, 2, 3, 3]
+    long = paper.paper_studies(PAIRS, epochs=20)
+    assert [long[name]["training"]["epochs"] for name in ("main", "main_deep")] == [20, 5]
     for wrong in ({"seeds": 0}, {"epochs": 0}, {"seeds": True}):
         with pytest.raises(InputError):
             paper.paper_studies(PAIRS, **wrong)
+
+
+# --- what is kept
 
 
 def test_near_duplicates_are_those_of_a_naive_loop() -> None:
     task = task_with_relatives()
     train, test = task.rows("train"), task.rows("test")
     unit = [vectors / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True) for vectors in (task.t, task.m)]
-    for sigma in (0.5, 0.9, 0.95, 0.99):
+    for sigma in (0.5, 0.95, 0.99):
         got = near_duplicates(task, "test", sigma)
+        apart = without_duplicates(got)
         for at, row in enumerate(test):
             similar = [float(sum(side[row] @ side[other] for side in unit) / 2) for other in train]
-            assert got.near[at] == (max(similar) > sigma)
-            assert got.text[at] == any(task.pairs.text[row] == task.pairs.text[other] for other in train)
-            assert not got.structure[at]
-            assert got.apart[at] == (not (got.near[at] or got.text[at]))
-    assert near_duplicates(task).text.sum() == 1
-    assert near_duplicates(task).counts()["queries"] == len(test)
+            assert got["near"][at] == (max(similar) > sigma)
+            assert got["equal_text"][at] == any(task.pairs.text[row] == task.pairs.text[other] for other in train)
+            assert not got["equal_structure"][at]
+            assert apart[at] == (not (got["near"][at] or got["equal_text"][at]))
+    assert got["equal_text"].sum() == 1
 
 
 def test_stereoisomers_and_spellings_are_one_structure() -> None:
@@ -151,66 +143,62 @@ def test_stereoisomers_and_spellings_are_one_structure() -> None:
     smiles = list(task.pairs.smiles)
     smiles[0], smiles[100], smiles[101] = "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "OC(=O)C(C)N"
     got = near_duplicates(replace(task, pairs=replace(task.pairs, smiles=tuple(smiles))))
-    assert np.flatnonzero(got.structure).tolist() == [5, 6]
+    assert np.flatnonzero(got["equal_structure"]).tolist() == [5, 6]
     for split, sigma in (("train", 0.9), ("test", 2.0), ("none", 0.9)):
         with pytest.raises(InputError):
             near_duplicates(small_task(), split, sigma)
 
 
-def test_left_out_queries_change_no_other_rank(study: conduct.StudyResult) -> None:
-    records = [record for _, record in study.records]
-    mask = near_duplicates(task_with_relatives()).apart
-    assert 0 < mask.sum() < len(mask)
-    for before, after in zip(records, keep_queries(records, mask), strict=True):
-        for name, ranks in after.ranks.items():
-            whole = before.ranks[name]
-            assert ranks.pool == whole.pool
-            assert ranks.greater.tolist() == [value for value, kept in zip(whole.greater, mask, strict=True) if kept]
-            assert ranks.equal.tolist() == [value for value, kept in zip(whole.equal, mask, strict=True) if kept]
-    with pytest.raises(InputError, match="expected as many"):
-        keep_queries(records, mask[1:])
-    with pytest.raises(InputError, match="no query is kept"):
-        keep_queries(records, np.zeros_like(mask))
-
-
-def test_differences_are_the_tables_and_one_family_is_corrected(study: conduct.StudyResult) -> None:
-    against = {"standard": (), "random order": ("CLASS",), "not trained": ()}
-    rows = output.comparisons(study, against, paper.GAP_METRICS).to_dict("records")
-    records = [record for _, record in study.records]
+def test_what_is_kept_is_what_the_records_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
+    values = {
+        "backbones": [{"backbone": "dual_encoder", "options": {"hidden": 16, "dim": 8}}],
+        "orders": ["standard"],
+        "arms": study_file("main")["arms"][:2],
+        "training": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2},
+        "against": {"standard": [], "random order": ["CLASS"], "not trained": []},
+        "also": ["savings", "apart", "ties"],
+    }
+    task = task_with_relatives()
+    plan = conduct.plan_study(study_config(values), load=lambda **sets: task)
+    done = conduct.run_study(plan, tmp_path, jobs=1, progress=False)
+    records = [record for _, record in done.records]
+    # differences of several references are one family
     for ranking in ("text_to_molecule/split", "molecule_to_text/split"):
-        for metric in paper.GAP_METRICS:
-            family = [row for row in rows if row["ranking"] == ranking and row["metric"] == metric]
-            pairs = [(row["arm"], row["reference"]) for row in family]
-            assert pairs == [("CLASS", "standard"), ("random order", "standard"), ("CLASS", "random order")]
-            for row in family:
-                (plain,) = (
-                    one
-                    for one in tables.differences(records, row["reference"], ranking, metric).to_dict("records")
-                    if one["arm"] == row["arm"]
-                )
-                for key in ("difference", "difference_low", "difference_high", "p"):
-                    assert row[key] == plain[key]
-            corrected = statistics.holm([row["p"] for row in family])
-            assert [row["p_holm"] for row in family] == corrected.tolist()
-
-
-def test_savings_are_those_of_the_records(study: conduct.StudyResult) -> None:
-    rows = {row["arm"]: row for row in paper.savings_rows(*zip(*study.records, strict=True))}
-    assert set(rows) == {"CLASS", "random order"}
-    by = {(record.arm.name, record.seed): record for _, record in study.records}
-    for arm, row in rows.items():
-        saved = [1 - by[arm, seed].seconds / by["standard", seed].seconds for seed in range(3)]
+        rows = [row for row in done.results["differences"] if (row["ranking"], row["metric"]) == (ranking, "mrr")]
+        pairs = [(row["arm"], row["reference"]) for row in rows]
+        assert pairs == [("CLASS", "standard"), ("random order", "standard"), ("CLASS", "random order")]
+        for row in rows:
+            plain = tables.differences(records, row["reference"], ranking, "mrr").set_index("arm").loc[row["arm"]]
+            for key in ("difference", "difference_low", "difference_high", "p"):
+                assert row[key] == plain[key]
+        assert [row["p_holm"] for row in rows] == statistics.holm([row["p"] for row in rows]).tolist()
+    # without near-duplicates
+    mask = without_duplicates(near_duplicates(task))
+    assert done.results["apart"]["queries"] == mask.sum()
+    assert 0 < mask.sum() < 25
+    for row in done.results["apart"]["summary"]:
+        own = [record.ranks[row["ranking"]] for record in records if record.arm.name == row["arm"]]
+        some = [retrieval_metrics(Ranks(ranks.greater[mask], ranks.equal[mask], ranks.pool)) for ranks in own]
+        assert row["mrr"] == pytest.approx(np.mean([each["mrr"] for each in some]))
+        assert row["pool"] == own[0].pool
+    # savings
+    by = {(record.arm.name, record.seed): record for record in records}
+    assert [row["arm"] for row in done.results["savings"]] == ["CLASS", "random order"]
+    for row in done.results["savings"]:
+        saved = [1 - by[row["arm"], seed].seconds / by["standard", seed].seconds for seed in range(3)]
         assert row["seconds"] == pytest.approx(np.mean(saved))
         assert row["seconds_low"] < row["seconds"] < row["seconds_high"]
-        assert row["samples"] == 1 - by[arm, 0].samples / by["standard", 0].samples > 0
-    alone = zip(*[pair for pair in study.records if pair[1].seed == 0], strict=True)
-    assert {row["seconds_low"] for row in paper.savings_rows(*alone)} == {None}
+        assert row["samples"] == 1 - by[row["arm"], 0].samples / by["standard", 0].samples > 0
+    alone = savings_rows([pair for pair in done.records if pair[1].seed == 0])
+    assert {row["seconds_low"] for row in alone} == {None}
+    assert json.loads((tmp_path / "study.json").read_text())["savings"] == results.rounded(done.results["savings"])
 
 
 def test_ties_are_counted() -> None:
     task = small_task()
-    cells = [cell for cell in cells_of("sigma") if cell.config.seed == 0]
-    rows = paper.tie_rows(task, cells)
+    (pairs,) = {cell.group["pairs"] for cell in cells_of("sigma")}
+    rows = tie_rows({pairs: task}, cells_of("sigma"))
     assert len(rows) == 12
     train = task.rows("train")
     for row in rows:
@@ -221,16 +209,250 @@ def test_ties_are_counted() -> None:
         assert row["shared"] == pytest.approx(sum(size for size in groups.values() if size > 1) / len(counts))
 
 
-@pytest.mark.parametrize(("value", "expected"), [(math.nan, None), (np.float64(1 / 3), 0.333333), (np.int64(3), 3)])
-def test_results_hold_plain_numbers_of_six_digits(value: Any, expected: Any) -> None:
-    assert paper.rounded({"a": [value]}) == {"a": [expected]}
+def test_results_hold_plain_numbers_of_six_digits() -> None:
+    values = [float("nan"), np.float64(1 / 3), np.int64(3)]
+    assert results.rounded({"a": values}) == {"a": [None, 0.333333, 3]}
 
 
 def test_extra_pairs_are_counted() -> None:
-    split = ("train", "train", "validation", "test")
+    split = ("train", "train", "validation", "train")
     extra = {"origin": ("validation.txt", "made up", "made up", "test.txt")}
     pairs = PairSet(tuple("abcd"), ("C",) * 4, tuple("1234"), split, "test", extra=extra)
-    task = replace(small_task(), pairs=pairs)
-    inputs = paper.describe_inputs({"source": "chebi20", "extra": "x.tsv"}, task, None)
-    assert (inputs["extra"], inputs["sizes"]) == (1, {"train": 2, "validation": 1, "test": 1})
-    assert paper.describe_inputs({"source": "chebi20"}, task, None)["extra"] == 0
+    task = tiny_task(pairs)
+    inputs = paper.describe_inputs({"source": "chebi20", "extra": "x.tsv"}, task)
+    assert (inputs["extra"], inputs["sizes"]) == (1, {"train": 3, "validation": 1})
+    assert paper.describe_inputs({"source": "chebi20"}, task)["extra"] == 0
+
+
+def tiny_task(pairs: PairSet) -> Any:
+    vectors = np.eye(4, dtype=np.float32)
+    return replace(small_task(), pairs=pairs, t=vectors, m=vectors)
+
+
+# --- the command
+
+
+def test_the_command_leaves_every_product(small_study: Path, small_results: dict[str, Any]) -> None:
+    assert list(small_results["products"]) == list(NAMES)
+    text = (small_study / "paper.json").read_text(encoding="utf-8")
+    assert str(small_study.parent) not in text
+    assert "own.csv" not in text
+    for name in NAMES:
+        folder = small_study / name
+        written = [{path.stem for path in (folder / "tables").glob(f"*.{kind}")} for kind in ("csv", "tex")]
+        assert written[0] == written[1] != set()
+        for table in folder.rglob("*.tex"):
+            lines = [line for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("%")]
+            assert set(filter(lambda letter: not letter.isascii(), "".join(lines))) <= {"–"}, table.name
+        pictures = list((folder / "figures").glob("*.png"))
+        assert pictures
+        for picture in pictures:
+            assert picture.with_suffix(".pdf").is_file()
+            assert json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["parameters"]
+    with few_settings(small_study.parent):
+        for name, values in paper.paper_studies({"source": "own.csv"}, seeds=2, epochs=2).items():
+            assert read_config(small_study / name / "study.yml") == study_config(values)
+            assert (small_study / name / "done").is_file()
+
+
+def test_everything_is_drawn_again_from_the_results_alone(
+    small_study: Path, small_results: dict[str, Any], tmp_path: Path
+) -> None:
+    paper.draw_paper(json.loads(json.dumps(small_results)), tmp_path)
+    again = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert len(again) >= 8 * 5
+    for path in again:
+        assert path.read_bytes() == (small_study / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+def test_published_figures_stand_beside_with_pool_and_standing(small_study: Path) -> None:
+    with open(small_study / "main" / "tables" / "published.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["arm"] == "published"]
+    assert len(rows) == 11
+    assert all(row["standing"] in ("reported", "inferred") for row in rows)
+    assert [row["pool"] for row in rows[:4]] == ["33010.0"] * 4
+    text = (small_study / "main" / "tables" / "published.tex").read_text(encoding="utf-8")
+    assert "not said" in text
+    assert "(inferred)" in text
+    assert all(row.startswith("aman &") for row in text.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
+    assert text.count("preliminary: 1 seed, 2 epochs") == 4 * 2
+
+
+def test_running_again_and_planning_train_nothing_and_change_nothing(
+    small_study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (small_study / "paper.json").read_bytes()
+    assert study_paper(small_study.parent, "--only", "ablation") == 0
+    shown = capsys.readouterr().out
+    assert "ablation: 8 trainings: 8 are done already, 0 to do" in shown
+    assert re.search(r"^ablation: took \S+ (s|second|min)$.*^all took \S+ (s|second|min)$", shown, re.M | re.S)
+    assert "main:" not in shown
+    assert (small_study / "paper.json").read_bytes() == before
+    written = (small_study / "paper.json").stat().st_mtime_ns
+    assert study_paper(small_study.parent, "--plan") == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == list(NAMES[:-1])
+    assert (small_study / "paper.json").stat().st_mtime_ns == written
+
+
+def test_the_help_names_the_numbers_that_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    frozen, deep = (study_file(name)["training"]["epochs"] for name in ("main", "main_deep"))
+    assert f"epochs a training (default: {frozen}, of slow backbones {deep})" in shown
+    assert f"seeds a setting (default: {study_file('main')['seeds']})" in shown
+
+
+def test_results_of_other_pairs_or_another_version_are_replaced_and_named(small_study: Path, tmp_path: Path) -> None:
+    path, told = small_study / "paper.json", []
+    kept = read_results(path)
+    assert set(paper.kept_results(path, kept, told.append)) == set(NAMES)
+    assert paper.kept_results(small_study / "none.json", kept, told.append) == {}
+    assert not told
+    for other in ({"inputs": {"digest": "of another task"}}, {"code": "of another version"}):
+        assert paper.kept_results(path, kept | other, told.append) == {}
+    assert len(told) == 2
+    assert "another version of the kit" in told[0]
+    (tmp_path / "paper.json").write_text("[", encoding="utf-8")
+    with pytest.raises(InputError, match="remove it and run again"):
+        paper.kept_results(tmp_path / "paper.json", kept, print)
+
+
+def test_a_failed_training_stops_nothing_and_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = runner.train_record
+
+    def unlucky(task: Any, arm: Any, *rest: Any, **more: Any) -> Any:
+        if arm.name == "scheduler only":
+            raise RuntimeError("no luck today")
+        return original(task, arm, *rest, **more)
+
+    monkeypatch.setattr(runner, "train_record", unlucky)
+    assert study_paper(tmp_path, "--only", "ablation") == 1
+    shown = capsys.readouterr().out
+    assert "failed: dual_encoder, scheduler only, seed 0: RuntimeError: no luck today" in shown
+    found = read_results(tmp_path / "paper" / "paper.json")
+    assert set(found["products"]) == {"ablation"}
+    assert [entry["seed"] for entry in found["products"]["ablation"]["failed"]] == [0, 1]
+    assert "2 trainings failed and are left out." in note(found, "ablation")
+    monkeypatch.setattr(runner, "train_record", original)
+    assert study_paper(tmp_path, "--only", "ablation") == 0
+    assert not read_results(tmp_path / "paper" / "paper.json")["products"]["ablation"]["failed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["paper", "--only", "mian"], "--only 'mian'"),
+        (["paper", "--seeds", "0"], "seeds=0"),
+        (["paper", "--pairs", "missing.csv"], "missing.csv"),
+        (["mine.yml", "--seeds", "3"], "--seeds belongs to `study paper`"),
+        (["mine.yml", "--swap"], "--swap belongs to"),
+        (["paper", "--out", "other"], "holds other files"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
+    (tmp_path / "mine.yml").write_text(yaml.safe_dump({"seeds": 1}), encoding="utf-8")
+    assert main(["study", *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+# --- tables and figures
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "metric", "p", "expected"),
+    [
+        (0.01, 0.03, "hits@1", 0.01, "better"),
+        (-0.03, -0.01, "hits@1", 0.01, "worse"),
+        (-0.03, 0.01, "hits@1", 0.01, "could not be told apart"),
+        (0.0, 0.03, "hits@1", 0.01, "could not be told apart"),
+        (0.01, 0.03, "hits@1", 0.06, "could not be told apart"),
+        (0.01, 0.03, "hits@1", None, "could not be told apart"),
+        (None, None, "hits@1", 0.01, "could not be told apart"),
+        (float("nan"), float("nan"), "hits@1", 0.01, "could not be told apart"),
+        (1, 3, "mean_rank", 0.01, "worse"),
+        (-3, -1, "mean_rank", 0.01, "better"),
+    ],
+)
+def test_a_difference_has_to_stand_against_interval_and_correction(
+    low: float | None, high: float | None, metric: str, p: float | None, expected: str
+) -> None:
+    row = {"metric": metric, "difference_low": low, "difference_high": high, "p_holm": p}
+    assert tables.verdict(row) == expected
+
+
+def test_tables_hold_every_effect_and_follow_the_numbers(small_results: dict[str, Any]) -> None:
+    rows = key_rows(small_results, "main")
+    assert len(rows) == 2 * (3 + 1 + 1)
+    assert list(rows) == ["backbone", "arm", "minus", "difference", "p (Holm)", "verdict"]
+    changed = json.loads(json.dumps(small_results))
+    for row in changed["products"]["main"]["differences"]:
+        row |= {"difference": 0.2, "difference_low": 0.1, "difference_high": 0.3, "p_holm": 0.001}
+    rows = key_rows(changed, "main")
+    assert set(rows["difference"]) == {"+20.0 (+10.0 to +30.0)"}
+    assert set(rows["verdict"]) == {"better"}
+    counts = paper_tables.verdict_counts(changed)
+    assert counts["main"]["random order"] == {"better": 2, "could not be told apart": 0, "worse": 0}
+    assert sum(counts["measures"]["random order"].values()) == 3
+    shown = inputs_table(small_results).set_index("what")["number"]
+    assert shown["training pairs (own)"] == "80"
+    assert shown["without any such near-duplicate"] == str(small_results["products"]["main"]["apart"]["queries"])
+    for name in NAMES[:-1]:
+        assert "80 training pairs, 2 epochs" in note(small_results, name)
+    assert "Preliminary" in note(small_results, "main_deep")
+
+
+@pytest.mark.parametrize("kept", [("standard", "neither"), ("CLASS", "random order"), ()])
+def test_what_failed_is_missing_and_breaks_nothing(small_results: dict[str, Any], kept: tuple[str, ...]) -> None:
+    """Whichever trainings failed, what the others found is drawn and shown."""
+    some = json.loads(json.dumps(small_results)) if kept else EMPTY
+    for product in some["products"].values():
+        for holder in (product, product.get("apart", {})):
+            for key in ("summary", "differences", "savings"):
+                if key in holder:
+                    holder[key] = [row for row in holder[key] if {row["arm"], row.get("reference", kept[0])} <= {*kept}]
+    for name in NAMES:
+        drawn, found = paper_figures.paper_figures(some, name), paper_tables.paper_tables(some, name)
+        assert (drawn == found == {}) or kept
+        assert list(key_rows(some, name)) == [] or kept
+    plt.close("all")
+
+
+def test_the_committed_search_is_shown_with_its_verdicts() -> None:
+    search = find_search()
+    assert search is not None
+    frame, shown = paper_tables.search_table(search)
+    assert set(shown["arm"]) == {"CLASS", "hard batches", "CLASS and hard batches", "plain, fewer epochs"}
+    assert set(shown["read on"]) == {"test split", "splits exchanged"}
+    assert len(shown) == 4 * 2 * 2 * 2
+    assert list(shown["verdict"]) == [tables.verdict(row) for row in frame.loc[shown.index].to_dict("records")]
+    assert search["tried"] == 94
+    assert len(paper_figures.draw_search(search).axes) == 4
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "[]", "{}", '{"inputs": {"sizes": []}, "products": {}}', '{"inputs": {}, "products": {"main": 1}}'],
+)
+def test_what_is_no_record_of_results_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "paper.json"
+    path.write_text(text, encoding="utf-8")
+    for read in (read_results, find_results):
+        with pytest.raises(InputError, match=r"paper\.json: no results of `class-kit study paper`"):
+            read(path)
+
+
+def test_what_is_not_committed_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper_tables, "shipped", lambda name: tmp_path / "none.json")
+    assert find_results() == EMPTY
+    assert find_search() is None
+    (tmp_path / "none.json").write_text('{"test": 3}', encoding="utf-8")
+    with pytest.raises(InputError, match="no record of a search"):
+        find_search()

@@ -6,8 +6,6 @@ sqrt(p (1 - p) / n).
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from itertools import product
 
 import numpy as np
@@ -131,27 +129,6 @@ def test_the_paired_test_holds_its_level(n_seeds, seed_share):
         assert np.mean([difference.p <= 0.05 for difference in found]) >= 0.01
 
 
-@pytest.mark.parametrize("seeds", [(3, 3), (5, 3), (10, 5)])
-def test_seeds_without_partners(seeds):
-    """Two arms on the same queries whose seeds have nothing in common, no effect, seeds that matter."""
-    rng, count, covered, rejected = np.random.default_rng(3), 600, 0, 0
-    for number in range(count):
-        query = rng.standard_normal((1, QUERIES))
-        arms = [
-            query
-            + 0.2 * rng.standard_normal((n_seeds, 1))
-            + 0.5 * rng.standard_normal((1, QUERIES))
-            + rng.standard_normal((n_seeds, QUERIES))
-            for n_seeds in seeds
-        ]
-        difference = paired_difference(*arms, shared_seeds=False, resamples=99, seed=number)
-        covered += difference.low <= 0 <= difference.high
-        rejected += difference.p <= 0.05
-    error = np.sqrt(0.95 * 0.05 / count)
-    assert 0.95 - 3 * error <= covered / count <= 0.99
-    assert rejected / count <= 0.05 + 3 * error
-
-
 def test_an_effect_is_found():
     rng = np.random.default_rng(4)
     base = rng.standard_normal((5, 1000))
@@ -159,7 +136,6 @@ def test_an_effect_is_found():
     assert difference.low < 0.1 < difference.high
     assert difference.low > 0
     assert difference.p < 0.01
-    assert difference.over == "queries and seeds"
 
 
 @settings(deadline=None, max_examples=50)
@@ -183,7 +159,6 @@ def test_flips_of_few_queries_are_all_enumerated():
     expected = np.mean([one >= abs(differences.sum()) - 1e-12 for one in sums])
     found = paired_difference(differences[None], np.zeros((1, 6)))
     assert found.p_permutation == expected
-    assert found.over == "queries"
 
 
 def test_random_flips_come_near_all_flips():
@@ -208,7 +183,6 @@ def test_one_seed_is_student_over_queries():
     estimate = mean_with_interval(scores, 0.9)
     low, high = stats.t.interval(0.9, 39, scores.mean(), stats.sem(scores[0]))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
-    assert (estimate.over, estimate.seeds, estimate.queries) == ("queries", 1, 40)
     paired = paired_difference(scores, np.zeros((1, 40)))
     assert paired.p_crossed == pytest.approx(stats.ttest_1samp(scores[0], 0).pvalue)
 
@@ -220,16 +194,6 @@ def test_seeds_alone_are_student_over_seeds():
     assert (estimate.low, estimate.high) == pytest.approx((over_seeds.low, over_seeds.high))
     low, high = stats.t.interval(0.95, 3, seeds.mean(), stats.sem(seeds))
     assert (over_seeds.low, over_seeds.high) == pytest.approx((low, high))
-    assert (over_seeds.over, over_seeds.seeds) == ("seeds", 4)
-
-
-def test_results_are_plain():
-    scores = np.random.default_rng(8).random((3, 9))
-    for result in (seed_interval([1, 2]), mean_with_interval(scores), paired_difference(scores, scores[::-1])):
-        plain = asdict(result)
-        assert json.loads(json.dumps(plain)) == {
-            name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()
-        }
 
 
 def test_holm_by_hand():
@@ -267,8 +231,7 @@ def test_holm_keeps_the_chance_of_any_false_claim():
         (lambda: seed_interval([1, 2], confidence=95), "confidence must lie between 0 and 1, got 95"),
         (lambda: mean_with_interval([0.1, 0.2]), "2 dimension"),
         (lambda: mean_with_interval([[0.1], [0.2]]), "two queries at least"),
-        (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 4))), "a has 3 queries and b 4"),
-        (lambda: paired_difference(np.ones((2, 3)), np.ones((3, 3))), "a has 2 seeds and b 3"),
+        (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 4))), r"a has shape \(2, 3\) and b \(2, 4\)"),
         (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 3)), resamples=5), "at least 99, got 5"),
         (lambda: holm([]), "not empty"),
         (lambda: holm([0.5, 1.5]), "between 0 and 1"),

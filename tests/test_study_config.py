@@ -7,20 +7,22 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
-from class_kit.study.latex import booktabs, latex_text
 
 from class_kit.cli import main
 from class_kit.errors import InputError
-from class_kit.files import corpus_file
 from class_kit.retrieval import Ranks, retrieval_metrics
-from class_kit.study import conduct, grid
-from class_kit.study.config import read_config, study_config
+from class_kit.study import conduct, runner
+from class_kit.study.config import Cell, _plan, cells, foreseen_steps, read_config, study_config
+from class_kit.study.tables import latex_table, latex_text
 from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
@@ -33,9 +35,13 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
 
 
-def laid_out(**keys) -> list[grid.Cell]:
+def laid_out(**keys: Any) -> list[Cell]:
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], **keys})
-    return grid.cells(config, {"corpus": TASK})
+    return cells(config, {"corpus": TASK})
+
+
+def names(found: list[Cell]) -> list[str]:
+    return [cell.arm.name for cell in found]
 
 
 def test_defaults_are_the_four_arms_and_three_seeds() -> None:
@@ -48,54 +54,41 @@ def test_defaults_are_the_four_arms_and_three_seeds() -> None:
 
 def test_choices_are_crossed_where_they_decide_something() -> None:
     found = laid_out(
-        orders=["standard", "curriculum", "random"],
-        sigmas=[0.9, 0.95],
+        orders=["standard", {"order": "curriculum", "name": "easy"}, {"order": "random", "name": ""}],
+        sigmas=[0.9, {"sigma": 0.95, "name": "σ 0.95"}],
         intensities=["constant", {"curve": "inverse", "scales": "lr"}],
         seeds=[3, 4],
     )
-    names = [cell.arm.name for cell in found if cell.config.seed == 3]
-    assert names == [
-        "standard",
-        "curriculum · constant · 0.9",
-        "curriculum · constant · 0.95",
-        "curriculum · inverse on lr · 0.9",
-        "curriculum · inverse on lr · 0.95",
-        "random · constant · 0.9",
-        "random · constant · 0.95",
-        "random · inverse on lr · 0.9",
-        "random · inverse on lr · 0.95",
-    ]
-    assert len(found) == 2 * len(names)
+    crossed = ["constant · 0.9", "constant · σ 0.95", "inverse on lr · 0.9", "inverse on lr · σ 0.95"]
+    assert names(found)[::2] == names(found)[1::2] == ["standard", *(f"easy · {name}" for name in crossed), *crossed]
     assert {cell.config.intensity_on for cell in found if "on lr" in cell.arm.name} == {"lr"}
     assert {cell.config.intensity_on for cell in found if "constant" in cell.arm.name} == {"loss"}
 
 
-def test_schedules_by_steps_and_by_what_they_spend() -> None:
+def test_schedules_are_named_by_their_shape_and_by_what_they_spend() -> None:
     schedules = [
         {"shape": "step", "start": 0.4, "full_at": 1, "interval": 2},
         {"shape": "root", "start": 0.2, "share": 0.7},
         {"shape": "step", "start": 0.2, "growth": 0.1, "interval": 4, "name": "baby"},
     ]
-    found = [cell.arm for cell in laid_out(orders=["curriculum"], schedules=schedules)]
-    assert [(arm.schedule, arm.interval, arm.share) for arm in found] == [
+    found = laid_out(orders=["curriculum"], schedules=schedules)
+    assert [(cell.arm.schedule, cell.arm.interval, cell.arm.share) for cell in found] == [
         ("step", 2, None),
         ("root", None, 0.7),
         ("step", 4, None),
     ]
-    assert [arm.name for arm in found] == [
-        "curriculum · step of 2 α 0.4 full at 100%",
-        "curriculum · root α 0.2 70% of the samples",
-        "curriculum · baby",
-    ]
+    shown = ["step of 2 α 0.4 full at 100%", "root α 0.2 70% of the samples", "baby"]
+    assert names(found) == [f"curriculum · {name}" for name in shown]
 
 
 def test_a_quantile_becomes_the_threshold_it_names() -> None:
     from class_kit import neighbour_counts
 
-    (cell,) = laid_out(orders=["curriculum"], sigmas=["q0.5"])
+    cell = laid_out(orders=["curriculum"], sigmas=["q0.5", 0.9])[0]
     rows = TASK.rows("train")
     counts = neighbour_counts(TASK.t[rows], TASK.m[rows], sigma=cell.arm.sigma)
     assert abs((counts == 0).mean() - 0.5) < 0.1
+    assert cell.arm.name == f"curriculum · q0.5 (σ {cell.arm.sigma:.3f})"
 
 
 @pytest.mark.parametrize("budget", ["steps", "samples"])
@@ -103,9 +96,9 @@ def test_budgets_are_made_equal(budget: str) -> None:
     found = laid_out(orders=["standard", "curriculum", "random"], budgets=[budget], training=SMALL | {"epochs": 10})
     spent = {}
     for cell in found:
-        plan = grid._plan(cell.arm, 80, cell.config)
+        plan = _plan(cell.arm, 80, cell.config)
         spent[cell.arm.name] = plan.samples_total(16) if budget == "samples" else plan.steps_total(16)
-        assert grid.foreseen_steps(cell, TASK) == plan.steps_total(16)
+        assert foreseen_steps(cell, TASK) == plan.steps_total(16)
     base = spent.pop("standard")
     one_epoch = 80 if budget == "samples" else 5
     assert all(abs(value - base) <= one_epoch / 2 for value in spent.values())
@@ -114,23 +107,14 @@ def test_budgets_are_made_equal(budget: str) -> None:
 
 def test_a_budget_of_samples_counts_the_batches_that_small_epochs_are_filled_up_to() -> None:
     """Without them the arm would get more epochs than the plain run's samples pay for."""
+    training = SMALL | {"epochs": 10, "batch_size": 64}
     slow = [{"shape": "quadratic", "start": 0.0, "growth": 0.025}]
-    found = laid_out(
-        orders=["standard", "curriculum"],
-        schedules=slow,
-        budgets=["samples"],
-        training=SMALL | {"epochs": 10, "batch_size": 64},
-    )
-    epochs = {cell.arm.name: cell.config.epochs for cell in found}
-    plan = grid._plan(next(cell.arm for cell in found if cell.arm.name == "curriculum"), 80, found[0].config)
-    spent = []
+    standard, arm = laid_out(orders=["standard", "curriculum"], schedules=slow, budgets=["samples"], training=training)
+    plan, spent = _plan(arm.arm, 80, standard.config), []
     for longer in range(8, 40):
         plan.epochs = longer
         spent.append(sum(len(batch) for k in range(1, longer + 1) for batch in plan.batches(k, 64)))
-    nearest = 8 + int(np.argmin(np.abs(np.array(spent) - 80 * 10)))
-    assert epochs == {"standard": 10, "curriculum": nearest}
-    plan.epochs = nearest
-    assert plan.samples_total() < 0.5 * plan.samples_total(64)
+    assert arm.config.epochs == 8 + int(np.argmin(np.abs(np.array(spent) - 80 * standard.config.epochs)))
 
 
 @pytest.mark.parametrize(
@@ -141,12 +125,12 @@ def test_a_budget_of_samples_counts_the_batches_that_small_epochs_are_filled_up_
         ({"start": 0.02, "growth": 0.0}, r"100 epochs spend 400 of 800, expected"),
     ],
 )
-def test_budgets_that_cannot_be_made_equal_are_refused(arm: dict, words: str) -> None:
+def test_budgets_that_cannot_be_made_equal_are_refused(arm: dict[str, Any], words: str) -> None:
     training = SMALL | {"epochs": 10, "batch_size": 4}
     values = {"orders": ["standard"], "arms": [{"name": "a", **arm}], "training": training}
     with pytest.raises(InputError, match=words):
         laid_out(**values, budgets=["samples"])
-    assert [cell.arm.name for cell in laid_out(**values)] == ["standard", "a"]
+    assert names(laid_out(**values)) == ["standard", "a"]
 
 
 def test_a_budget_of_samples_is_that_of_the_pairs_that_are_left() -> None:
@@ -154,7 +138,7 @@ def test_a_budget_of_samples_is_that_of_the_pairs_that_are_left() -> None:
     found = laid_out(orders=["standard"], arms=[arm], budgets=["samples"], training=SMALL | {"epochs": 10})
     # a family of 20 among 80 leaves 61 pairs
     assert {cell.arm.name: cell.config.epochs for cell in found} == {"standard": 10, "a": round(800 / 61)}
-    assert grid.foreseen_steps(found[-1], TASK) == found[-1].config.epochs * 4
+    assert foreseen_steps(found[-1], TASK) == found[-1].config.epochs * 4
 
 
 def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
@@ -163,7 +147,7 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         {"name": "on the rate", "intensity": "inverse", "scales": "lr"},
     ]
     found = laid_out(orders=["standard"], arms=arms)
-    assert [cell.arm.name for cell in found] == ["standard", "late", "on the rate"]
+    assert names(found) == ["standard", "late", "on the rate"]
     assert [cell.config.intensity_on for cell in found] == ["loss", "loss", "lr"]
     assert found[1].arm.hardness == 0.5
     with pytest.raises(InputError, match="also the name of a crossed arm"):
@@ -178,12 +162,12 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"orders": ["curiculum"]}, "did you mean 'curriculum'"),
         ({"orders": []}, "orders=[]: expected at least 1"),
         ({"orders": ["random", "random"]}, "more than once"),
+        ({"orders": [{"order": "random", "nmae": "a"}]}, "did you mean 'name'"),
         ({"backbones": ["nope"]}, "'nope' is unknown"),
         ({"backbones": [{"backbone": "dual_encoder", "options": {"depth": 2}}]}, "does not take the options"),
         ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
         ({"training": {"epochs": "many"}}, "training: epochs='many': expected a whole number"),
-        ({"training": {"epochs": 0}}, "epochs=0"),
-        ({"schedules": [{"shape": "linear"}]}, "expected one of them"),
+        ({"schedules": [{"shape": "linear", "start": 0.3}]}, "expected one of them"),
         ({"schedules": [{"shape": "linear", "start": 0.8, "share": 0.7}]}, "share=0.7"),
         ({"schedules": [{"shape": "linaer", "growth": 0.1}]}, "did you mean 'linear'"),
         ({"intensities": ["loud"]}, "intensity='loud'"),
@@ -192,18 +176,19 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"sigmas": ["qhalf"]}, "such as q0.5"),
         ({"difficulties": ["neighbors"]}, "did you mean 'neighbours'"),
         ({"budgets": ["money"]}, "budgets[0]='money': expected one of epochs, steps, samples"),
-        ({"seeds": [1, 1]}, "more than once"),
         ({"seeds": [-1]}, "seeds[0]=-1: expected a number greater than or equal to 0"),
         ({"seeds": 0}, "seeds=0"),
         ({"pools": ["everything"]}, "pools[0]='everything': expected one of split, all"),
         ({"pairs": [{"data": "x"}]}, "source=None"),
         ({"pairs": [{"source": "corpus", "swap": "yes"}]}, "swap='yes': expected a boolean"),
+        ({"pairs": [{"source": "corpus", "vector": "yes"}]}, "did you mean 'vectors'"),
         ({"arms": [{"order": "random"}]}, "name=None"),
         ({"arms": [{"name": "a", "hardnes": 1}]}, "did you mean 'hardness'"),
+        ({"also": ["tables"]}, "also[0]='tables': expected one of apart, savings, ties"),
         ({"name": "\u001b[2J"}, "printable"),
     ],
 )
-def test_what_a_study_does_not_know_is_refused_by_name(values, message: str) -> None:
+def test_what_a_study_does_not_know_is_refused_by_name(values: Any, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         study_config(values)
 
@@ -227,14 +212,18 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path, text: str, message:
         read_config(tmp_path / "none.yml")
 
 
+def planned(**keys: Any) -> conduct.StudyPlan:
+    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], **keys})
+    return conduct.plan_study(config, load=lambda **sets: TASK)
+
+
 def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
-    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0, 1], "name": "small"})
-    plan = conduct.plan_study(config, load=lambda **sets: TASK)
+    plan = planned(seeds=[0, 1])
     assert plan.done == [False] * 8
     assert plan.seconds > 0
     assert "8 to do" in plan.lines(2)[0]
     out = tmp_path / "out"
-    result = conduct.run_study(plan, out, jobs=1, progress=False)
+    done = conduct.run_study(plan, out, jobs=1, progress=False)
     assert (out / "done").is_file()
     runs = [json.loads(path.read_text()) for path in (out / "trainings").glob("*/metrics.json")]
     assert len(runs) == 8
@@ -248,34 +237,32 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     for row in rows[:4]:
         of_arm = [run["metrics"][row["ranking"]]["hits@1"] for run in runs if run["arm"] == row["arm"]]
         assert float(row["hits@1"]) == pytest.approx(np.mean(of_arm))
-    metrics = json.loads((out / "metrics.json").read_text())
-    assert len(metrics["differences"]) == 3 * 3 * 2
-    names = {path.name for path in (out / "figures").iterdir()}
-    assert {"01_text_to_molecule_split.pdf", "01_mrr_by_samples_seen.png", "01_mrr_by_seconds_spent.pdf"} <= names
-    again = conduct.plan_study(config, load=lambda **sets: TASK)
-    assert again.done == [True] * 8
+    results = json.loads((out / "study.json").read_text())
+    assert len(results["differences"]) == 3 * 3 * 3
+    assert {path.suffix for path in (out / "figures").glob("01_*")} == {".pdf", ".png", ".json"}
+    assert len(list((out / "figures").glob("*.pdf"))) == 3 + 2
+    again = planned(seeds=[0, 1])
     assert again.lines(2) == ["8 trainings: 8 are done already, 0 to do"]
-    before = (out / "metrics.json").read_bytes()
-    assert len(conduct.run_study(again, out, jobs=1, progress=False).records) == len(result.records)
-    assert (out / "metrics.json").read_bytes() == before
+    # equal trainings are shared; what they are called is the study's own
+    renamed = [replace(cell, arm=replace(cell.arm, name=f"my {cell.arm.name}")) for cell in again.cells]
+    shared = conduct.run_study(replace(again, cells=renamed), tmp_path / "two", jobs=1, progress=False)
+    assert [record.folder for _, record in shared.records] == [record.folder for _, record in done.records]
+    assert {record.arm.name for _, record in shared.records} == {cell.arm.name for cell in renamed}
 
 
 def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from class_kit.study import runner
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
+    plan, original = planned(orders=["standard", "random"]), runner.train_record
 
-    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], "orders": ["standard", "random"]})
-    plan = conduct.plan_study(config, load=lambda **sets: TASK)
-    original = runner.train_record
-
-    def unlucky(task, arm, *rest, **more):
+    def unlucky(task: Any, arm: Any, *rest: Any, **more: Any) -> Any:
         if arm.order == "random":
             raise RuntimeError("no luck today")
         return original(task, arm, *rest, **more)
 
     monkeypatch.setattr(runner, "train_record", unlucky)
     out = tmp_path / "out"
-    result = conduct.run_study(plan, out, jobs=1, progress=False)
-    assert [cell.arm.name for cell, _ in result.failures] == ["random"]
+    done = conduct.run_study(plan, out, jobs=1, progress=False)
+    assert [cell.arm.name for cell, _ in done.failures] == ["random"]
     assert not (out / "done").exists()
     (failed,) = json.loads((out / "failures.json").read_text())
     assert failed["reason"] == "RuntimeError: no luck today"
@@ -288,31 +275,27 @@ def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatc
 
 
 HOSTILE = r"\input{/etc/passwd} 50% & $x$ #1 a_b ~^ <b> |" + "\u202e\x1b[2J"
-
-
-LETTERS = "αβγδεζηθικλμνξοπρσςτυφχψω ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ"
-SIGNS = "γ₁ H₂O 10⁻³ x² ᵢ ± × ≤ ≥ ≈ ≠ ∞ → ← ↔ · − ‐ ‑ 3′ 5″"
+GREEK = "αβγδεζηθικλμνξοπρστυφχψω"
+SIGNS = "γ₁ H₂O 10⁻³ x² ᵢ → −"
 
 
 def test_latex_of_letters_and_signs_is_plain_ascii() -> None:
-    for letter in LETTERS + SIGNS:
-        assert latex_text(letter).isascii(), letter
-    assert latex_text("γ₁ 10⁻³ λ Ω Α") == r"$\gamma$$_{1}$ 10$^{-}$$^{3}$ $\lambda$ $\Omega$ A"
+    assert latex_text(GREEK + SIGNS).isascii()
+    assert latex_text("γ₁ 10⁻³ λ → −1") == r"$\gamma$$_{1}$ 10$^{-}$$^{3}$ $\lambda$ $\to$ --1"
     assert latex_text("e\u0301") == "é"
-    assert latex_text("水 ™") == "水 ™"
+    assert latex_text("水") == "水"
 
 
 def test_latex_says_what_it_is_given_and_does_nothing_else(tmp_path: Path) -> None:
     shown = latex_text(HOSTILE)
     assert "\x1b" not in shown
     assert r"\input{" not in shown
-    table = booktabs(["arm", "Hits@1 %"], [[HOSTILE, "51.0 (49.0 to 53.0)"], ["plain", "2.0"]], HOSTILE)
+    rows: Mapping[str, Any] = {"arm": [HOSTILE, "plain"], "Hits@1 %": ["51.0 (49.0 to 53.0)", "2.0"]}
+    table = latex_table(pd.DataFrame(rows), HOSTILE)
     assert table.startswith("\\begin{tabular}{lr}\n\\toprule\n")
-    with pytest.raises(InputError, match="expected 2"):
-        booktabs(["a", "b"], [["1"]])
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
-    table += booktabs(["names"], [[LETTERS], [SIGNS], ["é ø ß ŵ – … ° µ"]])
+    table += latex_table(pd.DataFrame({"names": [GREEK, SIGNS, "é ø ß ŵ – … ° µ"]}))
     source = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\begin{document}" + table
     (tmp_path / "t.tex").write_text(source + "\\end{document}", encoding="utf-8")
     subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)
@@ -322,16 +305,10 @@ def test_the_command_plans_runs_and_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = corpus_file().read_text(encoding="utf-8").splitlines()
-    Path("own.csv").write_text("\n".join(lines[::25]) + "\n", encoding="utf-8")
-    study = {
-        "pairs": ["own.csv"],
-        "backbones": [HEAD],
-        "training": SMALL,
-        "orders": ["standard", "curriculum"],
-        "seeds": 2,
-    }
-    Path("mine.yml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    monkeypatch.setattr("class_kit.task.load_task", lambda **sets: TASK)
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
+    study = {"pairs": ["own.csv"], "backbones": [HEAD], "training": SMALL, "orders": ["standard", "curriculum"]}
+    Path("mine.yml").write_text(yaml.safe_dump(study | {"seeds": 2}), encoding="utf-8")
     assert main(["study", "mine.yml", "--plan"]) == 0
     assert "4 trainings: 0 are done already, 4 to do" in capsys.readouterr().out
     assert not Path("runs").exists()
@@ -345,13 +322,3 @@ def test_the_command_plans_runs_and_continues(
     assert main(["study", "mine.yml", "--out", "other"]) == 2
     assert "holds other files" in capsys.readouterr().err
     assert main(["study", "mine.yml", "--jobs", "0"]) == 2
-
-
-def test_records_keep_the_names_of_this_study(tmp_path: Path) -> None:
-    """Equal trainings are shared; what they are called is the study's own."""
-    config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], "orders": ["standard"]})
-    plan = conduct.plan_study(config, load=lambda **sets: TASK)
-    conduct.run_study(plan, tmp_path / "one", jobs=1, progress=False)
-    renamed = replace(plan.cells[0], arm=replace(plan.cells[0].arm, name="plain"))
-    again = conduct.run_study(replace(plan, cells=[renamed]), tmp_path / "two", jobs=1, progress=False)
-    assert again.records[0][1].arm.name == "plain"

@@ -34,9 +34,10 @@ _LARGEST = 2**20
 # an arm that sees little an epoch may take this many times the plain run's epochs to spend its budget
 _MOST_EPOCHS = 10
 # what is crossed or counted elsewhere is no setting of the loop
-_LOOP = option_names(TrainingConfig, but=("seed", "intensity_on", "backbone", "backbone_options"))
+_ELSEWHERE = ("seed", "intensity_on", "backbone", "backbone_options")
 
 T = TypeVar("T")
+_Read = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,18 @@ def _name(value: Any) -> str:
     return value
 
 
-def _choice(word: str, *keys: str) -> Callable[[Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]], Any]:
+def _choice(word: str, keys: tuple[str, ...] | None = ()) -> Callable[[_Read], Any]:
     """Decorator of what reads a choice, a mapping with `word` and other keys, as its name and what it sets.
 
     In the file a choice may be the value of `word` alone, and may have a `name` of its own; an empty one is left out of
-    the names of arms.
+    the names of arms. Unknown keys are refused here, or with `keys=None` by what reads the choice.
     """
 
-    def decorate(read: Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]) -> Any:
+    def decorate(read: _Read) -> Any:
         def choice(value: Any) -> Choice:
-            given = _known(value if isinstance(value, Mapping) else {word: value}, (word, *keys, "name"))
+            given = dict(value) if isinstance(value, Mapping) else {word: value}
+            if keys is not None:
+                _known(given, (word, *keys, "name"))
             name = given.pop("name", None)
             usual, sets = read(given)
             return Choice(name if name == "" else _name(usual if name is None else name), sets)
@@ -82,7 +85,7 @@ def _choice(word: str, *keys: str) -> Callable[[Callable[[dict[str, Any]], tuple
     return decorate
 
 
-@_choice("source", *option_names(TaskOptions, but=("pairs",)))
+@_choice("source", None)
 def _pairs(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     source = given.pop("source", None)
     if not isinstance(source, str) or not source:
@@ -92,7 +95,7 @@ def _pairs(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return Path(source).stem, sets
 
 
-@_choice("backbone", "options", *_LOOP)
+@_choice("backbone", None)
 def _backbone(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     kind, options = given.pop("backbone", None), given.pop("options", {})
     TrainingConfig(backbone=kind, backbone_options=options)
@@ -107,7 +110,7 @@ def _order(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return given["order"], sets
 
 
-@_choice("shape", "start", "growth", "full_at", "share", "interval")
+@_choice("shape", ("start", "growth", "full_at", "share", "interval"))
 def _schedule(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if set(given) == {"shape"}:
         given["full_at"] = 2 / 3
@@ -121,7 +124,7 @@ def _schedule(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return f"{shape} α {arm.start:g} {how.format(getattr(arm, rises[0]))}", {key: getattr(arm, key) for key in settings}
 
 
-@_choice("curve", "scales")
+@_choice("curve", ("scales",))
 def _intensity(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     curve: Any = given.get("curve")
     on = _scales(given)
@@ -160,7 +163,7 @@ def _scales(given: dict[str, Any]) -> Any:
 
 
 def _loop(value: Any) -> dict[str, Any]:
-    config = TrainingConfig(**_known(value, _LOOP))
+    config = TrainingConfig(**_known(value, option_names(TrainingConfig, but=_ELSEWHERE)))
     return {key: getattr(config, key) for key in value}
 
 

@@ -21,7 +21,16 @@ from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure
 from class_kit.study.statistics import seed_interval
-from class_kit.study.tables import COSTS, METRICS, corrected_differences, intervals, readable, readable_gaps, summary
+from class_kit.study.tables import (
+    COSTS,
+    METRICS,
+    corrected_differences,
+    intervals,
+    readable,
+    readable_gaps,
+    summary,
+    varying,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +108,7 @@ def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
         cells = {title: (100 * ties[key]).map("{:.1f}".format) for key, title in titles.items()}
         tables["ties"] = ties, ties[["arm"]].rename(columns={"arm": "threshold"}).assign(**cells)
     if len(saved := frame_of(results.get("savings", ()))):
-        shown = saved[["backbone", "arm", "seeds"]].astype(str)
+        shown = varying(saved).assign(arm=saved["arm"], seeds=saved["seeds"])
         for cost in ("samples", "steps"):
             shown[f"{cost} saved %"] = (100 * saved[cost]).map("{:.1f}".format)
         shown["seconds saved %"] = intervals(saved, "seconds", "share", sign=True)

@@ -154,7 +154,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """A summary as a paper prints it: percent, one interval a cell, columns that never vary left out."""
-    shown = _varying(frame).assign(pool=frame["pool"].map("{:,.0f}".format), arm=frame["arm"])
+    shown = varying(frame).assign(pool=frame["pool"].map("{:,.0f}".format), arm=frame["arm"])
     for metric, title in METRICS.items():
         shown[title] = intervals(frame, metric, metric)
     return shown.assign(**{"samples %": (100 * frame["share"]).map("{:.0f}".format)})
@@ -162,7 +162,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def readable_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     """Differences as a paper prints them: effect with interval, corrected p, and what they come to."""
-    shown = _varying(frame).assign(metric=frame["metric"], arm=frame["arm"], minus=frame["reference"])
+    shown = varying(frame).assign(metric=frame["metric"], arm=frame["arm"], minus=frame["reference"])
     cells = {metric: intervals(frame, "difference", metric, sign=True) for metric in set(frame["metric"])}
     shown["difference"] = [cells[metric][row] for row, metric in enumerate(frame["metric"])]
     shown["p (Holm)"] = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame["p_holm"]]
@@ -197,12 +197,9 @@ def latex_text(value: Any) -> str:
 def latex_table(frame: pd.DataFrame, caption: str = "") -> str:
     """A `tabular` with booktabs rules: text to the left, numbers (strings that begin with one) to the right."""
     numeric = [frame[name].astype(str).str.match(r"[+\-–−<]? ?\d").all() for name in frame]
-    table = frame.map(latex_text).to_latex(
-        index=False,
-        escape=False,
-        header=[latex_text(name) for name in frame],
-        column_format="".join("r" if number else "l" for number in numeric),
-    )
+    layout = "".join("r" if number else "l" for number in numeric)
+    cells = frame.map(latex_text).rename(columns=latex_text)
+    table = cells.to_latex(index=False, escape=False, column_format=layout)
     return f"{table}% {' '.join(latex_text(caption).split())}\n"
 
 
@@ -225,7 +222,7 @@ def _latex_letter(letter: str) -> str:
     return letter if letter.isprintable() else " "
 
 
-def _varying(frame: pd.DataFrame) -> pd.DataFrame:
+def varying(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that tell the rows of one table from each other, as far as they do."""
     return frame[[key for key in (*GROUP, "ranking") if key in frame and frame[key].nunique() > 1]]
 
