@@ -25,7 +25,7 @@ from class_kit import cli, files, runs
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, lock, scratch_folder, write_text
 from class_kit.runs import kernels, run
-from class_kit.study import output
+from class_kit.study import conduct
 from tests.faulty_places import in_a_child, small_disk
 from tests.notebook_tools import entry_of, quiet, write_notebook
 from tests.test_study import small_task
@@ -81,7 +81,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("class_kit.task.load_task", lambda *unused, **options: small_task())
-    monkeypatch.setattr(output, "_write_figures", lambda *given: None)
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     (tmp_path / "study.yml").write_text(STUDY, encoding="utf-8")
     environment = run.environment()
     monkeypatch.setattr(run, "environment", lambda: environment)
@@ -117,7 +117,12 @@ def books(here: Path) -> list[Path]:
 def results(out: Path) -> bytes:
     """The numbers of a finished run, training or study."""
     assert (out / "done").is_file()
-    return (out / "metrics.json").read_bytes()
+    if not (out / "study.json").is_file():
+        return (out / "metrics.json").read_bytes()
+    found = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    timed = ("seconds", "time share")
+    rows = [{key: value for key, value in row.items() if key not in timed} for row in found["summary"]]
+    return json.dumps([rows, found["differences"]]).encode()
 
 
 def check_honest(place: Path) -> None:

@@ -313,9 +313,11 @@ def test_numbers_and_plain_text_stay_as_they_are() -> None:
 
 
 def test_tables_for_papers_say_attacks_and_do_not_obey_them() -> None:
-    from class_kit.study.latex import booktabs
+    import pandas as pd
 
-    lines = booktabs(["arm", ATTACKS[11]], [[attack, "1.0"] for attack in ATTACKS], caption="\n".join(ATTACKS))
+    from class_kit.study.tables import latex_table
+
+    lines = latex_table(pd.DataFrame({"arm": ATTACKS, ATTACKS[11]: "1.0"}), caption="\n".join(ATTACKS))
     body = lines.splitlines()
     assert len(body) == len(ATTACKS) + 7
     commands = set(re.findall(r"\\([a-zA-Z]+)", lines))
@@ -380,7 +382,7 @@ def test_a_training_from_a_stranger_names_no_file_to_be_written(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("class_kit.study.trained.read_record", lambda folder: None)
+    monkeypatch.setattr("class_kit.study.records.read_record", lambda folder: None)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "done").touch()
     (tmp_path / "run" / "task.json").write_text(content, encoding="utf-8")

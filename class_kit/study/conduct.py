@@ -199,6 +199,7 @@ def _write_figures(records: list[tuple[Cell, Record]], summary: Any, out: Path) 
     from class_kit import figures
 
     figures.use_style()
+    axes = {"samples_seen": "samples seen", "seconds_spent": "seconds of training"}
     for number, (group, own) in enumerate(grouped(records), start=1):
         drawn = {}
         rows = summary[(summary[list(group)] == list(group.values())).all(axis=1)]
@@ -206,9 +207,9 @@ def _write_figures(records: list[tuple[Cell, Record]], summary: Any, out: Path) 
             label = f"Hits@1, {str(ranking).split('/')[0].replace('_to_', '→')}, pool {chosen['pool'].iloc[0]:,}"
             drawn[str(ranking).replace("/", "_")] = figures.panel(figures.interval_plot, chosen, "hits@1", label)
         history = history_frame(own)
-        if "mrr" in history:
-            for x, label in (("samples_seen", "samples seen"), ("seconds_spent", "seconds of training")):
-                drawn[f"mrr_by_{x}"] = figures.panel(figures.training_curves, history, x, "mrr", (label, "validation MRR"))
+        for x, label in axes.items() if "mrr" in history else ():
+            labels = (label, "validation MRR")
+            drawn[f"mrr_by_{x}"] = figures.panel(figures.training_curves, history, x, "mrr", labels)
         for name, panel in drawn.items():
             fig = figures.draw(panel)
             figures.save(fig, out, f"{number:02d}_{name}", group)

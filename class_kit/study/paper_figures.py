@@ -124,7 +124,9 @@ def _grid(frame: pd.DataFrame) -> Figure | None:
     notes = [[f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in row] for row in cells]
     names = [[f"{value:g}" for value in side] for side in (alphas, betas)]
     settings = {"xlabel": "growth β", "ylabel": "start α"}
-    return figures.draw(figures.panel(figures.heat_map, values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8)
+    return figures.draw(
+        figures.panel(figures.heat_map, values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8
+    )
 
 
 def _ties(ties: pd.DataFrame) -> Figure:

@@ -104,8 +104,8 @@ def full_scores(
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The full score of a backbone that ranks again, as a function of n query rows and n candidate rows, `(n,)`.
 
-    A shortlist of 50 for every query names each text and molecule many times over, so what the backbone can encode
-    ahead (`Backbone.pair_parts`) is encoded when its row is first asked for, and kept.
+    A shortlist of 50 for every query names each text and molecule many times over, so what the score needs of each
+    (`Backbone.pair_parts`) is encoded when its row is first asked for, and kept.
 
     Parameters
     ----------
@@ -119,34 +119,24 @@ def full_scores(
     device = next(backbone.parameters()).device
     sides = {"text": text, "molecules": molecules}
     kept: dict[str, dict[int, Any]] = {side: {} for side in sides}
-    held, ahead = dict.fromkeys(sides, 0), True
+    held = dict.fromkeys(sides, 0)
 
-    def parts(side: str, rows: np.ndarray) -> list[Any] | None:
-        """Of each row, or None where the backbone encodes nothing ahead."""
+    def parts(side: str, rows: np.ndarray) -> list[Any]:
+        """Of each row."""
         if held[side] > _MOST_NUMBERS:
             kept[side].clear()
             held[side] = 0
         new = np.array([row for row in np.unique(rows).tolist() if row not in kept[side]], np.int64)
         for some in np.split(new, range(_ENCODED_AT_ONCE, len(new), _ENCODED_AT_ONCE)) if len(new) else ():
             encoded = backbone.pair_parts(side, sides[side].take(some, device))
-            if encoded is None:
-                return None
             kept[side].update(zip(some.tolist(), encoded, strict=True))
             held[side] += sum(tensor.numel() for one in encoded for tensor in one)
         return [kept[side][row] for row in rows.tolist()]
 
     def scores(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        nonlocal ahead
-        rows = dict(zip(sides, (candidates, queries) if swap else (queries, candidates), strict=True))
+        texts, others = (candidates, queries) if swap else (queries, candidates)
         with torch.no_grad():
-            # asked once: an encoder inside the backbone may have read the batch to no end
-            texts = parts("text", rows["text"]) if ahead else None
-            others = None if texts is None else parts("molecules", rows["molecules"])
-            if texts is None or others is None:
-                ahead = False
-                given = backbone.pair_scores(*(sides[side].take(rows[side], device) for side in sides))
-            else:
-                given = backbone.part_scores(texts, others)
+            given = backbone.part_scores(parts("text", texts), parts("molecules", others))
         return np.asarray(given.double().cpu().numpy())
 
     return scores

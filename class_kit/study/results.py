@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from class_kit.checks import check_real
 from class_kit.errors import InputError
-from class_kit.neighbours import neighbour_counts
 from class_kit.molecules.structures import structures
+from class_kit.neighbours import neighbour_counts
 from class_kit.retrieval import Ranks
 from class_kit.study.arms import training_counts
 from class_kit.study.config import GROUP, Cell, StudyConfig
@@ -25,7 +25,7 @@ from class_kit.study.tables import (
     COSTS,
     METRICS,
     corrected_differences,
-    intervals,
+    interval,
     readable,
     readable_gaps,
     summary,
@@ -111,7 +111,8 @@ def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
         shown = varying(saved).assign(arm=saved["arm"], seeds=saved["seeds"])
         for cost in ("samples", "steps"):
             shown[f"{cost} saved %"] = (100 * saved[cost]).map("{:.1f}".format)
-        shown["seconds saved %"] = intervals(saved, "seconds", "share", sign=True)
+        ends = saved[["seconds", "seconds_low", "seconds_high"]].to_numpy()
+        shown["seconds saved %"] = [interval(*row, metric="share", sign=True) for row in ends]
         tables["savings"] = saved, shown
     return tables
 

@@ -156,26 +156,26 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """A summary as a paper prints it: percent, one interval a cell, columns that never vary left out."""
     shown = varying(frame).assign(pool=frame["pool"].map("{:,.0f}".format), arm=frame["arm"])
     for metric, title in METRICS.items():
-        shown[title] = intervals(frame, metric, metric)
+        rows = frame[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
+        shown[title] = [interval(*row, metric=metric) for row in rows]
     return shown.assign(**{"samples %": (100 * frame["share"]).map("{:.0f}".format)})
 
 
 def readable_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     """Differences as a paper prints them: effect with interval, corrected p, and what they come to."""
     shown = varying(frame).assign(metric=frame["metric"], arm=frame["arm"], minus=frame["reference"])
-    cells = {metric: intervals(frame, "difference", metric, sign=True) for metric in set(frame["metric"])}
-    shown["difference"] = [cells[metric][row] for row, metric in enumerate(frame["metric"])]
+    rows = frame[["difference", "difference_low", "difference_high"]].itertuples(index=False)
+    shown["difference"] = [
+        interval(*row, metric=metric, sign=True) for row, metric in zip(rows, frame["metric"], strict=True)
+    ]
     shown["p (Holm)"] = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame["p_holm"]]
     return shown.assign(verdict=[verdict(row) for row in frame.to_dict("records")])
 
 
-def intervals(frame: pd.DataFrame, column: str, metric: str, *, sign: bool = False) -> list[str]:
-    """A column in the `metric`'s digits with its interval in brackets, "–" where there is none."""
-    cells = []
-    for row in frame[[column, f"{column}_low", f"{column}_high"]].to_numpy(float).tolist():
-        middle, low, high = (number(value, metric, sign=sign) for value in row)
-        cells.append(f"{middle} (–)" if math.isnan(row[1]) or math.isnan(row[2]) else f"{middle} ({low} to {high})")
-    return cells
+def interval(value: float, low: float, high: float, *, metric: str, sign: bool = False) -> str:
+    """A number with its interval in brackets, "–" where there is none."""
+    middle, *ends = (number(each, metric, sign=sign) for each in (value, low, high))
+    return f"{middle} (–)" if math.isnan(low) or math.isnan(high) else f"{middle} ({ends[0]} to {ends[1]})"
 
 
 def number(value: float, metric: str, *, sign: bool = False) -> str:
