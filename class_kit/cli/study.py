@@ -18,10 +18,6 @@ PAPER = "paper"
 
 def add_study(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `study`."""
-    parser.description = (
-        "Cross the settings of a YAML file, train what is not done yet, and leave every run's ranks, tables (CSV, "
-        "LaTeX) and figures. Running it again continues."
-    )
     add = parser.add_argument
     add("config", metavar="CONFIG", help='a YAML file, whose keys the README shows, or "paper" for the paper\'s claims')
     add("--out", metavar="DIR", help="folder of the results (default: runs/study-NAME, or runs/paper)")
@@ -36,7 +32,10 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_study(arguments: argparse.Namespace) -> int:
-    """Plan, train, write; exit code 1 where a training failed."""
+    """
+    Cross the settings of a YAML file, train what is not done yet, and leave every run's ranks, tables (CSV, LaTeX) and
+    figures. Running it again continues.
+    """
     from joblib import cpu_count
 
     if arguments.jobs is not None and arguments.jobs < 1:
