@@ -18,12 +18,10 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-# The suite on the oldest supported and on the newest versions of the dependencies, each in an environment of its own,
-# and its torch-free tests on newer interpreters where there are any.
+# The suite on the oldest supported and on the newest versions of the dependencies, each in an environment of its own.
 test-versions: $(INSTALLED)
 	$(BIN)/python -m tests.versions oldest
 	$(BIN)/python -m tests.versions newest
-	$(BIN)/python -m tests.versions others
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
