@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import time
@@ -260,39 +259,6 @@ def test_an_interrupted_training_says_how_to_go_on(
     assert train("--resume") == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(value, two[name]) for name, value in one.items())
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
-
-
-@pytest.mark.usefixtures("played_task")
-def test_a_training_killed_at_any_of_its_writes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert train("--out", "whole") == 0
-    whole = json.loads((tmp_path / "whole" / "metrics.json").read_text())
-    real, left = os.replace, [0]
-
-    def replacing(source: Any, target: Any) -> None:
-        left[0] -= 1
-        if not left[0]:
-            raise Killed
-        real(source, target)
-
-    write, ended = 0, False
-    while not ended:
-        write, out = write + 1, f"run{write}"
-        left[0] = write
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", replacing)
-            try:
-                ended = train("--out", out) == 0
-            except Killed:
-                assert not (tmp_path / out / "done").exists()
-        assert train("--out", out, "--resume") == 0
-        assert json.loads((tmp_path / out / "metrics.json").read_text()) == whole
-        assert (tmp_path / out / "done").exists()
-        assert not list((tmp_path / out).glob("*.tmp"))
-    assert write >= 8
 
 
 class Held(Mine):
