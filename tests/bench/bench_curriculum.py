@@ -13,10 +13,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
 from class_kit.curriculum.hard_batches import neighbour_line
@@ -51,71 +55,55 @@ class DualEncoder:
     """Two linear heads on frozen vectors and a symmetric in-batch loss: the smallest retriever worth training."""
 
     def __init__(self, rows: int, text: int = 384, molecule: int = 300, width: int = 256) -> None:
-        import torch
-
         torch.set_num_threads(1)
         torch.manual_seed(0)
-        self.torch = torch
-        self.text, self.molecule = torch.randn(rows, text), torch.randn(rows, molecule)
+        self.vectors = torch.randn(rows, text), torch.randn(rows, molecule)
         self.heads = torch.nn.ModuleList([torch.nn.Linear(text, width), torch.nn.Linear(molecule, width)])
         self.optimiser = torch.optim.AdamW(self.heads.parameters(), lr=1e-4)
 
-    def __len__(self) -> int:
-        return len(self.text)
+    def batch(self, rows: Sequence[int]) -> list[torch.Tensor]:
+        """Vectors of some rows."""
+        index = torch.tensor(rows)
+        return [side[index] for side in self.vectors]
 
-    def __getitem__(self, row: int) -> int:
-        return row
-
-    def collate(self, rows: list[int]) -> Any:
-        index = self.torch.tensor(rows)
-        return self.text[index], self.molecule[index]
-
-    def step(self, batch: Any) -> None:
-        torch = self.torch
-        left, right = (
-            torch.nn.functional.normalize(head(part), dim=1) for head, part in zip(self.heads, batch, strict=True)
-        )
+    def step(self, batch: Sequence[torch.Tensor]) -> None:
+        """One optimiser step."""
+        left, right = (F.normalize(head(part), dim=1) for head, part in zip(self.heads, batch, strict=True))
         logits = left @ right.T / 0.07
         target = torch.arange(len(logits))
-        loss = torch.nn.functional.cross_entropy(logits, target) + torch.nn.functional.cross_entropy(logits.T, target)
+        loss = F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
 
 
-def endless(loader: Any, sampler: CurriculumBatchSampler | None) -> Iterator[Any]:
-    epoch = 0
-    while True:
+def endless(loader: DataLoader, sampler: CurriculumBatchSampler | None = None) -> Iterator[Any]:
+    """Whole batches of one epoch after the other."""
+    for epoch in count():
         if sampler is not None:
             sampler.set_epoch(epoch)
-        for batch in loader:
-            if len(batch[0]) == BATCH:
-                yield batch
-        epoch += 1
+        yield from (batch for batch in loader if len(batch[0]) == BATCH)
 
 
 def step_times(model: DualEncoder, blocks: int, block: int = 20) -> tuple[float, float]:
     """Median seconds a step with the plan, and the median ratio to a shuffled loader, block by block in turns."""
-    from torch.utils.data import DataLoader
-
-    order = np.random.default_rng(0).permutation(len(model))
+    rows = range(len(model.vectors[0]))
+    order = np.random.default_rng(0).permutation(len(rows))
     sampler = CurriculumBatchSampler(EpochPlan(order, SCHEDULE, seed=0, epochs=EPOCHS), BATCH)
     ways = {
-        "plan": endless(DataLoader(model, batch_sampler=sampler, collate_fn=model.collate), sampler),
-        "plain": endless(DataLoader(model, BATCH, shuffle=True, collate_fn=model.collate), None),
+        "plan": endless(DataLoader(rows, batch_sampler=sampler, collate_fn=model.batch), sampler),  # type: ignore[arg-type]
+        "plain": endless(DataLoader(rows, BATCH, shuffle=True, collate_fn=model.batch)),  # type: ignore[arg-type]
     }
-    for batches in ways.values():
-        for _ in range(block):
-            model.step(next(batches))
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(blocks):
+    # the first turn warms up
+    for turn in range(blocks + 1):
         for name in sorted(ways, reverse=bool(turn % 2)):
             begin = time.process_time()
             for _ in range(block):
                 model.step(next(ways[name]))
             times[name].append((time.process_time() - begin) / block)
-    ratios = np.array(times["plan"]) / np.array(times["plain"])
-    return float(np.median(times["plan"])), float(np.median(ratios))
+    plan, plain = (np.array(times[name][1:]) for name in ("plan", "plain"))
+    return float(np.median(plan)), float(np.median(plan / plain))
 
 
 def run_times(model: DualEncoder, rows: int, rounds: int, epochs: int = 20) -> list[dict[str, float]]:
@@ -130,7 +118,7 @@ def run_times(model: DualEncoder, rows: int, rounds: int, epochs: int = 20) -> l
             for number in range(len(plans))[:: -1 if (turn + epoch) % 2 else 1]:
                 begin = time.process_time()
                 for batch in plans[number].batches(epoch, BATCH):
-                    model.step(model.collate(batch.tolist()))
+                    model.step(model.batch(batch.tolist()))
                 times[number] += time.process_time() - begin
     samples = [plan.samples_total(BATCH) for plan in plans]
     return [
