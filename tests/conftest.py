@@ -24,6 +24,10 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // workers)))
 
 
+# Waiting for the disk guards against a loss of power, which no test brings about.
+os.fsync = lambda handle: None
+
+
 @pytest.fixture(autouse=True)
 def _backbones_of_the_kit_alone() -> Iterator[None]:
     """What a test registers is gone with the test: others list all the backbones there are."""
