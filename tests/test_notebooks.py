@@ -272,10 +272,10 @@ def watched_page(browser: Any, address: str) -> SimpleNamespace:
         page.on("request", lambda request: requests.append(request.url))
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(address)
-        for link in page.query_selector_all("a[href]:not([href^=http])"):
-            link.dispatch_event("click")
-        for element in page.query_selector_all("td, th, img"):
-            element.dispatch_event("mouseover")
+        page.evaluate(
+            "() => { document.querySelectorAll('a[href]:not([href^=http])').forEach(link => link.click());"
+            " document.querySelectorAll('td, th, img').forEach(part => part.dispatchEvent(new Event('mouseover'))); }"
+        )
         page.wait_for_timeout(300)
         return SimpleNamespace(
             asked=[url for url in requests if not url.startswith(("data:", "file:", "about:"))],
