@@ -12,7 +12,6 @@ not open at all.
 from __future__ import annotations
 
 import io
-import math
 import os
 import pickle
 import tokenize
@@ -36,18 +35,8 @@ _MODULES = {
     "numpy._core.multiarray": "numpy.core.multiarray",
     "numpy._core.numeric": "numpy.core.numeric",
 }
-# the state of gensim's random generator, which nothing here needs
-_INERT = {
-    *("numpy.random.RandomState", "numpy.random.mtrand.RandomState", "numpy.random.__RandomState_ctor"),
-    *("numpy.random._pickle.__randomstate_ctor", "numpy.random._pickle.__generator_ctor"),
-    *("numpy.random._pickle.__bit_generator_ctor", "numpy.random._mt19937.MT19937", "numpy.random._pcg64.PCG64"),
-}
-# mentioned by gensim's files as values (a type, a hash function), never called
-_NAMES_ONLY = {
-    *("numpy.ndarray", "numpy.float32", "numpy.float64", "numpy.int32", "numpy.int64", "numpy.uint32"),
-    *("builtins.object", "builtins.int", "builtins.long", "builtins.float", "builtins.str", "builtins.unicode"),
-    "builtins.hash",
-}
+# gensim's classes, and the state of its random generator, which nothing here needs
+_RECORDS = ("gensim.", "numpy.random.")
 _NUMBERS = {"b1", "f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
 
 
@@ -88,9 +77,10 @@ class Name:
         self.full = full
 
     def __call__(self, *arguments: Any) -> Any:
-        if self.full not in _BUILDERS:
+        build = _BUILDERS[self.full]
+        if build is None:
             raise InputError(f"calls {self.full}, which data does not need")
-        return _BUILDERS[self.full](*arguments)
+        return build(*arguments)
 
     def __setstate__(self, state: Any) -> None:
         raise InputError(f"sets the state of {self.full}")
@@ -100,23 +90,24 @@ class Dtype:
     """The type of an array's elements: NumPy's code for a number, such as `f4`, or `O`, and the order of its bytes."""
 
     def __init__(self, code: str, *_: Any) -> None:
-        self.code = code.lstrip("<>|=")
-        self.order = "="
-        if self.code in {"O4", "O8"}:
-            self.code = "O"
-        if self.code != "O" and self.code not in _NUMBERS:
+        self.code, self.order = code.lstrip("<>|="), "="
+        if self.code not in {*_NUMBERS, "O", "O4", "O8"}:
             raise InputError(f"holds an array of type {code[:20]!r}: expected numbers")
 
     def __setstate__(self, state: Any) -> None:
-        if any(value is not None for value in state[2:5]):
-            raise InputError("holds an array of records: expected numbers")
-        if state[1] not in ("<", ">", "|", "="):
-            raise InputError("holds an array in an unknown byte order")
-        self.order = state[1].replace("|", "=")
+        _, self.order, *fields = state[:5]
+        if self.order not in ("<", ">", "|", "=") or fields != [None] * 3:
+            raise InputError("holds an array of records, or in an unknown byte order: expected numbers")
 
-    def numpy(self) -> np.dtype[Any]:
-        """The same as NumPy's own."""
-        return np.dtype(self.order + self.code)
+    def array(self, content: Any) -> np.ndarray:
+        """An array `(n,)` of bytes that are numbers, or of the objects in a list."""
+        if self.code.startswith("O") != isinstance(content, list):
+            raise InputError("fills an array with something that is not its content")
+        if isinstance(content, list):
+            return np.fromiter(content, object, len(content))
+        # Python 2 wrote the bytes of an array as a string, one character a byte
+        raw = content.encode("latin-1") if isinstance(content, str) else content
+        return np.frombuffer(raw, self.order + self.code).astype(self.code)
 
 
 class Array(np.ndarray):
@@ -124,27 +115,10 @@ class Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
-        if type(shape) is not tuple or not all(type(length) is int and length >= 0 for length in shape):
-            raise InputError("holds an array whose shape is not a few whole numbers")
-        # Python 2 wrote the bytes of an array as a string, one character a byte
-        content = content.encode("latin-1") if isinstance(content, str) else content
-        kinds = list if isinstance(dtype, Dtype) and dtype.code == "O" else bytes | bytearray
-        if not isinstance(dtype, Dtype) or not isinstance(content, kinds):
+        if not isinstance(dtype, Dtype):
             raise InputError("fills an array with something that is not its content")
-        if math.prod(shape) * (1 if kinds is list else dtype.numpy().itemsize) != len(content):
-            raise InputError(f"holds an array of shape {shape} in {len(content)} bytes or objects, which does not fit")
-        whole = content if isinstance(content, list) else bytes(content)
-        super().__setstate__((1, shape, dtype.numpy(), bool(fortran), whole))  # type: ignore[arg-type]
-
-
-def _empty(*_: Any) -> Array:
-    return np.ndarray.__new__(Array, (0,), np.uint8)
-
-
-def _numeric(content: bytes | str, dtype: Dtype, shape: tuple[int, ...], order: str = "C") -> Array:
-    array = _empty()
-    array.__setstate__((1, shape, dtype, order == "F", content))
-    return array
+        whole = dtype.array(content).reshape(shape, order="F" if fortran else "C")
+        super().__setstate__(whole.__reduce__()[2])  # type: ignore[arg-type]
 
 
 def _record(kind: Any, *_: Any) -> Record:
@@ -164,10 +138,12 @@ def _bytes(content: bytes = b"") -> bytes:
     return bytes(memoryview(content))
 
 
-_BUILDERS: dict[str, Callable[..., Any]] = {
-    "numpy.core.multiarray._reconstruct": _empty,
-    "numpy.core.multiarray.scalar": lambda dtype, content: _numeric(content, dtype, (1,))[0].item(),
-    "numpy.core.numeric._frombuffer": _numeric,
+_BUILDERS: dict[str, Callable[..., Any] | None] = {
+    "numpy.core.multiarray._reconstruct": lambda *_: np.ndarray.__new__(Array, (0,), np.uint8),
+    "numpy.core.multiarray.scalar": lambda dtype, content: dtype.array(content)[0].item(),
+    "numpy.core.numeric._frombuffer": lambda content, dtype, shape, order: dtype.array(content).reshape(
+        shape, order=order
+    ),
     "numpy.dtype": Dtype,
     "_codecs.encode": _encoded,
     "copyreg._reconstructor": _record,
@@ -180,6 +156,9 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "builtins.tuple": tuple,
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytes,
+    # mentioned by gensim's files as values (a type, a hash function), never called
+    **dict.fromkeys(f"numpy.{name}" for name in ("ndarray", "float32", "float64", "int32", "int64", "uint32")),
+    **dict.fromkeys(f"builtins.{name}" for name in ("object", "int", "long", "float", "str", "unicode", "hash")),
 }
 
 
@@ -189,9 +168,9 @@ class _Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         full = f"{_MODULES.get(module, module)}.{name}"
         # a dotted name would walk through attributes of a module
-        if "." not in name and (full.startswith("gensim.") or full in _INERT):
+        if "." not in name and full.startswith(_RECORDS):
             return type("Record", (Record,), {"name": full})
-        if "." not in name and (full in _BUILDERS or full in _NAMES_ONLY):
+        if "." not in name and full in _BUILDERS:
             return Name(full)
         asked = f"{module}.{name}"[:100]
         raise InputError(f"asks for {asked!r}: expected arrays, strings, plain containers and gensim's records")
