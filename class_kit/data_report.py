@@ -6,6 +6,7 @@ reported, and what to do with them is the user's decision.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections import Counter
@@ -18,7 +19,7 @@ import numpy as np
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
 from class_kit.errors import InputError
-from class_kit.progress import duration, progress_bar
+from class_kit.progress import progress_bar
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet, Rejected
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 
 # Shares of pairs without a neighbour at which σ is looked up; the second is the one suggested.
 QUANTILES = (0.25, 0.50, 0.75, 0.90)
-
-# From where a finding is a warning and not a note. They are judgements; each stands beside its number in the words.
-MANY_REJECTED = 0.05
-MOSTLY_TIES = 0.80
-POOR_COVERAGE = 0.95
-FEW_QUERIES = 300
-FEW_TO_TRAIN = 1000
-SHORT_TEXT = 10
-LONG_TRAINING = 3600.0
-
-Advice = Iterator[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class DataReport:
     by_quantile : list of {quantile, sigma, tie_mass}
     sigma : float
         The suggested threshold: half of the training pairs have no neighbour. None for a single training pair.
-    cost : see `training_cost`
+    cost, seconds : see `training_cost`
     advice : list of {about, level, says}
         What to watch out for; level is "warning" or "note".
     """
@@ -83,20 +73,12 @@ class DataReport:
     by_quantile: list[dict[str, float]]
     sigma: float | None
     cost: dict[str, Any]
+    seconds: dict[str, float]
     advice: list[dict[str, str]]
 
-    def as_dict(self, *, timings: bool = True) -> dict[str, Any]:
-        """Everything but the ids of the groups; without `timings` what a machine's speed decides is left out too.
-
-        A run records the latter: its metrics are then the same on every machine.
-        """
-        fields = {name: value for name, value in asdict(self).items() if name != "groups"}
-        if timings:
-            return fields
-        cost = {name: value for name, value in self.cost.items() if name != "step_seconds"}
-        for arm in ("plain", "curriculum"):
-            cost[arm] = {name: value for name, value in cost[arm].items() if name != "seconds"}
-        return fields | {"cost": cost, "advice": [entry for entry in self.advice if entry["about"] != "cost"]}
+    def as_dict(self) -> dict[str, Any]:
+        """What a run records: all but the ids of the groups and what the speed of the machine decides."""
+        return {name: value for name, value in asdict(self).items() if name not in ("groups", "seconds")}
 
 
 def data_report(
@@ -163,9 +145,9 @@ def data_report(
         "difficulty": counted,
         "by_quantile": by_quantile,
         "sigma": by_quantile[1]["sigma"] if by_quantile else None,
-        "cost": training_cost(task, config, start=start, growth=growth, seed=seed),
     }
-    return DataReport(**findings, groups=groups, advice=advise(findings))
+    findings["cost"], seconds = training_cost(task, config, start=start, growth=growth, seed=seed)
+    return DataReport(**findings, groups=groups, seconds=seconds, advice=advise(findings))
 
 
 def find_repeats(
@@ -183,7 +165,16 @@ def find_repeats(
     dict of what to groups
         Ids of the pairs of each group, the largest group first, then in order of appearance.
     """
-    exact, flat = canonical_forms(pairs.smiles, progress=progress)
+    from rdkit import Chem
+
+    from class_kit.molecules import read_molecule
+
+    disable = None if progress is None else not progress
+    exact, flat = [], []
+    for smiles in progress_bar(pairs.smiles, desc="canonical SMILES", unit="molecule", disable=disable):
+        molecule = read_molecule(smiles)
+        exact.append(Chem.MolToSmiles(molecule))
+        flat.append(Chem.MolToSmiles(molecule, isomericSmiles=False))
     keys: dict[str, Iterable[Hashable]] = {
         "equal texts": pairs.text,
         "equal molecules": exact,
@@ -209,21 +200,6 @@ def find_repeats(
     return entries, ids
 
 
-def canonical_forms(smiles: Sequence[str], *, progress: bool | None = None) -> tuple[list[str], list[str]]:
-    """Canonical SMILES of each molecule, with and without stereochemistry and isotopes."""
-    from rdkit import Chem
-
-    from class_kit.molecules import read_molecule
-
-    exact, flat = [], []
-    disable = None if progress is None else not progress
-    for text in progress_bar(smiles, desc="canonical SMILES", unit="molecule", disable=disable):
-        molecule = read_molecule(text)
-        exact.append(Chem.MolToSmiles(molecule))
-        flat.append(Chem.MolToSmiles(molecule, isomericSmiles=False))
-    return exact, flat
-
-
 def group_reasons(rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
     """Rejected rows by kind of reason, the most frequent first: {reason, rows, first}.
 
@@ -247,7 +223,7 @@ def training_cost(
     growth: float = 0.03,
     steps: int = 6,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Measure a few optimiser steps and extrapolate to whole trainings, plain and with the curriculum.
 
     Three short epochs of the first training pairs are run and the fastest of the last two is taken: the first pays
@@ -264,8 +240,10 @@ def training_cost(
     Returns
     -------
     dict
-        `backbone`, `epochs`, `batch_size`, `step_seconds`; `plain` and `curriculum`, each with `steps`, `samples`,
-        `seconds` and `last_fraction` (λ of the last epoch); `share`, the curriculum's samples over the plain run's.
+        `backbone`, `epochs`, `batch_size`; `plain` and `curriculum`, each with `steps`, `samples` and `last_fraction`
+        (λ of the last epoch); `share`, the curriculum's samples over the plain run's.
+    dict
+        Seconds of a training, `plain` and `curriculum`.
     """
     from class_kit.training import TrainingConfig, train
 
@@ -287,18 +265,12 @@ def training_cost(
         arms: dict[str, dict[str, Any]] = {}
         for name, schedule in (("plain", everything), ("curriculum", LinearSchedule(start=start, growth=growth))):
             plan = EpochPlan(np.arange(len(rows)), schedule=schedule, seed=seed, epochs=config.epochs)
-            total = plan.steps_total(config.batch_size)
             samples = sum(len(plan.rows(epoch)) for epoch in range(1, config.epochs + 1))
             last = plan.fraction(config.epochs)
-            arms[name] = {"steps": total, "samples": samples, "seconds": total * each, "last_fraction": last}
-    return {
-        "backbone": config.backbone,
-        "epochs": config.epochs,
-        "batch_size": config.batch_size,
-        "step_seconds": each,
-        **arms,
-        "share": arms["curriculum"]["samples"] / arms["plain"]["samples"],
-    }
+            arms[name] = {"steps": plan.steps_total(config.batch_size), "samples": samples, "last_fraction": last}
+    share = arms["curriculum"]["samples"] / arms["plain"]["samples"]
+    settings = {name: getattr(config, name) for name in ("backbone", "epochs", "batch_size")}
+    return {**settings, **arms, "share": share}, {name: arm["steps"] * each for name, arm in arms.items()}
 
 
 def sigmas_for_quantiles(
@@ -322,17 +294,14 @@ def _difficulty(
     suggested = sigmas_for_quantiles(t, m, QUANTILES, progress) if len(t) > 1 else []
     levels = list(dict.fromkeys([*sigmas, *suggested]))
     counted = dict(zip(levels, neighbour_counts(t, m, sigma=levels, progress=progress), strict=True))
-    by_sigma = [
-        {
-            "sigma": sigma,
-            "zero": float(np.mean(counted[sigma] == 0)),
-            "tie_mass": tie_mass(counted[sigma]),
-            "median": float(np.median(counted[sigma])),
-            "mean": float(counted[sigma].mean()),
-            "largest": int(counted[sigma].max()),
-        }
-        for sigma in sigmas
-    ]
+    measures = {
+        "zero": lambda counts: float(np.mean(counts == 0)),
+        "tie_mass": tie_mass,
+        "median": lambda counts: float(np.median(counts)),
+        "mean": lambda counts: float(counts.mean()),
+        "largest": lambda counts: int(counts.max()),
+    }
+    by_sigma = [{"sigma": sigma, **{name: of(counted[sigma]) for name, of in measures.items()}} for sigma in sigmas]
     by_quantile = [
         {"quantile": share, "sigma": sigma, "tie_mass": tie_mass(counted[sigma])}
         for share, sigma in zip(QUANTILES, suggested, strict=False)
@@ -368,117 +337,54 @@ def advise(findings: Mapping[str, Any]) -> list[dict[str, str]]:
     findings : mapping
         The fields of `DataReport` without `groups` and `advice`.
     """
-    given = (*_on_pairs(findings), *_on_encoders(findings), *_on_training(findings))
-    entries = [{"about": about, "level": level, "says": says} for level, about, says in given]
+    entries = [
+        {"about": about, "level": "warning" if value > limit else "note", "says": says}
+        for about, value, limit, says in _checks(findings)
+        if value > 0
+    ]
     return sorted(entries, key=lambda entry: entry["level"] != "warning")
 
 
-def _on_pairs(findings: Mapping[str, Any]) -> Advice:
-    if bad := sum(entry["rows"] for entry in findings["rejected"]):
-        share, most = bad / (bad + findings["pairs"]), findings["rejected"][0]
-        yield (
-            "warning" if share > MANY_REJECTED else "note",
-            "rejected rows",
-            f"{bad:,} rows ({share:.1%}) were left out, {most['rows']:,} of them for one reason: {most['first']}.",
-        )
+def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, str]]:
+    """What is looked at: about, a number that is above 0 where there is something to say, from where on it warns."""
+    pairs, coverage, words = (findings[name] for name in ("pairs", "coverage", "texts"))
     texts, _, flat, _ = findings["repeats"]
-    if texts["rows"]:
-        ceiling = findings["texts"]["distinct"] / findings["pairs"]
-        yield (
-            "note",
-            "duplicates",
-            f"{texts['rows']:,} rows share their text with another: asked all at once, no retriever gets past "
-            f"{ceiling:.1%} in Hits@1, and in a batch they are each other's false negatives.",
-        )
-    if flat["rows"]:
-        yield (
-            "note",
-            "duplicates",
-            f"{flat['rows']:,} rows share their molecule with another, stereochemistry aside: Mol2vec gives them "
-            "equal vectors, so they are ranked by chance among each other.",
-        )
+    left_out = sum(entry["rows"] for entry in findings["rejected"])
+    share = left_out / (left_out + pairs)
+    yield "rejected rows", share, 0.05, f"{left_out:,} rows ({share:.1%}) were left out."
+    says = f"{texts['rows']:,} rows share their text with another: asked all at once, no retriever gets past "
+    says += f"{words['distinct'] / pairs:.1%} in Hits@1, and in a batch they are each other's false negatives."
+    yield "duplicates", texts["rows"], math.inf, says
+    says = f"{flat['rows']:,} rows share their molecule with another, stereochemistry aside: Mol2vec gives them "
+    says += "equal vectors, so they are ranked by chance among each other."
+    yield "duplicates", flat["rows"], math.inf, says
     for entry in (texts, flat):
-        if entry["across_splits"]:
-            yield (
-                "warning",
-                "leakage",
-                f"{entry['across_splits']:,} groups of {entry['what']} lie in more than one split: report results with "
-                "and without them, or split again.",
-            )
+        says = f"{entry['across_splits']:,} groups of {entry['what']} lie in more than one split: report results with "
+        yield "leakage", entry["across_splits"], 0, f"{says}and without them, or split again."
     train, held = findings["splits"].get("train", 0), findings["splits"].get("test", 0)
-    if train < FEW_TO_TRAIN:
-        yield "warning", "size", f"Only {train:,} training pairs: expect large differences between seeds."
-    if not held:
-        yield "warning", "size", "There is no test split: results would be read off pairs that chose the model."
-    elif held < FEW_QUERIES:
-        share = 1 / held
-        yield (
-            "warning",
-            "size",
-            f"Only {held:,} test queries: one query is {share:.2%} of Hits@1, and intervals will be wide.",
-        )
-
-
-def _on_encoders(findings: Mapping[str, Any]) -> Advice:
-    if coverage := findings["coverage"]:
-        if coverage["overall"] < POOR_COVERAGE:
-            yield (
-                "warning",
-                "coverage",
-                f"The vectors {coverage['vectors']!r} know only {coverage['overall']:.1%} of the Mol2vec words: the "
-                "rest all look alike. Try others (class-kit fetch mol2vec), or Morgan fingerprints.",
-            )
-        else:
-            yield "note", "coverage", f"{coverage['overall']:.1%} of the Mol2vec words have a vector."
-        if without := coverage["without_known"]:
-            yield "warning", "coverage", f"{without:,} molecules have no known word and get a zero vector."
-    texts = findings["texts"]
-    if texts["truncated"]:
-        yield (
-            "warning",
-            "texts",
-            f"{texts['truncated']:,} texts are longer than {texts['max_tokens']} tokens (the longest has "
-            f"{texts['longest']:,}); what stands behind is not read.",
-        )
-    if texts["median"] < SHORT_TEXT:
-        yield (
-            "warning",
-            "texts",
-            f"Half of the texts have at most {texts['median']:.0f} tokens, special ones included: names rather "
-            "than descriptions, of which a sentence encoder knows little.",
-        )
-
-
-def _on_training(findings: Mapping[str, Any]) -> Advice:
+    yield "size", 1000 - train, 0, f"Only {train:,} training pairs: expect large differences between seeds."
+    yield "size", 300 - held, 0, f"Only {held:,} test queries: intervals will be wide."
+    if coverage:
+        known = coverage["overall"]
+        yield "coverage", known - 0.95, math.inf, f"{known:.1%} of the Mol2vec words have a vector."
+        says = f"Only {known:.1%} of the Mol2vec words have a vector; the rest all look alike: try other vectors "
+        yield "coverage", 0.95 - known, 0, f"{says}(class-kit fetch mol2vec) or Morgan fingerprints."
+        without = coverage["without_known"]
+        yield "coverage", without, 0, f"{without:,} molecules have no known word and get a zero vector."
+    says = f"{words['truncated']:,} texts are longer than {words['max_tokens']} tokens (the longest has "
+    yield "texts", words["truncated"], 0, f"{says}{words['longest']:,}); what stands behind is not read."
+    says = f"Half of the texts have at most {words['median']:.0f} tokens: names rather than descriptions."
+    yield "texts", 10 - words["median"], 0, says
     highest = max(findings["difficulty"], key=lambda entry: entry["sigma"])
-    if highest["tie_mass"] > MOSTLY_TIES:
-        yield (
-            "warning",
-            "difficulty",
-            f"At σ = {highest['sigma']:g} the count leaves {highest['tie_mass']:.1%} of the training pairs tied: "
-            "the tie rule, not the difficulty, would order them.",
-        )
-    if findings["sigma"] is not None:
-        tied = findings["by_quantile"][1]["tie_mass"]
-        yield (
-            "note",
-            "difficulty",
-            f"At σ = {findings['sigma']:.3f} half of the training pairs have a neighbour and {tied:.1%} are tied: "
-            "start from there.",
-        )
-    cost = findings["cost"]
-    plain, curriculum = cost["plain"], cost["curriculum"]
-    yield (
-        "warning" if plain["seconds"] > LONG_TRAINING else "note",
-        "cost",
-        f"A training of {cost['epochs']} epochs takes about {duration(plain['seconds'])} on this machine, "
-        f"{duration(curriculum['seconds'])} with the curriculum ({cost['share']:.1%} of the samples); a comparison "
-        "needs several seeds of each.",
+    says = (
+        f"At σ = {highest['sigma']:g} the count leaves {highest['tie_mass']:.1%} of the training pairs tied: the tie "
     )
-    if curriculum["last_fraction"] < 1:
-        yield (
-            "warning",
-            "cost",
-            f"With {cost['epochs']} epochs the schedule ends at {curriculum['last_fraction']:.0%} of the pairs: the "
-            "hardest are never trained on.",
+    yield "difficulty", highest["tie_mass"] - 0.8, 0, f"{says}rule, not the difficulty, would order them."
+    for entry in findings["by_quantile"][1:2]:
+        says = (
+            f"At σ = {entry['sigma']:.3f} half of the training pairs have a neighbour and {entry['tie_mass']:.1%} are "
         )
+        yield "difficulty", 1, math.inf, f"{says}tied: start from there."
+    epochs, last = findings["cost"]["epochs"], findings["cost"]["curriculum"]["last_fraction"]
+    says = f"With {epochs} epochs the schedule ends at {last:.0%} of the pairs: the hardest are never trained on."
+    yield "schedule", 1 - last, 0, says

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import fields
 from pathlib import Path
 
@@ -75,7 +74,7 @@ def graphs(table: Mol2vecVectors) -> MoleculeGraphs:
 
 @pytest.fixture(scope="module")
 def corpus() -> tuple[list[str], Mol2vecVectors, MoleculeGraphs]:
-    smiles = corpus_smiles()
+    smiles = corpus_smiles()[::6]
     vectors = some_vectors(smiles, 0.7)
     return smiles, vectors, molecule_graphs(smiles, vectors=vectors, cache=False)
 
@@ -248,7 +247,7 @@ def test_atoms_add_up_to_the_vectors_of_the_molecules(
 ) -> None:
     smiles, vectors, graphs = corpus
     if unknown == "skip":
-        smiles, graphs = smiles[:500], molecule_graphs(smiles[:500], vectors=vectors, unknown="skip")
+        graphs = molecule_graphs(smiles, vectors=vectors, unknown="skip", cache=False)
     batch = graphs.arrays(np.arange(len(smiles)))
     sums = np.zeros((len(smiles), WIDTH))
     np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
@@ -259,7 +258,7 @@ def test_atoms_add_up_to_the_vectors_of_the_molecules(
     assert np.abs(expected).max() > 10
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_a_batch_of_corpus_molecules_is_its_molecules_end_to_end(
     corpus: tuple[list[str], Mol2vecVectors, MoleculeGraphs], data: st.DataObject
@@ -302,13 +301,6 @@ def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, m
     assert len({first.digest, other.digest, *(one.digest for one in others)}) == 4
 
 
-def test_molecules_without_a_known_word_are_named(table: Mol2vecVectors, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        molecule_graphs(["CCO", "[Fe+3]"], vectors=table)
-    assert "1 of 2 molecules have no word known" in caplog.text
-    assert "rows 1 ([Fe+3])" in caplog.text
-
-
 def test_several_processes_give_the_same(
     graphs: MoleculeGraphs, table: Mol2vecVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,24 +312,8 @@ def test_several_processes_give_the_same(
         molecule_graphs([*SMILES, "C1CC"], vectors=table)
 
 
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        ([], "rows of shape"),
-        ([0.5], "expected some whole numbers"),
-        ([[0]], r"rows of shape \(1, 1\)"),
-        ([0, 19, 20], "row 19 is out of range: expected 0 to 18"),
-        ([-1], "row -1 is out of range"),
-    ],
-)
-def test_rows_that_do_not_exist_are_refused(rows: list, said: str, graphs: MoleculeGraphs) -> None:
-    for method in (graphs.arrays, graphs.take, graphs.subset):
-        with pytest.raises(InputError, match=said):
-            method(np.array(rows))
-
-
 def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:
-    with pytest.raises(InputError, match="unknown is 'drop': expected one of unk, skip"):
+    with pytest.raises(InputError, match="unknown='drop': expected one of unk, skip"):
         molecule_graphs(SMILES, vectors=table, unknown="drop")
     without = Mol2vecVectors(("1",), np.ones((1, 2), np.float32), "a test")
     with pytest.raises(InputError, match="expected unknown='skip'"):
@@ -348,17 +324,10 @@ def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:
 
 def test_graphs_of_published_molecules(chebi20_dir: Path) -> None:
     rows = (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    smiles = [row.split("\t")[1] for row in rows[::80]]
+    smiles = [row.split("\t")[1] for row in rows[::400]]
     vectors = some_vectors(smiles, 0.9)
-    found = molecule_graphs(smiles, vectors=vectors)
-    batch = found.arrays(np.arange(len(smiles)))
-    sums = np.zeros((len(smiles), WIDTH))
-    np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
-    np.testing.assert_allclose(sums, embed_molecules(smiles, vectors=vectors), rtol=0, atol=2e-4)
-    assert len(smiles) == 413
-    for row, one in enumerate(smiles):
-        molecule = Chem.MolFromSmiles(one)
-        assert len(motif_laws(molecule)) == (batch["motif_molecule"] == row).sum()
-        assert molecule.GetNumAtoms() == (batch["atom_molecule"] == row).sum()
-        if row % 5 == 0:
-            same_batch(found.arrays(np.array([row])), one_graph(one, vectors))
+    found = molecule_graphs(smiles, vectors=vectors, cache=False)
+    singles = [one_graph(one, vectors) for one in smiles]
+    same_batch(found.arrays(np.arange(len(smiles))), joined(singles))
+    for one, single in zip(smiles, singles, strict=True):
+        assert len(motif_laws(Chem.MolFromSmiles(one))) == len(single["motif_molecule"])

@@ -262,8 +262,8 @@ def test_a_smiles_that_rdkit_refuses_is_named_with_its_row(encoder: str, table: 
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
-        ((["C"], "fingerprint"), {}, "molecule encoder is 'fingerprint': expected one of mol2vec, morgan"),
-        ((["C"],), {"unknown": "drop"}, "unknown is 'drop': expected one of unk, skip"),
+        ((["C"], "fingerprint"), {}, "molecule encoder='fingerprint': expected one of mol2vec, morgan"),
+        ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
         (([],), {}, "smiles is empty"),
         ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),
     ],

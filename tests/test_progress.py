@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from class_kit.cli import main
-from class_kit.progress import progress_bar
+from class_kit.progress import duration, progress_bar
 from class_kit.runs import kernels
 from tests.notebook_tools import write_notebook
 
@@ -64,3 +64,9 @@ def test_a_wish_decides_for_all_bars(
     monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
     assert list(progress_bar(range(3), desc="three")) == [0, 1, 2]
     assert bool(sys.stderr.getvalue()) == shown
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(value) for value in (0.2, 8.4, 99, 150, 5400, 9000)] == [
+        "a second", "8 s", "99 s", "2 min", "90 min", "2.5 h"
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ nor isotopes, so molecules that differ in those alone get equal vectors.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections import Counter
@@ -16,19 +17,21 @@ from importlib.metadata import version
 
 import numpy as np
 
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.molecules.structures import (
+    BLOCK,
     MORGAN_BITS,
     MORGAN_RADIUS,
     atom_words,
-    by_blocks,
     check_smiles,
-    fingerprints_of_block,
+    each_molecule,
+    fingerprint,
     mol2vec_sentences,
     mol2vec_words,
     morgan_counts,
     read_molecule,
-    sentences_of_block,
+    sentence,
 )
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
 from class_kit.store import Maker, digest_of, stored_vectors
@@ -157,9 +160,7 @@ def embed_molecules(
         A SMILES that RDKit refuses (row and string are named), an unknown option, vectors that cannot be found or
         read, or `unknown="unk"` with vectors that have none for rare words.
     """
-    if encoder not in ENCODERS:
-        raise InputError(f"molecule encoder is {encoder!r}: expected one of {', '.join(ENCODERS)}")
-    _check_unknown(unknown)
+    check_choice("molecule encoder", encoder, ENCODERS)
     rows = check_smiles(smiles)
     table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
     options = digest_of(
@@ -168,23 +169,17 @@ def embed_molecules(
     )
 
     def compute(missing: list[int]) -> Iterator[tuple[Sequence[int], np.ndarray, np.ndarray]]:
-        if table is None:
-            for block, counts in by_blocks(rows, missing, fingerprints_of_block, "fingerprints", progress):
-                yield block, counts.sum(axis=1), counts
-        else:
-            for block, sentences in by_blocks(rows, missing, sentences_of_block, "molecule words", progress):
-                yield block, *_embed_words(sentences, table, unknown)
+        work, what = (fingerprint, "fingerprints") if table is None else (sentence, "molecule words")
+        found = each_molecule(rows, missing, work, what, progress)
+        while block := list(itertools.islice(found, BLOCK)):
+            done, missing = missing[: len(block)], missing[len(block) :]
+            yield done, *(_embed_words(block, table, unknown) if table else (np.sum(block, axis=1), np.stack(block)))
 
     source = table.source if table else "counts"
     known, result = stored_vectors(Maker(encoder, source, options), rows, compute, use=cache)
     if table:
         tell_zero_rows(known, rows, table)
     return result
-
-
-def _check_unknown(unknown: str) -> None:
-    if unknown not in UNKNOWN:
-        raise InputError(f"unknown is {unknown!r}: expected one of {', '.join(UNKNOWN)}")
 
 
 def _matched(sentences: list[list[str]], table: Mol2vecVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -219,7 +214,7 @@ def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str
     InputError
         Vectors that cannot be found or read, an unknown option, or `"unk"` with vectors that have none for rare words.
     """
-    _check_unknown(unknown)
+    check_choice("unknown", unknown, UNKNOWN)
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
     if unknown == "unk" and table.unknown is None:
         raise InputError(f"the vectors of {table.source} have none for rare words (UNK): expected unknown='skip'")

@@ -18,7 +18,7 @@ import numpy as np
 from class_kit.inputs import Inputs, Ragged, offsets_of
 from class_kit.molecules import known_vectors, tell_zero_rows
 from class_kit.molecules.motifs import brics_cuts, motifs
-from class_kit.molecules.structures import atom_words, by_blocks, check_smiles, read_molecule
+from class_kit.molecules.structures import atom_words, check_smiles, each_molecule, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
 from class_kit.store import Maker, digest_of, stored
 
@@ -160,8 +160,8 @@ def molecule_graphs(
     maker = Maker("graphs", "rdkit", digest_of(rdkit=version("rdkit"), layout=_LAYOUT))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        for block, values in by_blocks(rows, missing, _graphs_of_block, "molecule graphs", progress, cost=_COST):
-            yield from zip(block, values, strict=True)
+        values = each_molecule(rows, missing, _saved_graph, "molecule graphs", progress, cost=_COST)
+        return zip(missing, values, strict=True)
 
     graphs = [load(value) for value in stored(maker, rows, compute, use=cache).read()]
     arrays = {name: np.concatenate([graph[name] for graph in graphs]) for name in graphs[0]}
@@ -199,10 +199,10 @@ def _kinds(
     return padded[pairs // len(padded)] + padded[pairs % len(padded)], kind.astype(np.int32)
 
 
-def _graphs_of_block(smiles: list[str], rows: Sequence[int]) -> list[bytes]:
+def _saved_graph(smiles: str, row: int) -> bytes:
     from safetensors.numpy import save
 
-    return [save(_graph(read_molecule(one, row))) for one, row in zip(smiles, rows, strict=True)]
+    return save(_graph(read_molecule(smiles, row)))
 
 
 def _graph(molecule: Mol) -> dict[str, np.ndarray]:

@@ -6,8 +6,9 @@ and judged by it.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,8 +85,7 @@ def structure(smiles: str) -> Structure:
 
 def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
     """Return `structure` of every SMILES, in order; `progress=False` silences the bar."""
-    blocks = by_blocks(smiles, range(len(smiles)), _structures_of_block, "reading structures", progress)
-    return [each for _, block in blocks for each in block]
+    return list(each_molecule(smiles, range(len(smiles)), _structure, "reading structures", progress))
 
 
 def scaffold(key: str) -> str:
@@ -168,8 +168,7 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
         No molecule, or a SMILES that RDKit refuses (row and string are named).
     """
     checked = check_smiles(smiles)
-    blocks = by_blocks(checked, range(len(checked)), sentences_of_block, "molecule words", progress)
-    return [sentence for _, sentences in blocks for sentence in sentences]
+    return list(each_molecule(checked, range(len(checked)), sentence, "molecule words", progress))
 
 
 def morgan_counts(
@@ -186,9 +185,8 @@ def morgan_counts(
         (L, bits) float32, whole numbers.
     """
     checked = check_smiles(smiles)
-    work = partial(fingerprints_of_block, radius=radius, bits=bits)
-    blocks = by_blocks(checked, range(len(checked)), work, "fingerprints", progress)
-    return np.concatenate([fingerprints for _, fingerprints in blocks])
+    work = partial(fingerprint, radius=radius, bits=bits)
+    return np.stack(list(each_molecule(checked, range(len(checked)), work, "fingerprints", progress)))
 
 
 @lru_cache(maxsize=8)
@@ -211,52 +209,44 @@ def check_smiles(smiles: Sequence[str]) -> list[str]:
     return rows
 
 
-def sentences_of_block(smiles: list[str], rows: Sequence[int]) -> list[list[str]]:
-    """Mol2vec sentences of a block of molecules, whose rows errors name."""
-    return [mol2vec_words(read_molecule(one, row)) for one, row in zip(smiles, rows, strict=True)]
+def sentence(smiles: str, row: int) -> list[str]:
+    """Mol2vec words of a molecule, whose row errors name."""
+    return mol2vec_words(read_molecule(smiles, row))
 
 
-def fingerprints_of_block(
-    smiles: list[str], rows: Sequence[int], radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS
-) -> np.ndarray:
-    """Morgan counts `(B, bits)` float32 of a block of molecules, whose rows errors name."""
-    generator = _generator(radius, bits)
-    molecules = map(read_molecule, smiles, rows)
-    return np.array([generator.GetCountFingerprintAsNumPy(one) for one in molecules], np.float32)
+def fingerprint(smiles: str, row: int, radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS) -> np.ndarray:
+    """Morgan counts `(bits,)` float32 of a molecule, whose row errors name."""
+    counts: np.ndarray = _generator(radius, bits).GetCountFingerprintAsNumPy(read_molecule(smiles, row))
+    return counts.astype(np.float32)
 
 
-def by_blocks(
+def each_molecule(
     smiles: Sequence[str],
     rows: Sequence[int],
-    work: Callable[[list[str], Sequence[int]], Any],
+    work: Callable[[str, int], Any],
     what: str,
     progress: bool | None,
     *,
     cost: int = 1,
-) -> Iterator[tuple[Sequence[int], Any]]:
-    """Blocks of these rows, each with `work(their SMILES, the block)`, in several processes where there are many.
+) -> Iterator[Any]:
+    """`work(SMILES, row)` of these rows, in their order, in several processes where there are many.
 
-    `cost` tells how many times the work of a row is that of finding its Mol2vec words; rows that cost more make
-    smaller blocks and go to several processes sooner. The result does not depend on how many processes there are.
+    `cost` tells how many times the work of a row is that of finding its Mol2vec words; rows that cost more go to
+    several processes sooner, fewer at a time. The result does not depend on how many processes there are.
     """
-    size = max(1, BLOCK // cost)
-    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    tasks = [([smiles[row] for row in block], block) for block in blocks]
-    if len(rows) * cost < PARALLEL_FROM:
-        results = (work(*task) for task in tasks)
-    else:
+    tasks = ((smiles[row], row) for row in rows)
+    results: Iterable[Any] = itertools.starmap(work, tasks)
+    if len(rows) * cost >= PARALLEL_FROM:
         from joblib import Parallel, delayed
 
-        results = Parallel(n_jobs=-1, return_as="generator")(delayed(work)(*task) for task in tasks)
+        parallel = Parallel(n_jobs=-1, batch_size=max(1, BLOCK // cost), return_as="generator")
+        results = parallel(delayed(work)(*task) for task in tasks)
     disable = None if progress is None else not progress
-    with progress_bar(total=len(rows), desc=what, unit="molecule", disable=disable) as bar:
-        for block, result in zip(blocks, results, strict=True):
-            yield block, result
-            bar.update(len(block))
+    return iter(progress_bar(results, total=len(rows), desc=what, unit="molecule", disable=disable))
 
 
-def _structures_of_block(smiles: list[str], rows: Sequence[int]) -> list[Structure]:
-    return list(map(structure, smiles))
+def _structure(smiles: str, row: int) -> Structure:
+    return structure(smiles)
 
 
 def _refused_unparsed(smiles: str) -> str:

@@ -202,35 +202,20 @@ def _convert(path: Path) -> Mol2vecVectors:
 def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
     """Words and vectors of a saved gensim model: `Word2Vec` or `KeyedVectors`, of gensim 4, 3 or older.
 
-    Up to gensim 0.x the model itself has the vectors, later its `wv`; they are called `syn0`, later `vectors`.
+    Up to gensim 0.x the model itself has the vectors, later its `wv`; they are called `syn0`, later `vectors`. A large
+    array is in a file of its own beside the model.
     """
     inner = model.get("wv")
     holder, prefix = (inner, ".wv") if isinstance(inner, Record) else (model, "")
-    vectors = holder.get("vectors", "syn0")
-    beside = holder.get("__numpys")
-    for name in ("vectors", "syn0"):
-        if vectors is None and isinstance(beside, list) and name in beside:
-            vectors = _array_beside(path.with_name(f"{path.name}{prefix}.{name}.npy"))
-    words = holder.get("index_to_key", "index2word") or _by_index(holder.get("key_to_index", "vocab"))
-    words = words.tolist() if isinstance(words, np.ndarray) else words
+    words, vectors = holder.get("index_to_key", "index2word"), holder.get("vectors", "syn0")
+    beside = [name for name in holder.get("__numpys") or [] if name in ("vectors", "syn0")]
+    if vectors is None and beside:
+        part = path.with_name(f"{path.name}{prefix}.{beside[0]}.npy")
+        try:
+            # mapped, so that a header that promises more than the file holds is noticed before memory is taken
+            vectors = np.array(np.lib.format.open_memmap(part, mode="r"))
+        except (OSError, EOFError, *BAD_HEADER) as error:
+            raise InputError(f"{part}: this part of a gensim model is missing or damaged: {error}") from error
     if not isinstance(vectors, np.ndarray) or not isinstance(words, list):
         raise InputError(f"{path} holds {model.name} without words and vectors: expected a Word2Vec model")
     return words, vectors
-
-
-def _array_beside(path: Path) -> np.ndarray:
-    try:
-        # mapped, so that a header that promises more than the file holds is noticed before memory is taken
-        return np.array(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, EOFError, *BAD_HEADER) as error:
-        raise InputError(f"{path}: this part of a gensim model is missing or damaged: {error}") from error
-
-
-def _by_index(vocabulary: Any) -> list[Any] | None:
-    """Words in the order of their rows, from gensim 4's `{word: row}` or gensim 3's `{word: Vocab(index=row)}`."""
-    if not isinstance(vocabulary, dict):
-        return None
-    rows = {word: entry.get("index") if isinstance(entry, Record) else entry for word, entry in vocabulary.items()}
-    if sorted(rows.values(), key=str) != sorted(range(len(rows)), key=str):
-        return None
-    return sorted(rows, key=lambda word: rows[word])
