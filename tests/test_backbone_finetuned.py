@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.backbones import backbone_needs, create_backbone
-from class_kit.backbones.base import IdBatch, Needs, TokenBatch
+from class_kit.backbones.base import Needs, TokenBatch
 from class_kit.backbones.finetuned import pieces_of
 from class_kit.errors import InputError
-from class_kit.inputs import as_inputs, read_texts
 from class_kit.text import embed_text
-from class_kit.text.tokens import text_ids, text_tokens
+from class_kit.text.tokens import text_tokens
 from class_kit.training import train
 from tests.test_training import plan_of
 from tests.tiny_bert import READER, batch_of, config_of, made, molecules, texts, write_bert
@@ -106,28 +105,6 @@ def test_checkpointing_repeats_the_same_dropout(bert: str) -> None:
         gradients.append([parameter.grad for parameter in model.encoder.parameters()])
     for kept, repeated in zip(*gradients, strict=True):
         assert torch.equal(kept, repeated)
-
-
-def test_a_query_is_read_as_the_texts_of_a_training_are(bert: str) -> None:
-    for kind, stored in (
-        ("ids", text_ids(texts(), bert)),
-        ("tokens", text_tokens(texts(), bert)),
-        ("sentence", embed_text(texts(), bert)),
-    ):
-        found, expected = read_texts(texts(), kind, bert), as_inputs(stored)
-        assert type(found) is type(expected)
-        mine, theirs = (inputs.take(np.arange(3), "cpu") for inputs in (found, expected))
-        for name in {"ids": ("ids", "real", "own"), "tokens": ("tokens", "sentence")}.get(kind, ()):
-            torch.testing.assert_close(getattr(mine, name), getattr(theirs, name))
-        if kind == "sentence":
-            torch.testing.assert_close(mine, theirs)
-
-
-def test_rows_of_a_batch_are_no_wider_than_they_need(bert: str) -> None:
-    batch = text_ids(["the acid", "water", "steroid ester water"], bert).take(np.array([2, 0, 1]))
-    assert isinstance(batch, IdBatch)
-    assert (len(batch), batch.ids.shape) == (3, (3, 5))
-    assert batch.take(torch.tensor([2, 1])).ids.shape == (2, 4)
 
 
 def test_what_does_not_fit_is_refused(bert: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from class_kit.backbones import create_backbone
 from class_kit.backbones.dsokr import sketch_directions
-from class_kit.backbones.layers import Scale, Standardise
+from class_kit.backbones.layers import Standardise
 from class_kit.backbones.memory_bank import MemoryBank, second_order_terms
 from class_kit.backbones.moleculestm import ebm_nce, shuffled_partners
 from tests.backbone_pairs import graph_batch
@@ -142,20 +142,6 @@ def test_ebm_nce_in_training_takes_the_partners_it_drew_and_averages_to_the_expe
     mask = torch.zeros(6, 6, dtype=torch.bool)
     mask[0, 1] = mask[0, 2] = True
     torch.testing.assert_close(ebm_nce(scores, mask, 40_000), ebm_nce(scores, mask), rtol=0, atol=0.03)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(2, 9), st.integers(0, 2**16), st.floats(0, 0.9))
-def test_a_partner_is_never_the_pair_itself_nor_excluded(size: int, seed: int, share: float) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    possible = torch.rand(size, size, generator=generator) >= share
-    possible.fill_diagonal_(False)
-    possible[torch.arange(size), (torch.arange(size) + 1) % size] = True
-    torch.manual_seed(seed)
-    first = shuffled_partners(possible, 4)
-    assert possible.gather(1, first).all()
-    torch.manual_seed(seed)
-    assert torch.equal(first, shuffled_partners(possible, 4))
 
 
 @pytest.mark.parametrize("draws", [None, 2])
@@ -288,13 +274,6 @@ def test_whitening_evens_out_the_directions() -> None:
     assert extent[0.0][-1] < 0.5
 
 
-def test_equal_molecules_make_one_direction_and_zero_ones_none() -> None:
-    same = sketch_directions(torch.ones(4, 3), 2)
-    torch.testing.assert_close(same[:, 0], torch.full((3,), 3**-0.5))
-    assert (same[:, 1] == 0).all()
-    assert (sketch_directions(torch.zeros(4, 3), 2) == 0).all()
-
-
 def test_regression_equals_a_loop_and_knows_no_negatives() -> None:
     text, molecules = vectors(30, TEXT), vectors(30, MOLECULE, 1)
     model = build("dsokr", dim=4, sketch=10)
@@ -346,11 +325,3 @@ def test_standardise_equals_numpy_and_spares_constants() -> None:
 def test_standardise_refuses_what_has_no_scale() -> None:
     with pytest.raises(ValueError, match="not finite"):
         Standardise(3).fit(torch.full((2, 3), torch.nan))
-
-
-def test_scale_starts_at_the_inverse_temperature_and_stops_at_a_hundred() -> None:
-    scale = Scale(0.1)
-    assert scale(torch.tensor(0.5)).item() == pytest.approx(5.0)
-    with torch.no_grad():
-        scale.log_scale.fill_(9.0)
-    assert scale(torch.tensor(1.0)).item() == pytest.approx(100.0, rel=1e-5)

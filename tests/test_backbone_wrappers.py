@@ -108,9 +108,8 @@ def test_the_inner_backbone_keeps_adversary_and_full_score(name: str, scored) ->
     assert torch.equal(model.encode_molecules(molecules), model.inner.encode_molecules(molecules))
 
 
-@pytest.mark.parametrize("name", WRAPPED)
-def test_resume_gives_the_same_bits(name: str, tmp_path: Path, scored) -> None:
-    config = replace(CONFIG, epochs=2, backbone=name, backbone_options=WRAPPED[name])
+def test_resume_gives_the_same_bits(tmp_path: Path, scored) -> None:
+    config = replace(CONFIG, epochs=2, backbone="distillation", backbone_options=WRAPPED["distillation"])
     resumes_to_the_same_bits(config, lambda: plan_of(24, 2), pairs(24), tmp_path, [3])
     assert {"fool", "critic/tell"} < set(train(config, plan_of(24, 2), *pairs(24)).history[0])
 
@@ -271,12 +270,3 @@ def test_the_student_imitates_and_the_teacher_does_not() -> None:
         sum(terms[name].sum() for name in names).backward(retain_graph=True)
         assert all(parameter.grad is None for parameter in still.parameters())
         assert any(parameter.grad is not None and parameter.grad.any() for parameter in moved.parameters())
-
-
-def test_wrong_partners_are_other_pairs_and_differ() -> None:
-    assert wrong_partners(5, None).tolist() == wrong_partners(5, 9).tolist() == [1, 2, 3, 4]
-    assert wrong_partners(1, 3).tolist() == []
-    torch.manual_seed(0)
-    drawn = [tuple(wrong_partners(9, 3).tolist()) for _ in range(200)]
-    assert all(len(set(some)) == 3 and min(some) >= 1 and max(some) <= 8 for some in drawn)
-    assert {shift for some in drawn for shift in some} == set(range(1, 9))

@@ -13,12 +13,11 @@ import torch
 from class_kit.backbones import create_backbone
 from class_kit.backbones.base import Needs
 from class_kit.backbones.finetuned import Finetuned
-from class_kit.errors import InputError
 from class_kit.text import embed_text
 from class_kit.text.tokens import text_ids, text_tokens
 from class_kit.training import encode, train
 from class_kit.training.config import main_optimizer
-from tests.test_training import plan_of, resumes_to_the_same_bits, same, trace_of
+from tests.test_training import plan_of, resumes_to_the_same_bits, trace_of
 from tests.tiny_bert import HEADS, READER, config_of, made, molecules, texts, write_bert
 
 
@@ -143,16 +142,6 @@ def test_bfloat16_is_the_encoders_alone(still_bert: str, monkeypatch: pytest.Mon
     assert {value.dtype for value in rough.backbone.state_dict().values()} == {torch.float32}
     assert rough.history[-1]["loss"] == pytest.approx(exact.history[-1]["loss"], rel=0.05)
     assert rough.history[-1]["loss"] != exact.history[-1]["loss"]
-
-
-def test_other_backbones_train_in_bfloat16_too() -> None:
-    from tests.test_training import CONFIG, pairs
-
-    exact, rough = (train(replace(CONFIG, precision=name), plan_of(), *pairs()) for name in ("float32", "bfloat16"))
-    assert rough.history[-1]["loss"] == pytest.approx(exact.history[-1]["loss"], rel=0.05)
-    assert not same(exact, rough)
-    with pytest.raises(InputError, match="precision='float16'"):
-        replace(CONFIG, precision="float16")
 
 
 def test_weights_of_the_encoder_are_kept_and_the_loaded_one_is_left_alone(bert: str) -> None:
