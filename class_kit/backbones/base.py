@@ -192,7 +192,7 @@ class Backbone(nn.Module, ABC):
     def pair_parts(self, side: str, batch: Any) -> list[Any]:
         """What the full score needs of each row of a batch, "text" or "molecules"; called where `reranks` is True.
 
-        Each is a tensor, or a tuple of tensors, that is encoded once for all the pairs that its row stands in.
+        Each is a tuple of tensors, encoded once for all the pairs that its row stands in.
         """
         raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
 

@@ -281,7 +281,7 @@ def _in_hub_cache(identifier: str, revision: str | None) -> Path | None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    return sorted([*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")])
 
 
 def _with_weights(folder: Path) -> Path:
