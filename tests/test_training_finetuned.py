@@ -47,8 +47,7 @@ def test_training_the_encoder_lowers_the_loss_further(still_bert: str) -> None:
     assert last[3e-3] < 0.9 * last[0.0]
 
 
-@pytest.mark.parametrize("rate", [0.0, 1e-12])
-@pytest.mark.parametrize("inner", ["sentence", "tokens"])
+@pytest.mark.parametrize(("rate", "inner"), [(0.0, "sentence"), (1e-12, "tokens")])
 def test_without_a_rate_it_is_the_frozen_run(rate: float, inner: str, bert: str, still_bert: str) -> None:
     # at a rate of exactly 0 the encoder is frozen and has no dropout either
     encoder = bert if rate == 0 else still_bert
