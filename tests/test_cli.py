@@ -128,7 +128,7 @@ def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"report:  {Path('here') / 'report.html'}" in output
     assert (tmp_path / "here" / "done").exists()
     assert json.loads((tmp_path / "here" / "manifest.json").read_text(encoding="utf-8"))["overrides"] == given
-    assert cli.main(["run", "01_book.ipynb", "-p", "word", "fail", "--name", "bad"]) == 1
+    assert cli.main(["run", "01_book.ipynb", "-p", "word", "fail", "--out", "bad"]) == 1
     assert "cell 1: ValueError: no" in capsys.readouterr().out
     assert cli.main(["run", "01_book.ipynb", "-p", "word", "a", "-p", "word", "b"]) == 2
     assert "given twice" in capsys.readouterr().err

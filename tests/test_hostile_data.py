@@ -359,7 +359,6 @@ def test_names_of_runs_and_files_stay_in_their_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kernels, "execute", lambda *ignored: None)
     write_notebook(tmp_path / "01_book.ipynb", ['word = ""  # text'])
-    assert cli.main(["run", "01_book.ipynb", "--name", attack]) == 2
     assert cli.main(["run", "01_book.ipynb", "-p", "word", attack]) == 0
     (made,) = (tmp_path / "runs").iterdir()
     assert SAFE_NAME.fullmatch(made.name)

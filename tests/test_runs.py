@@ -49,8 +49,6 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
         ({"out": "x"}, {}, "out is set by the run itself"),
         ({"pairs": "nowhere.csv"}, {}, "pairs 'nowhere.csv': not found"),
         ({"extra": "a\0b"}, {}, "not found"),
-        ({}, {"name": "../up"}, "run name '../up'"),
-        ({}, {"name": "x", "out": "y"}, "not both"),
         ({}, {"out": str(book)}, "Not a directory"),
         ({}, {"out": "a\0b"}, "a"),
         ({}, {"out": "mine"}, "not an empty folder"),
@@ -103,15 +101,15 @@ def test_changed_inputs_compute_again(here: Path, counted: list[dict[str, Any]])
 def test_finished_stays_when_another_fails_or_is_interrupted(here: Path, counted: list[dict[str, Any]]):
     books = [numbered(here, 1), numbered(here, 2, "fail = True  # fails"), numbered(here, 3, "stop = True  # stops")]
     books.append(numbered(here, 4))
-    result = runs.run_notebooks(books, name="mine", say=quiet)
+    result = runs.run_notebooks(books, out="mine", say=quiet)
     assert result.exit_code == 130
     assert result.status == {"01_book": "finished", "02_book": "failed", "03_book": "interrupted"}
-    folder, said = here / "runs" / "mine", []
+    folder, said = here / "mine", []
     assert json.loads((folder / "metrics.json").read_text()) == {"r1": {"number": 1}}
-    assert runs.run_notebooks(books[:1], name="mine", say=said.append).exit_code == 0
+    assert runs.run_notebooks(books[:1], out="mine", say=said.append).exit_code == 0
     assert any("not finished: 02_book, 03_book" in line for line in said)
     assert not (folder / "done").exists(), "it waits for every notebook that is recorded"
-    again = runs.run_notebooks([books[0], *(numbered(here, n) for n in (2, 3, 4))], name="mine", say=quiet)
+    again = runs.run_notebooks([books[0], *(numbered(here, n) for n in (2, 3, 4))], out="mine", say=quiet)
     assert again.computed == ["02_book", "03_book", "04_book"]
     assert again.done
     assert (folder / "done").exists()
@@ -227,7 +225,7 @@ def test_names_of_runs():
     names = {default_name({"pairs": value}) for value in ("a/b.csv", "c/b.csv", "../..", "x" * 500, "\x1b[2J", "σ")}
     assert len(names) == 6
     for name in names | {default_name({"σ": 1, "b": [0.5]})}:
-        assert result_folder(None, name, "", "x") == Path("runs") / name
+        assert result_folder(None, name, "x") == Path("runs") / name
 
 
 def test_digest_of_a_folder_sees_names_and_bytes(tmp_path: Path):

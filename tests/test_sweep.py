@@ -85,12 +85,12 @@ def test_refused_before_anything_starts(tmp_path: Path, book: Path, played: Play
 
 
 def test_runs_and_sweeps_keep_out_of_each_others_folders(book: Path, played: Played):
-    assert runs.run_notebooks([book], name="one", say=quiet).done
+    assert runs.run_notebooks([book], out="one", say=quiet).done
     with pytest.raises(InputError, match=r"without sweep\.json"):
-        swept(book, {"share": [0.1]}, name="one")
-    assert swept(book, {"share": [0.1]}, name="many").done
+        swept(book, {"share": [0.1]}, out="one")
+    assert swept(book, {"share": [0.1]}, out="many").done
     with pytest.raises(InputError, match=r"without manifest\.json"):
-        runs.run_notebooks([book], name="many")
+        runs.run_notebooks([book], out="many")
 
 
 def test_a_failure_stops_no_other_and_the_same_call_does_what_is_missing(book: Path, played: Played):

@@ -16,7 +16,7 @@ STYLES = ("notebook", "acl", "nature", "slides")
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
   class-kit run retrieval -p seeds '[0, 1, 2]'   one notebook with a parameter of its own
-  class-kit run --pairs chebi20 --name real      on ChEBI-20 (class-kit fetch chebi20)
+  class-kit run --pairs chebi20 --out runs/real  on ChEBI-20 (class-kit fetch chebi20)
   class-kit run scheduler --sweep growth=0.02,0.06 --sweep start=0.2,0.4
                                                  four runs side by side, one for each combination
 """
@@ -38,8 +38,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
     add("--sweep", dest="sweeps", **many, metavar="NAME=V1,V2", help=commas)
     add("--jobs", type=int, metavar="N", help="runs of a sweep at a time (default: one a core)")
-    add("--out", metavar="DIR", help="the run's folder (default: runs/<name>)")
-    add("--name", metavar="NAME", help="the run's name (default: 'default', or from the parameters)")
+    add("--out", metavar="DIR", help="the run's folder (default: runs/default, or named after the parameters)")
     add("--force", action="store_true", help="compute again what is finished")
 
 
@@ -59,7 +58,7 @@ def handle_run(arguments: argparse.Namespace) -> int:
         if name in parameters:
             raise InputError(f"parameter {name} is given twice")
         parameters[name] = Raw(value)
-    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("out", "name", "force")}
+    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("out", "force")}
     if arguments.sweeps:
         options |= {"sweeps": read_sweeps(arguments.sweeps), "jobs": arguments.jobs}
         return sweep_notebooks(arguments.notebooks, parameters=parameters, **options).exit_code

@@ -219,7 +219,7 @@ def resolve_parameters(chosen: Sequence[Notebook], given: Mapping[str, Any]) -> 
         For a parameter that no chosen notebook declares, a wrong type, `out`, or a path that does not exist.
     """
     if "out" in given:
-        raise InputError("parameter out is set by the run itself; choose the folder with --out or --name")
+        raise InputError("parameter out is set by the run itself; choose the folder with --out")
     known = sorted({name for notebook in chosen for name in notebook.declared} - {"out"})
     for name in given:
         if name not in known:

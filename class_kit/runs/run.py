@@ -103,7 +103,6 @@ def run_notebooks(
     parameters: Mapping[str, Any] | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
-    name: str | None = None,
     force: bool = False,
     say: Callable[[str], None] = printed,
 ) -> RunResult:
@@ -120,9 +119,7 @@ def run_notebooks(
     parameters : mapping, optional
         Values for declared notebook parameters, checked against the type of each default.
     out : path, optional
-        The run's folder; `runs/<name>` by default.
-    name : str, optional
-        The run's name: letters, digits, `.`, `_` and `-`. By default "default", or made from the parameters.
+        The run's folder; by default `runs/default`, or a name in `runs/` made from the parameters.
     force : bool
         Compute again what is finished.
     say : callable
@@ -131,7 +128,7 @@ def run_notebooks(
     Raises
     ------
     InputError
-        For an unknown notebook or parameter, a value of the wrong type, a name or folder that cannot be used, and
+        For an unknown notebook or parameter, a value of the wrong type, a folder that cannot be used, and
         when another process is running in the same folder.
     """
     chosen = choose_notebooks(notebooks)
@@ -142,23 +139,17 @@ def run_notebooks(
         for name, value in given[notebook.stem].items()
         if value != notebook.declared[name]
     }
-    folder = result_folder(out, name, default_name(changed), "manifest.json")
+    folder = result_folder(out, default_name(changed), "manifest.json")
     with lock(folder):
         return _Run(folder, chosen, given, changed, say).go(force)
 
 
-def result_folder(out: str | os.PathLike[str] | None, name: str | None, default: str, mark: str) -> Path:
-    """The folder of a run or a sweep, which the file `mark` tells: `out`, or `runs/` and its name.
+def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> Path:
+    """The folder of a run or a sweep, which the file `mark` tells: `out`, or `name` in `runs/`.
 
     A folder that holds anything else is refused: results replace what they find under their own names.
     """
-    if out is not None and name is not None:
-        raise InputError("give the folder (--out) or its name (--name), not both")
-    if name is not None and not SAFE_NAME.fullmatch(name):
-        raise InputError(
-            f"run name {name!r}: expected 1 to 100 letters, digits, '.', '_' or '-', with a letter or digit first"
-        )
-    folder = Path("runs") / (name or default) if out is None else Path(plain(out, "--out"))
+    folder = Path("runs") / name if out is None else Path(plain(out, "--out"))
     try:
         held = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except (OSError, ValueError) as error:
@@ -166,7 +157,7 @@ def result_folder(out: str | os.PathLike[str] | None, name: str | None, default:
     # what was killed as it began, or has lost its record, still has its lock
     own = mark in held or (".lock" in held and not held & {"manifest.json", "sweep.json"})
     if held and not own:
-        raise InputError(f"{str(folder)!r}: not an empty folder, and without {mark}; choose another --out or --name")
+        raise InputError(f"{str(folder)!r}: not an empty folder, and without {mark}; choose another --out")
     return folder
 
 

@@ -44,7 +44,6 @@ def sweep_notebooks(
     parameters: Mapping[str, Any] | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
-    name: str | None = None,
     force: bool = False,
     jobs: int | None = None,
     say: Callable[[str], None] = printed,
@@ -64,9 +63,7 @@ def sweep_notebooks(
     parameters : mapping, optional
         Values of other parameters, the same in all combinations.
     out : path, optional
-        The sweep's folder; `runs/<name>` by default.
-    name : str, optional
-        The sweep's name; made from the notebook and the parameters by default.
+        The sweep's folder; by default a name in `runs/` made from the notebook and the parameters.
     force : bool
         Compute again what is finished.
     jobs : int, optional
@@ -88,7 +85,7 @@ def sweep_notebooks(
     stems = [notebook.stem for notebook in chosen]
     words = "-".join([*(stems if len(stems) == 1 else []), *sweeps])[:60]
     digest = json_digest([stems, list(combinations.values())])
-    folder = result_folder(out, name, f"sweep-{words}-{digest[:8]}", "sweep.json")
+    folder = result_folder(out, f"sweep-{words}-{digest[:8]}", "sweep.json")
     record: dict[str, Any] = {"status": "running", "started": now(), "command": command_line(), "notebooks": stems}
     record["sweeps"] = list(sweeps)
     record["fixed"] = {key: value for key, value in next(iter(combinations.values())).items() if key not in sweeps}
