@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -192,15 +192,6 @@ def equation(source: str, block: bool) -> str:
     return f"<{tag}>{escape(unescape(source).strip())}</{tag}>"
 
 
-def as_json(value: Any) -> str:
-    """A value as a page or a line of text shows it."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-
-
 def write_index(folder: Path, record: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write `index.html` of a sweep: a row for each combination, a column for each figure, and the numbers below.
 
@@ -258,6 +249,6 @@ def _write(path: Path, template: str, **values: Any) -> Path:
         autoescape=True,
         finalize=lambda value: value if hasattr(value, "__html__") else visible(value),
     )
-    pages.filters |= {"json": as_json, "number": _number}
+    pages.filters["json"] = partial(json.dumps, ensure_ascii=False)
     write_text(path, pages.get_template(f"{template}.html.j2").render(values) + "\n")
     return path
