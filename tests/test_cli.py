@@ -153,21 +153,6 @@ def test_cache_is_listed_and_cleared(
     assert not list((tmp_path / "cache").rglob("*.sqlite"))
 
 
-def test_fetch_passes_source_and_folder_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    calls: list[tuple[Any, ...]] = []
-
-    def fetch(what: str, source: str | None = None, folder: str | None = None) -> Path:
-        calls.append((what, source, folder))
-        return tmp_path / "a\x1b[2Jb"
-
-    monkeypatch.setattr("class_kit.fetch.fetch", fetch)
-    assert cli.main(["fetch", "chebi20", "--from", "there", "--folder", "here"]) == 0
-    assert calls == [("chebi20", "there", "here")]
-    assert "\x1b" not in capsys.readouterr().out
-
-
 def test_reader_that_goes_away_is_no_error():
     code = (
         "import sys\nfrom class_kit.cli import run_handler\n"

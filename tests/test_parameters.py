@@ -15,16 +15,6 @@ from class_kit.errors import InputError
 from class_kit.files import plain
 from class_kit.runs.notebooks import Notebook, Raw, declared_parameters
 
-PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(alphabet=st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
-
 
 def read(text: str, default: Any) -> Any:
     """What a notebook makes of a value typed for a parameter with this default."""
@@ -127,11 +117,6 @@ def test_values_from_python_become_plain_literals():
     for value in ("\ud800", float("nan"), np.float64("inf"), 1 + 2j, b"x", {1: 2}, object(), {1, 2}):
         with pytest.raises(InputError):
             fitted(value, None)
-
-
-@given(PLAIN)
-def test_plain_data_stays_itself(value: Any):
-    assert plain(value, "v") == value
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")))

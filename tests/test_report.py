@@ -16,31 +16,23 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from class_kit.runs.report import clean, equation, notebook_html, write_report
+from tests.short_run import ATTACKS as COMMON
 
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
 ATTACKS = [
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
+    *COMMON,
     "<img src='https://example.org/pixel.png'>",
     "<svg onload=alert(1)><script>alert(1)</script><image href='https://example.org/a.png'/></svg>",
-    "<a href='javascript:alert(1)'>click</a>",
     "<a href=' java\tscript:alert(1)'>click</a>",
-    "<iframe src='https://example.org'></iframe>",
-    "<link rel=stylesheet href=https://example.org/a.css>",
-    "<style>@import 'https://example.org/a.css'; body{display:none}</style>",
     "<div style=\"background:url('https://example.org/a.png');position:fixed\">x</div>",
     "<form action='https://example.org'><input name=a></form>",
-    "<meta http-equiv=refresh content='0;url=https://example.org'>",
-    "<base href='https://example.org/'>",
     "<object data='https://example.org/a.swf'></object>",
     "<video src='https://example.org/a.mp4' autoplay></video>",
     "<scr<script>ipt>alert(1)</script>",
     "<script>alert(1)",
-    "</section></main><script>alert(1)</script>",
     "<math><mtext><img src=x onerror=alert(1)></mtext></math>",
     "<img src=\"data:image/svg+xml;utf8,<svg onload='alert(1)'/>\">",
     "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
-    "[x](javascript:alert(1)) ![x](https://example.org/a.png) <https://example.org>",
     "$\\href{javascript:alert(1)}{x}$ $$\\text{<script>alert(1)</script>}$$",
 ]
 LOADING = {"src", "srcset", "href", "data", "poster", "background", "action", "formaction", "xlink:href", "cite"}
@@ -207,18 +199,13 @@ def test_unfinished_notebook_says_so(tmp_path: Path):
     assert "No executed notebook" in html
 
 
-@pytest.mark.parametrize(
-    "tex", [r"\lambda_k = \min(1, \alpha + \beta k)", r"\frac{a}{b} \le \sqrt{x}", r"s_{ij} > \sigma", r"\hat t^\top"]
-)
-def test_equations_become_mathml(tex: str):
+@pytest.mark.parametrize("tex", [r"\min(1, \alpha + \beta k)", r"\frac{a}{b} \le \sqrt{x}", r"s_{ij} > \hat t^\top"])
+def test_equations_become_mathml_or_stay_readable(tex: str):
     for block in (True, False):
         html = equation(tex, block)
         assert html.startswith("<math")
         assert "\\" not in html
         assert f'display="{"block" if block else "inline"}"' in html
-
-
-def test_equation_that_cannot_be_converted_stays_readable():
     assert equation(r"\nosuchcommand{<x>}", block=False) == r"<code>\nosuchcommand{&lt;x&gt;}</code>"
     assert equation(r"\left( a", block=True).startswith("<pre>")
 
@@ -228,14 +215,11 @@ def markdown_html(source: str, attachments: Any = None) -> str:
     return notebook_html(new_notebook(cells=[cell]), "x")[0]
 
 
-def test_dollars_in_code_are_no_equations():
+def test_equations_are_told_from_code_and_signs_survive():
     html = markdown_html("`$a$` and\n\n```\n$b$\n```\n\nand $c$ and $$d$$")
     assert html.count("<math") == 2
     assert "<code>$a$</code>" in html
     assert "$b$" in html
-
-
-def test_comparison_signs_in_equations_and_headings_survive():
     assert "<mo>&lt;</mo>" in markdown_html("$a < b$")
     assert "<mtext>&lt;b&gt;</mtext>" in markdown_html(r"$\text{<b>}$")
     _, headings = notebook_html(new_notebook(cells=[new_markdown_cell("# A & B < C $a<b$")]), "x")
