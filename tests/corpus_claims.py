@@ -1,8 +1,8 @@
 """Claims of the corpus counted in another way: by walking bonds, with no pattern language in it.
 
 `data/corpus_tables.py` finds groups with SMARTS. Here each phrase of a description has a plain function on atoms, so
-that a wrong pattern cannot confirm itself. `claims_of` finds the counted groups and the sentences with numbers in a
-description and says whether each is true.
+that a wrong pattern cannot confirm itself. `claims_of` finds the most usual counted groups and sentences with
+numbers in a description and says whether each is true.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import permutations
 
 from rdkit import Chem
 from rdkit.Chem import rdCIPLabeler
@@ -25,21 +26,12 @@ SYMBOLS = {
     "nitrogen": "N", "oxygen": "O", "sulfur": "S", "silicon": "Si", "phosphorus": "P", "boron": "B", "selenium": "Se",
     "tin": "Sn", "germanium": "Ge", "arsenic": "As", "mercury": "Hg", "lead": "Pb", "tellurium": "Te", "antimony": "Sb",
     "bismuth": "Bi", "fluorine": "F", "chlorine": "Cl", "bromine": "Br", "iodine": "I",
-}  # fmt: skip  # fmt: skip
-ISOTOPES = {
-    "deuterium": (1, 2), "tritium": (1, 3), "carbon-11": (6, 11), "carbon-13": (6, 13), "carbon-14": (6, 14),
-    "nitrogen-15": (7, 15), "oxygen-18": (8, 18), "sulfur-35": (16, 35), "iodine-125": (53, 125),
-    "iodine-131": (53, 131),
-}  # fmt: skip  # fmt: skip
+}  # fmt: skip
 # Two wordings for one group; the second is the one that has a counter.
 SYNONYMS = {
     "free carboxylic acid group": "carboxy group",
     "carboxylic ester linkage": "ester group",
     "cyclic ester group": "lactone group",
-    "N-monosubstituted amide group": "secondary amide group",
-    "N,N-disubstituted amide group": "tertiary amide group",
-    "cyclic amide group": "lactam group",
-    "formyl group on carbon": "aldehyde group",
     "ketonic carbonyl group": "ketone group",
     "primary alcohol group": "primary hydroxy group",
     "secondary alcohol group": "secondary hydroxy group",
@@ -52,20 +44,14 @@ SYNONYMS = {
     "tertiary amine group": "tertiary amino group",
     "nitro substituent": "nitro group",
     "C≡N group": "cyano group",
-    "thiol group": "sulfanyl group",
-    "sulfonyl bridge": "sulfone group",
-    "sulfonic amide group": "sulfonamide group",
     "fluorine atom on carbon": "fluoro substituent",
     "chlorine atom on carbon": "chloro substituent",
     "bromine atom on carbon": "bromo substituent",
     "iodine atom on carbon": "iodo substituent",
     "CF3 group": "trifluoromethyl group",
     "carbon-carbon double bond": "C=C double bond",
-    "CH2=CH end group": "terminal vinyl group",
     "aromatic methyl group": "methyl group on an aromatic ring",
     "methyl group on nitrogen": "N-methyl group",
-    "tertiary butyl group": "tert-butyl group",
-    "propan-2-yl group": "isopropyl group",
     "monosubstituted benzene ring": "phenyl group",
 }
 
@@ -154,40 +140,10 @@ def bridging(g: Graph, atom: Atom) -> list[Atom]:
     return partners if len(partners) == 2 and hydrogens(atom) == 0 and atom.GetFormalCharge() == 0 else []
 
 
-def esters(g: Graph, ring: bool) -> list[tuple[Atom, Atom, Atom]]:
-    """(acyl carbon, oxygen, carbon beyond it)."""
-    found = []
-    for o in g.of("O"):
-        ends = bridging(g, o)
-        for one, other in zip(ends, ends[::-1], strict=True):
-            if acyl(g, one) and plain_carbon(g, other) and g.ring_bond(one, o) == ring:
-                found.append((one, o, other))
-    return found
-
-
-def amides(g: Graph) -> Iterator[tuple[Atom, Atom, list[Atom]]]:
-    """(acyl carbon, nitrogen, what else the nitrogen carries), hydrogens aside."""
-    for n in g.of("N"):
-        if n.GetIsAromatic() or len(g.near(n)) + hydrogens(n) != 3:
-            continue
-        for c in g.near(n, "C", 1):
-            if acyl(g, c):
-                yield c, n, [x for x in g.near(n) if x.GetIdx() != c.GetIdx()]
-
-
-def open_amides(g: Graph, hs: int) -> list[tuple[Atom, Atom]]:
-    return [
-        (c, n)
-        for c, n, rest in amides(g)
-        if hydrogens(n) == hs and not g.ring_bond(c, n) and all(plain_carbon(g, x) for x in rest)
-    ]
-
-
-def lactams(g: Graph) -> int:
-    return sum(
-        bool(g.near(c, "C")) and g.ring_bond(c, n) and hydrogens(n) < 2 and all(plain_carbon(g, x) for x in rest)
-        for c, n, rest in amides(g)
-    )
+def esters(g: Graph, ring: bool) -> int:
+    """Acyl carbon, oxygen, and a carbon beyond it, in either direction."""
+    ends = [(one, o, other) for o in g.of("O") for one, other in permutations(bridging(g, o), 2)]
+    return sum(acyl(g, one) and plain_carbon(g, other) and g.ring_bond(one, o) == ring for one, o, other in ends)
 
 
 def amine_carbon(g: Graph, atom: Atom) -> bool:
@@ -218,16 +174,8 @@ def alcohols(g: Graph, carbons: int) -> int:
     )
 
 
-def sulfonyl(g: Graph, *, needs: Callable[[Graph, Atom], bool]) -> int:
-    return sum(oxo(g, s) == 2 and bool(g.near(s, "C")) and len(g.near(s)) == 4 and needs(g, s) for s in g.of("S"))
-
-
-def double_carbons(g: Graph) -> list[tuple[Atom, Atom]]:
-    return [
-        (b.GetBeginAtom(), b.GetEndAtom())
-        for b in g.mol.GetBonds()
-        if b.GetBondTypeAsDouble() == 2 and b.GetBeginAtom().GetSymbol() == b.GetEndAtom().GetSymbol() == "C"
-    ]
+def double_carbons(g: Graph) -> int:
+    return sum(len(g.near(c, "C", 2)) for c in g.of("C")) // 2
 
 
 def on_carbon(symbol: str) -> Callable[[Graph], int]:
@@ -238,46 +186,6 @@ def methyls_on(test: Callable[[Graph, Atom], bool]) -> Callable[[Graph], int]:
     return lambda g: sum(methyl(g, c) and any(test(g, x) for x in g.near(c)) for c in g.of("C"))
 
 
-def alkoxy(g: Graph, ethyl: bool) -> int:
-    count = 0
-    for o in g.of("O"):
-        ends = bridging(g, o)
-        for one, other in zip(ends, ends[::-1], strict=True):
-            head = (
-                methyl(g, one)
-                if not ethyl
-                else hydrogens(one) == 2 and saturated(g, one) and any(methyl(g, x) for x in g.near(one))
-            )
-            count += head and other.GetSymbol() == "C" and not (g.near(other, "O", 2) or g.near(other, "S", 2))
-    return count
-
-
-def dialkylamino(g: Graph, ethyl: bool) -> int:
-    def alkyl(x: Atom) -> bool:
-        if not ethyl:
-            return methyl(g, x)
-        return saturated(g, x) and hydrogens(x) == 2 and any(methyl(g, y) for y in g.near(x))
-
-    count = 0
-    for n in g.of("N", 0):
-        rest = g.near(n)
-        if len(rest) == 3 and not n.GetIsAromatic() and all(x.GetSymbol() == "C" for x in rest):
-            others = [x for x in rest if not alkyl(x)]
-            count += len(others) == 1 and not (g.near(others[0], "O", 2) or g.near(others[0], "S", 2))
-    return count
-
-
-def branched(g: Graph, methyls: int) -> int:
-    """Carbons that hold exactly that many methyl groups and one other atom (tert-butyl: 3, isopropyl: 2)."""
-    return sum(
-        saturated(g, c)
-        and sum(methyl(g, x) for x in g.near(c)) == methyls
-        and len(g.near(c)) == methyls + 1
-        and hydrogens(c) == 3 - methyls
-        for c in g.of("C")
-    )
-
-
 def phenyls(g: Graph) -> int:
     """Benzene rings that share no atom with another ring and carry one substituent."""
     atom = g.mol.GetAtomWithIdx
@@ -285,28 +193,15 @@ def phenyls(g: Graph) -> int:
     return sum(sorted(hydrogens(atom(i)) for i in ring) == [0, 1, 1, 1, 1, 1] for ring in alone)
 
 
-def nitro_groups(g: Graph, partners: str) -> int:
-    return sum(
-        oxo(g, n) == 1
-        and len(oxides(g, n)) == 1
-        and any(x.GetSymbol() in partners for x in g.near(n, "", 1) if not terminal(g, x) or x.GetSymbol() != "O")
-        for n in g.of("N", 1)
-        if len(g.near(n)) == 3
-    )
+def nitro_groups(g: Graph) -> int:
+    three = [n for n in g.of("N", 1) if len(g.near(n)) == 3 and oxo(g, n) == 1 and len(oxides(g, n)) == 1]
+    return sum(any(x.GetSymbol() in "CN" for x in g.near(n, "", 1)) for n in three)
 
 
 COUNTERS: dict[str, Callable[[Graph], int]] = {
     "carboxy group": lambda g: sum(len(hydroxyls(g, c)) for c in g.of("C") if acyl(g, c)),
-    "carboxylate group": lambda g: sum(len(oxides(g, c)) for c in g.of("C") if acyl(g, c)),
-    "ester group": lambda g: len(esters(g, ring=False)),
-    "lactone group": lambda g: len(esters(g, ring=True)),
-    "primary amide group": lambda g: len(open_amides(g, 2)),
-    "secondary amide group": lambda g: len(open_amides(g, 1)),
-    "tertiary amide group": lambda g: len(open_amides(g, 0)),
-    "lactam group": lactams,
-    "aldehyde group": lambda g: sum(
-        oxo(g, c) == 1 and hydrogens(c) == 1 and len(g.near(c, "C")) == 1 for c in g.of("C")
-    ),
+    "ester group": lambda g: esters(g, ring=False),
+    "lactone group": lambda g: esters(g, ring=True),
     "ketone group": lambda g: sum(
         oxo(g, c) == 1 and len(g.near(c, "C")) == 2 and not c.GetIsAromatic() for c in g.of("C")
     ),
@@ -320,43 +215,25 @@ COUNTERS: dict[str, Callable[[Graph], int]] = {
         len(bridging(g, o)) == 2 and not o.IsInRing() and all(plain_carbon(g, c) for c in bridging(g, o))
         for o in g.of("O")
     ),
-    "methoxy group": lambda g: alkoxy(g, ethyl=False),
-    "ethoxy group": lambda g: alkoxy(g, ethyl=True),
     "primary amino group": lambda g: amines(g, 2, aromatic=False),
     "aromatic amino group": lambda g: amines(g, 2, aromatic=True),
     "secondary amino group": lambda g: amines(g, 1),
     "tertiary amino group": lambda g: amines(g, 0),
-    "dimethylamino group": lambda g: dialkylamino(g, ethyl=False),
-    "diethylamino group": lambda g: dialkylamino(g, ethyl=True),
-    "nitro group": lambda g: nitro_groups(g, "CN"),
+    "nitro group": nitro_groups,
     "cyano group": lambda g: sum(
         terminal(g, n) and any(g.near(c, "C", 1) or g.near(c, "N", 1) for c in g.near(n, "C", 3)) for n in g.of("N")
-    ),
-    "sulfanyl group": lambda g: sum(hydrogens(s) == 1 and bool(g.near(s, "C")) for s in g.of("S", 0)),
-    "sulfone group": lambda g: sulfonyl(g, needs=lambda g, s: len(g.near(s, "C")) == 2),
-    "sulfonic acid group": lambda g: sulfonyl(g, needs=lambda g, s: len(hydroxyls(g, s)) == 1),
-    "sulfonate group": lambda g: sulfonyl(g, needs=lambda g, s: len(oxides(g, s)) == 1),
-    "sulfonamide group": lambda g: sulfonyl(
-        g,
-        needs=lambda g, s: any(len(g.near(n)) + hydrogens(n) == 3 and not n.GetIsAromatic() for n in g.near(s, "N", 1)),
     ),
     "fluoro substituent": on_carbon("F"),
     "chloro substituent": on_carbon("Cl"),
     "bromo substituent": on_carbon("Br"),
     "iodo substituent": on_carbon("I"),
     "trifluoromethyl group": lambda g: sum(len(g.near(c, "F")) == 3 and len(g.near(c, "C")) == 1 for c in g.of("C")),
-    "C=C double bond": lambda g: len(double_carbons(g)),
-    "terminal vinyl group": lambda g: sum(sorted((hydrogens(a), hydrogens(b))) == [1, 2] for a, b in double_carbons(g)),
-    "acetyl group on carbon": lambda g: sum(
-        oxo(g, c) == 1 and len(g.near(c, "C")) == 2 and sum(methyl(g, x) for x in g.near(c)) == 1 for c in g.of("C")
-    ),
+    "C=C double bond": double_carbons,
     "methyl group on an aromatic ring": methyls_on(lambda g, x: x.GetIsAromatic() and x.GetSymbol() == "C"),
     "methyl group on a non-aromatic ring": methyls_on(
         lambda g, x: x.GetSymbol() == "C" and x.IsInRing() and not x.GetIsAromatic()
     ),
     "N-methyl group": methyls_on(lambda g, x: x.GetSymbol() == "N"),
-    "tert-butyl group": lambda g: branched(g, 3),
-    "isopropyl group": lambda g: branched(g, 2),
     "phenyl group": phenyls,
 }
 COUNTERS |= {phrase: COUNTERS[base] for phrase, base in SYNONYMS.items()}
@@ -371,27 +248,10 @@ def labels(m: Graph) -> Counter[str]:
     return Counter(old.values()) if old == {i: code for i, code in new.items() if code in "RS"} else Counter()
 
 
-def geometries(m: Graph) -> Counter[str]:
-    return Counter(
-        str(b.GetStereo())[-1] for b in m.mol.GetBonds() if str(b.GetStereo()).endswith(("STEREOE", "STEREOZ"))
-    )
-
-
 def open_centres(m: Graph) -> int:
     if "@" in Chem.MolToSmiles(m.mol):
         return -1
     return len(Chem.FindMolChiralCenters(Chem.Mol(m.mol), includeUnassigned=True, useLegacyImplementation=False))
-
-
-def longest_chain(m: Graph) -> int:
-    """Longest simple path over carbons outside rings, by depth-first search from every carbon."""
-    carbons = {a.GetIdx() for a in m.of("C") if not a.IsInRing()}
-
-    def depth(i: int, came_from: int) -> int:
-        onward = [x.GetIdx() for x in m.near(m.mol.GetAtomWithIdx(i), "C") if x.GetIdx() in carbons]
-        return 1 + max((depth(x, i) for x in onward if x != came_from), default=0)
-
-    return max((depth(i, -1) for i in carbons), default=0)
 
 
 def counted(text: str, atoms: dict) -> Counter:
@@ -401,12 +261,6 @@ def counted(text: str, atoms: dict) -> Counter:
 
 def hetero_atoms(m: Graph, text: str) -> bool:
     return counted(text, SYMBOLS) == Counter(a.GetSymbol() for a in m.atoms if a.GetSymbol() != "C")
-
-
-def isotopes(m: Graph, text: str) -> bool:
-    return counted(text, ISOTOPES) == Counter(
-        (a.GetAtomicNum(), a.GetIsotope()) for a in m.mol.GetAtoms() if a.GetIsotope()
-    )
 
 
 def centres(m: Graph, total: str, r: str, s: str) -> bool:
@@ -419,10 +273,6 @@ def carbons(m: Graph, n: str, where: str) -> bool:
 
 N = rf"({NUMBER})"
 SENTENCES: dict[str, Callable[..., bool]] = {
-    rf"Its longest open carbon chain has {N} atoms": lambda m, n: longest_chain(m) == VALUES[n],
-    rf"The longest acyclic chain of carbon atoms counts {N}": lambda m, n: longest_chain(m) == VALUES[n],
-    rf"Outside any ring, up to {N} carbon atoms follow one another": lambda m, n: longest_chain(m) == VALUES[n],
-    rf"Its acyclic carbon backbone is {N} atoms long": lambda m, n: longest_chain(m) == VALUES[n],
     r"The stereocentre has ([RS]) configuration": lambda m, c: labels(m) == Counter([c]),
     r"Its one defined stereocentre is ([RS])-configured": lambda m, c: labels(m) == Counter([c]),
     r"The chiral centre is ([RS])": lambda m, c: labels(m) == Counter([c]),
@@ -432,17 +282,6 @@ SENTENCES: dict[str, Callable[..., bool]] = {
     rf"The configuration of {N} stereocentres? is not specified": lambda m, n: open_centres(m) == VALUES[n],
     rf"It has {N} stereocentres? of unspecified configuration": lambda m, n: open_centres(m) == VALUES[n],
     rf"No configuration is given for {N} stereocentres?": lambda m, n: open_centres(m) == VALUES[n],
-    r"(?:A double bond has|One double bond is) ([EZ])(?: geometry|-configured)": lambda m, c: (
-        geometries(m) == Counter([c])
-    ),
-    rf"It has {N} double bonds of ([EZ]) geometry": lambda m, n, c: geometries(m) == Counter({c: VALUES[n]}),
-    rf"Of its defined double bonds, {N} (?:is|are) E and {N} (?:is|are) Z": lambda m, e, z: (
-        geometries(m) == Counter(E=VALUES[e], Z=VALUES[z])
-    ),
-    r"It is labelled with (.+)": isotopes,
-    r"It carries a net charge of ([+-]\d+)": lambda m, q: (
-        sum(a.GetFormalCharge() for a in m.whole.GetAtoms()) == int(q) != 0
-    ),
     rf"(?:There are|It counts) {N} carbon atoms (in all|in its organic part)": lambda m, n, where: carbons(m, n, where),
     rf"Carbon atoms number {N} (in all|in its organic part)": lambda m, n, where: carbons(m, n, where),
     r"Besides carbon and hydrogen it is built from (.+)": hetero_atoms,
