@@ -34,7 +34,6 @@ from class_kit.study.paper_tables import (
     MATCHED,
     RANDOM,
     RANKING,
-    STANDARD,
     find_results,
     find_search,
     inputs_table,
@@ -43,6 +42,7 @@ from class_kit.study.paper_tables import (
     read_results,
     search_table,
 )
+from class_kit.study.results import STANDARD
 from class_kit.study.tables import VERDICTS, verdict
 from class_kit.terminal import one_line
 

@@ -144,8 +144,8 @@ def test_stereoisomers_and_spellings_are_one_structure() -> None:
     smiles[0], smiles[100], smiles[101] = "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "OC(=O)C(C)N"
     got = near_duplicates(replace(task, pairs=replace(task.pairs, smiles=tuple(smiles))))
     assert np.flatnonzero(got["equal_structure"]).tolist() == [5, 6]
-    for split, sigma in (("train", 0.9), ("test", 2.0), ("none", 0.9)):
-        with pytest.raises(InputError):
+    for split, sigma in (("test", 2.0), ("none", 0.9)):
+        with pytest.raises(ValueError, match=r"sigma contains 2|no such pairs"):
             near_duplicates(small_task(), split, sigma)
 
 
@@ -160,7 +160,7 @@ def test_what_is_kept_is_what_the_records_say(tmp_path: Path, monkeypatch: pytes
         "also": ["savings", "apart", "ties"],
     }
     task = task_with_relatives()
-    plan = conduct.plan_study(study_config(values), load=lambda **sets: task)
+    plan = conduct.plan_study(study_config(values), {"corpus": task})
     done = conduct.run_study(plan, tmp_path, jobs=1, progress=False)
     records = [record for _, record in done.records]
     # differences of several references are one family
@@ -302,19 +302,15 @@ def test_the_help_names_the_numbers_that_hold(capsys: pytest.CaptureFixture[str]
     assert f"seeds a setting (default: {study_file('main')['seeds']})" in shown
 
 
-def test_results_of_other_pairs_or_another_version_are_replaced_and_named(small_study: Path, tmp_path: Path) -> None:
-    path, told = small_study / "paper.json", []
-    kept = read_results(path)
-    assert set(paper.kept_results(path, kept, told.append)) == set(NAMES)
-    assert paper.kept_results(small_study / "none.json", kept, told.append) == {}
-    assert not told
-    for other in ({"inputs": {"digest": "of another task"}}, {"code": "of another version"}):
-        assert paper.kept_results(path, kept | other, told.append) == {}
-    assert len(told) == 2
-    assert "another version of the kit" in told[0]
-    (tmp_path / "paper.json").write_text("[", encoding="utf-8")
-    with pytest.raises(InputError, match="remove it and run again"):
-        paper.kept_results(tmp_path / "paper.json", kept, print)
+def test_results_of_other_pairs_or_another_version_are_left_out(
+    small_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_with_relatives()
+    assert set(paper.finished_studies(small_study, task)) == set(NAMES)
+    assert paper.finished_studies(small_study / "none", task) == {}
+    assert paper.finished_studies(small_study, small_task(seed=1)) == {}
+    monkeypatch.setattr(paper, "code_digest", lambda: "of another version")
+    assert paper.finished_studies(small_study, task) == {}
 
 
 def test_a_failed_training_stops_nothing_and_is_done_again(

@@ -214,7 +214,7 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path, text: str, message:
 
 def planned(**keys: Any) -> conduct.StudyPlan:
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], **keys})
-    return conduct.plan_study(config, load=lambda **sets: TASK)
+    return conduct.plan_study(config, {"corpus": TASK})
 
 
 def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:

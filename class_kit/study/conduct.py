@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from class_kit.retrieval import retrieval_metrics
 from class_kit.study.config import Cell, StudyConfig, cells, foreseen_steps
 from class_kit.study.records import Record
 from class_kit.study.results import grouped, rounded, study_results, study_tables
-from class_kit.study.runner import Failure, run_all, stored_record
+from class_kit.study.runner import Failure, code_digest, run_all, stored_record
 from class_kit.study.tables import history_frame, write_table
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ class StudyResult:
     results: dict[str, Any]
 
 
-def plan_study(config: StudyConfig, load: Callable[..., Task] | None = None) -> StudyPlan:
+def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> StudyPlan:
     """Load the pairs, lay out every training, and foresee the time of those that are missing.
 
     Parameters
     ----------
-    load : callable, optional
-        What makes a `Task` of the choices of `pairs`; `load_task` by default.
+    tasks : mapping of name to Task, optional
+        What the choices of `pairs` load, where that is loaded already.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def plan_study(config: StudyConfig, load: Callable[..., Task] | None = None) -> 
     """
     from class_kit.task import load_task
 
-    tasks = {choice.name: (load or load_task)(**choice.sets) for choice in config.pairs}
+    tasks = tasks or {choice.name: load_task(**choice.sets) for choice in config.pairs}
     first = next(iter(tasks.values()))
     laid_out = cells(config, tasks)
     done = [stored_record(tasks[cell.group["pairs"]], cell.arm, cell.config) is not None for cell in laid_out]
@@ -126,7 +126,7 @@ def run_study(
 ) -> StudyResult:
     """Train what is missing and leave everything in a folder; a failed training is recorded and stops no other.
 
-    The folder holds `study.json` (what `study_results` says, rounded to six digits, and the inputs' digests),
+    The folder holds `study.json` (what `study_results` says, rounded to six digits, and the digest of the kit's code),
     `trainings/` (a `metrics.json` for each with its per-query ranks), `failures.json` with tracebacks where there are
     any, tables and figures, and `done`, written last and only where nothing failed.
     """
@@ -142,8 +142,7 @@ def run_study(
     for cell, record in records:
         write_json(out / "trainings" / record.folder.name / "metrics.json", run_metrics(cell, record))
     results = study_results(config, plan.tasks, records, failures)
-    inputs = {name: task.digest for name, task in plan.tasks.items()}
-    write_json(out / "study.json", {"inputs": inputs, **rounded(results)})
+    write_json(out / "study.json", {"code": code_digest(), **rounded(results)})
     if records:
         seeds = len(config.seeds)
         note = f"95 % intervals over queries and {seeds} seed{'s' if seeds > 1 else ''}; ties at their expectation."
@@ -163,11 +162,7 @@ def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
     return {
         **cell.labels,
         "settings": {"arm": asdict(cell.arm), "training": asdict(cell.config)},
-        "steps": record.steps,
-        "samples": record.samples,
-        "seconds": record.seconds,
-        "best_epoch": record.best_epoch,
-        "history": record.history,
+        **{name: getattr(record, name) for name in ("steps", "samples", "seconds", "best_epoch", "history")},
         "metrics": {name: retrieval_metrics(ranks) for name, ranks in record.ranks.items()},
         "ranks": {
             name: {"greater": ranks.greater.tolist(), "equal": ranks.equal.tolist(), "pool": ranks.pool}

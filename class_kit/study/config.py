@@ -30,7 +30,6 @@ from class_kit.study.arms import kept_pairs
 if TYPE_CHECKING:
     from class_kit.task import Task
 
-_LARGEST = 2**20
 # an arm that sees little an epoch may take this many times the plain run's epochs to spend its budget
 _MOST_EPOCHS = 10
 # what is crossed or counted elsewhere is no setting of the loop
@@ -279,8 +278,6 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
 
     path = Path(path)
     try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path}: larger than 1 MiB: no study's configuration")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None

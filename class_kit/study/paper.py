@@ -20,8 +20,8 @@ from class_kit.files import shipped, write_text
 from class_kit.progress import duration
 from class_kit.study.conduct import StudyPlan, plan_study, run_study
 from class_kit.study.config import study_config
-from class_kit.study.paper_tables import FOLDER, SAVINGS, STUDIES, note, paper_tables, read_results
-from class_kit.study.results import near_duplicates, rounded, without_duplicates
+from class_kit.study.paper_tables import FOLDER, SAVINGS, STUDIES, note, paper_tables
+from class_kit.study.results import near_duplicates, without_duplicates
 from class_kit.study.runner import code_digest
 from class_kit.study.tables import write_table
 from class_kit.terminal import one_line
@@ -78,7 +78,8 @@ def load_paper_task(pairs: Mapping[str, Any]) -> Task:
 
 def plan_paper(values: Mapping[str, Any], task: Task) -> StudyPlan:
     """The trainings of one of `paper_studies` on a task that is loaded already."""
-    return plan_study(study_config(values), load=lambda **sets: task)
+    config = study_config(values)
+    return plan_study(config, {config.pairs[0].name: task})
 
 
 def run_paper(
@@ -94,8 +95,8 @@ def run_paper(
     """Train what is missing of each study, and write tables, figures and `paper.json`.
 
     A failed training stops neither the others nor the studies after it; it is recorded in its study's folder
-    (`failures.json`) and in the result's `failed`. Results of other studies that `paper.json` holds already stay,
-    where they are of the same inputs and the same version of the kit.
+    (`failures.json`) and in the result's `failed`. `paper.json` also holds what earlier commands left of other studies
+    in the same folder, where it is of the same inputs and the same version of the kit.
 
     Parameters
     ----------
@@ -106,17 +107,11 @@ def run_paper(
     -------
     dict
         What `paper.json` holds: `inputs` and `products`, the studies' results by name.
-
-    Raises
-    ------
-    InputError
-        For a damaged `paper.json`.
     """
     import yaml
 
     out = Path(out)
-    results: dict[str, Any] = {"version": _VERSION, "code": code_digest(), "inputs": describe_inputs(pairs, task)}
-    kept = kept_results(out / "paper.json", results, say)
+    results: dict[str, Any] = {"version": _VERSION, "inputs": describe_inputs(pairs, task), "products": {}}
     for name, values in studies.items():
         begun = time.perf_counter()
         plan = plan_paper(values, task)
@@ -127,8 +122,7 @@ def run_paper(
         done = run_study(plan, out / name, jobs=jobs, progress=progress)
         for cell, failure in done.failures:
             say(one_line(f"failed: {cell.group['backbone']}, {failure.summary}"))
-        kept[name] = rounded(done.results)
-        results["products"] = in_order(kept)
+        results["products"] = finished_studies(out, task)
         write_text(out / "paper.json", _lines(results, 5) + "\n")
         say(f"{name}: took {duration(time.perf_counter() - begun)}")
     draw_paper(results, out)
@@ -181,23 +175,15 @@ def describe_inputs(pairs: Mapping[str, Any], task: Task) -> dict[str, Any]:
     }
 
 
-def kept_results(path: Path, results: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """The studies' results that a `paper.json` holds for the same inputs and version of the kit as `results`."""
-    if not path.is_file():
-        return {}
-    try:
-        kept = read_results(path)
-    except InputError as error:
-        raise InputError(f"{error}; remove it and run again") from None
-    if (kept["inputs"].get("digest"), kept.get("code")) != (results["inputs"]["digest"], results["code"]):
-        say(f"{path.name}: its results are of other pairs or another version of the kit, and are replaced")
-        return {}
-    return dict(kept["products"])
-
-
-def in_order(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Results in the order of the studies, and `savings` of all that have some."""
-    products = {name: kept[name] for name in STUDIES if name in kept}
+def finished_studies(out: Path, task: Task) -> dict[str, Any]:
+    """What the studies' folders hold of these pairs and this version of the kit, and `savings` of all of them."""
+    products = {}
+    for name in STUDIES:
+        path = out / name / "study.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        digests = found.pop("code", None), *found.pop("inputs", {}).values()
+        if digests == (code_digest(), task.digest):
+            products[name] = found
     if rows := [row for product in products.values() for row in product.get("savings", [])]:
         products[SAVINGS] = {"title": "what the smaller budget saved", "preliminary": False, "savings": rows}
     return products

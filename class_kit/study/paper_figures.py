@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from class_kit import figures
-from class_kit.study.paper_tables import CLASS, MATCHED, RANDOM, RANKING, STANDARD, paper_tables, search_table
+from class_kit.study.paper_tables import CLASS, MATCHED, RANDOM, RANKING, paper_tables, search_table
+from class_kit.study.results import STANDARD
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import pandas as pd
 
 from class_kit.errors import InputError
 from class_kit.files import home_path, shipped
-from class_kit.study.results import STANDARD, Table, frame_of, study_tables
+from class_kit.study.results import Table, frame_of, study_tables
 from class_kit.study.tables import METRICS, VERDICTS, number, readable, readable_gaps, verdict
 
 # beside the results of a checkout, and inside an installed package
@@ -22,11 +22,8 @@ SAVINGS = "savings"
 STUDIES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures")
 CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
 RANKING = "text_to_molecule/split"
-_LARGEST = 2**20
 _SPLITS = {"test": "test split", "swapped": "splits exchanged"}
 _DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-
-__all__ = ["CLASS", "MATCHED", "RANDOM", "RANKING", "STANDARD"]
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -35,11 +32,11 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        For a file that is missing, too large, or holds something else.
+        For a file that is missing, or holds something else.
     """
     path = Path(path)
     try:
-        results = _read(path)
+        results = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(part, dict) for part in (results["inputs"]["sizes"], *results["products"].values())):
             raise TypeError("expected sizes and products as objects")
     except _DAMAGED as error:
@@ -71,7 +68,7 @@ def find_search() -> dict[str, Any] | None:
     """
     path = shipped(f"{FOLDER}/search.json")
     try:
-        record = _read(path) if path.is_file() else {}
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         for key in _SPLITS:
             frame_of(record.get(key, {}).get("differences", ()))
         # each round of the plain run begins with the choice of the one before
@@ -168,12 +165,6 @@ def search_table(search: Mapping[str, Any]) -> Table:
     shown.insert(0, "read on", kept["split"].map(_SPLITS))
     shown.insert(3, "samples %", (100 * kept["share"]).map("{:.0f}".format))
     return frame, shown
-
-
-def _read(path: Path) -> Any:
-    if path.stat().st_size > _LARGEST:
-        raise ValueError("larger than 1 MiB")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _beside_published(results: Mapping[str, Any]) -> Table:

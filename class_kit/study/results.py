@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from class_kit.checks import check_real
-from class_kit.errors import InputError
 from class_kit.molecules.structures import structures
 from class_kit.neighbours import neighbour_counts
 from class_kit.retrieval import Ranks
@@ -55,12 +53,13 @@ def study_results(
 ) -> dict[str, Any]:
     """A study's trainings as plain data.
 
-    Keys: `title`, `preliminary` (one seed), `settings` (the configuration less its pairs), `trainings`,
-    `training_seconds`, `failed`, `summary`, `differences`; and as far as the study asks for them `ties` of the
-    thresholds, `savings`, and `apart`: summary and differences over the queries without a near-duplicate among the
+    Keys: `inputs` (digests), `title`, `preliminary` (one seed), `settings` (the configuration less its pairs),
+    `trainings`, `training_seconds`, `failed`, `summary`, `differences`; and as far as the study asks for them `ties` of
+    the thresholds, `savings`, and `apart`: summary and differences over the queries without a near-duplicate among the
     training pairs.
     """
     results: dict[str, Any] = {
+        "inputs": {name: task.digest for name, task in tasks.items()},
         "title": config.name,
         "preliminary": len(config.seeds) == 1,
         "settings": {key: value for key, value in asdict(config).items() if key not in ("name", "pairs")},
@@ -180,11 +179,8 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> dic
     Raises
     ------
     InputError
-        For a split that the task does not have, the training split itself, or a σ outside (-1, 1].
+        For a split that the task does not have, or a σ outside (-1, 1].
     """
-    if split == "train":
-        raise InputError("split='train': expected the split that is evaluated, not the one trained on")
-    sigma = check_real("sigma", sigma, low=-1.0, high=1.0, open_low=True)
     train, rows = task.rows("train"), task.rows(split)
     texts = {task.pairs.text[row] for row in train}
     keys = [each.key for each in structures([task.pairs.smiles[row] for row in (*train, *rows)], progress=False)]
