@@ -10,7 +10,7 @@ import pytest
 
 from class_kit import study
 from class_kit.backbones import create_backbone
-from class_kit.curriculum import EpochPlan, make_schedule
+from class_kit.curriculum import EpochPlan
 from class_kit.curriculum.controls import StepMatchedPlan
 from class_kit.curriculum.duplicates import count_repeats
 from class_kit.curriculum.feedback import LossPrunedPlan, PacedPlan, SelfPacedPlan
@@ -52,16 +52,6 @@ def test_every_order_trains_and_leaves_a_record(task, tmp_path: Path, arm: Arm, 
     assert record.arm == arm
     assert len(record.history) == CONFIG.epochs
     assert record.ranks["text_to_molecule/split"].pool == 25
-
-
-def test_a_schedule_by_name_is_the_schedule(task) -> None:
-    plan = plan_arm(task, Arm("a", schedule="root", full_at=0.5, start=0.2), CONFIG)
-    expected = make_schedule("root", 0.2, full_at=0.5, epochs=CONFIG.epochs)
-    assert [plan.fraction(k) for k in (1, 2, 3, 4)] == [expected(k) for k in (1, 2, 3, 4)]
-    steps = plan_arm(task, Arm("a", schedule="step", interval=2, full_at=1.0, start=0.2), CONFIG)
-    assert [steps.fraction(k) for k in (1, 2, 3, 4)] == pytest.approx([0.2, 0.6, 0.6, 1.0])
-    grown = plan_arm(task, Arm("a", schedule="step", interval=3, growth=0.3, start=0.1), CONFIG)
-    assert [grown.fraction(k) for k in (1, 2, 3, 4)] == pytest.approx([0.1, 0.1, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("shape", ["linear", "root", "quadratic", "step"])
@@ -162,14 +152,6 @@ def test_a_record_says_how_often_duplicates_shared_a_batch(task, tmp_path: Path)
     assert "repeats" not in plain.history[0]
 
 
-def test_masked_duplicates_are_no_negatives(task, tmp_path: Path) -> None:
-    plain = train_record(task, Arm("a", order="standard"), CONFIG, tmp_path / "plain")
-    masked = Arm("a", order="standard", duplicates="mask", duplicates_above=0.99)
-    found = train_record(task, masked, CONFIG, tmp_path / "masked")
-    # a family of 20 in 80 costs less where its members do not push each other away
-    assert found.history[-1]["loss"] < plain.history[-1]["loss"]
-
-
 def test_hardness_rises_as_it_is_told() -> None:
     jump = HardnessSchedule.over(10, 0.8, start=0.5)
     assert [jump(k) for k in range(1, 11)] == [0] * 5 + [0.8] * 5
@@ -207,20 +189,6 @@ def test_a_reference_model_orders_the_pairs(task) -> None:
         assert np.all(np.diff(scores[plan.order]) >= 0)
         assert study.run_arm(task, arm, CONFIG).arm == arm
     assert study.reference_scores(task, Arm("a"), CONFIG) is None
-
-
-def test_pair_losses_equal_a_whole_batch(task) -> None:
-    backbone = create_backbone("dual_encoder", 9, 7, hidden=8, dim=4)
-    from class_kit.task import Task
-
-    small = Task(task.pairs, task.t, task.m, task.pairs, task.m, task.encoders)
-    import torch
-
-    rows = task.rows("train")
-    found = pair_losses(backbone, small, 80, 3)
-    with torch.no_grad():
-        terms = backbone.losses(torch.from_numpy(task.t[rows]), torch.from_numpy(task.m[rows]))
-    np.testing.assert_allclose(found, sum(terms.values()).numpy(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dual_encoder", "dsokr"])

@@ -20,7 +20,7 @@ from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts
 from class_kit.pairs import PairSet
 from class_kit.retrieval import Ranks, retrieval_metrics
-from class_kit.study import conduct, paper, paper_figures, paper_tables, results, runner, statistics, tables
+from class_kit.study import conduct, paper, paper_figures, paper_tables, results, statistics, tables
 from class_kit.study.arms import plan_arm
 from class_kit.study.config import Cell, cells, read_config, study_config
 from class_kit.study.paper_tables import find_results, find_search, inputs_table, key_rows, note, read_results
@@ -80,25 +80,6 @@ def test_each_part_of_the_ablation_is_what_it_is_called() -> None:
     for cell in cells_of("ablation"):
         plan = plan_arm(task, cell.arm, cell.config)
         assert (plan.count(1) < len(task.rows("train")), plan.intensity(1) < 1) == expected[cell.arm.name]
-
-
-def test_equal_trainings_are_shared_with_other_studies_and_between_these() -> None:
-    """CLASS is the crossed curriculum of a plain configuration, so what that has trained is taken from the store."""
-    plain = study_config(
-        {
-            "training": {"epochs": 40, "batch_size": 128},
-            "backbones": [{"backbone": "dual_encoder", "learning_rate": 0.001}],
-            "seeds": 5,
-        }
-    )
-    task = small_task()
-
-    def keys(found: list[Cell]) -> set[str]:
-        return {runner._key(task, cell.arm, cell.config) for cell in found}
-
-    main = keys(cells_of("main"))
-    assert keys(cells(plain, {"corpus": task})) < main
-    assert all(len(main & keys(cells_of(name))) >= 2 for name in ("ablation", "sigma", "measures", "grid"))
 
 
 def test_rates_are_those_that_the_search_chose() -> None:
@@ -249,6 +230,13 @@ def test_the_command_leaves_every_product(small_study: Path, small_results: dict
         for picture in pictures:
             assert picture.with_suffix(".pdf").is_file()
             assert json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["parameters"]
+    with open(small_study / "main" / "tables" / "published.csv", encoding="utf-8", newline="") as file:
+        published = [row for row in csv.DictReader(file) if row["arm"] == "published"]
+    assert [row["pool"] for row in published[:4]] == ["33010.0"] * 4
+    assert {row["standing"] for row in published} == {"reported", "inferred"}
+    text = (small_study / "main" / "tables" / "published.tex").read_text(encoding="utf-8")
+    assert "not said" in text
+    assert text.count("preliminary: 1 seed, 2 epochs") == 4 * 2
     with few_settings(small_study.parent):
         for name, values in paper.paper_studies({"source": "own.csv"}, seeds=2, epochs=2).items():
             assert read_config(small_study / name / "study.yml") == study_config(values)
@@ -263,19 +251,6 @@ def test_everything_is_drawn_again_from_the_results_alone(
     assert len(again) >= 8 * 5
     for path in again:
         assert path.read_bytes() == (small_study / path.relative_to(tmp_path)).read_bytes(), path.name
-
-
-def test_published_figures_stand_beside_with_pool_and_standing(small_study: Path) -> None:
-    with open(small_study / "main" / "tables" / "published.csv", encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["arm"] == "published"]
-    assert len(rows) == 11
-    assert all(row["standing"] in ("reported", "inferred") for row in rows)
-    assert [row["pool"] for row in rows[:4]] == ["33010.0"] * 4
-    text = (small_study / "main" / "tables" / "published.tex").read_text(encoding="utf-8")
-    assert "not said" in text
-    assert "(inferred)" in text
-    assert all(row.startswith("aman &") for row in text.splitlines() if "preliminary: 1 seed, 2 epochs" in row)
-    assert text.count("preliminary: 1 seed, 2 epochs") == 4 * 2
 
 
 def test_running_again_and_planning_train_nothing_and_change_nothing(
@@ -311,29 +286,6 @@ def test_results_of_other_pairs_or_another_version_are_left_out(
     assert paper.finished_studies(small_study, small_task(seed=1)) == {}
     monkeypatch.setattr(paper, "code_digest", lambda: "of another version")
     assert paper.finished_studies(small_study, task) == {}
-
-
-def test_a_failed_training_stops_nothing_and_is_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    original = runner.train_record
-
-    def unlucky(task: Any, arm: Any, *rest: Any, **more: Any) -> Any:
-        if arm.name == "scheduler only":
-            raise RuntimeError("no luck today")
-        return original(task, arm, *rest, **more)
-
-    monkeypatch.setattr(runner, "train_record", unlucky)
-    assert study_paper(tmp_path, "--only", "ablation") == 1
-    shown = capsys.readouterr().out
-    assert "failed: dual_encoder, scheduler only, seed 0: RuntimeError: no luck today" in shown
-    found = read_results(tmp_path / "paper" / "paper.json")
-    assert set(found["products"]) == {"ablation"}
-    assert [entry["seed"] for entry in found["products"]["ablation"]["failed"]] == [0, 1]
-    assert "2 trainings failed and are left out." in note(found, "ablation")
-    monkeypatch.setattr(runner, "train_record", original)
-    assert study_paper(tmp_path, "--only", "ablation") == 0
-    assert not read_results(tmp_path / "paper" / "paper.json")["products"]["ablation"]["failed"]
 
 
 @pytest.mark.parametrize(

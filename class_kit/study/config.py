@@ -281,7 +281,7 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: no YAML: {' '.join(str(error).split())[:300]}") from None
     try:
         return study_config(values, default_name=path.stem)
