@@ -60,7 +60,7 @@ def test_command_lines(
 def test_every_command_is_tried(
     command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in ([], ["good.csv"], ["new"], ["--out", "new"], ["\x1b[2J"], ["folder", "--\u202e"]):
+    for words in ([], ["bad.csv"], ["new"], ["--out", "new"], ["\x1b[2J"], ["folder", "--\u202e"]):
         check_command_line([command, *words], place, monkeypatch, capsys)
 
 

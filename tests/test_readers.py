@@ -270,7 +270,7 @@ COMMANDS = [
     (["difficulty", "d.rejected.csv", "--out", "d.csv"], "'d.rejected.csv' is an input"),
     *((["difficulty", "pairs.csv", "--out", out], "") for out in ("pairs.csv/d.csv", "n" * 300, "", "..")),
     (["difficulty", "corpus", "--sigma", "0.9", "0.90000001"], "given twice"),
-    (["difficulty", "pairs.csv", "--encoder", "n" * 5_000], ""),
+    (["difficulty", "pairs.csv", "--text-encoder", "n" * 5_000], ""),
     (["difficulty", "~no-such-user/a.csv"], "no-such-user"),
     (["difficulty", "chebi20", "--data", "~no-such-user/a"], "no-such-user"),
     (["fetch", "chebi20", "--from", "~no-such-user/a"], "no-such-user"),

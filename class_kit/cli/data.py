@@ -61,8 +61,7 @@ def add_difficulty(parser: argparse.ArgumentParser) -> None:
     add("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
     add("--split", metavar="NAME", help="only this split (default: all rows)")
     add("--id", metavar="COLUMN", help="column of the ids")
-    add("--encoder", default="minilm", metavar="NAME", help=help_of(TaskOptions, "text_encoder"))
-    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap", "text_encoder"))
+    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap"))
     add("--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)")
     add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="what orders equal counts")
     add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
@@ -108,7 +107,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.pairs}: no usable pairs")
     for note in pairs.notes:
         print(visible(note))
-    t = embed_text(pairs.text, encoder=arguments.encoder)
+    t = embed_text(pairs.text, encoder=options.text_encoder)
     m = embed_molecules(pairs.smiles, encoder=options.molecule_encoder, vectors=options.vectors)
     table = difficulty_table(
         pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
