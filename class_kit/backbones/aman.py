@@ -43,7 +43,7 @@ from torch.nn import functional as F
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, no_negatives
 from class_kit.backbones.critic import Adversarial, Critic, generator_term
-from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths, one_hidden
+from class_kit.backbones.layers import Standardise, Tower, check_widths, dropout_layer, one_hidden
 from class_kit.backbones.message_passing import TransformerConv, global_max_pool, global_mean_pool
 from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
@@ -60,7 +60,7 @@ class _Block(nn.Module):
         self.attention = TransformerConv(width, width // heads, heads, edge_dim=bond_dim, dropout=dropout)
         self.between = nn.LayerNorm(width)
         self.layers = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), nn.GELU(), dropout_layer(dropout), nn.Linear(2 * width, width)
         )
 
     def forward(self, atoms: Tensor, molecules: GraphBatch) -> Tensor:
@@ -93,7 +93,7 @@ class GraphTransformer(nn.Module):
         self.scale = Standardise(atom_dim)
         self.enter = nn.Linear(atom_dim, hidden)
         self.blocks = nn.ModuleList(_Block(hidden, heads, bond_dim, dropout) for _ in range(layers))
-        self.head = nn.Sequential(nn.LayerNorm(2 * hidden), nn.Dropout(dropout), nn.Linear(2 * hidden, dim))
+        self.head = nn.Sequential(nn.LayerNorm(2 * hidden), dropout_layer(dropout), nn.Linear(2 * hidden, dim))
 
     def fit(self, molecules: GraphBatch) -> None:
         """Record the scale of the atoms."""
@@ -152,15 +152,14 @@ class Aman(Adversarial, TwoTowers):
         adversarial: float = 0.005,
     ) -> None:
         super().__init__()
-        share = check_dropout("dropout", dropout)
         sharpness = check_real("sharpness", sharpness, low=0.0, open_low=True)
         self.sharpness = sharpness if check_choice("mining", mining, MINING) == "soft" else None
         self.margin = check_real("margin", margin, low=0.0, high=2.0)
         self.adversarial = check_real("adversarial", adversarial, low=0.0)
         self.molecule_tower = GraphTransformer(
-            molecule_dim, bond_dim, hidden, dim, heads=heads, layers=layers, dropout=share
+            molecule_dim, bond_dim, hidden, dim, heads=heads, layers=layers, dropout=dropout
         )
-        self.text_tower = Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, share), unit=True)
+        self.text_tower = Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, dropout), unit=True)
         self.critic = Critic(dim) if self.adversarial else None
 
     @classmethod

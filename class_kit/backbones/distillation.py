@@ -49,7 +49,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import without_near
-from class_kit.backbones.layers import Scale, Tower, check_dropout
+from class_kit.backbones.layers import Scale, Tower, dropout_layer
 from class_kit.backbones.wrapper import (
     CrossAttention,
     Items,
@@ -113,9 +113,9 @@ class Distillation(Wrapper):
         super().__init__(text_dim, molecule_dim, student, student_options, reads)
         self.negatives = check_whole("negatives", negatives, low=1)
         self.weight = check_real("weight", weight, low=0.0)
-        dim, share = output_width(self.inner, text_dim), check_dropout("dropout", dropout)
+        dim = output_width(self.inner, text_dim)
         single = (self.inputs.text == "sentence", self.inputs.molecules == "vector")
-        self.teacher = Teacher(text_dim, molecule_dim, dim, width, heads, share, single)
+        self.teacher = Teacher(text_dim, molecule_dim, dim, width, heads, dropout, single)
         self.scale = Scale(temperature)
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
@@ -190,7 +190,7 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         self.text_items, self.molecule_items = (
-            Tower(items, nn.Sequential(nn.Linear(items, width), nn.Dropout(dropout)))
+            Tower(items, nn.Sequential(nn.Linear(items, width), dropout_layer(dropout)))
             for items in (text_dim, molecule_dim)
         )
         self.text_reads = CrossAttention(width, heads, single=single[1])

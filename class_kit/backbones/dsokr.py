@@ -39,7 +39,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers
-from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths
+from class_kit.backbones.layers import Standardise, Tower, check_widths, dropout_layer
 from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
 
@@ -86,13 +86,12 @@ class DSOKR(TwoTowers):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim, hidden=hidden, layers=layers)
+        check_widths(dim=dim, hidden=hidden, layers=layers)
         check_whole("sketch", sketch, low=dim)
-        share = check_dropout("dropout", dropout)
         widths = [text_dim] + [hidden] * layers
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
-            steps += [nn.Linear(before, after), nn.GELU(), nn.Dropout(share)]
+            steps += [nn.Linear(before, after), nn.GELU(), dropout_layer(dropout)]
         self.text_tower = Tower(text_dim, nn.Sequential(*steps, nn.Linear(hidden, dim)))
         self.molecule_tower = Sketch(molecule_dim, dim, sketch, standardise=standardise, whitening=whitening, seed=seed)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy
-from class_kit.backbones.layers import Scale, Tower, check_dropout, one_hidden
+from class_kit.backbones.layers import Scale, Tower, one_hidden
 from class_kit.checks import check_real
 
 
@@ -60,9 +60,8 @@ class DualEncoder(TwoTowers):
         super().__init__()
         self.soft_weight = check_real("soft_weight", soft_weight, low=0.0)
         self.soft_temperature = check_real("soft_temperature", soft_temperature, low=0.0, open_low=True)
-        share = check_dropout("dropout", dropout)
-        self.text_tower = Tower(text_dim, one_hidden(text_dim, hidden, dim, share), unit=True)
-        self.molecule_tower = Tower(molecule_dim, one_hidden(molecule_dim, hidden, dim, share), unit=True)
+        self.text_tower = Tower(text_dim, one_hidden(text_dim, hidden, dim, dropout), unit=True)
+        self.molecule_tower = Tower(molecule_dim, one_hidden(molecule_dim, hidden, dim, dropout), unit=True)
         self.scale = Scale(temperature)
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:

@@ -30,18 +30,17 @@ def check_widths(**sizes: Any) -> None:
         check_whole(name, size, low=1)
 
 
-def check_dropout(name: str, value: Any) -> float:
-    """`value` as a share in [0, 1): at 1 nothing would be left.
+def dropout_layer(dropout: float) -> nn.Dropout:
+    """Dropout of a share in [0, 1): at 1 nothing would be left.
 
     Raises
     ------
     InputError
         Naming the value.
     """
-    share = check_real(name, value, low=0.0, high=1.0)
-    if share == 1:
-        raise InputError(f"{name}={value!r}: expected a value in [0, 1)")
-    return share
+    if check_real("dropout", dropout, low=0.0, high=1.0) == 1:
+        raise InputError(f"dropout={dropout!r}: expected a value in [0, 1)")
+    return nn.Dropout(dropout)
 
 
 class Standardise(nn.Module):
@@ -118,7 +117,7 @@ def one_hidden(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequenti
     """A hidden layer with GELU, layer norm and dropout, then a linear one."""
     check_widths(width=width, hidden=hidden, dim=dim)
     return nn.Sequential(
-        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
+        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), dropout_layer(dropout), nn.Linear(hidden, dim)
     )
 
 

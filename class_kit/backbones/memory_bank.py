@@ -44,7 +44,7 @@ from torch.nn import functional as F
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
 from class_kit.backbones.critic import Adversarial, Critic, generator_term
-from class_kit.backbones.layers import Scale, Tower, check_dropout, check_widths, one_hidden
+from class_kit.backbones.layers import Scale, Tower, check_widths, one_hidden
 from class_kit.checks import check_real
 from class_kit.errors import InputError
 
@@ -115,7 +115,6 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
         adversarial: float = 0.005,
     ) -> None:
         super().__init__()
-        share = check_dropout("dropout", dropout)
         self.distribution_temperature = check_real(
             "distribution_temperature", distribution_temperature, low=0.0, open_low=True
         )
@@ -123,7 +122,7 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
         self.adversarial = check_real("adversarial", adversarial, low=0.0)
         self.bank = MemoryBank(dim, slots, heads)
         self.text_tower, self.molecule_tower = (
-            Tower(width, one_hidden(width, hidden, dim, share)) for width in (text_dim, molecule_dim)
+            Tower(width, one_hidden(width, hidden, dim, dropout)) for width in (text_dim, molecule_dim)
         )
         self.logits = Scale(temperature)
         self.critic = Critic(dim) if self.adversarial else None

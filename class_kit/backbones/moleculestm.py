@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
-from class_kit.backbones.layers import Tower, check_dropout, check_widths
+from class_kit.backbones.layers import Tower, check_widths, dropout_layer
 from class_kit.checks import check_choice, check_real, check_whole
 
 LOSSES = ("infonce", "ebm_nce")
@@ -73,14 +73,13 @@ class MoleculeSTM(TwoTowers):
         negatives: int = 1,
     ) -> None:
         super().__init__()
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, dim=dim)
+        check_widths(dim=dim)
         check_whole("hidden", hidden, low=0)
-        share = check_dropout("dropout", dropout)
         self.loss = check_choice("loss", loss, LOSSES)
         self.temperature = check_real("temperature", temperature, low=0.0, open_low=True)
         self.negatives = check_whole("negatives", negatives, low=1)
         self.text_tower, self.molecule_tower = (
-            Tower(width, _head(width, hidden, dim, share), unit=True) for width in (text_dim, molecule_dim)
+            Tower(width, _head(width, hidden, dim, dropout), unit=True) for width in (text_dim, molecule_dim)
         )
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
@@ -96,8 +95,8 @@ class MoleculeSTM(TwoTowers):
 def _head(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
     """A linear layer, or a hidden one before it."""
     if not hidden:
-        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim))
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        return nn.Sequential(dropout_layer(dropout), nn.Linear(width, dim))
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), dropout_layer(dropout), nn.Linear(hidden, dim))
 
 
 def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | None = None) -> Tensor:

@@ -47,7 +47,7 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, GraphBatch, Needs, TokenBatch, in_batch_cross_entropy
-from class_kit.backbones.layers import Scale, Standardise, Tower, check_dropout, check_widths, one_hidden
+from class_kit.backbones.layers import Scale, Standardise, Tower, check_widths, dropout_layer, one_hidden
 from class_kit.backbones.matching import assign_tokens, multi_token_similarity, part_cosines, token_atom_similarity
 from class_kit.backbones.message_passing import GCNConv, global_max_pool, global_mean_pool, to_dense_batch
 from class_kit.checks import check_choice, check_real
@@ -102,7 +102,6 @@ class Orma(Backbone):
     ) -> None:
         super().__init__()
         check_widths(hidden=hidden, layers=layers)
-        share = check_dropout("dropout", dropout)
         self.matching = check_choice("matching", matching, MATCHINGS)
         first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
         if first + second > 1:
@@ -110,9 +109,9 @@ class Orma(Backbone):
         self.weights = (first, second, max(0.0, 1 - first - second))
         self.scale = Scale(temperature)
         self.sentence_tower, self.token_tower = (
-            Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, share), unit=True) for _ in range(2)
+            Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, dropout), unit=True) for _ in range(2)
         )
-        self.hierarchy = Hierarchy(molecule_dim, hidden, dim, layers=layers, dropout=share)
+        self.hierarchy = Hierarchy(molecule_dim, hidden, dim, layers=layers, dropout=dropout)
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
@@ -229,9 +228,9 @@ class Hierarchy(nn.Module):
         self.enter = nn.Linear(atom_dim, hidden)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.convolutions = nn.ModuleList(GCNConv(hidden, hidden) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout_layer(dropout)
         self.leave = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, dim))
+            nn.Sequential(nn.LayerNorm(width), dropout_layer(dropout), nn.Linear(width, dim))
             for width in (2 * hidden, hidden, hidden)
         )
 

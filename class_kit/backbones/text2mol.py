@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, in_batch_cross_entropy
-from class_kit.backbones.layers import Standardise, Tower, check_dropout, check_widths
+from class_kit.backbones.layers import Standardise, Tower, check_widths, dropout_layer
 from class_kit.checks import check_choice, check_real
 
 MOLECULE_ENCODERS = ("mlp", "gcn")
@@ -73,7 +73,7 @@ def _linears(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential
         nn.ReLU(),
         nn.Linear(hidden, hidden),
         nn.ReLU(),
-        nn.Dropout(dropout),
+        dropout_layer(dropout),
         nn.Linear(hidden, dim),
         nn.LayerNorm(dim),
     )
@@ -109,14 +109,15 @@ class Text2Mol(TwoTowers):
         tau: float = -1.5,
     ) -> None:
         super().__init__()
-        check_widths(text_dim=text_dim, molecule_dim=molecule_dim, hidden=hidden, dim=dim)
+        check_widths(hidden=hidden, dim=dim)
         check_choice("molecule_encoder", molecule_encoder, MOLECULE_ENCODERS)
-        share = check_dropout("dropout", dropout)
-        self.text_tower = Tower(text_dim, nn.Sequential(nn.Dropout(share), nn.Linear(text_dim, dim), nn.LayerNorm(dim)))
+        self.text_tower = Tower(
+            text_dim, nn.Sequential(dropout_layer(dropout), nn.Linear(text_dim, dim), nn.LayerNorm(dim))
+        )
         self.molecule_tower = (
-            _GraphTower(molecule_dim, hidden, dim, share)
+            _GraphTower(molecule_dim, hidden, dim, dropout)
             if molecule_encoder == "gcn"
-            else Tower(molecule_dim, _linears(molecule_dim, hidden, dim, share))
+            else Tower(molecule_dim, _linears(molecule_dim, hidden, dim, dropout))
         )
         self.tau = nn.Parameter(torch.tensor(check_real("tau", tau)))
 
