@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +20,6 @@ from class_kit.curriculum.feedback import (
     record_losses,
     self_paced_weights,
 )
-from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
 
 LOSSES = np.random.default_rng(0).gamma(2.0, 1.0, size=200)
@@ -151,6 +149,9 @@ def test_bad_feedback_is_refused(call: object, words: str) -> None:
 
 
 def test_learnt_weights_find_the_noise_of_each_term() -> None:
+    torch = pytest.importorskip("torch")
+    from class_kit.curriculum.uncertainty import UncertaintyWeights
+
     weigher = UncertaintyWeights(["quiet", "noisy"])
     generator = torch.Generator().manual_seed(0)
     noise = {"quiet": 0.1, "noisy": 2.0}
@@ -169,6 +170,9 @@ def test_learnt_weights_find_the_noise_of_each_term() -> None:
 
 
 def test_learnt_weights_take_their_terms_and_no_others() -> None:
+    torch = pytest.importorskip("torch")
+    from class_kit.curriculum.uncertainty import UncertaintyWeights
+
     weigher = UncertaintyWeights(["a", "b"])
     assert weigher({"b": torch.tensor(3.0), "a": torch.tensor(1.0)}).item() == pytest.approx(2.0)
     for terms, words in (({"a": torch.tensor(1.0)}, "expected"), ({"a": torch.ones(2), "b": torch.ones(2)}, "scalar")):

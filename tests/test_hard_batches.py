@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -302,6 +301,7 @@ def test_the_mask_hides_duplicates_and_no_row_itself() -> None:
     expected = np.zeros((5, 5), dtype=bool)
     expected[0, 2] = expected[2, 0] = True
     assert np.array_equal(duplicate_mask(labels), expected)
+    torch = pytest.importorskip("torch")
     mask = duplicate_mask(torch.tensor(labels))
     assert np.array_equal(mask.numpy(), expected)
     logits = torch.zeros(5, 5).masked_fill(mask, float("-inf"))
