@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs, read_molecules, read_texts
+from class_kit.options import TaskOptions
 from class_kit.pairs import MoleculeSet, PairSet, load_molecules, load_pairs, pool_targets
 from class_kit.terminal import one_line
 
@@ -74,24 +76,23 @@ class Task:
         if kind == "sentence":
             inputs = as_inputs(self.t)
         else:
-            encoder = self.encoders["text"]
-            inputs = self._once(kind, lambda: read_texts(self.pairs.text, kind, encoder, cache=True))
+            inputs = self._once(kind, lambda: read_texts(self.pairs.text, kind, self.encoders["text"], cache=True))
         return inputs if rows is None else inputs.subset(rows)
 
     def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' molecules as a backbone reads them, "vector" or "graph"; all, or these rows."""
-        inputs = self._molecules(kind, self.m, self.pairs)
+        inputs = self._molecules(kind, "pairs", self.m, self.pairs.smiles)
         return inputs if rows is None else inputs.subset(rows)
 
     def pool_inputs(self, kind: str) -> Inputs:
         """The molecules of the pool "all" as a backbone reads them."""
-        return self._molecules(kind, self.pool, self.molecules)
+        own = self.molecules is self.pairs
+        return self._molecules(kind, "pairs" if own else "pool", self.pool, self.molecules.smiles)
 
-    def _molecules(self, kind: str, vectors: np.ndarray, molecules: MoleculeSet | PairSet) -> Inputs:
+    def _molecules(self, kind: str, which: str, vectors: np.ndarray, smiles: Sequence[str]) -> Inputs:
         if kind == "vector":
             return as_inputs(vectors)
-        name = f"{kind}, {'pairs' if molecules is self.pairs else 'pool'}"
-        return self._once(name, lambda: read_molecules(molecules.smiles, kind, self.encoders, cache=True))
+        return self._once(f"{kind}, {which}", lambda: read_molecules(smiles, kind, self.encoders, cache=True))
 
     def _once(self, name: str, make: Callable[[], Inputs]) -> Inputs:
         """Tokens, token numbers and graphs: made when first asked for, and kept."""
@@ -119,47 +120,40 @@ class Task:
 
 
 def load_task(
-    pairs: str | os.PathLike[str] = "corpus",
-    *,
-    data: str | os.PathLike[str] | None = None,
-    extra: str | os.PathLike[str] | None = None,
-    swap: bool = False,
-    text_encoder: str = "minilm",
-    molecule_encoder: str = "mol2vec",
-    vectors: str = "corpus",
-    text: str | None = None,
-    smiles: str | None = None,
-    rejected_to: str | os.PathLike[str] | None = None,
+    pairs: str | os.PathLike[str] = "corpus", *, rejected_to: str | os.PathLike[str] | None = None, **options: Any
 ) -> Task:
     """Load pairs, embed both sides (from the cache where possible) and gather the pool of all molecules.
 
-    Empty strings for `data`, `extra`, `text` and `smiles` mean "not given", so that notebook parameters stay plain.
+    Parameters
+    ----------
+    pairs : str or path
+        "corpus", "chebi20" or a file, as of `load_pairs`.
+    rejected_to : path, optional
+        CSV file to which rejected rows are written.
+    options
+        data, extra, swap, text, smiles, text_encoder, molecule_encoder, vectors: the fields of
+        `class_kit.options.TaskOptions`. An empty string means "not given", so that notebook parameters stay plain.
 
     Raises
     ------
     InputError
-        As `load_pairs`, `embed_text` and `embed_molecules`.
+        An unknown option or a wrong value, and as `load_pairs`, `embed_text` and `embed_molecules`.
     """
     from class_kit.molecules import embed_molecules
     from class_kit.text import embed_text
 
-    loaded = load_pairs(
-        pairs,
-        text=text or None,
-        smiles=smiles or None,
-        data=data or None,
-        extra=extra or None,
-        swap=swap,
-        rejected_to=rejected_to,
-    )
-    t = embed_text(loaded.text, encoder=text_encoder)
-    m = embed_molecules(loaded.smiles, encoder=molecule_encoder, vectors=vectors)
-    encoders = {"text": text_encoder, "molecules": molecule_encoder, "vectors": vectors}
-    if pairs != "chebi20":
+    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
+    chosen = TaskOptions(pairs=os.fspath(pairs), **given)
+    source: dict[str, Any] = {name: getattr(chosen, name) or None for name in ("text", "smiles", "data", "extra")}
+    loaded = load_pairs(chosen.pairs, **source, swap=chosen.swap, rejected_to=rejected_to)
+    vectors: dict[str, Any] = {"encoder": chosen.molecule_encoder, "vectors": chosen.vectors}
+    t = embed_text(loaded.text, encoder=chosen.text_encoder)
+    m = embed_molecules(loaded.smiles, **vectors)
+    encoders = {"text": chosen.text_encoder, "molecules": chosen.molecule_encoder, "vectors": chosen.vectors}
+    if chosen.pairs != "chebi20":
         return Task(loaded, t, m, loaded, m, encoders)
-    molecules = load_molecules("chebi20", data=data or None)
-    pool = embed_molecules(molecules.smiles, encoder=molecule_encoder, vectors=vectors)
-    return Task(loaded, t, m, molecules, pool, encoders)
+    molecules = load_molecules("chebi20", data=source["data"])
+    return Task(loaded, t, m, molecules, embed_molecules(molecules.smiles, **vectors), encoders)
 
 
 def ring_class(smiles: str) -> str:

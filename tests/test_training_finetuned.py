@@ -16,7 +16,7 @@ from class_kit.backbones.finetuned import Finetuned
 from class_kit.text import embed_text
 from class_kit.text.tokens import text_ids, text_tokens
 from class_kit.training import encode, train
-from class_kit.training.config import main_optimizer
+from class_kit.training.optimizers import make_optimizers
 from tests.test_training import plan_of, resumes_to_the_same_bits, trace_of
 from tests.tiny_bert import HEADS, READER, config_of, made, molecules, texts, write_bert
 
@@ -93,7 +93,7 @@ def test_the_encoder_has_a_rate_of_its_own(bert: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Trainer, "_step", step)
     config = config_of(bert, rate=1e-4)
     model = made(bert, encoder_rate=1e-4)
-    groups = main_optimizer(config, model).param_groups
+    groups = make_optimizers(config, model)["optimizer"].param_groups
     assert [group["share"] for group in groups] == [1.0, pytest.approx(0.02)]
     own = {id(parameter) for parameter in model.encoder.parameters()}
     assert {id(parameter) for parameter in groups[1]["params"]} == own
@@ -102,9 +102,9 @@ def test_the_encoder_has_a_rate_of_its_own(bert: str, monkeypatch: pytest.Monkey
     assert len({heads for heads, _ in seen}) > 2
     assert all(rate == pytest.approx(0.02 * heads) for heads, rate in seen)
     # one group, as before, where no rate is asked for
-    assert len(main_optimizer(config, create_backbone("dual_encoder", 16, 10)).param_groups) == 1
+    assert len(make_optimizers(config, create_backbone("dual_encoder", 16, 10))["optimizer"].param_groups) == 1
     frozen = made(bert, encoder_rate=0.0)
-    assert [len(group["params"]) for group in main_optimizer(config, frozen).param_groups] == [
+    assert [len(group["params"]) for group in make_optimizers(config, frozen)["optimizer"].param_groups] == [
         len(list(frozen.inner.parameters()))
     ]
 

@@ -13,7 +13,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from class_kit.backbones import create_backbone
+from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
 from class_kit.curriculum.feedback import record_losses
@@ -29,10 +30,12 @@ from class_kit.curriculum.hard_batches import neighbour_line
 from class_kit.curriculum.intensity import weigh_terms
 from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs, encode
+from class_kit.inputs import Inputs, as_inputs, encode
+from class_kit.terminal import import_whole
+from class_kit.options import TrainingConfig
 from class_kit.progress import progress_bar
-from class_kit.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from class_kit.training.config import TrainingConfig, critic_optimizer, learning_rate, main_optimizer
+from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
+from class_kit.training.optimizers import learning_rate, make_optimizers
 
 if TYPE_CHECKING:
     from class_kit.curriculum import Plan
@@ -43,8 +46,102 @@ Validate = Callable[[Backbone], Mapping[str, float]]
 _COUNTERS = ("step", "samples", "seconds", "sums", "history")
 
 
+@dataclass
+class TrainingResult:
+    """A trained backbone (weights of its best epoch) and the record of how it got there.
+
+    `history` has one entry per epoch: epoch, fraction, rows, steps, loss, each term and its intensity
+    (`intensity/<term>`), an adversary's terms (`critic/<term>`), learnt weights (`weight/<term>`), each validation
+    metric, seconds (training alone); where near-duplicates are kept apart, how often they were not (`repeats`, and
+    `unavoidable` ones among them). `samples` and `steps` are totals over all epochs.
+    """
+
+    backbone: Backbone
+    history: list[dict[str, float]]
+    best_epoch: int
+    steps: int
+    samples: int
+    seconds: float
+
+
+def train(
+    config: TrainingConfig,
+    plan: Plan,
+    text: np.ndarray | Inputs,
+    molecules: np.ndarray | Inputs,
+    *,
+    validate: Validate | None = None,
+    select: str = "mrr",
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    groups: np.ndarray | None = None,
+    progress: bool | None = None,
+) -> TrainingResult:
+    """Train a backbone on the batches of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Planned for as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that
+        follows losses, metrics or the model's own vectors is told them before every epoch.
+    text : (L, d_t) float, or Inputs
+    molecules : (L, d_m) float, or Inputs
+        Row i of both belongs to pair i; of the kinds that the backbone needs (`backbone_needs`).
+    validate : callable, optional
+        Takes the backbone in evaluation mode, returns metrics; the epoch with the highest `select` is kept (the
+        last one, where `validate` is None). A plan that follows metrics follows `select`.
+    folder : path, optional
+        Where `checkpoint.safetensors` is written at each epoch's end and every `checkpoint_every` steps.
+    resume : bool
+        Continue from that checkpoint where there is one. On a CPU the result is the same, bit for bit, as that of a
+        training that was never interrupted.
+    groups : (L,) int, optional
+        As `duplicate_labels` gives them: pairs of one label that is not negative are near-duplicates, and are not
+        used as each other's negatives.
+
+    Raises
+    ------
+    ValueError
+        On mismatched lengths or an impossible setting.
+    FloatingPointError
+        If a loss is not finite; the message names epoch, step and term.
+    InputError
+        If the checkpoint to resume from is damaged or belongs to other settings or data.
+    """
+    text, molecules = as_inputs(text), as_inputs(molecules)
+    if len(text) != len(molecules):
+        raise InputError(f"{len(text)} texts and {len(molecules)} molecules: expected as many of both")
+    needs = backbone_needs(config.backbone, **config.backbone_options)
+    for side, kind in (("text", {"vector": "sentence"}.get(text.kind, text.kind)), ("molecules", molecules.kind)):
+        if kind != getattr(needs, side):
+            raise InputError(f"backbone {config.backbone!r} needs {side} as {getattr(needs, side)}, got {kind}")
+    if plan.epochs != config.epochs:
+        raise InputError(f"the plan is for {plan.epochs} epochs, the configuration for {config.epochs}: expected equal")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise InputError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
+    if "metrics" in plan.needs_feedback and validate is None:
+        raise InputError("validate=None: this plan follows the validation metric, expected a function of the backbone")
+    # PyTorch reads this part of itself, seconds of it, when the first optimiser is made
+    import_whole("torch._dynamo")
+    checkpoint = None if folder is None else Path(folder) / "checkpoint.safetensors"
+    threads = torch.get_num_threads()
+    # Weights and dropout come from the configuration's seed, without disturbing the caller's generator.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        torch.set_num_threads(config.threads)
+        try:
+            trainer = Trainer(config, plan, text, molecules, validate, select, checkpoint, checkpoint_every, groups)
+            if resume and checkpoint is not None and checkpoint.is_file():
+                trainer.restore()
+            return trainer.run(progress)
+        finally:
+            torch.set_num_threads(threads)
+
+
+@dataclass
 class Trainer:
-    """One training under way. `train` makes it, restores it where asked, and lets it run.
+    """One training under way. `train` makes it, restores it where asked, and lets it run; see there for the fields.
 
     Attributes
     ----------
@@ -59,52 +156,56 @@ class Trainer:
         An entry an epoch, and sums over the steps of the epoch under way.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        plan: Plan,
-        text: Inputs,
-        molecules: Inputs,
-        validate: Validate | None,
-        select: str,
-        folder: str | os.PathLike[str] | None,
-        checkpoint_every: int | None,
-        groups: np.ndarray | None,
-    ) -> None:
-        self.config, self.plan, self.validate, self.select = config, plan, validate, select
-        self.text, self.molecules = text, molecules
+    config: TrainingConfig
+    plan: Plan
+    text: Inputs
+    molecules: Inputs
+    validate: Validate | None
+    select: str
+    checkpoint: Path | None
+    checkpoint_every: int | None
+    groups: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        config, text, molecules = self.config, self.text, self.molecules
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.groups = None if groups is None else torch.from_numpy(np.asarray(groups, np.int64)).to(self.device)
+        self.near = None if self.groups is None else torch.from_numpy(np.asarray(self.groups, np.int64)).to(self.device)
         self.backbone = create_backbone(config.backbone, text.width, molecules.width, **config.backbone_options)
         self.backbone.to(self.device)
         fitted = min(text.sample(seed=config.seed), molecules.sample(seed=config.seed), key=len)
         self.backbone.fit_inputs(*self._take(fitted))
         self.parts: dict[str, nn.Module] = {"model": self.backbone}
-        self.term_weights = self._term_weights() if config.term_weights == "learned" else None
-        if self.term_weights is not None:
-            self.parts["term_weights"] = self.term_weights
+        self.term_weights: UncertaintyWeights | None = None
+        if config.term_weights == "learned":
+            # the names come from a trial batch that leaves no trace in generator or weights
+            self.backbone.eval()
+            with torch.random.fork_rng(), torch.no_grad():
+                names = self.backbone.losses(*self._take(np.arange(min(2, len(text)))))
+            self.parts["term_weights"] = self.term_weights = UncertaintyWeights(names).to(self.device)
         beside = () if self.term_weights is None else self.term_weights.parameters()
-        self.optimizers = {"optimizer": main_optimizer(config, self.backbone, beside)}
-        if (critic := critic_optimizer(self.backbone)) is not None:
-            self.optimizers["critic"] = critic
-        self.checkpoint = None if folder is None else Path(folder) / "checkpoint.safetensors"
-        self.checkpoint_every = checkpoint_every
-        self.identity = _identity(config, plan, text, molecules, groups) if folder is not None else ""
+        self.optimizers = make_optimizers(config, self.backbone, beside)
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.sums: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.best: tuple[int, float, dict[str, Tensor]] | None = None
         self.arrays: dict[str, np.ndarray] = {}
-        if "losses" in plan.needs_feedback:
-            self.arrays["losses"] = self.arrays["losses_before"] = np.array(plan.losses)  # type: ignore[attr-defined]
+        if "losses" in self.plan.needs_feedback:
+            self.arrays["losses"] = self.arrays["losses_before"] = np.array(self.plan.losses)  # type: ignore[attr-defined]
+
+    @cached_property
+    def identity(self) -> str:
+        """What a checkpoint belongs to: settings, inputs and plan."""
+        owned = [json.dumps(asdict(self.config), sort_keys=True, default=str), self.text.digest, self.molecules.digest]
+        owned += [self.plan.digest(self.config.batch_size), "" if self.groups is None else repr(self.groups.tolist())]
+        return hashlib.sha256("|".join(owned).encode()).hexdigest()
 
     @property
     def epoch(self) -> int:
         """The epoch under way, from 1."""
         return len(self.history) + 1
 
-    def run(self, progress: bool | None) -> None:
-        """Train to the last epoch; `backbone` then has the weights of the best one."""
+    def run(self, progress: bool | None) -> TrainingResult:
+        """Train to the last epoch; the backbone then has the weights of the best one."""
         total, disable = self.plan.steps_total(self.config.batch_size), None if progress is None else not progress
         with progress_bar(total=total, desc="training", unit="step", disable=disable) as bar:
             bar.update(self.step)
@@ -113,6 +214,7 @@ class Trainer:
         assert self.best is not None
         self.backbone.load_state_dict(self.best[2])
         self.backbone.eval()
+        return TrainingResult(self.backbone, self.history, self.best[0], self.step, self.samples, self.seconds)
 
     def _epoch(self, bar: Any) -> None:
         started = time.perf_counter()
@@ -121,7 +223,10 @@ class Trainer:
         plan = self.plan.with_feedback(losses=self.arrays.get("losses_before"), metrics=metrics)
         taken = int(self._in_epoch("steps", self.step))
         if not taken and plan.refreshed(epoch):
-            self.arrays["line"] = self._own_neighbours()
+            # the line on which those pairs lie together that the model, as it is, finds near
+            with self._precision():
+                spaces = [encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules)]
+            self.arrays["line"] = neighbour_line(*spaces, group_size=plan.group_size)
         if "line" in self.arrays:
             plan = plan.with_line(self.arrays["line"])
         # the plans of epochs to come may still change, so the total is what is known of it now
@@ -141,17 +246,11 @@ class Trainer:
         self.seconds += time.perf_counter() - started
         self._close_epoch(plan, batches)
 
-    def _own_neighbours(self) -> np.ndarray:
-        """The training pairs on a line on which those lie together that the model, as it is, finds near, `(L,)`."""
-        with self._precision():
-            spaces = (encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules))
-        return neighbour_line(*spaces, group_size=self.plan.group_size)
-
     def _step(self, plan: Plan, rows: np.ndarray, total: int, pair_weights: Tensor | None) -> None:
         text, molecules = self._take(rows)
         self._train_critic(text, molecules)
         index = torch.as_tensor(rows, device=self.device)
-        near = None if self.groups is None else duplicate_mask(self.groups[index])
+        near = None if self.near is None else duplicate_mask(self.near[index])
         with self._precision():
             losses = self.backbone.losses(text, molecules, not_negative=near)
         losses = {name: term.float() for name, term in losses.items()}
@@ -233,8 +332,7 @@ class Trainer:
         if self.validate is not None:
             self.backbone.eval()
             with torch.no_grad(), self._precision():
-                metrics = self.validate(self.backbone)
-            entry.update({name: float(value) for name, value in metrics.items()})
+                entry |= {name: float(value) for name, value in self.validate(self.backbone).items()}
             score = entry[self.select]
         if self.best is None or score > self.best[1]:
             weights = {name: value.detach().clone() for name, value in self.backbone.state_dict().items()}
@@ -251,55 +349,35 @@ class Trainer:
     def _take(self, rows: np.ndarray) -> tuple[Any, Any]:
         return self.text.take(rows, self.device), self.molecules.take(rows, self.device)
 
-    def _term_weights(self) -> UncertaintyWeights:
-        """One learned weight a term; the names come from a trial batch that leaves no trace in generator or weights."""
-        self.backbone.eval()
-        with torch.random.fork_rng(), torch.no_grad():
-            names = self.backbone.losses(*self._take(np.arange(min(2, len(self.text)))))
-        return UncertaintyWeights(names).to(self.device)
-
     def save(self) -> None:
         """Write the checkpoint, where there is a folder for it."""
         if self.checkpoint is None:
             return
-        tensors = {"generator": torch.get_rng_state()}
+        tensors: dict[str, Any] = {"generator": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors["generator_cuda"] = torch.cuda.get_rng_state()
-        groups = {name: part.state_dict() for name, part in self.parts.items()}
-        groups |= {name: optimizer_tensors(optimizer) for name, optimizer in self.optimizers.items()}
-        groups["arrays"] = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+        tensors |= {name: part.state_dict() for name, part in self.parts.items()}
+        tensors |= {name: optimizer.state_dict()["state"] for name, optimizer in self.optimizers.items()}
+        tensors["arrays"] = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
         state: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
         if self.best is not None:
-            groups["best"] = self.best[2]
-            state["best"] = self.best[:2]
-        tensors |= {f"{group}/{name}": value for group, own in groups.items() for name, value in own.items()}
+            *state["best"], tensors["best"] = self.best
         save_checkpoint(self.checkpoint, tensors, state, self.identity)
 
     def restore(self) -> None:
         """Continue from the checkpoint."""
         assert self.checkpoint is not None
         tensors, state = load_checkpoint(self.checkpoint, self.identity)
-
-        def group(prefix: str) -> dict[str, Tensor]:
-            start = f"{prefix}/"
-            return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-
         torch.set_rng_state(tensors["generator"])
         if "generator_cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["generator_cuda"])
         for name, part in self.parts.items():
-            part.load_state_dict(group(name))
+            part.load_state_dict(tensors[name])
         for name, optimizer in self.optimizers.items():
-            restore_optimizer(optimizer, group(name))
-        self.arrays = {name: tensor.numpy() for name, tensor in group("arrays").items()}
+            moments = {int(index): own for index, own in tensors.get(name, {}).items()}
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.arrays = {name: tensor.numpy() for name, tensor in tensors.get("arrays", {}).items()}
         for name in _COUNTERS:
             setattr(self, name, state[name])
         if "best" in state:
-            self.best = (*state["best"], group("best"))
-
-
-def _identity(config: TrainingConfig, plan: Plan, text: Inputs, molecules: Inputs, groups: np.ndarray | None) -> str:
-    """What a checkpoint belongs to: settings, inputs and plan."""
-    parts = [json.dumps(asdict(config), sort_keys=True, default=str), text.digest, molecules.digest]
-    parts += [plan.digest(config.batch_size), str(None if groups is None else np.asarray(groups, np.int64).tobytes())]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+            self.best = (*state["best"], tensors["best"])

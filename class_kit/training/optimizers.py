@@ -1,0 +1,54 @@
+"""The optimisers of a training, and the learning rate of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from class_kit.backbones.base import Backbone
+from class_kit.options import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
+    """Rate of step `step` (from 0) of `total`: linear warm-up to the peak, then linear decay to 0.
+
+    A pure function of the step, so that nothing has to be saved, and of the plan's own total, since a curriculum
+    takes fewer steps than epochs × rows suggest.
+    """
+    warm = round(config.warmup * total)
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    return config.learning_rate * max(0.0, (total - step) / max(1, total - warm))
+
+
+def make_optimizers(
+    config: TrainingConfig, backbone: Backbone, without_decay: Iterable[nn.Parameter] = ()
+) -> dict[str, torch.optim.Optimizer]:
+    """By name, the "optimizer" of everything but a critic and, where there is an adversary, its own, "critic".
+
+    Each group of the first has a `share` of the rate that `learning_rate` gives, 1 where the backbone names no rate of
+    its own; `without_decay` are trained beside the backbone, undecayed.
+    """
+    critic = list(backbone.critic_parameters())
+    apart = {id(parameter) for parameter in critic}
+    own = [parameter for parameter in backbone.parameters() if parameter.requires_grad and id(parameter) not in apart]
+    rates: list[tuple[Iterable[nn.Parameter], float]] = backbone.parameter_rates()
+    share = {id(parameter): rate / config.learning_rate for parameters, rate in rates for parameter in parameters}
+    groups: list[dict[str, Any]] = [
+        {"params": members, "weight_decay": config.weight_decay, "share": each}
+        for each in sorted({1.0, *share.values()}, reverse=True)
+        if (members := [parameter for parameter in own if share.get(id(parameter), 1.0) == each])
+    ]
+    if extra := list(without_decay):
+        groups.append({"params": extra, "weight_decay": 0.0, "share": 1.0})
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "optimizer": torch.optim.AdamW(groups, lr=config.learning_rate)
+        if config.optimizer == "adamw"
+        else torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
+    }
+    if critic:
+        optimizers["critic"] = torch.optim.Adam(critic, lr=backbone.critic_learning_rate, betas=(0.5, 0.9))
+    return optimizers
