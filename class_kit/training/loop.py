@@ -31,9 +31,9 @@ from class_kit.curriculum.intensity import weigh_terms
 from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs, encode
-from class_kit.terminal import import_whole
 from class_kit.options import TrainingConfig
 from class_kit.progress import progress_bar
+from class_kit.terminal import import_whole
 from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
 from class_kit.training.optimizers import learning_rate, make_optimizers
 
