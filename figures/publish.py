@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -47,13 +46,13 @@ from class_kit.study.tables import VERDICTS, verdict
 from class_kit.terminal import one_line
 
 ROOT = Path(__file__).resolve().parent.parent
-# what the pages show of the paper's study: product, figure, and what it says to those who cannot see it
-PAPER_FIGURES = (("main", "main_effect", "CLASS minus each control in Hits@1, by backbone, with intervals"),)
-FRONT, PAPER, BENCH = "README.md", "figures/paper/README.md", "tests/bench/README.md"
+# what the pages show of the paper's study
+FIGURE = "main_effect"
+PAPER, BENCH = "figures/paper/README.md", "tests/bench/README.md"
 
 
 def publish(run: Path) -> None:
-    """Copy what is committed of a finished run, or of the paper's study, and rewrite the README's generated parts."""
+    """Copy what is committed of a finished run, or of the paper's study, and rewrite the pages' generated parts."""
     if (run / "paper.json").is_file():
         publish_paper(run)
     elif set(json.loads((run / "metrics.json").read_text(encoding="utf-8"))) == {"02_difficulty"}:
@@ -65,37 +64,50 @@ def publish(run: Path) -> None:
 
 def rewrite_pages() -> None:
     """Make the generated parts of the pages from what is committed."""
-    parts = generated_parts()
-    for page in dict.fromkeys(page for page, _ in parts):
+    for (page, mark), words in generated_parts().items():
         path = ROOT / page
-        own = {mark: words for (where, mark), words in parts.items() if where == page}
-        path.write_text(with_results(path.read_text(encoding="utf-8"), own, page), encoding="utf-8")
+        path.write_text(with_part(path.read_text(encoding="utf-8"), mark, words), encoding="utf-8")
+
+
+def committed(name: str) -> Any:
+    """A committed record below `figures/`."""
+    return json.loads((ROOT / "figures" / name).read_text(encoding="utf-8"))
 
 
 def generated_parts() -> dict[tuple[str, str], str]:
     """Every generated part: the page it stands on and the name in its marks, and what stands between them."""
+    paper = find_results()
     return {
-        (FRONT, "the paper's study"): front_section(),
-        ("notebooks/README.md", "the default run"): results_section(load_metrics()),
-        (PAPER, "the paper's study"): paper_section(),
-        (PAPER, "fine-tuning on a card"): finetune_section(load_finetune()),
-        (PAPER, "notebook 2 on real pairs"): answer_page(load_prediction()),
-        ("class_kit/backbones/README.md", "the measurement of backbones"): backbones_section(load_backbones()),
-        (BENCH, "the measurement of neighbours"): times_section(load_times()),
-        (BENCH, "the measurement of the curriculum"): cost_section(load_cost()),
+        ("README.md", "the paper's study"): front_section(paper),
+        ("notebooks/README.md", "the default run"): results_section(committed("default/metrics.json")),
+        (PAPER, "the paper's study"): paper_section(paper),
+        (PAPER, "fine-tuning on a card"): finetune_section(committed("paper/finetune.json")),
+        (PAPER, "notebook 2 on real pairs"): answer_page(committed("difficulty/prediction.json")),
+        ("class_kit/backbones/README.md", "the measurement of backbones"): backbones_section(
+            committed("backbones/results.json")
+        ),
+        (BENCH, "the measurement of neighbours"): times_section(committed("neighbours/time.json")),
+        (BENCH, "the measurement of the curriculum"): cost_section(committed("curriculum/cost.json")),
     }
 
 
+def with_part(page: str, name: str, words: str) -> str:
+    """A page with `words` between the marks of a generated part; SystemExit where a mark is missing or stands twice."""
+    start, end = (f"<!-- from {name}: {edge} -->" for edge in ("begin", "end"))
+    if page.count(start) != 1 or page.count(end) != 1:
+        raise SystemExit(f"expected each of {start!r} and {end!r} once on the page")
+    return f"{page[: page.index(start)]}{start}\n{words}\n{page[page.index(end) :]}"
+
+
 def publish_paper(run: Path) -> None:
-    """Copy the aggregated results of the paper's study and the figures that the README shows."""
+    """Copy the aggregated results of the paper's study and the figure that the pages show."""
     results = read_results(run / "paper.json")
     target = ROOT / "figures" / "paper"
-    for product, figure, _ in PAPER_FIGURES:
-        if product not in results["products"]:
-            raise SystemExit(f"{run}: no results of the product {product!r}, whose figure the README shows")
-        for suffix in ("png", "pdf", "json"):
-            shutil.copy(run / product / "figures" / f"{figure}.{suffix}", target / f"{figure}.{suffix}")
-    shutil.copy(run / "paper.json", target / "paper.json")
+    if "main" not in results["products"]:
+        raise SystemExit(f"{run}: no results of the product 'main', whose figure the README shows")
+    for suffix in ("png", "pdf", "json"):
+        shutil.copy(run / "main" / "figures" / f"{FIGURE}.{suffix}", target)
+    shutil.copy(run / "paper.json", target)
 
 
 def publish_prediction(run: Path) -> None:
@@ -114,7 +126,7 @@ def publish_run(run: Path) -> None:
     target = ROOT / "figures" / "default"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(run / "figures", target)
-    shutil.copy(run / "metrics.json", target / "metrics.json")
+    shutil.copy(run / "metrics.json", target)
     for executed in sorted((run / "notebooks").glob("*.ipynb")):
         copy_outputs(executed, ROOT / "notebooks" / executed.name)
 
@@ -158,55 +170,9 @@ def small_png(encoded: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def load_metrics() -> dict[str, Any]:
-    """The committed metrics of the default run."""
-    return json.loads((ROOT / "figures" / "default" / "metrics.json").read_text(encoding="utf-8"))
-
-
-def load_times() -> dict[str, Any]:
-    """The committed measurement that `tests/bench/bench_neighbours.py` wrote."""
-    return json.loads((ROOT / "figures" / "neighbours" / "time.json").read_text(encoding="utf-8"))
-
-
-def load_backbones() -> dict[str, Any] | None:
-    """What `figures/backbones/measure.py` left, where it is committed."""
-    path = ROOT / "figures" / "backbones" / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def load_finetune() -> dict[str, Any]:
-    """The committed record of `tests/bench/bench_finetune.py` on a graphics card."""
-    return json.loads((ROOT / "figures" / "paper" / "finetune.json").read_text(encoding="utf-8"))
-
-
-def load_cost() -> dict[str, Any] | None:
-    """What `tests/bench/bench_curriculum.py` wrote, where it is committed."""
-    path = ROOT / "figures" / "curriculum" / "cost.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def load_prediction() -> dict[str, Any]:
-    """The committed answer of notebook 2 on real pairs."""
-    return json.loads((ROOT / "figures" / "difficulty" / "prediction.json").read_text(encoding="utf-8"))
-
-
-def with_results(text: str, parts: dict[str, str], page: str) -> str:
-    """A page with the words of each part between its marks; SystemExit where a mark is missing or stands twice."""
-    for name, words in parts.items():
-        start, end = (f"<!-- from {name}: {edge} -->" for edge in ("begin", "end"))
-        if text.count(start) != 1 or text.count(end) != 1:
-            raise SystemExit(f"{page}: expected each of {start!r} and {end!r} once")
-        pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-        text = pattern.sub(lambda _, new=f"{start}\n{words}\n{end}": new, text)
-    return text
-
-
-def front_section(results: dict[str, Any] | None = None) -> str:
-    """CLASS minus each control in Hits@1, a row a backbone; of the committed results where none are given."""
-    results = find_results() if results is None else results
-    main = results["products"].get("main")
-    if not main:
-        return "No results of the paper's study are committed yet."
+def front_section(results: dict[str, Any]) -> str:
+    """CLASS minus each control in Hits@1, a row a backbone."""
+    main = results["products"]["main"]
     inputs, controls = results["inputs"], (STANDARD, RANDOM, MATCHED)
     wanted = {"arm": CLASS, "metric": "hits@1", "ranking": RANKING}
     gaps = [row for row in main["differences"] if wanted.items() <= row.items()]
@@ -234,11 +200,8 @@ def _points(row: dict[str, Any]) -> str:
     return shown if verdict(row) == VERDICTS[1] else f"**{shown}**"
 
 
-def paper_section(results: dict[str, Any] | None = None) -> str:
-    """The tables of the paper's study, text→molecule in the split's pool; of the committed results by default."""
-    results = find_results() if results is None else results
-    if not results["products"]:
-        return "No results of the paper's study are committed yet."
+def paper_section(results: dict[str, Any]) -> str:
+    """The tables of the paper's study, text→molecule in the split's pool."""
     parts = [markdown_table(inputs_table(results))]
     for name, product in results["products"].items():
         parts += [f"### {name}: {product['title']}", note(results, name)]
@@ -250,7 +213,8 @@ def paper_section(results: dict[str, Any] | None = None) -> str:
                         f"Only the {product['apart']['queries']:,} queries without a near-duplicate; same pool:"
                     )
                 parts.append(markdown_table(rows))
-        parts += [f"![{alt}]({figure}.png)" for product, figure, alt in PAPER_FIGURES if product == name]
+        if name == "main":
+            parts.append(f"![CLASS minus each control in Hits@1, by backbone, with intervals]({FIGURE}.png)")
     if search := find_search():
         about = "Each arm minus the tuned plain run, tuned on validation pairs; Hits@1 in points, Mean Rank in places."
         parts += ["### The search for a gain", about, markdown_table(search_table(search)[1])]
@@ -264,10 +228,8 @@ def markdown_table(frame: Any) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def backbones_section(results: dict[str, Any] | None) -> str:
+def backbones_section(results: dict[str, Any]) -> str:
     """Every backbone bare and with CLASS, as a table whose every number is in `results`."""
-    if results is None:
-        return "No measurement is committed yet."
     pairs, ridge = results["pairs"], results["ridge"]["text_to_molecule/split"]
     split, whole, back = "text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split"
     lines = [
@@ -283,16 +245,14 @@ def backbones_section(results: dict[str, Any] | None) -> str:
     ]
     for name, table in results["tables"].items():
         rows = {(row["arm"], row["ranking"]): row for row in table["summary"]}
-        gap = next(row for row in table["differences"] if row["ranking"] == split)
-        change, low, high = (100 * gap["difference" + part] for part in ("", "_low", "_high"))
-        shift = f"{change:+.1f} ({low:+.1f} to {high:+.1f})"
+        shift = _shift(next(row for row in table["differences"] if row["ranking"] == split))
         for arm, word in (("standard", "bare"), ("curriculum", "CLASS")):
             own = rows[arm, split]
             seeds = f"{own['seeds']} seed{'s' if own['seeds'] > 1 else ''}, {table['settings']['epochs']} epochs"
             options = "".join(f", {key}={value}" for key, value in table["options"].items())
             said = f"{name} ({seeds}{options}{', preliminary' if table['preliminary'] else ''})"
             label = said if arm == "standard" else ""
-            hits = " | ".join(_percent(rows[arm, ranking], "hits@1") for ranking in (split, whole, back))
+            hits = " | ".join(_percent(rows[arm, ranking]) for ranking in (split, whole, back))
             lines.append(
                 f"| {label} | {word} | {own['mrr']:.3f} | {hits} | {own['samples']:,.0f} | {own['seconds']:,.0f} | "
                 f"{shift if arm == 'curriculum' else ''} |"
@@ -304,9 +264,14 @@ def backbones_section(results: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-def _percent(row: dict[str, Any], metric: str) -> str:
+def _percent(row: dict[str, Any], metric: str = "hits@1") -> str:
     value, low, high = (100 * row[metric + part] for part in ("", "_low", "_high"))
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
+
+
+def _shift(row: dict[str, Any]) -> str:
+    value, low, high = (100 * row["difference" + part] for part in ("", "_low", "_high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def finetune_section(record: dict[str, Any]) -> str:
@@ -328,9 +293,7 @@ def finetune_section(record: dict[str, Any]) -> str:
             hits = []
             for pool in ("split", "all"):
                 key = (f"text_to_molecule/{pool}", cost["arm"])
-                gap = gaps.get(key)
-                numbers = [100 * gap[f"difference{part}"] for part in ("", "_low", "_high")] if gap else []
-                shift = " [{:+.1f} ({:+.1f} to {:+.1f})]".format(*numbers) if numbers else ""
+                shift = f" [{_shift(gaps[key])}]" if key in gaps else ""
                 hits.append(f"{100 * scores[key]['hits@1']:.1f}{shift}")
             lines.append(
                 f"| {table['batch_size']} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
@@ -368,10 +331,8 @@ def times_section(times: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def cost_section(figures: dict[str, Any] | None) -> str:
+def cost_section(figures: dict[str, Any]) -> str:
     """What the curriculum costs, measured beside what it may cost at most; every number is in `figures`."""
-    if figures is None:
-        return "No measurement is committed yet."
     limits, rows = figures["limits"], f"{figures['rows']:,}"
     table = [
         (f"plan of {figures['epochs']} epochs over {rows} pairs", "plan_seconds", "{:.2g} s"),
@@ -418,38 +379,21 @@ def results_section(metrics: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        other = shift.get(row["arm"])
-        gap = (
-            f"{100 * other['difference']:+.1f} ({100 * other['difference_low']:+.1f} to "
-            f"{100 * other['difference_high']:+.1f})"
-            if other
-            else "–"
-        )
-        hits = f"{100 * row['hits@1']:.1f} ({100 * row['hits@1_low']:.1f}–{100 * row['hits@1_high']:.1f})"
-        lines.append(
-            f"| {row['arm']} | {hits} | {row['mrr']:.3f} | {row['mean_rank']:.1f} | {row['share']:.0%} | {gap} |"
-        )
+        cells = [row["arm"], _percent(row), f"{row['mrr']:.3f}", f"{row['mean_rank']:.1f}", f"{row['share']:.0%}"]
+        lines.append(f"| {' | '.join(cells)} | {_shift(shift[row['arm']]) if row['arm'] in shift else '–'} |")
     lines += ["", _against_class(shift)]
     return "\n".join(lines)
 
 
 def _against_class(shift: dict[str, dict[str, float]]) -> str:
-    """One sentence per control: better, worse, or not to be told apart."""
+    """One sentence on all controls: better, worse, or not to be told apart."""
     said = []
     for arm, row in shift.items():
-        word = (
-            "does better than CLASS"
-            if row["difference_low"] > 0
-            else "does worse than CLASS"
-            if row["difference_high"] < 0
-            else "cannot be told from CLASS"
-        )
-        said.append(f"*{arm}* {word}")
-    return (
-        "In this run "
-        + ", ".join(said)
-        + ". Descriptions made by a program show how the kit works, not whether the method does."
-    )
+        better, worse = row["difference_low"] > 0, row["difference_high"] < 0
+        word = "does better than" if better else "does worse than" if worse else "cannot be told from"
+        said.append(f"*{arm}* {word} CLASS")
+    end = "Descriptions made by a program show how the kit works, not whether the method does."
+    return f"In this run {', '.join(said)}. {end}"
 
 
 if __name__ == "__main__":
