@@ -1,20 +1,31 @@
-"""Hands and eyes in a headless browser: they move controls by the keyboard, look at views, and notice bad manners."""
+"""Hands and eyes in a headless browser, and the servers it visits: JupyterLab, Notebook 7 and Voilà.
+
+Hands move controls by the keyboard, look at views, and notice bad manners.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import secrets
 import shutil
+import socket
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.browser_servers import Server
-
+ROOT = Path(__file__).parents[1]
 # seconds for a page or a notebook, and for an answer of the kernel; milliseconds after which a view counts as at rest
 # and a kernel as quiet
-_SECONDS = 90.0
+_SECONDS = 120.0
 _ANSWER = 5.0
 _STILL = 60
 _QUIET = 400
@@ -118,12 +129,25 @@ class Hands:
             self.page.wait_for_timeout(200)
         self.check_outputs()
 
-    def close(self) -> None:
+    def close(self, notebook: str = "") -> None:
         """Leave the page and end its kernel; nothing may have left the machine or acted."""
         self.check_manners()
         self.page.close()
-        if self.notebook:
-            self.server.stop(self.notebook)
+        if name := notebook or self.notebook:
+            self.server.stop(name)
+
+    def views(self) -> Iterator[tuple[str, Any]]:
+        """The names of the dashboard's seven tabs with their views; each tab is chosen by an arrow key."""
+        views, tabs = (self.page.locator(f".widget-tab {which}").all() for which in (".class-kit-view", "[role=tab]"))
+        assert len(tabs) == len(views) == 7, f"{len(tabs)} tabs, {len(views)} views"
+        for at, (tab, view) in enumerate(zip(tabs, views, strict=True)):
+            tabs[max(0, at - 1)].focus()
+            if at:
+                self.page.keyboard.press("ArrowRight")
+            self.page.keyboard.press("Enter")
+            assert tab.get_attribute("aria-selected") == "true"
+            assert view.is_visible()
+            yield tab.inner_text().strip(), view
 
     def check_outputs(self) -> None:
         """No error and no warning in any output, those of the views included."""
@@ -133,8 +157,8 @@ class Hands:
     def check_manners(self) -> None:
         """Nothing left the machine, and nothing in the data acted."""
         assert not self.strayed, f"left the machine or opened a dialog: {self.strayed}"
-        acted = self.page.evaluate("() => window.acted ?? null")
-        assert acted is None, f"text from the data acted: {acted}"
+        hit = self.page.evaluate("() => window.hit ?? null")
+        assert hit is None, "text from the data acted"
 
     def save(self, name: str, target: Any = None) -> None:
         """Keep a screenshot of the page, or of one part."""
@@ -215,14 +239,6 @@ class Hands:
         assert self.look(view) != before
         self.check_outputs()
 
-    def choose_tab(self, tabs: Sequence[Any], at: int) -> None:
-        """The tab number `at`, reached by an arrow key from the one before it."""
-        tabs[max(0, at - 1)].focus()
-        if at:
-            self.page.keyboard.press("ArrowRight")
-        self.page.keyboard.press("Enter")
-        assert tabs[at].get_attribute("aria-selected") == "true"
-
     def _both(self, view: Any, presses: Sequence[tuple[Any, str]]) -> None:
         states = []
         for control, key in presses:
@@ -242,3 +258,122 @@ def launch(driver: Any, executable: str) -> Any:
 def find_chromium() -> str | None:
     """Debian's browser, or None."""
     return shutil.which("chromium")
+
+
+class Server:
+    """A running server: where it is, and the kernels it has (JupyterLab only)."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self.address, self.token = f"http://127.0.0.1:{port}/", token
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """The answer of the server's interface, from JSON."""
+        headers = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(self.address + path, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def session(self, notebook: str) -> dict[str, Any] | None:
+        """The session of a notebook, or None before a page has asked for one."""
+        try:
+            return next((found for found in self.ask("api/sessions") if found["path"] == notebook), None)
+        except urllib.error.HTTPError as error:
+            # while a kernel starts the server may not know its state yet
+            if error.code != 500:
+                raise
+            return None
+
+    def is_ready(self, notebook: str) -> bool:
+        """Whether a page talks to the notebook's kernel, and the kernel waits for work."""
+        kernel = (self.session(notebook) or {}).get("kernel") or {}
+        return kernel.get("execution_state") == "idle" and bool(kernel.get("connections"))
+
+    def stop(self, notebook: str) -> None:
+        """End the notebook's kernel, so that others have the machine for themselves."""
+        if found := self.session(notebook):
+            self.ask(f"api/sessions/{found['id']}", "DELETE")
+
+
+@contextmanager
+def jupyterlab(root: Path, home: Path) -> Iterator[Server]:
+    """JupyterLab, and with it Notebook 7, on the folder `root`."""
+    options = {
+        "ServerApp.root_dir": root,
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port_retries": 0,
+        "ServerApp.allow_root": True,
+        "ServerApp.open_browser": False,
+        "LabApp.extension_manager": "readonly",
+    }
+    _write_settings(home)
+    token = secrets.token_hex(16)
+    command = ["jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    with _serving([*command, f"--IdentityProvider.token={token}"], "ServerApp.port", root, home, token) as server:
+        yield server
+
+
+@contextmanager
+def voila(notebook: Path, home: Path) -> Iterator[Server]:
+    """Voilà on one notebook, with the settings that lie beside it."""
+    command = ["voila", notebook.name, "--no-browser", "--Voila.ip=127.0.0.1"]
+    with _serving(command, "Voila.port", notebook.parent, home) as server:
+        yield server
+
+
+@contextmanager
+def _serving(command: Sequence[str], option: str, place: Path, home: Path, token: str = "") -> Iterator[Server]:
+    """A server as a module of this interpreter; settings, logs and locks go to `home`.
+
+    Proxies that lead nowhere make sure that neither the server nor its kernels need the network.
+    """
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    folders = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    local = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "IPYTHONDIR": str(home / "ipython")}
+    # trainings this small are done before a second process has started
+    local |= {"LOKY_MAX_CPU_COUNT": "1"}
+    local |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    log = home / f"{command[0]}.log"
+    with open(log, "wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, f"--{option}={port}"],
+            cwd=place,
+            env=os.environ | nowhere | folders | local,
+            stdout=said,
+            stderr=said,
+        )
+        try:
+            _wait_for(port, process, log)
+            yield Server(port, token)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _write_settings(home: Path) -> None:
+    """No question about news, and all cells in the page at once: a test looks at those off screen as well."""
+    settings = {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }
+    for name, values in settings.items():
+        path = home / "config" / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _SECONDS
+    while True:
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        alive = process.poll() is None and time.monotonic() < end
+        assert alive, f"the server did not start:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
+        time.sleep(0.1)
