@@ -19,6 +19,7 @@ import numpy as np
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
 from class_kit.errors import InputError
+from class_kit.pairs.splits import split_order
 from class_kit.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def data_report(
         "source": pairs.source,
         "digest": pairs.digest,
         "pairs": len(pairs),
-        "splits": {name: pairs.split.count(name) for name in dict.fromkeys(pairs.splits_found)},
+        "splits": {name: pairs.split.count(name) for name in split_order(pairs.split)},
         "notes": pairs.notes,
         "rejected": group_reasons(pairs.rejected),
         "repeats": repeats,

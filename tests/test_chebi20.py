@@ -63,7 +63,7 @@ def test_extra_pairs_make_the_split_without_train(tmp_path, no_data, swap):
     train_rows, test_rows = (200, 300) if swap else (300, 200)
     held = (train_rows + 100) // 10
     assert Counter(pairs.split) == {"train": train_rows + 100 - held, "validation": held, "test": test_rows}
-    origins = {split: set(pairs.where(split).extra["origin"]) for split in pairs.splits_found}
+    origins = {split: set(pairs.where(split).extra["origin"]) for split in set(pairs.split)}
     assert origins == {"train": {train_file, "made"}, "validation": {train_file, "made"}, "test": {test_file}}
     assert len(set(pairs.id)) == len(pairs)
     assert {name for name in pairs.id if not name.isdigit()} == {f"extra-{n}" for n in range(1, 101)}

@@ -234,7 +234,7 @@ def test_what_cannot_be_reported_on_is_refused(task: Task) -> None:
     ):
         with pytest.raises(InputError, match=said):
             data_report(task, **options)
-    pairs = replace(task.pairs, split=("test",) * len(task.pairs), splits_found=("test",))
+    pairs = replace(task.pairs, split=("test",) * len(task.pairs))
     with pytest.raises(InputError, match="train"):
         data_report(replace(task, pairs=pairs, molecules=pairs))
     one = task.pairs.take([0])

@@ -17,8 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from class_kit.backbones.base import GraphBatch
 from class_kit.errors import InputError
 from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol2vec_sentences, structures
-from class_kit.molecules.graphs import BOND_FEATURES, MoleculeGraphs, molecule_graphs
-from class_kit.molecules.motifs import brics_cuts, motifs
+from class_kit.molecules.graphs import BOND_FEATURES, MoleculeGraphs, brics_cuts, molecule_graphs, motifs
 from class_kit.molecules.vectors import corpus_smiles
 from class_kit.store import cache_entries
 

@@ -31,7 +31,7 @@ def test_a_file_in_the_corpus_layout(tmp_path):
     assert (pairs.source, pairs.rejected) == ("pairs.csv", ())
     assert "2 train, 1 validation, 1 test" in repr(pairs)
     one = load_pairs(tmp_path / "pairs.csv", split="val")
-    assert (one.id, one.extra, one.splits_found) == (("a3",), {"class": ("arene",)}, pairs.splits_found)
+    assert (one.id, one.extra) == (("a3",), {"class": ("arene",)})
     with pytest.raises(InputError, match=r"split='holdout': pairs\.csv has train, validation, test"):
         load_pairs(tmp_path / "pairs.csv", split="holdout")
 
@@ -163,7 +163,6 @@ def test_a_file_without_split_column_is_split_at_random_and_says_so(tmp_path):
     path = table(tmp_path, [f"{alkane(n)},text {n}" for n in range(50)], header="smiles,text")
     pairs = load_pairs(path)
     assert Counter(pairs.split) == {"train": 40, "validation": 5, "test": 5}
-    assert pairs.splits_found == ("train", "validation", "test")
     assert pairs.id[:2] == ("1", "2")
     assert any("random molecules, 80/10/10, seed 0" in note for note in pairs.notes)
     assert "no id column: the ids are row numbers" in pairs.notes
@@ -225,7 +224,6 @@ def test_the_bundled_corpus_is_read_whole_and_missed_clearly(tmp_path, monkeypat
     pairs = load_pairs("corpus")
     assert (pairs.source, len(pairs), pairs.rejected) == ("corpus", 4400, ())
     assert pairs.notes[0].startswith("generated descriptions")
-    assert pairs.splits_found == ("train", "validation", "test")
     assert set(pairs.extra) == {"class"}
     assert all("share 0 stereo-free structures" in note for note in pairs.notes if "stereo-free" in note)
     monkeypatch.setattr(files, "PACKAGE", tmp_path)

@@ -148,7 +148,7 @@ def _load_table(
         if given is not None:
             notes.append(f"column {given!r} was not followed: make_split={make_split!r}")
         names, made = make_splits(keys, make_split or "random", seed=seed)
-        return replace(pairs, split=names, splits_found=()), [*notes, *made]
+        return replace(pairs, split=names), [*notes, *made]
     splits = split_order(pairs.split)
     if len(splits) > MAX_SPLITS:
         raise InputError(

@@ -57,7 +57,7 @@ def load_with_extra(folder: Path, extra: str | os.PathLike[str], swap: bool, see
     held = group_split(groups, {VALIDATION: min(HELD_OUT, len(train) // 10)}, seed=seed)
     for row, name in zip(train, held, strict=True):
         names[row] = name
-    pairs = replace(pairs, split=tuple(names), splits_found=())
+    pairs = replace(pairs, split=tuple(names))
     notes = [
         f"train is {sources[0]} and {path.name}, less the rows held out; test is {sources[1]}: "
         "this is not the published training set",

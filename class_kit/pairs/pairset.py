@@ -41,9 +41,8 @@ class PairSet:
     """Text–molecule pairs, one position a pair in every tuple of length L.
 
     `digest` is the SHA-256 over (id, text, smiles, split) of all pairs in order; it does not depend on where the pairs
-    came from, so that equal content shares cached embeddings and recorded runs. `splits_found` names the splits of the
-    whole source even where one was selected. `extra` holds the file's other columns. `notes` are facts a table made
-    from the pairs has to state.
+    came from, so that equal content shares cached embeddings and recorded runs. `extra` holds the file's other columns.
+    `notes` are facts a table made from the pairs has to state.
     """
 
     text: tuple[str, ...]
@@ -53,7 +52,6 @@ class PairSet:
     source: str
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
-    splits_found: tuple[str, ...] = ()
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
     digest: str = field(init=False)
 
@@ -63,7 +61,6 @@ class PairSet:
             if len(column) != len(self.id):
                 raise ValueError(f"{name} has {len(column)} values where id has {len(self.id)}")
         object.__setattr__(self, "digest", content_digest(self.id, self.text, self.smiles, self.split))
-        object.__setattr__(self, "splits_found", self.splits_found or split_order(self.split))
 
     def __len__(self) -> int:
         return len(self.id)
