@@ -222,7 +222,6 @@ def training_cost(
     *,
     start: float = 0.40,
     growth: float = 0.03,
-    steps: int = 6,
     seed: int = 0,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Measure a few optimiser steps and extrapolate to whole trainings, plain and with the curriculum.
@@ -235,8 +234,6 @@ def training_cost(
     ----------
     config : TrainingConfig, optional
         The training to estimate; the default configuration with 40 epochs, as the paper's example has.
-    steps : int
-        Optimiser steps in each of the three epochs, at least 1.
 
     Returns
     -------
@@ -248,12 +245,11 @@ def training_cost(
     """
     from class_kit.training import TrainingConfig, train
 
-    check_whole("steps", steps, low=1)
     config = TrainingConfig(epochs=40) if config is None else config
     rows = task.rows("train")
     if len(rows) < 2:
         raise InputError(f"{len(rows)} training pair: expected at least 2 to train on")
-    few = rows[: steps * config.batch_size]
+    few = rows[: 6 * config.batch_size]
     brief = replace(config, epochs=3, seed=seed)
     # a schedule that never reaches all pairs is reported, with its share
     with warnings.catch_warnings():
