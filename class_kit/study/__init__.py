@@ -1,7 +1,7 @@
 """The study: arms beside their controls, seeds, paired comparison, tables.
 
-`arms` says what can be compared, `runner` trains it, `records` keeps what each training left, `statistics` and
-`tables` say what it means.
+`config` says what is compared and `arms` how each of it trains, `runner` trains it, `records` keeps what each training
+left, `statistics`, `tables` and `results` say what it means; `conduct` does all of it, and `paper` for several studies.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from class_kit.terminal import one_line
 if TYPE_CHECKING:
     from class_kit.task import Task
 
-_VERSION = 1
 _ORIGINS = ("validation.txt", "test.txt", "train.txt")
 _SIGMA = 0.95
 
@@ -111,7 +110,7 @@ def run_paper(
     import yaml
 
     out = Path(out)
-    results: dict[str, Any] = {"version": _VERSION, "inputs": describe_inputs(pairs, task), "products": {}}
+    results: dict[str, Any] = {"inputs": describe_inputs(pairs, task), "products": {}}
     for name, values in studies.items():
         begun = time.perf_counter()
         plan = plan_paper(values, task)

@@ -69,8 +69,8 @@ def find_search() -> dict[str, Any] | None:
     path = shipped(f"{FOLDER}/search.json")
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        for key in _SPLITS:
-            frame_of(record.get(key, {}).get("differences", ()))
+        for key in record.keys() & _SPLITS.keys():
+            frame_of(record[key]["differences"])
         # each round of the plain run begins with the choice of the one before
         different = {json.dumps([one["kind"], one["settings"]], sort_keys=True) for one in record.get("tried", ())}
         return dict(record) | {"tried": len(different)} if "test" in record else None
