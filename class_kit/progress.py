@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
+from multiprocessing.process import parent_process
 from typing import Any
 
 # Says a line at once, also where it goes to a file or a pipe
@@ -46,9 +47,9 @@ def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _watched() -> bool:
-    """Whether a person sees standard error: a terminal, or a notebook's page."""
+    """Whether a person sees standard error: a terminal, or a notebook's page; workers leave it to who started them."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return sys.stderr.isatty() or hasattr(shell, "kernel")
+    return parent_process() is None and (sys.stderr.isatty() or hasattr(shell, "kernel"))
 
 
 def duration(seconds: float) -> str:

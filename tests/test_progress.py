@@ -54,14 +54,19 @@ def test_a_run_on_a_terminal_shows_how_far_it_is_and_how_long_it_will_take(
     assert "notebooks:" not in screen.getvalue()[before:], "nothing is left to wait for"
 
 
-@pytest.mark.parametrize(("wish", "terminal", "shown"), [("0", True, False), ("1", False, True), (None, True, True)])
+@pytest.mark.parametrize(
+    ("wish", "terminal", "worker", "shown"),
+    [("0", True, False, False), ("1", False, False, True), (None, True, False, True), (None, True, True, False)],
+)
 def test_a_wish_decides_for_all_bars(
-    wish: str | None, terminal: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
+    wish: str | None, terminal: bool, worker: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CLASS_KIT_PROGRESS", raising=False)
     if wish is not None:
         monkeypatch.setenv("CLASS_KIT_PROGRESS", wish)
     monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    # several workers of one terminal would write over each other
+    monkeypatch.setattr("class_kit.progress.parent_process", lambda: "another" if worker else None)
     assert list(progress_bar(range(3), desc="three")) == [0, 1, 2]
     assert bool(sys.stderr.getvalue()) == shown
 
