@@ -151,7 +151,8 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
     Raises
     ------
     InputError
-        For other types, for NaN and infinity (JSON has neither) and for nesting deeper than 20.
+        For other types, for NaN and infinity (JSON has neither), for whole numbers beyond every float, and for nesting
+        deeper than 20.
     """
     if depth > _MAX_DEPTH:
         raise InputError(f"{where}: nested deeper than {_MAX_DEPTH} levels")
@@ -164,6 +165,8 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise InputError(f"{where}: {value!r} is not valid Unicode text") from None
+    if isinstance(value, int) and value.bit_length() > 1024:
+        raise InputError(f"{where}: a whole number of {value.bit_length():,} bits: expected one that fits a float")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

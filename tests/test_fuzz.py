@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
@@ -266,6 +266,7 @@ DEFAULTS = [0, 0.5, True, None, [1], [0.5], ["a"], [], {"a": 1}, "text"]
 
 
 @examples(300)
+@example(typed="0x" + "9" * 5_000, default=0)
 @given(typed=st.lists(st.sampled_from(YAML), max_size=10).map("".join), default=st.sampled_from(DEFAULTS))
 def test_values_of_parameters(typed: str, default: Any) -> None:
     try:
