@@ -90,7 +90,7 @@ def test_data_loader_with_and_without_workers(tmp_path: Path) -> None:
             assert type(index) is int
             return torch.tensor(index)
     seen = {}
-    for workers, persistent in ((0, False), (1, False), (1, True), (4, False), (4, True)):
+    for workers, persistent in ((0, False), (2, False), (2, True)):
         sampler = CurriculumBatchSampler(plan, batch_size=4)
         loader = DataLoader(Rows(), batch_sampler=sampler, num_workers=workers, persistent_workers=persistent)
         epochs = []
@@ -108,7 +108,7 @@ def test_data_loader_with_and_without_workers(tmp_path: Path) -> None:
     save(seen)
     """
     seen = run(script, tmp_path)
-    assert len(seen) == 5
+    assert len(seen) == 3
     for epochs in seen.values():
         assert epochs == expected()
 
@@ -135,14 +135,15 @@ HUGGING_FACE = """
         def on_evaluate(self, args, state, control, **kwargs):
             self.evaluated.append(state.global_step)
     rows = [{"ids": torch.tensor(index)} for index in range(45)]
-    def make(plan=plan, scale_loss=True, **more):
+    def make(plan=plan, scale_loss=True, data=rows, save_strategy="no", **more):
         torch.manual_seed(0)
         model, watch = Tiny(), Watch()
         arguments = TrainingArguments(
             output_dir="hf", num_train_epochs=4, per_device_train_batch_size=4, learning_rate=0.1, report_to="none",
-            lr_scheduler_type="linear", eval_strategy="epoch", save_strategy="no", use_cpu=True, disable_tqdm=True,
+            lr_scheduler_type="linear", eval_strategy="epoch", save_strategy=save_strategy,
+            use_cpu=True, disable_tqdm=True,
             logging_strategy="epoch", remove_unused_columns=False, max_grad_norm=0.0, optim="sgd", **more)
-        trainer = Mine(model=model, args=arguments, train_dataset=rows, eval_dataset=rows, plan=plan,
+        trainer = Mine(model=model, args=arguments, train_dataset=data, eval_dataset=rows, plan=plan,
                        callbacks=[watch], scale_loss=scale_loss)
         return trainer, model, watch
 """
@@ -161,9 +162,28 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
     loose.train()
     workers, fourth, _ = make(dataloader_num_workers=2, dataloader_persistent_workers=True)
     workers.train()
-    accumulated, fifth, sixth = make(gradient_accumulation_steps=2)
+    accumulated, fifth, _ = make(gradient_accumulation_steps=2)
     accumulated.train()
-    save({"seen": model.seen, "rates": watch.rates, "evaluated": watch.evaluated, "plan_epoch": trainer.plan_epoch,
+    saving, sixth, _ = make(save_strategy="steps", save_steps=7)
+    saving.train()
+    again, second, _ = make()
+    again.train(resume_from_checkpoint="hf/checkpoint-14")
+    same = bool(torch.equal(sixth.layer.weight, second.layer.weight))
+    def refused(call):
+        try:
+            call()
+        except ValueError as error:
+            return str(error)
+    reasons = [
+        refused(lambda: make(plan=plan_of("sigmoid"))[0].train(resume_from_checkpoint="hf/checkpoint-14")),
+        refused(lambda: make(auto_find_batch_size=True)),
+        refused(lambda: make(ignore_data_skip=True)),
+        refused(lambda: make(max_steps=5)),
+        refused(lambda: make(data=rows[:40])),
+        refused(lambda: make(data={"a": rows})),
+    ]
+    save({"resumed": second.seen, "same": same, "reasons": reasons,
+          "seen": model.seen, "rates": watch.rates, "evaluated": watch.evaluated, "plan_epoch": trainer.plan_epoch,
           "steps": trainer.state.max_steps, "workers": fourth.seen, "accumulated": fifth.seen,
           "accumulated_steps": accumulated.state.global_step, "weights": model.layer.weight.item(),
           "plain": other.layer.weight.item(), "loose": third.layer.weight.item()})
@@ -183,24 +203,21 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
     assert seen["plan_epoch"] == EPOCHS
     assert seen["weights"] != seen["plain"]
     assert seen["loose"] == seen["plain"]
-
-
-def test_hugging_face_trainer_resumes_with_the_next_batch(tmp_path: Path) -> None:
-    needs("accelerate")
-    script = (
-        HUGGING_FACE.replace('save_strategy="no"', 'save_strategy="steps", save_steps=7')
-        + """
-    trainer, model, _ = make()
-    trainer.train()
-    again, second, _ = make()
-    again.train(resume_from_checkpoint="hf/checkpoint-14")
-    same = bool(torch.equal(model.layer.weight, second.layer.weight))
-    save({"first": model.seen, "second": second.seen, "same": same})
-    """
-    )
-    seen = run(script, tmp_path)
-    assert seen["second"] == seen["first"][14:]
+    assert seen["resumed"] == batches[14:]
     assert seen["same"]
+    for reason, words in zip(
+        seen["reasons"],
+        (
+            "another plan",
+            "auto_find_batch_size=True",
+            "ignore_data_skip=True",
+            "max_steps=5",
+            "list of 40",
+            "dict of 1",
+        ),
+        strict=True,
+    ):
+        assert words in reason
 
 
 def test_sentence_transformers_trainer(tmp_path: Path) -> None:
@@ -235,11 +252,17 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     loss = Record()
     trainer = Mine(model=model, args=arguments, train_dataset=data, loss=loss, plan=plan)
     trainer.train()
-    save({"seen": loss.seen, "steps": trainer.state.max_steps})
+    arguments.batch_sampler = "no_duplicates"
+    try:
+        Mine(model=model, args=arguments, train_dataset=data, loss=loss, plan=plan)
+    except ValueError as error:
+        save({"seen": loss.seen, "steps": trainer.state.max_steps, "reason": str(error)})
     """
     seen = run(script, tmp_path)
     assert seen["seen"] == [batch for epoch in expected() for batch in epoch]
     assert seen["steps"] == plan_of().steps_total(BATCH)
+    assert "batch_sampler='no_duplicates'" in seen["reason"]
+    assert "keeps duplicates apart" in seen["reason"]
 
 
 LIGHTNING = """
@@ -360,7 +383,8 @@ def test_whole_run_is_the_plan_in_succession() -> None:
 def test_a_missing_library_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, f"{name}.data_loader", None)
-    call = partial(lightning_data, []) if name == "lightning" else partial(accelerate_loader, None, [])
+    rows = list(range(ROWS))
+    call = partial(lightning_data, rows) if name == "lightning" else partial(accelerate_loader, None, rows)
     with pytest.raises(ImportError, match=rf"^{name}.* is needed.*class-kit\[trainers\]"):
         call(plan_of(), BATCH)
     with pytest.raises(ImportError, match="no_such_library is needed"):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Mapping
 from typing import Any, cast
 
 from class_kit.curriculum.plan import Plan
@@ -35,6 +36,18 @@ def require(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is needed here: pip install 'class-kit[trainers]' ({error})") from error
+
+
+def check_rows(plan: Plan, dataset: Any) -> None:
+    """Refuse, with an InputError, a plan that needs feedback and a data set that lacks the plan's rows."""
+    refuse_feedback(plan)
+    last = int(plan.order.max())
+    if isinstance(dataset, Mapping) or not hasattr(dataset, "__len__") or len(dataset) <= last:
+        size = len(dataset) if hasattr(dataset, "__len__") else "no length"
+        raise InputError(
+            f"the data set is a {type(dataset).__name__} of {size}: expected one that is indexed by the plan's rows, "
+            f"up to {last}"
+        )
 
 
 def accelerate_loader(
@@ -59,10 +72,10 @@ def accelerate_loader(
     Raises
     ------
     InputError
-        The plan needs feedback.
+        The plan needs feedback, or rows that the data set lacks.
     """
     prepare = require("accelerate.data_loader").prepare_data_loader
-    refuse_feedback(plan)
+    check_rows(plan, dataset)
     sampler = CurriculumBatchSampler(plan, batch_size, drop_last, accelerator.process_index, accelerator.num_processes)
     loader = require("torch.utils.data").DataLoader(dataset, batch_sampler=sampler, **options)
     return prepare(loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True)
@@ -91,9 +104,10 @@ def lightning_data(
     Raises
     ------
     InputError
-        The plan needs feedback; or, at the start, the trainer is made otherwise than said above.
+        The plan needs feedback, or rows that the data set lacks; or, at the start, the trainer is made otherwise than
+        said above.
     """
-    refuse_feedback(plan)
+    check_rows(plan, dataset)
     lightning = require("lightning")
     loader_class = require("torch.utils.data").DataLoader
 
@@ -125,6 +139,20 @@ def lightning_data(
     return CurriculumData()
 
 
+# What a plan would silently replace, or what would undo it: the only value it goes with, and why
+_REFUSED: dict[str, tuple[Any, str]] = {
+    "max_steps": (-1, "the plan says how many steps there are"),
+    "auto_find_batch_size": (False, "batches of another size are another plan"),
+    "ignore_data_skip": (False, "a resumed run would begin with the plan's first batches again"),
+    "group_by_length": (False, "the plan says which rows make a batch"),
+    "train_sampling_strategy": ("random", "the plan says which rows make a batch"),
+    "batch_sampler": (
+        "batch_sampler",
+        "the plan says which rows make a batch; plan.compose(apart=duplicate_labels(texts)) keeps duplicates apart",
+    ),
+}
+
+
 class CurriculumTrainerMixin:
     """The plan in Hugging Face's `Trainer` and its kin: `class Mine(CurriculumTrainerMixin, Trainer): pass`.
 
@@ -135,7 +163,10 @@ class CurriculumTrainerMixin:
     Parameters
     ----------
     plan
-        Its number of epochs must be that of `args.num_train_epochs`.
+        Its number of epochs must be that of `args.num_train_epochs`; what else of `args` would act on sampling, steps
+        or batch sizes (max_steps, auto_find_batch_size, ignore_data_skip, group_by_length, train_sampling_strategy,
+        and batch_sampler of sentence-transformers) must be left alone. Learning-rate schedules see the plan's steps.
+        A dictionary of data sets is refused.
     scale_loss
         Multiply the training loss by γ of the epoch. Set it to False where γ scales the learning rate (see `lr_factor`)
         or where `compute_loss` uses `plan.intensities(self.plan_epoch, …)` for its terms.
@@ -148,11 +179,13 @@ class CurriculumTrainerMixin:
         arguments = options.get("args")
         if arguments is None:
             raise InputError("args=None: expected the TrainingArguments by keyword")
-        if arguments.max_steps > 0 or arguments.num_train_epochs != plan.epochs:
+        if arguments.num_train_epochs != plan.epochs:
             raise InputError(
-                f"args has num_train_epochs={arguments.num_train_epochs} and max_steps={arguments.max_steps}: expected "
-                f"the plan's {plan.epochs} epochs and no max_steps"
+                f"args has num_train_epochs={arguments.num_train_epochs}: expected the plan's {plan.epochs}"
             )
+        for name, (expected, why) in _REFUSED.items():
+            if (value := getattr(arguments, name, expected)) != expected:
+                raise InputError(f"args has {name}={value!r}: expected {expected!r}, since {why}")
         self.plan, self._scale_loss = plan, scale_loss
         if scale_loss:
             plan.intensity(1)
@@ -160,6 +193,8 @@ class CurriculumTrainerMixin:
         options["args"].num_train_epochs = 1
         super().__init__(*positional, **options)
         self._own = cast(Any, self)
+        if self._own.train_dataset is not None:
+            check_rows(plan, self._own.train_dataset)
         self._run = WholeRunBatchSampler(
             plan,
             self._own.args.train_batch_size,
@@ -167,7 +202,9 @@ class CurriculumTrainerMixin:
             self._own.args.process_index,
             self._own.args.world_size,
         )
-        self._own.add_callback(_epoch_callback(self._run.ends[:-1], self._own.args.gradient_accumulation_steps))
+        digest = plan.digest(self._run.batch_size, self._run.world_size)
+        accumulation = self._own.args.gradient_accumulation_steps
+        self._own.add_callback(_epoch_callback(self._run.ends[:-1], accumulation, digest))
 
     @property
     def plan_epoch(self) -> int:
@@ -196,12 +233,26 @@ class CurriculumTrainerMixin:
         return (gamma * result[0], *result[1:]) if return_outputs else gamma * result
 
 
-def _epoch_callback(ends: list[int], accumulation: int) -> Any:
-    """Evaluate, save and log at the plan's epochs where the arguments ask for it; the trainer does the last itself."""
+def _epoch_callback(ends: list[int], accumulation: int, digest: str) -> Any:
+    """Evaluate, save and log at the plan's epochs where the arguments ask for it; the trainer does the last itself.
+
+    Checkpoints hold the plan's digest, and a training resumed with another plan is refused.
+    """
     base = require("transformers").TrainerCallback
+    exportable = require("transformers.trainer_callback").ExportableState
     steps = {-(-end // accumulation) for end in ends}
 
-    class PlanEpochs(base):  # type: ignore[misc, valid-type]
+    class PlanEpochs(base, exportable):  # type: ignore[misc, valid-type]
+        def state(self) -> dict[str, Any]:
+            return {"args": {}, "attributes": {"plan": digest}}
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            stored = state.stateful_callbacks.get("PlanEpochs", {}).get("attributes", {}).get("plan")
+            if stored != digest:
+                raise InputError(
+                    "the checkpoint to resume from belongs to another plan: expected the plan it began with"
+                )
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
             if state.global_step in steps:
                 control.should_evaluate |= args.eval_strategy == "epoch"
