@@ -11,7 +11,7 @@ from class_kit.cli.options import help_of
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
 
-# As in class_kit.figures.style, which would load Matplotlib for every command; a test holds the two equal.
+# As in class_kit.figures.layout, which would load Matplotlib for every command; a test holds the two equal.
 STYLES = ("notebook", "acl", "nature", "slides")
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
