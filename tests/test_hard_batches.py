@@ -291,7 +291,7 @@ def test_similar_pairs_against_a_loop() -> None:
         (i, j) for i in range(60) for j in range(i + 1, 60) if (unit_t[i] @ unit_t[j] + unit_m[i] @ unit_m[j]) / 2 > 0.5
     ]
     assert naive
-    assert sorted(map(tuple, pairs_above(t, m, bound=0.5, block=7).tolist())) == naive
+    assert sorted(map(tuple, pairs_above(t, m, bound=0.5).tolist())) == naive
     with pytest.raises(InputError, match="bound=2"):
         pairs_above(t, bound=2)
 

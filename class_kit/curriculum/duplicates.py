@@ -14,8 +14,7 @@ import numpy as np
 from class_kit.checks import check_real
 from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
-from class_kit.neighbours.cosines import Cosines, spans
-from class_kit.neighbours.rows import make_rows
+from class_kit.neighbours.cosines import ROWS, Cosines, make_rows, spans
 
 _ROUNDS = 30
 # likeness to a middle that differs by less than this, in cosines times the size of the group, is the same
@@ -74,11 +73,11 @@ def duplicate_labels(*keys: Sequence[Hashable], pairs: np.ndarray | None = None)
     return labels
 
 
-def pairs_above(t: np.ndarray, m: np.ndarray | None = None, *, bound: float, block: int = 2048) -> np.ndarray:
+def pairs_above(t: np.ndarray, m: np.ndarray | None = None, *, bound: float) -> np.ndarray:
     """All pairs i < j of rows whose cosine, the mean over both arrays, exceeds `bound`, (P, 2) int64.
 
-    Exact as float64 decides it, by blocks: time grows with L², memory with `block`². Meant for tens of thousands of
-    rows; a larger corpus is better served by equal keys.
+    Exact as float64 decides it, by blocks: time grows with L², memory does not. Meant for tens of thousands of rows; a
+    larger corpus is better served by equal keys.
 
     Raises
     ------
@@ -86,10 +85,10 @@ def pairs_above(t: np.ndarray, m: np.ndarray | None = None, *, bound: float, blo
         A bound outside [-1, 1].
     """
     bound = check_real("bound", bound, low=-1.0, high=1.0)
-    rows = make_rows(t, m, 0.5)
-    cosines = Cosines(rows, rows, block)
+    rows = make_rows(t, m)
+    cosines = Cosines(rows, rows)
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    for part in spans(len(rows), block):
+    for part in spans(len(rows), ROWS):
         for columns, product in cosines.blocks(part, part.start):
             i, j = np.nonzero(cosines.above(part, columns, product, bound))
             near = np.stack((i + part.start, j + columns.start), axis=1)

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from class_kit.difficulty.heldout import (
-    HeldOut,
-    answer_page,
-    answer_table,
-    answer_words,
-    heldout_measures,
-    set_against_rank,
-)
-from class_kit.difficulty.measures import available_measures, difficulty, register_measure
+from class_kit.difficulty.measures import MEASURES, Measure, available_measures, difficulty
 from class_kit.difficulty.order import (
     difficulty_order,
     difficulty_table,
@@ -18,24 +10,19 @@ from class_kit.difficulty.order import (
     sigma_for_quantile,
     tie_mass,
 )
-from class_kit.difficulty.prediction import Association, heldout_counts, measure_vs_rank
+from class_kit.difficulty.prediction import HeldOut, heldout_measures, measure_vs_rank
 
 __all__ = [
-    "Association",
+    "MEASURES",
     "HeldOut",
-    "answer_page",
-    "answer_table",
-    "answer_words",
+    "Measure",
     "available_measures",
     "difficulty",
     "difficulty_order",
     "difficulty_table",
-    "heldout_counts",
     "heldout_measures",
     "mean_top_similarity",
     "measure_vs_rank",
-    "register_measure",
-    "set_against_rank",
     "sigma_for_quantile",
     "tie_mass",
 ]

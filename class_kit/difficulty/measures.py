@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from class_kit.checks import check_choice, check_real
 from class_kit.difficulty.order import check_vector
-from class_kit.neighbours import EDGE, neighbour_counts
-from class_kit.neighbours.cosines import Cosines, spans
+from class_kit.errors import InputError
+from class_kit.neighbours import EDGE, check_sigma, neighbour_counts
+from class_kit.neighbours.cosines import ROWS, Cosines, make_references, make_rows, spans
 from class_kit.neighbours.nearest import top_similarities
-from class_kit.neighbours.rows import check_sigma, make_rows, reference_rows
 
-PANEL = 1024
+# what is looked up among other pairs, and what a model trained before says of a pair; a text is the pair's own
+AROUND, MODEL = frozenset(("t", "m", "smiles")), frozenset(("loss", "rank", "el2n"))
+_BOTH = ("t", "m")
 
 
 @dataclass(frozen=True)
@@ -38,50 +42,15 @@ class Inputs:
     weight: float = 0.5
     k: int = 10
 
-    def against(self, *names: str) -> tuple[Any, ...] | None:
-        """The same fields of the set counted in."""
-        return None if self.reference is None else tuple(getattr(self.reference, name) for name in names)
-
 
 @dataclass(frozen=True)
 class Measure:
-    """A named difficulty: which fields of `Inputs` it needs, what it says, how it is computed."""
+    """A difficulty: the fields of `Inputs` it needs, what it says, a label for figures, and how it is computed."""
 
-    name: str
     needs: tuple[str, ...]
     meaning: str
+    label: str
     compute: Callable[[Inputs], np.ndarray]
-
-    @property
-    def looks_around(self) -> bool:
-        """Whether it looks at other pairs, so that it matters in which set."""
-        return not set(self.needs).isdisjoint(_AROUND)
-
-    @property
-    def asks_model(self) -> bool:
-        """Whether it repeats what a model trained before says of the pair."""
-        return not set(self.needs).isdisjoint(_MODEL)
-
-
-MEASURES: dict[str, Measure] = {}
-# what a pair is, and what a model trained before says of it; everything else is looked up among other pairs
-_PAIR, _MODEL = ("text",), ("loss", "rank", "el2n")
-_AROUND = ("t", "m", "smiles")
-
-
-def register_measure(name: str, needs: Sequence[str], meaning: str) -> Callable[[Any], Any]:
-    """Make a function from `Inputs` to (L,) numbers, higher is harder, available by name; refuses a taken name."""
-    known = (*_AROUND, *_PAIR, *_MODEL)
-    if unknown := set(needs) - set(known):
-        raise ValueError(f"measure {name!r} needs {sorted(unknown)}: some of {', '.join(known)} expected")
-    if name in MEASURES:
-        raise ValueError(f"a measure {name!r} exists already: {MEASURES[name].meaning}")
-
-    def keep(compute: Callable[[Inputs], np.ndarray]) -> Callable[[Inputs], np.ndarray]:
-        MEASURES[name] = Measure(name, tuple(needs), meaning, compute)
-        return compute
-
-    return keep
 
 
 def difficulty(measure: str = "neighbours", *, reference: Mapping[str, Any] | None = None, **given: Any) -> np.ndarray:
@@ -95,91 +64,22 @@ def difficulty(measure: str = "neighbours", *, reference: Mapping[str, Any] | No
     reference : the same fields of another set, to count neighbours there, for held-out pairs.
     sigma : threshold in (−1, 1]; weight : share of the text in [0, 1]; k : which neighbour's distance.
 
-    Raises ValueError for an unknown measure, a missing field or a value that cannot be used.
+    Raises InputError for an unknown measure, a missing field or a value that cannot be used.
     """
-    if measure not in MEASURES:
-        raise ValueError(f"measure is {measure!r}: one of {', '.join(MEASURES)} expected")
-    chosen = MEASURES[measure]
+    chosen = MEASURES[check_choice("measure", measure, MEASURES)]
     inputs = Inputs(**given, reference=None if reference is None else Inputs(**reference))
+    check_real("weight", inputs.weight, low=0.0, high=1.0)
     for name in chosen.needs:
         if getattr(inputs, name) is None:
-            raise ValueError(f"measure {measure!r} needs {name}=, which is not given")
-        counted = chosen.needs[0] not in (*_PAIR, *_MODEL) or name in _AROUND
-        if inputs.reference is not None and counted and getattr(inputs.reference, name) is None:
-            raise ValueError(f"measure {measure!r} needs {name} in reference, which is not given")
+            raise InputError(f"measure {measure!r} needs {name}=, which is not given")
+        if inputs.reference is not None and name in AROUND and getattr(inputs.reference, name) is None:
+            raise InputError(f"measure {measure!r} needs {name} in reference, which is not given")
     return check_vector(np.asarray(chosen.compute(inputs), np.float64), f"measure {measure!r}")
 
 
 def available_measures() -> dict[str, str]:
-    """Names of the measures, registered ones included, and what each says."""
+    """Names of the measures and what each says."""
     return {name: measure.meaning for name, measure in MEASURES.items()}
-
-
-@register_measure("neighbours", ("t", "m"), "neighbours above σ by the mean of the cosines (the paper)")
-def _neighbours(x: Inputs) -> np.ndarray:
-    return neighbour_counts(x.t, x.m, x.sigma, against=x.against("t", "m"))
-
-
-@register_measure("neighbours_weighted", ("t", "m"), "neighbours above σ by the weighted mean of the cosines")
-def _weighted(x: Inputs) -> np.ndarray:
-    return neighbour_counts(x.t, x.m, x.sigma, weight=x.weight, against=x.against("t", "m"))
-
-
-@register_measure("neighbours_text", ("t",), "neighbours above σ by the text alone")
-def _text(x: Inputs) -> np.ndarray:
-    return neighbour_counts(x.t, None, x.sigma, against=None if x.reference is None else (x.reference.t, None))
-
-
-@register_measure("neighbours_molecule", ("m",), "neighbours above σ by the molecule alone")
-def _molecule(x: Inputs) -> np.ndarray:
-    return neighbour_counts(None, x.m, x.sigma, against=None if x.reference is None else (None, x.reference.m))
-
-
-@register_measure("neighbours_min", ("t", "m"), "neighbours above σ in both modalities")
-def _least(x: Inputs) -> np.ndarray:
-    return _both_above(x)
-
-
-@register_measure("neighbours_max", ("t", "m"), "neighbours above σ in at least one modality")
-def _greatest(x: Inputs) -> np.ndarray:
-    # |A ∪ B| = |A| + |B| − |A ∩ B|
-    return _text(x) + _molecule(x) - _both_above(x)
-
-
-@register_measure("neighbours_tanimoto", ("t", "smiles"), "neighbours above σ, molecules by Tanimoto of Morgan counts")
-def _tanimoto(x: Inputs) -> np.ndarray:
-    from class_kit.difficulty.tanimoto import tanimoto_neighbour_counts
-
-    assert x.smiles is not None
-    against = x.against("t", "smiles")
-    return tanimoto_neighbour_counts(x.t, x.smiles, x.sigma, weight=x.weight, against=against)
-
-
-@register_measure("kth_distance", ("t", "m"), "closeness of the k-th neighbour: minus the distance √(2 − 2s)")
-def _kth(x: Inputs) -> np.ndarray:
-    similarity = top_similarities(x.t, x.m, x.k, weight=x.weight, against=x.against("t", "m"))[1][:, -1]
-    return -np.sqrt(np.maximum(2 - 2 * similarity, 0))
-
-
-@register_measure("description_length", ("text",), "words of the description")
-def _length(x: Inputs) -> np.ndarray:
-    assert x.text is not None
-    return np.array([len(text.split()) for text in x.text], np.float64)
-
-
-@register_measure("loss", ("loss",), "loss or error of a reference model, the mean over its epochs")
-def _loss(x: Inputs) -> np.ndarray:
-    return _over_epochs(x.loss, "loss")
-
-
-@register_measure("rank", ("rank",), "rank that a reference model gives the partner, the mean over its epochs")
-def _rank(x: Inputs) -> np.ndarray:
-    return _over_epochs(x.rank, "rank")
-
-
-@register_measure("el2n", ("el2n",), "length of a reference model's error vector (EL2N), the mean over its epochs")
-def _error(x: Inputs) -> np.ndarray:
-    return _over_epochs(x.el2n, "el2n")
 
 
 def el2n(scores: Any, targets: Any) -> np.ndarray:
@@ -187,44 +87,157 @@ def el2n(scores: Any, targets: Any) -> np.ndarray:
     examples (Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2). A measure of that name takes
     it as `el2n=`; `class_kit.study.reference.pair_errors` asks a trained retriever for it.
 
-    `scores` (Q, C) logits of every candidate, `targets` (Q,) the right one. Between 0 and √2. Raises ValueError for
-    other shapes.
+    `scores` (Q, C) finite logits of every candidate, `targets` (Q,) the right one. Between 0 and √2. Raises InputError
+    for other shapes.
     """
     logits, right = np.asarray(scores, np.float64), np.asarray(targets)
     if logits.ndim != 2 or right.shape != logits.shape[:1] or not logits.size:
-        raise ValueError(f"scores has shape {logits.shape}, targets {right.shape}: (Q, C) and (Q,) expected")
-    if right.dtype.kind not in "iu" or right.min() < 0 or right.max() >= logits.shape[1]:
-        raise ValueError(f"targets must be whole numbers from 0 to {logits.shape[1] - 1}")
-    if not np.isfinite(logits).all():
-        raise ValueError("scores contains NaN or infinity: finite logits expected")
+        raise InputError(f"scores has shape {logits.shape}, targets {right.shape}: (Q, C) and (Q,) expected")
     share = np.exp(logits - logits.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     share[np.arange(len(share)), right] -= 1
     return np.linalg.norm(share, axis=1)
 
 
-def _over_epochs(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values, np.float64)
-    if array.ndim not in (1, 2) or not array.size:
-        raise ValueError(f"{name} has shape {array.shape}: (L,) or (epochs, L) expected")
-    return check_vector(array if array.ndim == 1 else array.mean(axis=0), name)
+def morgan_levels(smiles: Sequence[str], radius: int = 2) -> Any:
+    """Unfolded Morgan counts as a sparse 0/1 matrix of (substructure, level), (L, features) CSR of int32.
+
+    For counts a, b the Tanimoto similarity is Σ min(a, b) / Σ max(a, b). Written out level by level (a count of 3 is
+    the levels 1, 2 and 3 of its substructure) both sums are sizes of sets, so a sparse product gives every Σ min at
+    once, in whole numbers and without folding: exact.
+
+    Raises InputError naming the first SMILES that RDKit refuses.
+    """
+    from rdkit import Chem, rdBase
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+    from scipy.sparse import csr_array
+
+    generator = GetMorganGenerator(radius=radius)
+    columns: dict[tuple[int, int], int] = {}
+    indices, ends = [], [0]
+    with rdBase.BlockLogs():
+        for row, text in enumerate(smiles):
+            molecule = Chem.MolFromSmiles(text) if isinstance(text, str) else None
+            if molecule is None:
+                raise InputError(f"smiles[{row}] is {text!r}: a SMILES that RDKit reads expected")
+            for bit, count in generator.GetSparseCountFingerprint(molecule).GetNonzeroElements().items():
+                indices += [columns.setdefault((bit, level), len(columns)) for level in range(count)]
+            ends.append(len(indices))
+    values = np.ones(len(indices), np.int32)
+    return csr_array((values, np.array(indices, np.int64), np.array(ends, np.int64)), shape=(len(smiles), len(columns)))
 
 
-def _both_above(x: Inputs) -> np.ndarray:
+def tanimoto(levels_a: Any, levels_b: Any) -> np.ndarray:
+    """Count Tanimoto of every row of one matrix with every row of the other, dense float64; 0 for two empty rows."""
+    common = (levels_a @ levels_b.T).toarray().astype(np.float64)
+    either = levels_a.sum(axis=1)[:, None] + levels_b.sum(axis=1)[None, :] - common
+    return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
+
+
+def _counted(x: Inputs, sides: str = "tm", weight: float = 0.5) -> np.ndarray:
+    own, other = ([getattr(y, side, None) if side in sides else None for side in "tm"] for y in (x, x.reference))
+    against = None if x.reference is None else (other[0], other[1])
+    return neighbour_counts(own[0], own[1], x.sigma, weight=weight, against=against)
+
+
+def _counted_in_both(x: Inputs) -> np.ndarray:
     """Other pairs with both cosines above σ; quadratic in the number of pairs."""
-    sigma = float(check_sigma(x.sigma)[0][0]) + EDGE
-    rows = [make_rows(x.t, None, 1.0), make_rows(None, x.m, 0.0)]
-    make_rows(x.t, x.m, 0.5)
-    refs = rows
-    if x.reference is not None:
-        sides = (x.reference.t, None), (None, x.reference.m)
-        refs = [reference_rows(own, side, weight) for own, side, weight in zip(rows, sides, (1.0, 0.0), strict=True)]
-    text, molecule = (Cosines(own, other) for own, other in zip(rows, refs, strict=True))
-    counts = np.zeros(len(text.rows), np.int64)
-    for part in spans(len(counts), PANEL):
-        for (columns, t), (_, m) in zip(text.blocks(part), molecule.blocks(part), strict=True):
-            both = text.above(part, columns, t, sigma) & molecule.above(part, columns, m, sigma)
+    make_rows(x.t, x.m)
+    sigma, cosines = check_sigma(x.sigma)[0] + EDGE, []
+    for side in "tm":
+        own = make_rows(getattr(x, side), names=(side, ""))
+        other = own if x.reference is None else make_references(own, (getattr(x.reference, side), None))
+        cosines.append(Cosines(own, other))
+    text, molecule = cosines
+
+    def count(rows: slice) -> np.ndarray:
+        found = np.zeros(rows.stop - rows.start, np.int64)
+        for (columns, t), (_, m) in zip(text.blocks(rows), molecule.blocks(rows), strict=True):
             if text.symmetric:
-                both &= np.arange(part.start, part.stop)[:, None] != np.arange(columns.start, columns.stop)
-            counts[part] += both.sum(axis=1)
-    return counts
+                t[np.arange(rows.start, rows.stop)[:, None] == np.arange(columns.start, columns.stop)] = -4.0
+            found += (text.above(rows, columns, t, sigma) & molecule.above(rows, columns, m, sigma)).sum(axis=1)
+        return found
+
+    return np.concatenate([count(rows) for rows in spans(len(text.rows), ROWS)])
+
+
+def _counted_in_either(x: Inputs) -> np.ndarray:
+    # |A ∪ B| = |A| + |B| − |A ∩ B|
+    return _counted(x, "t") + _counted(x, "m") - _counted_in_both(x)
+
+
+def _counted_by_tanimoto(x: Inputs) -> np.ndarray:
+    """Other pairs with w·cos(t_i, t_j) + (1 − w)·Tanimoto(i, j) above σ; quadratic: seconds for thousands of pairs."""
+    smiles, known = list(x.smiles or ()), [] if x.reference is None else list(x.reference.smiles or ())
+    levels = morgan_levels([*smiles, *known])
+    own, other = levels[: len(smiles)], levels if x.reference is None else levels[len(smiles) :]
+    rows = make_rows(x.t)
+    cosines = Cosines(rows, rows if x.reference is None else make_references(rows, (x.reference.t, None)), copied=False)
+    for texts, molecules in ((rows, own), (cosines.refs, other)):
+        if len(texts) != molecules.shape[0]:
+            raise InputError(f"t has {len(texts)} rows for {molecules.shape[0]} smiles: one for each expected")
+    sigma = check_sigma(x.sigma)[0] + EDGE
+    everything = slice(0, len(cosines.refs))
+
+    def count(part: slice) -> np.ndarray:
+        similarity = (1 - x.weight) * tanimoto(own[part], other) + x.weight * cosines.float64(part, everything)
+        if cosines.symmetric:
+            similarity[np.arange(part.stop - part.start), np.arange(part.start, part.stop)] = -2.0
+        return (similarity > sigma).sum(axis=1)
+
+    return np.concatenate([count(part) for part in spans(len(rows), ROWS)])
+
+
+def _closeness(x: Inputs) -> np.ndarray:
+    against = None if x.reference is None else (x.reference.t, x.reference.m)
+    similarity = top_similarities(x.t, x.m, x.k, weight=x.weight, against=against)[1][:, -1]
+    return -np.sqrt(np.maximum(2 - 2 * similarity, 0))
+
+
+def _words(x: Inputs) -> np.ndarray:
+    return np.array([len(text.split()) for text in x.text or ()])
+
+
+def _over_epochs(name: str, x: Inputs) -> np.ndarray:
+    array = np.asarray(getattr(x, name), np.float64)
+    return array if array.ndim == 1 else array.mean(axis=0)
+
+
+MEASURES = {
+    "neighbours": Measure(
+        _BOTH, "neighbours above σ by the mean of the cosines (the paper)", "N, σ = {sigma:.2f}", _counted
+    ),
+    "neighbours_weighted": Measure(
+        _BOTH,
+        "neighbours above σ by the weighted mean of the cosines",
+        "N, text weighs {weight:g}",
+        lambda x: _counted(x, weight=x.weight),
+    ),
+    "neighbours_text": Measure(
+        ("t",), "neighbours above σ by the text alone", "N by text", partial(_counted, sides="t")
+    ),
+    "neighbours_molecule": Measure(
+        ("m",), "neighbours above σ by the molecule alone", "N by molecule", partial(_counted, sides="m")
+    ),
+    "neighbours_min": Measure(_BOTH, "neighbours above σ in both modalities", "N by both (min)", _counted_in_both),
+    "neighbours_max": Measure(
+        _BOTH, "neighbours above σ in at least one modality", "N by either (max)", _counted_in_either
+    ),
+    "neighbours_tanimoto": Measure(
+        ("t", "smiles"),
+        "neighbours above σ, molecules by Tanimoto of Morgan counts",
+        "N by Tanimoto",
+        _counted_by_tanimoto,
+    ),
+    "kth_distance": Measure(
+        _BOTH, "closeness of the k-th neighbour: minus the distance √(2 − 2s)", "closeness, k = {k}", _closeness
+    ),
+    "description_length": Measure(("text",), "words of the description", "length of the text", _words),
+} | {
+    name: Measure((name,), f"{what}, the mean over its epochs", f"{label}, other model", partial(_over_epochs, name))
+    for name, what, label in (
+        ("loss", "loss or error of a reference model", "loss"),
+        ("rank", "rank that a reference model gives the partner", "rank"),
+        ("el2n", "length of a reference model's error vector (EL2N)", "EL2N"),
+    )
+}

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbours import neighbour_counts
-from class_kit.neighbours.nearest import top_similarities
+from class_kit.checks import check_choice, check_real
+from class_kit.errors import InputError
+from class_kit.neighbours import neighbour_counts, top_similarities
 
 TIES = ("shuffle", "stable", "similarity")
 
@@ -26,19 +27,18 @@ def difficulty_order(counts: Any, ties: str = "shuffle", seed: int = 0, similari
     ties : "shuffle" (seeded), "stable" (file order) or "similarity" (lower `similarity` is easier, then file order).
     similarity : (L,), needed by ties="similarity"; the mean of a pair's ten highest similarities serves well.
 
-    Returns (L,) int64, row numbers, easiest first. Raises ValueError or TypeError for what cannot be ordered.
+    Returns (L,) int64, row numbers, easiest first. Raises InputError for what cannot be ordered.
     """
     values = check_vector(counts, "counts")
-    if ties not in TIES:
-        raise ValueError(f"ties is {ties!r}: one of {', '.join(TIES)} expected")
+    check_choice("ties", ties, TIES)
     if ties == "stable":
         return np.argsort(values, kind="stable").astype(np.int64)
     if ties == "similarity":
         if similarity is None:
-            raise ValueError("ties='similarity' needs similarity=, one number for each pair (see mean_top_similarity)")
+            raise InputError("ties='similarity' needs similarity=, one number for each pair (see mean_top_similarity)")
         second = check_vector(similarity, "similarity")
         if len(second) != len(values):
-            raise ValueError(f"similarity has {len(second)} values for {len(values)} counts: one for each expected")
+            raise InputError(f"similarity has {len(second)} values for {len(values)} counts: one for each expected")
         return np.lexsort((second, values)).astype(np.int64)
     shuffled = np.random.default_rng(seed).permutation(len(values))
     return shuffled[np.argsort(values[shuffled], kind="stable")].astype(np.int64)
@@ -62,10 +62,9 @@ def sigma_for_quantile(
     interpolation, of the similarity of each pair to its nearest neighbour: ceil(q·L) pairs have no neighbour above it
     (more where several share that similarity). 2e-12 is added so that rounding cannot turn the pair on the edge.
 
-    `q` in (0, 1]. Raises ValueError for q out of range and for a single pair.
+    `q` in (0, 1]. Raises InputError for q out of range and for a single pair.
     """
-    if not isinstance(q, (int, float, np.floating)) or isinstance(q, bool) or not 0 < q <= 1:
-        raise ValueError(f"q is {q!r}: a share in (0, 1] expected")
+    check_real("q", q, low=0.0, high=1.0, open_low=True)
     nearest = top_similarities(t, m, 1, weight=weight, progress=progress)[1][:, 0]
     rank = int(np.ceil(q * len(nearest) - 1e-9)) - 1
     return float(min(np.sort(nearest)[max(rank, 0)] + 2e-12, 1.0))
@@ -76,7 +75,7 @@ def mean_top_similarity(
 ) -> np.ndarray:
     """Mean similarity of each pair to its `k` most similar others, (L,) float64; a tie rule that knows density.
 
-    With fewer than `k` other pairs, the mean over those there are. Raises ValueError for k < 1 or a single pair.
+    With fewer than `k` other pairs, the mean over those there are. Raises InputError for k < 1 or a single pair.
     """
     return top_similarities(t, m, k, weight=weight, progress=progress)[1].mean(axis=1)
 
@@ -99,13 +98,13 @@ def difficulty_table(
     `nearest_id` and `nearest_similarity` ("" and NaN where there is one pair only). `pairs` needs
     `id`, one for each row of `t` and `m`. All thresholds are counted in one pass, and equal counts cost nothing to
     store, so that 200,000 pairs are no special case. `checkpoint`: a folder for finished blocks of the count, as of
-    `neighbour_counts`. Raises ValueError where the lengths differ.
+    `neighbour_counts`. Raises InputError where the lengths differ.
     """
     ids = np.asarray(pairs.id, dtype=object)
     levels = list(sigmas)
     counts = neighbour_counts(t, m, levels, weight=weight, progress=progress, checkpoint=checkpoint)
     if len(ids) != counts.shape[1]:
-        raise ValueError(f"there are {len(ids)} ids for {counts.shape[1]} rows of embeddings: one for each expected")
+        raise InputError(f"there are {len(ids)} ids for {counts.shape[1]} rows of embeddings: one for each expected")
     columns: dict[str, np.ndarray] = {"id": ids}
     similarity = None
     if ties == "similarity":
@@ -126,10 +125,10 @@ def check_vector(values: Any, name: str) -> np.ndarray:
     """A non-empty vector of finite numbers."""
     array = np.asarray(values)
     if array.dtype.kind not in "iufb":
-        raise TypeError(f"{name} has dtype {array.dtype}: numbers expected")
+        raise InputError(f"{name} has dtype {array.dtype}: numbers expected")
     if array.ndim != 1 or not len(array):
-        raise ValueError(f"{name} has shape {array.shape}: a vector with one value for each pair expected")
+        raise InputError(f"{name} has shape {array.shape}: a vector with one value for each pair expected")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(f"{name}[{place}] is {array[place]}: finite numbers expected")
+        raise InputError(f"{name}[{place}] is {array[place]}: finite numbers expected")
     return array

@@ -1,95 +1,117 @@
-"""Which measure predicts the rank that a trained retriever gives a pair? The question the paper takes as answered."""
+"""Which measure predicts the rank that a trained retriever gives a pair? The question the paper takes as answered.
+
+Neighbours in the training set are what a curriculum knows. Neighbours in the pool are rivals of the answer whatever
+was trained, so they are counted apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from class_kit.checks import check_real, check_whole
+from class_kit.difficulty.measures import AROUND, MEASURES, MODEL, difficulty
 from class_kit.difficulty.order import check_vector
-from class_kit.neighbours import neighbour_counts
-from class_kit.neighbours.rows import make_rows
+from class_kit.errors import InputError
 
 AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
-class Association:
-    """Spearman's correlation of one measure with the ranks, and its bootstrap interval over the pairs.
+class HeldOut:
+    """One measure of the held-out pairs, higher is harder.
 
-    All three are None where the measure (or the rank) is the same for every pair: nothing is ordered then.
-    `distinct` is the number of different values, 1 − ties in another form.
+    `counted_in` is "train" or "pool" where it looks at other pairs, "pair" where it looks at the pair alone, and
+    "model" where it repeats what another model says of the pair in the pool.
     """
 
-    measure: str
-    rho: float | None
-    low: float | None
-    high: float | None
-    pairs: int
-    distinct: int
+    name: str
+    label: str
+    counted_in: str
+    values: np.ndarray
+
+
+def heldout_measures(
+    held: Mapping[str, Any], known: Mapping[str, Any], sigmas: Sequence[float], *, weight: float = 0.75, k: int = 10
+) -> list[HeldOut]:
+    """Every measure of held-out pairs; those that look at other pairs twice, in the training set and in the pool.
+
+    Parameters
+    ----------
+    held : t, m, text, smiles of the Q held-out pairs, among which they are ranked, and what another model says of
+        them (loss, el2n, rank) where that is wanted, as `difficulty` takes them.
+    known : t, m, text, smiles of the training pairs.
+    sigmas : thresholds of the paper's count; the other counts take the first of them.
+    weight : share of the text in the weighted count, in [0, 1].
+    k : which neighbour's distance, from 1.
+
+    Returns the paper's count in the training set first. Measures whose fields `held` does not name are left out.
+    Raises InputError as `difficulty`.
+    """
+    if not len(sigmas):
+        raise InputError("sigmas is empty: at least one threshold expected")
+    found: list[HeldOut] = []
+    for name, measure in MEASURES.items():
+        if any(held.get(field) is None for field in measure.needs):
+            continue
+        places: dict[str, Mapping[str, Any] | None] = {"train": known, "pool": None}
+        if AROUND.isdisjoint(measure.needs):
+            places = {"pair" if MODEL.isdisjoint(measure.needs) else "model": None}
+        # the share is the weighted count's own question; the others stay at the paper's half
+        share = weight if name == "neighbours_weighted" else 0.5
+        for sigma in sigmas if name == "neighbours" else sigmas[:1]:
+            options = {"sigma": sigma, "weight": share, "k": k}
+            label = measure.label.format(**options)
+            found += [
+                HeldOut(name, label, place, difficulty(name, reference=reference, **held, **options))
+                for place, reference in places.items()
+            ]
+    return sorted(found, key=lambda one: ("train", "pair", "pool", "model").index(one.counted_in))
 
 
 def measure_vs_rank(
-    measures: Mapping[str, Any], ranks: Any, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> list[Association]:
+    measured: Sequence[HeldOut], ranks: Any, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> list[dict[str, Any]]:
     """Spearman correlation between each measure and the ranks of held-out pairs, with percentile bootstrap intervals.
 
-    A positive value means that what the measure calls harder is ranked lower. The pairs are drawn, the same draws for
+    A positive value means that what the measure calls harder is ranked worse. The pairs are drawn, the same draws for
     every measure, so that two measures are compared on equal samples; draws in which a side is constant are left out.
 
     Parameters
     ----------
-    measures : name → (Q,) values, higher is harder.
+    measured : values of the Q pairs, as `heldout_measures` gives them.
     ranks : (Q,) expected rank of each pair's partner, or a `Ranks` with `greater` and `equal`.
+    resamples, level, seed : of the bootstrap; the level is the nominal coverage, between 0 and 1.
 
-    Raises ValueError for unequal lengths, fewer than 3 pairs, or a level outside (0, 1).
+    Returns
+    -------
+    list of dict
+        name, measure (its label), rho, low, high, pairs, distinct (different values) and counted_in. rho, low and
+        high are None where the measure or the rank is the same for every pair: nothing is ordered then.
+
+    Raises InputError for unequal lengths, fewer than 3 pairs, or a level outside (0, 1).
     """
     if hasattr(ranks, "greater"):
         ranks = np.asarray(ranks.greater) + 1 + np.asarray(ranks.equal) / 2
     target = check_vector(ranks, "ranks").astype(np.float64)
     if len(target) < 3:
-        raise ValueError(f"there are {len(target)} pairs: a correlation needs at least 3")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: a number between 0 and 1 expected")
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}: at least 1 expected")
-    result = []
-    for name, values in measures.items():
-        x = check_vector(values, name).astype(np.float64)
+        raise InputError(f"there are {len(target)} pairs: a correlation needs at least 3")
+    check_real("level", level, low=0.0, high=1.0)
+    check_whole("resamples", resamples, low=1)
+    rows = []
+    for one in measured:
+        x = check_vector(one.values, one.label).astype(np.float64)
         if len(x) != len(target):
-            raise ValueError(f"measure {name!r} has {len(x)} values for {len(target)} ranks: one for each expected")
+            raise InputError(
+                f"measure {one.label!r} has {len(x)} values for {len(target)} ranks: one for each expected"
+            )
         rho, low, high = _interval(x, target, resamples, level, seed)
-        result.append(Association(name, rho, low, high, len(x), len(np.unique(x))))
-    return result
-
-
-def heldout_counts(
-    t: Any,
-    m: Any,
-    sigma: float,
-    *,
-    train: tuple[Any, Any],
-    pool: tuple[Any, Any],
-    weight: float = 0.5,
-    own_in_pool: bool = True,
-) -> dict[str, np.ndarray]:
-    """Neighbours of held-out pairs in the training set and in the candidate pool, separately, each (Q,) int64.
-
-    Near-duplicates in training make a pair familiar, those in the pool make it ambiguous: one number for both would
-    confound the two. `own_in_pool`: the pool holds each pair itself, which is then not counted.
-    """
-    in_train = neighbour_counts(t, m, sigma, weight=weight, against=train)
-    in_pool = neighbour_counts(t, m, sigma, weight=weight, against=pool)
-    if own_in_pool:
-        # 1 unless a modality is a zero vector
-        length = make_rows(t, m, weight).squared_length(slice(None))
-        in_pool = in_pool - (length > sigma + 5e-13)
-        if (in_pool < 0).any():
-            row = int(np.flatnonzero(in_pool < 0)[0])
-            raise ValueError(f"pair {row} is not in the pool: own_in_pool=False expected")
-    return {"train": in_train, "pool": in_pool}
+        row = {"name": one.name, "measure": one.label, "rho": rho, "low": low, "high": high, "pairs": len(x)}
+        rows.append(row | {"distinct": len(np.unique(x)), "counted_in": one.counted_in})
+    return rows
 
 
 def _interval(

@@ -2,7 +2,7 @@
 
 The paper's difficulty needs s_ij = (cos(t_i, t_j) + cos(m_i, m_j)) / 2 for every two pairs and names that as its limit.
 With u = [t̂ ; m̂]/√2 it is ⟨u_i, u_j⟩, so a count is a fixed-radius count on the unit sphere, radius √(2 − 2σ): small
-at the σ in use. `tiles` prunes by that; `product` multiplies everything where pruning cannot pay.
+at the σ in use. `tiles` prunes by that; where pruning cannot pay, blocks of the product are compared.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.neighbours.blocks import Checkpoint, Shared, add, content_key, run_blocks, single_blas, thread_count
-from class_kit.neighbours.cosines import Cosines, spans
-from class_kit.neighbours.index import leading_axes
-from class_kit.neighbours.nearest import top_similarities
-from class_kit.neighbours.product import COMPILED_FROM, panel_height, product_block
-from class_kit.neighbours.rows import Rows, check_sigma, make_rows, reference_rows
-from class_kit.neighbours.tiles import count_by_tiles, tiles_pay
+from class_kit.checks import check_choice, check_real, check_whole
+from class_kit.errors import InputError
+from class_kit.neighbours.blocks import block_folder, run_blocks, single_blas, thread_count
+from class_kit.neighbours.cosines import COLUMNS, COMPILED_FROM, ROWS, Cosines, Rows, make_references, make_rows, spans
+from class_kit.neighbours.nearest import ENGINES, top_similarities
+from class_kit.neighbours.tiles import LOWEST_SIGMA, count_by_tiles, equal_blocks, leading_axes, tiles_pay
 
 __all__ = ["neighbour_counts", "top_similarities"]
 
-ENGINES = ("auto", "tiles", "product")
 LEAST_MEMORY = 64 * 2**20
+# of a product's block in each thread, what float64 decides included
+THREAD_BYTES = 2**25
+PAIRS_A_BLOCK = 2**28
 # a pair exactly at σ, as count vectors have many, stays out whichever way its similarity was rounded
 EDGE = 5e-13
 # least similarities for which tiles pay once the loops are compiled and loaded
@@ -66,75 +67,82 @@ def neighbour_counts(
     (L,) int64, or (n_sigma, L) for a list. Equal to a float64 evaluation of s_ij > σ except for pairs within 1e-12 of
     σ. σ = 1 gives 0. A zero vector has cosine 0 with everything.
 
-    Raises TypeError or ValueError, naming the value, for what cannot be counted.
+    Raises InputError, naming the value, for what cannot be counted.
     """
-    given, single = check_sigma(sigma)
-    if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}: one of {', '.join(ENGINES)} expected")
-    check_memory(memory)
-    threads = thread_count(n_jobs)
+    given = check_sigma(sigma)
+    check_choice("engine", engine, ENGINES)
+    check_whole("memory", memory, low=LEAST_MEMORY)
     rows = make_rows(t, m, weight)
-    refs = rows if against is None else reference_rows(rows, against, weight)
+    refs = rows if against is None else make_references(rows, against, weight)
     # ascending and without repetition; σ = 1 is exceeded by nothing, whatever rounding says
-    sigmas, place = np.unique(given, return_inverse=True)
-    below = sigmas[sigmas < 1] + EDGE
-    counts = np.zeros((len(sigmas), len(rows)), np.int64)
-    if len(below) and not (refs is rows and len(rows) == 1):
-        other = () if refs is rows else refs.arrays()
-        key = content_key(*rows.arrays(), *other, below, engine) if checkpoint is not None else ""
-        store = Checkpoint(checkpoint, key) if checkpoint is not None else None
+    levels, place = np.unique(given, return_inverse=True)
+    below = levels[levels < 1] + EDGE
+    counts = np.zeros((len(levels), len(rows)), np.int64)
+    if len(below):
+        options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "checkpoint": checkpoint}
         # the threads multiply blocks of their own; a product split over threads again would make them wait
         with single_blas():
             axes = _axes_if_tiles_pay(rows, refs, below, memory, engine)
-            if axes is not None:
-                options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "checkpoint": store}
-                counts[: len(below)] = count_by_tiles(rows, refs, below, axes, **options)
+            if axes is None:
+                counts[: len(below)] = _count_by_products(rows, refs, below, memory, **options)
             else:
-                height = panel_height(rows, refs, len(below), memory, threads)
-                _count_by_products(counts[: len(below)], Cosines(rows, refs), below, height, n_jobs, progress, store)
-        if store:
-            store.done()
-    return counts[place[0]] if single else counts[place]
+                counts[: len(below)] = count_by_tiles(rows, refs, below, axes, **options)
+    return counts[place[0]] if np.ndim(sigma) == 0 else counts[place]
 
 
-def check_memory(memory: int) -> int:
-    """A budget in bytes of at least 64 MiB."""
-    if not isinstance(memory, (int, np.integer)) or isinstance(memory, bool):
-        raise TypeError(f"memory is {memory!r}: a whole number of bytes expected")
-    if memory < LEAST_MEMORY:
-        raise ValueError(f"memory is {memory} bytes: at least {LEAST_MEMORY} expected")
-    return int(memory)
+def check_sigma(sigma: float | Sequence[float] | np.ndarray) -> np.ndarray:
+    """One threshold or more as float64, (n_sigma,)."""
+    if np.ndim(sigma) > 1 or not np.size(sigma):
+        raise InputError(f"sigma has shape {np.shape(sigma)}: a number or a non-empty list of numbers expected")
+    return np.array([check_real("sigma", each, low=-1, high=1, open_low=True) for each in np.ravel(sigma).tolist()])
 
 
 def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, engine: str) -> np.ndarray | None:
-    pairs = len(rows) * len(refs)
     loaded = "class_kit.neighbours.kernels" in sys.modules
-    if engine == "product" or (engine == "auto" and pairs < (TILES_FROM_ONCE_COMPILED if loaded else COMPILED_FROM)):
+    least = TILES_FROM_ONCE_COMPILED if loaded else COMPILED_FROM
+    if engine == "product" or (engine == "auto" and len(rows) * len(refs) < least):
         return None
-    if engine == "tiles" and sigmas[0] < 0.1:
-        raise ValueError(f"sigma contains {sigmas[0]}: engine='tiles' needs at least 0.1")
+    if engine == "tiles" and sigmas[0] < LOWEST_SIGMA:
+        raise InputError(f"sigma={sigmas[0]:.3g}: engine='tiles' needs at least {LOWEST_SIGMA}")
     axes = leading_axes(refs)
     return axes if engine == "tiles" or tiles_pay(rows, refs, axes, float(sigmas[0]), memory) else None
 
 
 def _count_by_products(
-    counts: np.ndarray,
-    cosines: Cosines,
-    sigmas: np.ndarray,
-    height: int,
-    n_jobs: int | None,
-    progress: bool | None,
-    store: Checkpoint | None,
-) -> None:
-    symmetric, length = cosines.symmetric, len(cosines.rows)
-    saved = store.load("panels") if store else None
-    height = int(saved["height"]) if saved else height
-    if store and not saved:
-        store.save("panels", height=np.array(height))
-    tasks = [(part.start, part.stop) for part in spans(length, height)]
-    loads = [(b - a) * (len(cosines.refs) - (a if symmetric else 0)) / 1e6 + 1 for a, b in tasks]
-    shared = Shared(cosines, sigmas)
-    run = run_blocks(product_block, shared, tasks, loads, n_jobs=n_jobs, progress=progress, checkpoint=store)
-    for part in run:
-        start, stop = tasks[part[0]]
-        add(counts, part, (length if symmetric else stop) - start)
+    rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, *, checkpoint: Any, n_jobs: int | None, **options: Any
+) -> np.ndarray:
+    symmetric = refs is rows
+    copies = 4 * rows.width * (len(rows) + (0 if symmetric else len(refs)))
+    workers = max(1, memory // (2 * THREAD_BYTES))
+    if thread_count(n_jobs) > workers:
+        n_jobs = workers
+    shared = (Cosines(rows, refs, copied=2 * copies <= memory), sigmas)
+    arrays = (*rows.arrays(), *refs.arrays(), sigmas)
+    folder = None if checkpoint is None else block_folder(checkpoint, *arrays)
+    tasks, loads = equal_blocks(len(rows), len(refs), symmetric, ROWS, PAIRS_A_BLOCK)
+    counts = np.zeros((len(sigmas), len(rows)), np.int64)
+    for task, part in run_blocks(count_block, shared, tasks, loads=loads, folder=folder, n_jobs=n_jobs, **options):
+        counts[:, task.start : task.start + part.shape[1]] += part
+    return counts
+
+
+def count_block(shared: tuple[Any, ...], task: slice) -> np.ndarray:
+    """Neighbours of some rows among `refs`; where both are one set, each pair once, and of the later rows too."""
+    cosines, sigmas = shared
+    symmetric = cosines.symmetric
+    counts = np.zeros((len(sigmas), (len(cosines.rows) if symmetric else task.stop) - task.start), np.int64)
+    limits = [cosines.limits(np.full(COLUMNS, sigma)) for sigma in sigmas]
+    for rows in spans(task.stop, ROWS, task.start):
+        for columns, block in cosines.blocks(rows, rows.start if symmetric else 0):
+            if symmetric and columns.start < rows.stop:
+                # the pair itself, and pairs seen from the other side
+                block[np.arange(rows.start, rows.stop)[:, None] >= np.arange(columns.start, columns.stop)] = -4.0
+            highest = block.max()
+            for level, limit in enumerate(limits):
+                if highest < limit.below[0]:
+                    break
+                own, across = (limit.part(slice(0, length)) for length in block.shape)
+                found = cosines.compare(rows, columns, block, own, across if symmetric else None)
+                for (above, _), span in zip(found, (rows, columns), strict=False):
+                    counts[level, span.start - task.start : span.stop - task.start] += above
+    return counts

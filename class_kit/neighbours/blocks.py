@@ -1,17 +1,16 @@
 """Running the independent blocks of a computation: on threads, on a cluster, and on from where an earlier run stopped.
 
 Blocks go through joblib, so `joblib.parallel_config(backend="dask")` round a call sends them to a cluster and nothing
-else changes. A block's result is added once, whoever computed it, so a worker that dies costs time and no counts.
+else changes. A block's result is used once, whoever computed it, so a worker that dies costs time and no counts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,162 +20,72 @@ import numpy as np
 from class_kit.files import atomic_write
 from class_kit.progress import progress_bar
 
-# changes when the meaning of a saved block does, so that an older one is not taken up
-FORMAT = "neighbour blocks 1"
+# changes when the meaning of a stored block does, so that an older one is not taken up
+FORMAT = "neighbour blocks 2"
 
-# the block's number, then what the work is for; counts are packed
-Part = tuple[Any, ...]
 _blas = threading.RLock()
 
 
-class Shared:
-    """What every block reads, sent to a worker once and not with every block."""
+def run_blocks(
+    work: Callable[[tuple[Any, ...], slice], Any],
+    shared: tuple[Any, ...],
+    tasks: Sequence[slice],
+    *,
+    loads: Sequence[int] | None = None,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    folder: Path | None = None,
+    desc: str = "neighbours",
+    unit: str = " rows",
+) -> Iterator[tuple[slice, Any]]:
+    """Yield every task with work(shared, task), in any order.
 
-    def __init__(self, *values: Any) -> None:
-        self.values = values
-
-    def __sizeof__(self) -> int:
-        parts = [x for value in self.values for x in (value if isinstance(value, tuple) else (value,))]
-        return 64 + sum(getattr(x, "nbytes", 0) for x in parts)
-
-
-def pack(block: int, first: int, counts: np.ndarray) -> Part:
-    """A block's result as (block, first column, flat places, values): mostly zeros, so only the others travel."""
-    places = np.flatnonzero(counts)
-    return block, first, places, counts.ravel()[places]
-
-
-def add(total: np.ndarray, part: Part, width: int) -> None:
-    """Add a packed block of `width` columns into total[:, first : first + width]."""
-    _, first, places, values = part
-    level, column = np.divmod(places, width)
-    total[level, first + column] += values
-
-
-class Checkpoint:
-    """Finished blocks of one count in a folder of their own, named by what is counted.
-
-    Every file is complete or absent. A file that cannot be read is computed again. The folder goes when the count is
-    done.
+    Parameters
+    ----------
+    work : function of the module level, so that another process can be sent to it.
+    shared : what every block reads; it is sent to a worker of a cluster once.
+    tasks : slices of the rows.
+    loads : cost of each task, for the bar's estimate; the length of its slice where it is None.
+    n_jobs : workers; None takes every core, or what `joblib.parallel_config` selects.
+    progress : show a bar; None shows it where a person is looking.
+    folder : keep each result, an array, in a file until all are there; those that are kept already come first.
     """
-
-    def __init__(self, folder: str | os.PathLike[str], key: str) -> None:
-        self.folder = Path(folder) / f"neighbours-{key[:32]}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def load(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays saved under this name, or None."""
-        try:
-            # opened here, since numpy leaves a file it cannot read open
-            with open(self.folder / f"{name}.npz", "rb") as file, np.load(file, allow_pickle=False) as saved:
-                return {key: saved[key] for key in saved.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
-            return None
-
-    def save(self, name: str, **arrays: np.ndarray) -> None:
-        """Write the arrays under this name at once or not at all."""
-        with atomic_write(self.folder / f"{name}.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-
-    def done(self) -> None:
-        """Remove the folder: the count is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    costs = [task.stop - task.start for task in tasks] if loads is None else loads
+    with progress_bar(
+        total=sum(costs), desc=desc, unit=unit, disable=None if progress is None else not progress
+    ) as bar:
+        waiting = []
+        for block, task in enumerate(tasks):
+            kept = _read(folder / f"block-{block:05d}.npz") if folder else None
+            if kept is None:
+                waiting.append(block)
+                continue
+            bar.update(costs[block])
+            yield task, kept
+        for block, result in _computed(work, shared, tasks, waiting, n_jobs):
+            if folder:
+                with atomic_write(folder / f"block-{block:05d}.npz") as temporary, open(temporary, "wb") as file:
+                    np.savez_compressed(file, counts=result)
+            bar.update(costs[block])
+            yield tasks[block], result
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def content_key(*parts: Any) -> str:
-    """SHA-256 over arrays (type, shape and bytes) and the text of everything else."""
-    digest = hashlib.sha256(FORMAT.encode())
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype.str}{part.shape}".encode())
-            for start in range(0, len(part), 4096):
-                digest.update(np.ascontiguousarray(part[start : start + 4096]).data)
-        else:
-            digest.update(repr(part).encode())
-        digest.update(b"\x00")
-    return digest.hexdigest()
+def block_folder(parent: str | os.PathLike[str], *computed: Any) -> Path:
+    """A folder for the blocks of one computation, named by all that decides it."""
+    from joblib import hash as content_hash
+
+    folder = Path(parent) / f"neighbours-{content_hash((FORMAT, computed), hash_name='sha1')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def thread_count(n_jobs: int | None) -> int:
     """How many threads of this process may work; None takes every core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if n_jobs is None:
-        return cores
-    if not isinstance(n_jobs, (int, np.integer)) or isinstance(n_jobs, bool) or n_jobs == 0:
-        raise ValueError(f"n_jobs is {n_jobs!r}: a number of workers expected (-1 for every core)")
-    return int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
+    from joblib import effective_n_jobs
 
-
-def run_blocks(
-    work: Callable[..., Part],
-    shared: Shared,
-    tasks: list[tuple[Any, ...]],
-    loads: list[float],
-    *,
-    n_jobs: int | None,
-    progress: bool | None,
-    checkpoint: Checkpoint | None = None,
-    desc: str = "neighbours",
-    unit: str = "work",
-) -> Iterator[Part]:
-    """Yield work(shared, block, *tasks[block]) for every block, in any order, saved ones first.
-
-    `loads` are the relative costs of the blocks, for the bar's estimate.
-    """
-    hidden = None if progress is None else not progress
-    # rounded one by one, so that the parts add up to the whole and the bar ends full
-    work_of = [round(load) for load in loads]
-    with progress_bar(total=sum(work_of), desc=desc, unit=unit, disable=hidden) as bar:
-        waiting = []
-        for block in range(len(tasks)):
-            saved = checkpoint.load(f"block-{block:05d}") if checkpoint else None
-            if saved is None:
-                waiting.append(block)
-                continue
-            bar.update(work_of[block])
-            yield block, int(saved["first"]), saved["places"], saved["values"]
-        for part in _computed(work, shared, tasks, waiting, n_jobs):
-            if checkpoint:
-                checkpoint.save(f"block-{part[0]:05d}", first=np.array(part[1]), places=part[2], values=part[3])
-            bar.update(work_of[part[0]])
-            yield part
-
-
-def _computed(
-    work: Callable[..., Part],
-    shared: Shared,
-    tasks: list[tuple[Any, ...]],
-    waiting: list[int],
-    n_jobs: int | None,
-) -> Iterator[Part]:
-    from joblib import Parallel, delayed, parallel
-    from joblib.parallel import ThreadingBackend
-
-    backend, wished = parallel.get_active_backend(prefer="threads")
-    jobs = wished if n_jobs is None else n_jobs
-    if n_jobs is None and wished == 1 and isinstance(backend, ThreadingBackend):
-        jobs = thread_count(None)
-    if len(waiting) == 1:
-        # threads take longer to start than a small count takes
-        yield work(shared, waiting[0], *tasks[waiting[0]])
-        return
-    pool = Parallel(n_jobs=jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
-    with _on_cluster(backend, shared):
-        yield from pool(delayed(work)(shared, block, *tasks[block]) for block in waiting)
-
-
-@contextmanager
-def _on_cluster(backend: Any, shared: Shared) -> Iterator[None]:
-    """Give every Dask worker its copy first: a copy that only one held would be lost with it."""
-    client = getattr(backend, "client", None)
-    if client is None or not hasattr(backend, "data_futures"):
-        yield
-        return
-    backend.data_futures[id(shared)] = client.scatter(shared, broadcast=True, hash=False)
-    try:
-        yield
-    finally:
-        del backend.data_futures[id(shared)]
+    return int(effective_n_jobs(-1 if n_jobs is None else n_jobs))
 
 
 @contextmanager
@@ -186,3 +95,50 @@ def single_blas() -> Iterator[None]:
 
     with _blas, threadpool_limits(1, user_api="blas"):
         yield
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """A stored result, or None where there is none or the file is damaged."""
+    try:
+        # opened here, since numpy leaves a file it cannot read open
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            counts: np.ndarray = stored["counts"]
+            return counts
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
+        return None
+
+
+def _computed(
+    work: Callable[..., Any], shared: tuple[Any, ...], tasks: Sequence[slice], waiting: list[int], n_jobs: int | None
+) -> Iterator[tuple[int, Any]]:
+    if len(waiting) == 1:
+        # threads take longer to start than a small count takes
+        yield _numbered(work, shared, waiting[0], tasks[waiting[0]])
+        return
+    from joblib import Parallel, delayed, parallel
+
+    backend, wished = parallel.get_active_backend(prefer="threads")
+    if n_jobs is None:
+        n_jobs = -1 if wished == 1 else wished
+    pool = Parallel(n_jobs=n_jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
+    with _on_cluster(backend, shared):
+        yield from pool(delayed(_numbered)(work, shared, block, tasks[block]) for block in waiting)
+
+
+def _numbered(work: Callable[..., Any], shared: tuple[Any, ...], block: int, task: slice) -> tuple[int, Any]:
+    return block, work(shared, task)
+
+
+@contextmanager
+def _on_cluster(backend: Any, shared: tuple[Any, ...]) -> Iterator[None]:
+    """Give every Dask worker its copy first: a copy that only one held would be lost with it."""
+    client = getattr(backend, "client", None)
+    if client is None or not hasattr(backend, "data_futures"):
+        yield
+        return
+    # a list is scattered element by element, so the tuple travels as one element
+    backend.data_futures[id(shared)] = client.scatter([shared], broadcast=True, hash=False)[0]
+    try:
+        yield
+    finally:
+        del backend.data_futures[id(shared)]

@@ -1,4 +1,4 @@
-"""Compiled loops of the tile engine; imported only when a set is large enough to pay for them.
+"""Compiled loops; imported only where a set is large enough to pay for them.
 
 All run without the interpreter's lock, so that blocks share the cores as plain threads. Sums are reordered to fill the
 vector registers: over FULL float32 terms of at most 1 that is off by less than 1e-5, over float64 by less than 1e-12.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from class_kit.neighbours.index import FULL, LEAD, TILE
+from class_kit.neighbours.tiles import FULL, LEAD, TILE
 
 FAST = {"contract", "reassoc", "nsz"}
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
@@ -97,7 +97,7 @@ def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
 
 @compiled
 def count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, span, symmetric, hist):
-    """Count the tiles span[0]:span[1] of `a` against those of `b`, the same or later ones when `symmetric`.
+    """Count the tiles span[0]:span[1] of `a` against those of `b`, from themselves on when `symmetric`.
 
     `limits` are the squared distance no farther pair can matter beyond and the similarity no lower bound can matter
     below. hist[level, position − first position] grows by the copies of the other row; level is the last σ exceeded.
@@ -134,39 +134,11 @@ def count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, span, symmetri
 
 
 @compiled
-def count_product(product, slack, sigmas, rows_a, start, rows_b, left, first, by_row, by_column):
-    """Count one tile of a float32 product above each σ, the doubtful entries by the float64 value.
-
-    Row i starts at column first[i]. by_row (n_sigma, rows) and by_column (n_sigma, columns) grow.
-    """
-    for i in range(product.shape[0]):
-        row = product[i]
-        highest = np.float32(-4.0)
-        for j in range(first[i], len(row)):
-            highest = max(highest, row[j])
-        for k in range(len(sigmas)):
-            low, high = np.float32(sigmas[k] - slack), np.float32(sigmas[k] + slack)
-            if highest < low:
-                break
-            above = doubtful = np.int32(0)
-            for j in range(first[i], len(row)):
-                yes = np.int32(row[j] > high)
-                above += yes
-                doubtful += np.int32(row[j] >= low) - yes
-                by_column[k, j] += yes
-            by_row[k, i] += above
-            if doubtful > 0:
-                for j in range(first[i], len(row)):
-                    if low <= row[j] <= high and similarity(rows_a, start + i, rows_b, left + j) > sigmas[k]:
-                        by_row[k, i] += 1
-                        by_column[k, j] += 1
-
-
-@compiled
 def nearest_tiles(index, rows, span, slack, best, best_place):
-    """The k highest similarities of each row in the tiles span[0]:span[1]; best (rows, k) starts at −2, descending.
+    """The k highest similarities of each row in the tiles span[0]:span[1], to itself included; descending.
 
-    Tiles are visited from the nearest on, so that each row soon knows what a newcomer has to beat.
+    `best` (rows, k) starts at −2. Tiles are visited from the nearest on, so that each row soon knows what a newcomer
+    has to beat.
     """
     lead, full, low, high, place, copies = index
     start, stop = span
@@ -189,7 +161,7 @@ def nearest_tiles(index, rows, span, slack, best, best_place):
                 kept = survivors(lead[a, :, i], lead[b], full[p], full, b * TILE, 0, floor, bound, chosen)
                 for n in range(kept):
                     q = b * TILE + chosen[n]
-                    if q == p or copies[q] == 0:
+                    if copies[q] == 0:
                         continue
                     s = similarity(rows, place[p], rows, place[q])
                     slot = k_top
@@ -206,9 +178,13 @@ def nearest_tiles(index, rows, span, slack, best, best_place):
 
 
 @compiled
-def count_along_rows(block, above, below):
-    """For each row, how many entries lie above one limit and how many reach the other."""
-    higher, reached = np.zeros(len(block), np.int64), np.zeros(len(block), np.int64)
+def count_block(block, above, below, column_above, column_below):
+    """How many entries lie above one limit and how many reach the other, along the rows and, unless None, the columns.
+
+    Returns (higher, reached) of the rows, then of the columns.
+    """
+    higher, reached = np.zeros(block.shape[0], np.int64), np.zeros(block.shape[0], np.int64)
+    column_higher, column_reached = np.zeros(block.shape[1], np.int32), np.zeros(block.shape[1], np.int32)
     for row in range(block.shape[0]):
         high, low = above[row], below[row]
         # narrow counters let the compiler compare sixteen entries at a time
@@ -217,23 +193,8 @@ def count_along_rows(block, above, below):
             cosine = block[row, column]
             more += np.int32(cosine > high)
             enough += np.int32(cosine >= low)
+            if column_above is not None:
+                column_higher[column] += np.int32(cosine > column_above[column])
+                column_reached[column] += np.int32(cosine >= column_below[column])
         higher[row], reached[row] = more, enough
-    return higher, reached
-
-
-@compiled
-def count_along_both(block, above, below, column_above, column_below):
-    """`count_along_rows`, and the same along the columns with limits of their own."""
-    higher, reached = np.zeros(block.shape[0], np.int64), np.zeros(block.shape[0], np.int64)
-    column_higher, column_reached = np.zeros(block.shape[1], np.int32), np.zeros(block.shape[1], np.int32)
-    for row in range(block.shape[0]):
-        high, low = above[row], below[row]
-        more, enough = np.int32(0), np.int32(0)
-        for column in range(block.shape[1]):
-            cosine = block[row, column]
-            more += np.int32(cosine > high)
-            enough += np.int32(cosine >= low)
-            column_higher[column] += np.int32(cosine > column_above[column])
-            column_reached[column] += np.int32(cosine >= column_below[column])
-        higher[row], reached[row] = more, enough
-    return (higher, reached), (column_higher.astype(np.int64), column_reached.astype(np.int64))
+    return higher, reached, column_higher.astype(np.int64), column_reached.astype(np.int64)

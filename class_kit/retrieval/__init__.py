@@ -7,34 +7,32 @@ are worth is computed in `class_kit.retrieval.metrics`, whose names are public h
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
-from class_kit.neighbours.cosines import spans
+from class_kit.neighbours.blocks import run_blocks, single_blas
+from class_kit.neighbours.cosines import ROWS, Cosines, Rows, make_rows, spans
 from class_kit.neighbours.nearest import nearest
 from class_kit.retrieval.ensemble import ensemble_ranks
-from class_kit.retrieval.k_way import k_way_accuracy, k_way_chances
-from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
-from class_kit.retrieval.rank_blocks import count_ranks
-from class_kit.retrieval.rerank import RERANKED, rerank
-from class_kit.retrieval.vectors import (
-    MEMORY,
+from class_kit.retrieval.metrics import (
     TIE_TOLERANCE,
-    as_matrix,
-    as_vectors,
-    check_cosine_tolerance,
-    check_memory,
-    check_same_width,
-    check_score_tolerance,
-    target_rows,
+    Ranks,
+    check_scores,
+    check_targets,
+    k_way_chances,
+    per_query_metrics,
+    retrieval_metrics,
 )
+from class_kit.retrieval.rerank import RERANKED, rerank
 
 __all__ = [
     "RERANKED",
     "Ranks",
     "ensemble_ranks",
-    "k_way_accuracy",
     "k_way_chances",
     "per_query_metrics",
     "ranks_from_scores",
@@ -47,20 +45,12 @@ __all__ = [
 
 
 def retrieval_ranks(
-    queries: ArrayLike,
-    candidates: ArrayLike,
-    targets: ArrayLike,
-    *,
-    tie_tolerance: float = TIE_TOLERANCE,
-    memory: int = MEMORY,
-    progress: bool | None = None,
+    queries: ArrayLike, candidates: ArrayLike, targets: ArrayLike, *, progress: bool | None = None
 ) -> Ranks:
     """Rank the relevant candidate of every query among all candidates by cosine, exactly.
 
     The other direction is the same call with the roles swapped. Counts equal those of a float64 evaluation in which
-    cosines at most `tie_tolerance` apart are tied: the rounding error of a float32 product of unit vectors is at most
-    (d + 2) · 2⁻²⁴ to first order whatever the order of summation (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2002, section 3.1), so a comparison further apart than that is decided and the rest is recomputed.
+    cosines at most 1e-9 apart are tied.
 
     Parameters
     ----------
@@ -70,12 +60,6 @@ def retrieval_ranks(
         The pool.
     targets : (Q,) int
         Row of `candidates` that is relevant to each query.
-    tie_tolerance : float
-        Largest difference of two cosines that counts as a tie, in [0, 1e-3]. Below about 1e-13 the rounding of
-        float64 itself decides.
-    memory : int
-        Bytes the working blocks of all threads may take, beside one float32 copy of queries and candidates; 1 MiB
-        at least.
     progress : bool or None
         Show a progress bar; None shows it in a terminal only.
 
@@ -87,35 +71,24 @@ def retrieval_ranks(
     Raises
     ------
     InputError
-        For shapes that do not fit, values that are not finite, a target outside the pool or an unusable option.
+        For shapes that do not fit, values that are not finite or a target outside the pool.
     """
-    query_rows, pool = as_vectors(queries, "queries"), as_vectors(candidates, "candidates")
-    check_same_width(query_rows, pool, ("queries", "candidates"))
-    goal = target_rows(targets, len(query_rows), len(pool))
-    check_cosine_tolerance(tie_tolerance)
-    check_memory(memory)
-    ((greater, equal),) = count_ranks(query_rows, pool, goal, tie_tolerance, memory, progress)
-    return Ranks(greater, equal, len(pool))
+    rows, pool = _vectors(queries, candidates, ("queries", "candidates"))
+    return _ranks(rows, pool, check_targets(targets, len(rows), len(pool)), progress)[0]
 
 
 def retrieval_ranks_both_ways(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    tie_tolerance: float = TIE_TOLERANCE,
-    memory: int = MEMORY,
-    progress: bool | None = None,
+    first: ArrayLike, second: ArrayLike, *, progress: bool | None = None
 ) -> tuple[Ranks, Ranks]:
     """Rank paired sets in both directions from one product: row i of `first` belongs to row i of `second`.
 
-    The ranks equal those of two calls of `retrieval_ranks`, whose meaning of exact and whose options these are, at
-    little more than the cost of one.
+    The ranks equal those of two calls of `retrieval_ranks` at little more than the cost of one.
 
     Parameters
     ----------
     first, second : (L, d) real
         For example the texts and the molecules of a split.
-    tie_tolerance, memory, progress
+    progress : bool or None
         As in `retrieval_ranks`.
 
     Returns
@@ -126,16 +99,52 @@ def retrieval_ranks_both_ways(
     Raises
     ------
     InputError
-        For shapes that differ, values that are not finite or an unusable option.
+        For shapes that differ or values that are not finite.
     """
-    left, right = as_vectors(first, "first"), as_vectors(second, "second")
-    shapes = (len(left), left.width), (len(right), right.width)
-    if shapes[0] != shapes[1]:
-        raise InputError(f"first has shape {shapes[0]} and second {shapes[1]}: expected one row each for every pair")
-    check_cosine_tolerance(tie_tolerance)
-    check_memory(memory)
-    along, across = count_ranks(left, right, None, tie_tolerance, memory, progress)
-    return Ranks(*along, len(left)), Ranks(*across, len(left))
+    left, right = _vectors(first, second, ("first", "second"))
+    if len(left) != len(right):
+        raise InputError(f"first has {len(left)} rows and second {len(right)}: expected one row each for every pair")
+    there, back = _ranks(left, right, None, progress)
+    return there, back
+
+
+def _vectors(first: ArrayLike, second: ArrayLike, names: tuple[str, str]) -> tuple[Rows, Rows]:
+    """Two sets of vectors that live in one space, checked."""
+    left, right = (make_rows(x, names=(name, "")) for x, name in zip((first, second), names, strict=True))
+    if left.width != right.width:
+        raise InputError(f"{names[0]} have {left.width} dimensions and {names[1]} {right.width}: expected the same")
+    return left, right
+
+
+def _ranks(queries: Rows, pool: Rows, targets: NDArray[np.int64] | None, progress: bool | None) -> list[Ranks]:
+    """Ranks of the targets; where these are None, row i of both sides is a pair and both directions are ranked."""
+    length, goal = len(queries), np.arange(len(queries)) if targets is None else targets
+    with single_blas():
+        cosines = Cosines(queries, pool)
+        limits = cosines.limits(cosines.exact(np.arange(length), goal), TIE_TOLERANCE)
+        shared = (cosines, limits, targets is None)
+        # of the queries and, for both directions, of the candidates; the target itself is level with itself
+        counts = [np.stack([np.zeros(length, np.int64), np.full(length, -1)]) for _ in range(2)]
+        for rows, (own, across) in run_blocks(
+            _rank_block, shared, list(spans(length, ROWS)), progress=progress, desc="rank", unit=" queries"
+        ):
+            counts[0][:, rows] += own
+            counts[1] += across
+    return [Ranks(greater, equal, len(pool)) for greater, equal in counts[: 2 if targets is None else 1]]
+
+
+def _rank_block(shared: tuple[Any, ...], rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts (above, level) of one block of queries and, for both directions, what these rows add to every column."""
+    cosines, limits, both = shared
+    own = np.zeros((2, rows.stop - rows.start), np.int64)
+    across = np.zeros((2, len(limits.target) if both else 1), np.int64)
+    for columns, block in cosines.blocks(rows):
+        column_limits = limits.part(columns) if both else None
+        found = cosines.compare(rows, columns, block, limits.part(rows), column_limits, TIE_TOLERANCE)
+        own += found[0]
+        if both:
+            across[:, columns] += found[1]
+    return own, across
 
 
 def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: float = TIE_TOLERANCE) -> Ranks:
@@ -161,9 +170,9 @@ def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: f
     InputError
         For shapes that do not fit, scores that are not finite or a target outside the matrix.
     """
-    matrix = as_matrix(scores, "scores")
-    goal = target_rows(targets, len(matrix), matrix.shape[1])
-    check_score_tolerance(tie_tolerance)
+    matrix = check_scores(scores, "scores")
+    goal = check_targets(targets, *matrix.shape)
+    check_real("tie_tolerance", tie_tolerance, low=0.0)
     greater, equal = np.empty(len(matrix), np.int64), np.empty(len(matrix), np.int64)
     for rows in spans(len(matrix), max(1, 2**21 // matrix.shape[1])):
         block = matrix[rows].astype(np.float64)
@@ -174,12 +183,7 @@ def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: f
 
 
 def search(
-    query_vectors: ArrayLike,
-    candidates: ArrayLike,
-    k: int = 10,
-    *,
-    memory: int = MEMORY,
-    progress: bool | None = None,
+    query_vectors: ArrayLike, candidates: ArrayLike, k: int = 10, *, progress: bool | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Find the k candidates of highest cosine for every query, exactly and in a reproducible order.
 
@@ -192,8 +196,6 @@ def search(
     candidates : (C, d) real
     k : int
         Neighbours to return, between 1 and C.
-    memory : int
-        Bytes the working blocks may take.
     progress : bool or None
         Show a progress bar; None shows it in a terminal only.
 
@@ -208,8 +210,6 @@ def search(
     InputError
         For shapes that do not fit, values that are not finite or a k outside the pool.
     """
-    query_rows, pool = as_vectors(query_vectors, "query_vectors"), as_vectors(candidates, "candidates")
-    check_same_width(query_rows, pool, ("query_vectors", "candidates"))
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= len(pool):
-        raise InputError(f"k must be an integer between 1 and the {len(pool)} candidates, got {k!r}")
-    return nearest(query_rows, pool, int(k), memory=memory, decimals=9, progress=progress, desc="search")
+    rows, pool = _vectors(query_vectors, candidates, ("query_vectors", "candidates"))
+    k = check_whole("k", k, low=1, high=len(pool))
+    return nearest(rows, pool, k, decimals=9, progress=progress, desc="search", unit=" queries")

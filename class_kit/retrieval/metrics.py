@@ -1,4 +1,4 @@
-"""What ranks are worth: Hits@k, MRR and Mean Rank with ties in expectation, and their intervals over queries.
+"""What ranks are worth: Hits@k, MRR, Mean Rank and choice among k, with ties in expectation, and their intervals.
 
 A rank is two counts, never one number: the candidates scored higher than the relevant one (`greater`) and those
 scored the same (`equal`). Mol2vec words are equal for stereoisomers, so exact ties are common, and a rank that
@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from class_kit.checks import check_whole
 from class_kit.errors import InputError
+from class_kit.neighbours.cosines import check_matrix
+
+# scores that differ by no more, as rounding alone makes them differ, are tied
+TIE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -39,22 +44,39 @@ class Ranks:
     def __post_init__(self) -> None:
         for name in ("greater", "equal"):
             counts = np.asarray(getattr(self, name))
-            if counts.ndim != 1 or counts.dtype.kind not in "iu" or len(counts) == 0:
+            if counts.ndim != 1 or counts.dtype.kind not in "iu" or not len(counts) or counts.min() < 0:
                 raise InputError(
-                    f"{name} must hold one integer per query, and one query at least; "
+                    f"{name} must hold one integer per query, not negative, and one query at least; "
                     f"got shape {counts.shape} of {counts.dtype}"
                 )
             object.__setattr__(self, name, counts.astype(np.int64))
         if self.greater.shape != self.equal.shape:
             raise InputError(f"greater has {len(self.greater)} queries and equal {len(self.equal)}: expected as many")
-        if min(self.greater.min(), self.equal.min()) < 0:
-            raise InputError("greater and equal must not be negative")
-        last = int((self.greater + self.equal).max()) + 1
-        if last > self.pool:
+        if (last := int((self.greater + self.equal).max()) + 1) > self.pool:
             raise InputError(f"a rank of {last} does not fit a pool of {self.pool} candidates")
 
     def __len__(self) -> int:
         return len(self.greater)
+
+
+def check_targets(targets: ArrayLike, queries: int, pool: int) -> NDArray[np.int64]:
+    """One row of the pool for each query, or an InputError that says which is not."""
+    rows = np.asarray(targets)
+    if rows.dtype.kind not in "iu" or rows.shape != (queries,):
+        raise InputError(
+            f"targets must hold one integer for each of {queries} queries; got shape {rows.shape} of {rows.dtype}"
+        )
+    for where in np.flatnonzero((rows < 0) | (rows >= pool))[:1]:
+        raise InputError(f"targets[{where}] is {rows[where]}, outside the pool of {pool} candidates (0 to {pool - 1})")
+    return rows.astype(np.int64)
+
+
+def check_scores(scores: ArrayLike, name: str) -> NDArray[Any]:
+    """A matrix of finite scores, or an InputError that names the row that is not."""
+    matrix = check_matrix(scores, name)
+    for row in np.flatnonzero(~np.isfinite(matrix).all(axis=1))[:1]:
+        raise InputError(f"{name} must be finite; row {row} is not")
+    return matrix
 
 
 def per_query_metrics(ranks: Ranks, *, ks: Sequence[int] = (1, 10)) -> dict[str, NDArray[np.float64]]:
@@ -81,19 +103,55 @@ def per_query_metrics(ranks: Ranks, *, ks: Sequence[int] = (1, 10)) -> dict[str,
         For a cut-off that is not a positive integer.
     """
     for k in ks:
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise InputError(f"ks must be integers of at least 1, got {k!r}")
+        check_whole("ks", k, low=1)
     greater, equal = ranks.greater, ranks.equal
     metrics: dict[str, NDArray[np.float64]] = {f"hits@{k}": np.clip((k - greater) / (equal + 1), 0.0, 1.0) for k in ks}
-    reciprocal = 1.0 / (greater + 1)
-    tied = np.flatnonzero(equal)
-    if len(tied):
-        first, last = greater[tied], greater[tied] + equal[tied] + 1
-        harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, last.max() + 1))])
-        reciprocal[tied] = (harmonic[last] - harmonic[first]) / (last - first)
-    metrics["mrr"] = reciprocal
+    metrics["mrr"] = _mean_over_ties(1.0 / np.arange(1, ranks.pool + 1), ranks)
     metrics["mean_rank"] = greater + 1 + equal / 2
     return metrics
+
+
+def k_way_chances(ranks: Ranks, k: int) -> NDArray[np.float64]:
+    """The chance that the relevant candidate of each query is chosen among itself and k - 1 random others.
+
+    The task of MoleculeSTM (Liu et al. 2023, zero-shot structure–text retrieval, k = 4, 10, 20). Its evaluation draws
+    the others once a query; here the mean over all draws is computed from the exact ranks, so there is nothing to
+    seed or to repeat. The others are drawn without replacement from the rest of the pool: at rank r the relevant
+    candidate wins if none of the r - 1 above it is drawn, which of a pool of C has the hypergeometric probability
+    C(C - r, k - 1) / C(C - 1, k - 1). With ties the chance is the mean of that over the ranks.
+
+    Parameters
+    ----------
+    ranks : Ranks
+        In a pool of C candidates.
+    k : int
+        Candidates to choose from, the relevant one included, between 1 and C.
+
+    Returns
+    -------
+    (Q,) float64
+        In [0, 1]. Where all candidates tie it is 1 / k.
+
+    Raises
+    ------
+    InputError
+        For a k that is not a whole number in that range.
+    """
+    ways = check_whole("k", k, low=1, high=ranks.pool)
+    above = np.arange(1, ranks.pool)
+    # one more candidate above: of the pool less those above so far, k - 1 are drawn and each may be that one
+    step = np.maximum(ranks.pool - above - (ways - 1), 0) / (ranks.pool - above)
+    return _mean_over_ties(np.concatenate([[1.0], np.cumprod(step)]), ranks)
+
+
+def _mean_over_ties(by_rank: NDArray[np.float64], ranks: Ranks) -> NDArray[np.float64]:
+    """A value of every rank, (pool,), as the mean over the ranks that each query's tie can give it, (Q,)."""
+    values = by_rank[ranks.greater]
+    tied = np.flatnonzero(ranks.equal)
+    first, last = ranks.greater[tied], ranks.greater[tied] + ranks.equal[tied] + 1
+    total = np.concatenate([[0.0], np.cumsum(by_rank)])
+    values[tied] = (total[last] - total[first]) / (last - first)
+    return values
 
 
 def retrieval_metrics(

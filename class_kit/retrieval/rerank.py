@@ -1,4 +1,4 @@
-"""Ranking in two stages: cosines of a whole pool first, then a dearer score of each query's best candidates.
+"""Ranking in two stages: cosines of a whole pool first, then a costlier score of each query's best candidates.
 
 A score that needs a text and a molecule together (optimal transport between tokens and motifs, cross-attention) cannot
 be had for every pair of a large pool; ranks from two stages say which candidates it was asked about.
@@ -12,23 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from class_kit.errors import InputError
+from class_kit.neighbours.cosines import spans
 from class_kit.progress import progress_bar
-from class_kit.retrieval.metrics import Ranks
+from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, check_targets
 
 RERANKED = 50
 # pairs scored in one call: what a padded block of tokens and graphs may cost
 _PAIRS = 2_048
-
-PairScores = Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike]
 
 
 def rerank(
     ranks: Ranks,
     shortlist: ArrayLike,
     targets: ArrayLike,
-    scores: PairScores,
+    scores: Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike],
     *,
-    tie_tolerance: float = 1e-9,
     progress: bool | None = None,
 ) -> Ranks:
     """Rank each query's shortlist again by a full score; the rest of the pool keeps its place behind it.
@@ -43,8 +41,8 @@ def rerank(
         Row of the relevant candidate.
     scores : callable
         Takes n query rows and n candidate rows, returns n full scores, larger is closer.
-    tie_tolerance : float
-        Largest difference of two scores that counts as a tie.
+    progress : bool or None
+        Show a progress bar; None shows it in a terminal only.
 
     Returns
     -------
@@ -58,39 +56,27 @@ def rerank(
     InputError
         Shapes that do not fit, a target outside the pool, or a score that is not finite.
     """
-    best, goal = np.asarray(shortlist), np.asarray(targets)
-    count = len(ranks.greater)
-    if best.ndim != 2 or len(best) != count or goal.shape != (count,) or not best.size:
-        raise InputError(f"shortlist {best.shape} and targets {goal.shape}: expected ({count}, K) and ({count},)")
-    if best.dtype.kind not in "iu" or goal.dtype.kind not in "iu" or goal.min() < 0 or goal.max() >= ranks.pool:
-        raise InputError(f"targets and shortlist: expected rows of the pool, 0 to {ranks.pool - 1}")
-    full = _full_scores(best.astype(np.int64), scores, progress)
+    best = np.asarray(shortlist)
+    goal = check_targets(targets, len(ranks), ranks.pool)
+    if best.ndim != 2 or len(best) != len(ranks) or best.dtype.kind not in "iu" or not best.size:
+        raise InputError(f"shortlist has shape {best.shape} of {best.dtype}: ({len(ranks)}, K) whole numbers expected")
+    full = np.empty(best.shape)
+    disable = None if progress is None else not progress
+    with progress_bar(total=len(best), desc="full scores", unit="query", disable=disable) as bar:
+        for part in spans(len(best), max(1, _PAIRS // best.shape[1])):
+            queries = np.repeat(np.arange(part.start, part.stop), best.shape[1])
+            found = np.asarray(scores(queries, best[part].astype(np.int64).ravel()), np.float64)
+            if found.shape != queries.shape or not np.isfinite(found).all():
+                raise InputError(f"scores gave {found.shape}, finite {np.isfinite(found).all()}: expected finite (n,)")
+            full[part] = found.reshape(-1, best.shape[1])
+            bar.update(part.stop - part.start)
     hit = best == goal[:, None]
-    inside = hit.any(axis=1)
-    own = np.where(hit, full, -np.inf).max(axis=1)[:, None]
-    with np.errstate(invalid="ignore"):
-        gap = full - own
+    inside, outside = hit.any(axis=1), ~hit.any(axis=1)
+    gap = full[inside] - full[hit][:, None]
     greater, equal = ranks.greater.copy(), ranks.equal.copy()
-    greater[inside] = (gap > tie_tolerance).sum(axis=1)[inside]
-    equal[inside] = ((np.abs(gap) <= tie_tolerance).sum(axis=1) - 1)[inside]
-    outside = ~inside
+    greater[inside] = (gap > TIE_TOLERANCE).sum(axis=1)
+    equal[inside] = (np.abs(gap) <= TIE_TOLERANCE).sum(axis=1) - 1
     behind = np.maximum(ranks.greater, best.shape[1])[outside]
     equal[outside] -= behind - greater[outside]
     greater[outside] = behind
     return Ranks(greater, equal, ranks.pool)
-
-
-def _full_scores(best: NDArray[np.int64], scores: PairScores, progress: bool | None) -> NDArray[np.float64]:
-    queries, width = best.shape
-    full = np.empty((queries, width))
-    step = max(1, _PAIRS // width)
-    disable = None if progress is None else not progress
-    with progress_bar(total=queries, desc="full scores", unit="query", disable=disable) as bar:
-        for start in range(0, queries, step):
-            rows = np.arange(start, min(start + step, queries))
-            found = np.asarray(scores(np.repeat(rows, width), best[rows].ravel()), np.float64)
-            if found.shape != (len(rows) * width,) or not np.isfinite(found).all():
-                raise InputError(f"scores gave {found.shape}, finite {np.isfinite(found).all()}: expected finite (n,)")
-            full[rows] = found.reshape(len(rows), width)
-            bar.update(len(rows))
-    return full
