@@ -17,7 +17,7 @@ from .curriculum.feedback import MetricPacing as MetricPacing
 from .curriculum.feedback import PacedPlan as PacedPlan
 from .curriculum.feedback import SelfPacedPlan as SelfPacedPlan
 from .curriculum.hard_batches import HardnessSchedule as HardnessSchedule
-from .curriculum.hard_batches import neighbour_line as neighbour_line
+from .curriculum.hard_batches import locality_order as locality_order
 from .curriculum.uncertainty import UncertaintyWeights as UncertaintyWeights
 from .difficulty import difficulty_order as difficulty_order
 from .difficulty import sigma_for_quantile as sigma_for_quantile

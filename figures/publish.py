@@ -26,7 +26,6 @@ import nbformat
 from PIL import Image
 
 from class_kit.backbones import available_backbones
-from class_kit.difficulty import answer_page
 from class_kit.files import write_json
 from class_kit.study.paper_tables import (
     CLASS,
@@ -82,7 +81,7 @@ def generated_parts() -> dict[tuple[str, str], str]:
         ("notebooks/README.md", "the default run"): results_section(committed("default/metrics.json")),
         (PAPER, "the paper's study"): paper_section(paper),
         (PAPER, "fine-tuning on a card"): finetune_section(committed("paper/finetune.json")),
-        (PAPER, "notebook 2 on real pairs"): answer_page(committed("difficulty/prediction.json")),
+        (PAPER, "notebook 2 on real pairs"): prediction_section(committed("difficulty/prediction.json")),
         ("class_kit/backbones/README.md", "the measurement of backbones"): backbones_section(
             committed("backbones/results.json")
         ),
@@ -300,6 +299,32 @@ def finetune_section(record: dict[str, Any]) -> str:
                 f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} |"
             )
     return "\n".join(lines)
+
+
+def prediction_section(results: dict[str, Any]) -> str:
+    """Every measure's correlation with the rank, a line a measure, of a recorded run of notebook 2."""
+    ran, columns = results["predicted"], {"train": 1, "pool": 2, "pair": 3, "model": 3}
+    cells: dict[str, list[str]] = {}
+    for row in results["prediction"]:
+        shown = "the same for all"
+        if row["rho"] is not None:
+            shown = f"{row['rho']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+            shown = f"**{shown}**" if row["low"] * row["high"] > 0 else shown
+        cells.setdefault(row["measure"], [row["measure"], "", "", ""])[columns[row["counted_in"]]] = shown
+    return "\n".join(
+        [
+            f"Spearman's ρ with the rank, and its 95 % bootstrap interval, of {ran['held_out_pairs']:,} held-out pairs of "
+            f"{ran['pairs']} (text vectors {ran['text_encoder']}, Mol2vec vectors {ran['vectors']}), ranked "
+            f"text→molecule among {ran['pool']:,} by heads trained for {ran['epochs']} epochs on "
+            f"{results['training_pairs']:,} pairs ({ran['note']}). Above 0, what counts as harder is ranked worse; bold: "
+            f"the interval leaves out 0. Counts that name no σ take σ = {ran['sigmas'][0]:.2f}. A neighbour in the pool "
+            "is one more rival whatever was trained.",
+            "",
+            "| measure | neighbours in the training set | in the pool | without neighbours |",
+            "|---|---|---|---|",
+            *(f"| {' | '.join(row)} |" for row in cells.values()),
+        ]
+    )
 
 
 def times_section(times: dict[str, Any]) -> str:

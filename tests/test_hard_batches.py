@@ -22,7 +22,7 @@ from class_kit.curriculum.duplicates import (
     unavoidable,
 )
 from class_kit.curriculum.feedback import LossPrunedPlan, SelfPacedPlan
-from class_kit.curriculum.hard_batches import neighbour_line
+from class_kit.curriculum.hard_batches import locality_order
 from class_kit.errors import InputError
 
 NONE = {"repeats": 0, "unavoidable": 0}
@@ -37,19 +37,19 @@ def families(count: int = 60, members: int = 8, width: int = 24, seed: int = 0) 
 @pytest.mark.parametrize(("count", "wide", "least"), [(60, 24, 0.8), (400, 24, 0.6), (60, 100, 0.8)])
 def test_the_line_is_an_arrangement_that_keeps_families_together(count: int, wide: int, least: float) -> None:
     x, label = families(count, width=wide)
-    line = neighbour_line(x, group_size=8)
+    line = locality_order(x, group_size=8)
     assert np.array_equal(np.sort(line), np.arange(len(x)))
-    assert np.array_equal(line, neighbour_line(x, group_size=8))
+    assert np.array_equal(line, locality_order(x, group_size=8))
     assert np.mean(np.diff(label[line]) == 0) > least
-    joint = neighbour_line(x.astype(np.float32), np.random.default_rng(1).standard_normal(x.shape), group_size=8)
+    joint = locality_order(x.astype(np.float32), np.random.default_rng(1).standard_normal(x.shape), group_size=8)
     assert np.mean(np.diff(label) == 0) < 0.1 < np.mean(np.diff(label[joint]) == 0) < least
 
 
 def test_the_line_of_equal_rows() -> None:
     same = np.ones((1000, 3))
     same[0] = 0.0
-    assert np.array_equal(np.sort(neighbour_line(same)), np.arange(1000))
-    assert neighbour_line(np.ones((1, 2))).tolist() == [0]
+    assert np.array_equal(np.sort(locality_order(same)), np.arange(1000))
+    assert locality_order(np.ones((1, 2))).tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_the_line_of_equal_rows() -> None:
 )
 def test_bad_spaces_are_refused(spaces: tuple, options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        neighbour_line(*spaces, **options)
+        locality_order(*spaces, **options)
 
 
 def hard_plan(share: float, x: np.ndarray, **options: object) -> EpochPlan:
     order = np.random.default_rng(4).permutation(len(x))
     return EpochPlan(
-        order, make_schedule("full"), hardness=lambda _: share, line=neighbour_line(x, group_size=8), **options
+        order, make_schedule("full"), hardness=lambda _: share, line=locality_order(x, group_size=8), **options
     )
 
 
@@ -315,7 +315,7 @@ def test_every_plan_composes_its_batches_by_the_same_rules() -> None:
     rng = np.random.default_rng(0)
     points = rng.normal(size=(200, 5)).astype(np.float32)
     labels = np.where(np.arange(200) < 12, np.arange(200) // 3, -1)
-    line = neighbour_line(points, group_size=8)
+    line = locality_order(points, group_size=8)
     rules = {"hardness": lambda epoch: 0.75, "line": line, "group_size": 8, "apart": labels}
     schedule = LinearSchedule(0.3, 0.12)
     plans = [make_plan(arm, np.arange(200), schedule, "inverse", 3, 6, batch_size=16, **rules) for arm in ARMS]
@@ -343,7 +343,7 @@ def test_a_row_that_comes_again_never_meets_itself(hard: bool) -> None:
     points = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
     rules: dict = {"apart": np.where(np.arange(60) < 24, np.arange(60) // 4, -1)}
     if hard:
-        rules = {"hardness": lambda epoch: 1.0, "line": neighbour_line(points, group_size=4), "group_size": 4}
+        rules = {"hardness": lambda epoch: 1.0, "line": locality_order(points, group_size=4), "group_size": 4}
     twice = 0
     for seed in range(20):
         schedule = LinearSchedule(0.5, 0.1)

@@ -16,7 +16,7 @@ from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.curriculum import EpochPlan, LinearSchedule, make_schedule
 from class_kit.curriculum.controls import StepMatchedPlan
 from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
-from class_kit.curriculum.hard_batches import neighbour_line
+from class_kit.curriculum.hard_batches import locality_order
 from class_kit.errors import InputError
 from class_kit.training import TrainingConfig, encode, learning_rate, loop, train
 from class_kit.training.checkpoint import load_checkpoint
@@ -358,7 +358,7 @@ def test_groups_are_drawn_from_the_models_own_neighbours(refresh: int, monkeypat
 
     def validate(backbone) -> dict[str, float]:
         spaces = encode(backbone, "text", text), encode(backbone, "molecules", molecules)
-        lines.append(neighbour_line(*spaces, group_size=4))
+        lines.append(locality_order(*spaces, group_size=4))
         return {"mrr": 0.0}
 
     rows, *_ = seen_by(monkeypatch, config, plan, validate=validate)

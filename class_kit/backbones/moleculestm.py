@@ -22,7 +22,7 @@ has only its first summand. Out of training the draw is replaced by its expectat
 Encoders are frozen, which is the paper's cheaper mode. Its heads are linear (`hidden` = 0 here); with nothing below
 them that learns, a hidden layer is worth about six points of validation MRR on the bundled corpus and is the default.
 Chosen here as well: inputs standardised with the training set's mean and deviation.
-Zero-shot choice among k candidates is `class_kit.retrieval.k_way_accuracy`.
+Zero-shot choice among k candidates is `class_kit.retrieval.k_way_chances`.
 """
 
 from __future__ import annotations

@@ -70,10 +70,6 @@ def locality_order(*spaces: np.ndarray, group_size: int = 32, seed: int = 0) -> 
     return line
 
 
-# the name under which notebooks know it
-neighbour_line = locality_order
-
-
 def _project(name: str, space: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     vectors = np.asarray(space, dtype=np.float32)
     width = vectors.shape[1]

@@ -112,7 +112,7 @@ class Plan:
             h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
             neighbours. None is the paper's random batches.
         line
-            What `neighbour_line` returns for the space in which rows are to be near; needed with `hardness`.
+            What `locality_order` returns for the space in which rows are to be near; needed with `hardness`.
         group_size
             Rows of a group of near neighbours.
         apart
@@ -148,7 +148,7 @@ class Plan:
         Parameters
         ----------
         line
-            (L,), as `neighbour_line` returns it for the vectors that the model now gives the pairs.
+            (L,), as `locality_order` returns it for the vectors that the model now gives the pairs.
 
         Raises
         ------

@@ -21,7 +21,7 @@ class CurriculumBatchSampler:
     ----------
     plan
         Any `Plan`. One that needs feedback is replaced before each epoch by what `with_feedback` and `with_line`
-        return: `sampler.plan = plan.with_line(neighbour_line(text_vectors, molecule_vectors))`.
+        return: `sampler.plan = plan.with_line(locality_order(text_vectors, molecule_vectors))`.
     batch_size
         Rows a batch, on each rank.
     drop_last

@@ -9,7 +9,7 @@ import numpy as np
 from class_kit.curriculum.controls import make_order, make_plan
 from class_kit.curriculum.duplicates import duplicate_labels, one_of_each, pairs_above
 from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
-from class_kit.curriculum.hard_batches import HardnessSchedule, neighbour_line
+from class_kit.curriculum.hard_batches import HardnessSchedule, locality_order
 from class_kit.difficulty import difficulty, difficulty_order
 from class_kit.neighbours import neighbour_counts
 from class_kit.options import DYNAMIC, Arm
@@ -116,7 +116,7 @@ def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]
     spaces = {"text": (task.t,), "molecules": (task.m,)}.get(arm.near, (task.t, task.m))
     return composed | {
         "refresh": arm.refresh if arm.near == "model" else None,
-        "line": neighbour_line(*(space[rows] for space in spaces), group_size=arm.group_size),
+        "line": locality_order(*(space[rows] for space in spaces), group_size=arm.group_size),
         "hardness": HardnessSchedule.over(
             config.epochs,
             arm.hardness,

@@ -26,7 +26,7 @@ from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone
 from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
 from class_kit.curriculum.feedback import record_losses
-from class_kit.curriculum.hard_batches import neighbour_line
+from class_kit.curriculum.hard_batches import locality_order
 from class_kit.curriculum.intensity import weigh_terms
 from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError

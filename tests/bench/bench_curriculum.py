@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
-from class_kit.curriculum.hard_batches import neighbour_line
+from class_kit.curriculum.hard_batches import locality_order
 from class_kit.files import write_json
 from tests.bench.generated import resembling
 
@@ -146,7 +146,7 @@ def groups(rows: int) -> tuple[float, float]:
     """Seconds to find groups of near neighbours in both spaces, and to compose an epoch of them, duplicates apart."""
     text, molecules = resembling(rows)
     begin = time.process_time()
-    line = neighbour_line(text, molecules)
+    line = locality_order(text, molecules)
     found = time.process_time() - begin
     del text, molecules
     number = np.arange(rows)
