@@ -313,12 +313,12 @@ def prediction_section(results: dict[str, Any]) -> str:
         cells.setdefault(row["measure"], [row["measure"], "", "", ""])[columns[row["counted_in"]]] = shown
     return "\n".join(
         [
-            f"Spearman's ρ with the rank, and its 95 % bootstrap interval, of {ran['held_out_pairs']:,} held-out pairs of "
-            f"{ran['pairs']} (text vectors {ran['text_encoder']}, Mol2vec vectors {ran['vectors']}), ranked "
+            f"Spearman's ρ with the rank, and its 95 % bootstrap interval, of {ran['held_out_pairs']:,} held-out pairs "
+            f"of {ran['pairs']} (text vectors {ran['text_encoder']}, Mol2vec vectors {ran['vectors']}), ranked "
             f"text→molecule among {ran['pool']:,} by heads trained for {ran['epochs']} epochs on "
-            f"{results['training_pairs']:,} pairs ({ran['note']}). Above 0, what counts as harder is ranked worse; bold: "
-            f"the interval leaves out 0. Counts that name no σ take σ = {ran['sigmas'][0]:.2f}. A neighbour in the pool "
-            "is one more rival whatever was trained.",
+            f"{results['training_pairs']:,} pairs ({ran['note']}). Above 0, what counts as harder is ranked worse; "
+            "bold: the interval leaves out 0. Counts that name no σ take "
+            f"σ = {ran['sigmas'][0]:.2f}. A neighbour in the pool is one more rival whatever was trained.",
             "",
             "| measure | neighbours in the training set | in the pool | without neighbours |",
             "|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Ensembles of rankings against a loop over models, candidates and comparisons."""
+"""Ensembles of rankings and ranking in two stages, against a loop and a sort."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from class_kit.errors import InputError
-from class_kit.retrieval import Ranks, ensemble_ranks, ranks_from_scores, retrieval_ranks
+from class_kit.retrieval import Ranks, ensemble_ranks, ranks_from_scores, rerank, retrieval_ranks
 
 
 def naive(matrices, targets, tolerance=1e-9):
@@ -65,8 +65,9 @@ def model(seed: int, width: int, queries: int = 25, pool: int = 60):
 def test_ranks_equal_a_loop_on_scores_full_of_ties(scores: np.ndarray, data: st.DataObject) -> None:
     targets = data.draw(arrays.arrays(np.int64, scores.shape[1], elements=st.integers(0, scores.shape[2] - 1)))
     assert_ranks(ensemble_ranks(list(scores), targets), naive(list(scores), targets))
-    # a tolerance of one step makes ties chain
-    assert_ranks(ensemble_ranks(list(scores), targets, tie_tolerance=1.0), naive(list(scores), targets, 1.0))
+    # a step below the tolerance makes ties chain
+    close = list(scores * 0.9e-9)
+    assert_ranks(ensemble_ranks(close, targets), naive(close, targets))
 
 
 def test_vectors_of_different_widths_and_scores_mix() -> None:
@@ -89,48 +90,65 @@ def test_one_model_keeps_its_ranks() -> None:
     assert_ranks(ensemble_ranks([scores, scores], targets[:30]), (alone.greater, alone.equal))
 
 
-def test_small_blocks_and_the_order_of_models_change_nothing() -> None:
-    models = [model(seed, 5, queries=150, pool=4000) for seed in range(3)]
-    targets = np.arange(150)
-    whole = ensemble_ranks(models, targets)
-    assert_ranks(ensemble_ranks(models[::-1], targets, memory=2**20), (whole.greater, whole.equal))
-    assert whole.pool == 4000
-
-
-def test_permuting_the_pool_changes_no_rank() -> None:
+def test_the_order_of_models_and_of_the_pool_and_scales_of_scores_do_not_matter(monkeypatch) -> None:
     models, targets = [model(seed, 5) for seed in range(2)], np.arange(25)
+    whole = ensemble_ranks(models, targets)
     turn = np.random.default_rng(6).permutation(60)
-    turned = [(queries, candidates[turn]) for queries, candidates in models]
-    before = ensemble_ranks(models, targets)
-    assert_ranks(ensemble_ranks(turned, np.argsort(turn)[targets]), (before.greater, before.equal))
-
-
-def test_scales_of_scores_do_not_matter_but_models_of_different_errors_help() -> None:
-    """Two noisy views of one truth: the ensemble beats either, whatever the unit of its scores."""
-    random = np.random.default_rng(7)
-    truth = random.standard_normal((400, 8))
-    views = [truth @ truth.T + 4 * random.standard_normal((400, 400)) for _ in range(2)]
-    targets = np.arange(400)
+    turned = [(queries, candidates[turn]) for queries, candidates in models[::-1]]
+    monkeypatch.setattr("class_kit.retrieval.ensemble._CELLS", 200)
+    assert_ranks(ensemble_ranks(turned, np.argsort(turn)[targets]), (whole.greater, whole.equal))
+    views = [cosines(*each).round(3) for each in models]
+    scaled = ensemble_ranks([views[0] * 1000, views[1] * 0.01 + 5], targets)
     found = ensemble_ranks(views, targets)
-    scaled = ensemble_ranks([views[0] * 1000, views[1] * 0.01 + 5], targets, tie_tolerance=0.0)
     assert_ranks(scaled, (found.greater, found.equal))
-    alone = [np.log1p(ranks_from_scores(view, targets).greater).mean() for view in views]
-    assert np.log1p(found.greater).mean() < min(alone)
+    assert found.pool == 60
 
 
 @pytest.mark.parametrize(
-    ("models", "options", "message"),
+    ("models", "message"),
     [
-        ([], {}, "models is empty"),
-        ([np.ones((2, 3)), np.ones((2, 4))], {}, "model 1 ranks 4 candidates for 2 queries and model 0 3 for 2"),
-        ([(np.ones((2, 3)), np.ones((4, 5)))], {}, "queries of model 0 have 3 dimensions"),
-        ([(np.ones((2, 3)),) * 3], {}, "tuple of 3"),
-        ([np.array([[1.0, np.nan], [0, 0]])], {}, "scores of model 0 must be finite"),
-        ([np.ones((2, 1))], {}, r"targets\[1\] is 1, outside the pool of 1"),
-        ([np.ones((2, 3))], {"tie_tolerance": -1.0}, "tie_tolerance"),
-        ([np.ones((2, 3))], {"memory": 5}, "memory"),
+        ([], r"models rank \[\]"),
+        ([np.ones((2, 3)), np.ones((2, 4))], r"models rank \[\(2, 3\), \(2, 4\)\]"),
+        ([(np.ones((2, 3)), np.ones((4, 5)))], "model 0: queries have 3 dimensions"),
+        ([(np.ones((2, 3)),) * 3], "tuple of 3"),
+        ([np.array([[1.0, np.nan], [0, 0]])], "scores of model 0 must be finite"),
+        ([np.ones((2, 1))], r"targets\[1\] is 1, outside the pool of 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(models: list, options: dict, message: str) -> None:
+def test_what_does_not_fit_an_ensemble_is_refused(models: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ensemble_ranks(models, [0, 1], **options)
+        ensemble_ranks(models, [0, 1])
+
+
+def sorted_again(first: np.ndarray, full: np.ndarray, target: int, k: int) -> tuple[int, int]:
+    """Rank and ties of one query by sorting: the k best of the first stage by the full score, then the others."""
+    order = sorted(range(len(first)), key=lambda at: (-first[at], at))
+    short, rest = order[:k], order[k:]
+    if target in short:
+        return sum(full[c] > full[target] for c in short), sum(full[c] == full[target] for c in short) - 1
+    before = sum(first[c] > first[target] for c in rest)
+    return k + before, sum(first[c] == first[target] for c in rest) - 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 9))
+def test_a_second_stage_ranks_as_a_sort_does(seed: int, pool: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    k = min(k, pool)
+    first, full = rng.integers(0, 4, (6, pool)).astype(float), rng.integers(0, 4, (6, pool)).astype(float)
+    targets = rng.integers(0, pool, 6)
+    shortlist = np.argsort(-first, axis=1, kind="stable")[:, :k]
+    found = rerank(ranks_from_scores(first, targets), shortlist, targets, lambda q, c: full[q, c], progress=False)
+    expected = [sorted_again(first[q], full[q], targets[q], k) for q in range(6)]
+    assert [tuple(pair) for pair in zip(found.greater, found.equal, strict=True)] == expected
+    assert found.pool == pool
+
+
+def test_what_does_not_fit_a_second_stage_is_refused() -> None:
+    ranks = ranks_from_scores(np.eye(3), np.arange(3))
+    with pytest.raises(InputError, match=r"shortlist has shape \(2, 1\)"):
+        rerank(ranks, np.zeros((2, 1), int), np.arange(3), lambda q, c: q)
+    with pytest.raises(InputError, match=r"targets\[2\] is 3"):
+        rerank(ranks, np.zeros((3, 1), int), np.array([0, 1, 3]), lambda q, c: q)
+    with pytest.raises(InputError, match="expected finite"):
+        rerank(ranks, np.zeros((3, 1), int), np.arange(3), lambda q, c: np.full(len(q), np.nan), progress=False)

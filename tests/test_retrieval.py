@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 import threading
 from fractions import Fraction
-from itertools import permutations
+from itertools import combinations, permutations
+from math import comb
 
 import numpy as np
 import pytest
@@ -17,10 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.neighbours.cosines import Cosines
-from class_kit.neighbours.rows import make_rows
-from class_kit.retrieval import rank_blocks, ranks_from_scores, retrieval_ranks, retrieval_ranks_both_ways, search
-from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
+from class_kit.retrieval import ranks_from_scores, retrieval_ranks, retrieval_ranks_both_ways, search
+from class_kit.retrieval.metrics import Ranks, k_way_chances, per_query_metrics, retrieval_metrics
 from class_kit.study.statistics import seed_interval
 
 
@@ -56,13 +54,14 @@ def with_duplicates(rng, rows, width, dtype=np.float32):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("memory", [2**20, 2**28])
-def test_counts_are_those_of_float64(dtype, memory):
+@pytest.mark.parametrize("least", [2**40, 1])
+def test_counts_are_those_of_float64_plain_and_compiled(dtype, least, monkeypatch):
+    monkeypatch.setattr("class_kit.neighbours.cosines.COMPILED_FROM", least)
     rng = np.random.default_rng(0)
     candidates = with_duplicates(rng, 2500, 40, dtype)
     targets = rng.integers(0, 2500, 900)
     queries = candidates[targets] + rng.standard_normal((900, 40)).astype(dtype)
-    ranks = retrieval_ranks(queries, candidates, targets, memory=memory)
+    ranks = retrieval_ranks(queries, candidates, targets)
     assert_ranks(ranks, *reference_counts(reference_cosines(queries, candidates), targets))
     assert ranks.pool == 2500
     assert ranks.greater.dtype == ranks.equal.dtype == np.int64
@@ -92,12 +91,14 @@ def test_few_and_many_undecided_agree_with_float64(spread):
 
 
 def test_tolerance_draws_the_line():
-    angles = np.array([0.0, 1e-3, 2e-3, 0.5])
+    angles = np.array([0.0, 2e-5, 6e-5, 0.5])
     candidates = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     query = np.array([[1.0, 0.0]])
-    # cosines fall short of 1 by 0, 5e-7, 2e-6 and 0.12
-    for tolerance, greater, equal in [(1e-9, 2, 0), (1.6e-6, 1, 1), (3e-6, 0, 2)]:
-        assert_ranks(retrieval_ranks(query, candidates, [2], tie_tolerance=tolerance), [greater], [equal])
+    # cosines fall short of 1 by 0, 2e-10, 1.8e-9 and 0.12
+    for target, greater, equal in [(0, 0, 1), (1, 0, 1), (2, 2, 0)]:
+        assert_ranks(retrieval_ranks(query, candidates, [target]), [greater], [equal])
+    for tolerance, greater, equal in [(0.1, 2, 0), (0.3, 1, 1), (0.6, 0, 2)]:
+        assert_ranks(ranks_from_scores([[1.0, 0.75, 0.5, -1.0]], [2], tie_tolerance=tolerance), [greater], [equal])
 
 
 def test_zero_vectors_have_cosine_zero():
@@ -105,32 +106,9 @@ def test_zero_vectors_have_cosine_zero():
     assert_ranks(retrieval_ranks(np.array([[3.0, 0.0], [0.0, 0.0]]), candidates, [0, 1]), [1, 0], [1, 3])
 
 
-@pytest.mark.parametrize("scale", [2.0**-1074, 1e-300, 1e-160, 1e160, 1e300])
-def test_tiny_and_huge_vectors_keep_their_direction(scale):
-    rng = np.random.default_rng(3)
-    queries, candidates = rng.integers(-3, 4, (20, 6)) * 1.0, rng.integers(-3, 4, (50, 6)) * 1.0
-    targets = rng.integers(0, 50, 20)
-    plain = retrieval_ranks(queries, candidates, targets)
-    scaled = retrieval_ranks(queries * scale, candidates * scale, targets)
-    assert_ranks(scaled, plain.greater, plain.equal)
-
-
-KINDS = (Cosines, Cosines.copied)
-
-
-def test_error_bound_holds_and_is_of_use():
-    rng = np.random.default_rng(4)
-    for width in (1, 7, 300, 2000):
-        queries, candidates = np.abs(rng.standard_normal((2, 200, width)))
-        for cosines in (kind(*(make_rows(x, None, 1.0) for x in (queries, candidates))) for kind in KINDS):
-            ((columns, block),) = cosines.blocks(slice(0, 200))
-            assert columns == slice(0, 200)
-            assert np.abs(block - reference_cosines(queries, candidates)).max() <= cosines.error < 2e-4
-
-
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 30), st.integers(1, 5))
-def test_any_shape_both_counters_and_scores(seed, n_queries, n_candidates, width):
+def test_any_shape_of_vectors_and_scores(seed, n_queries, n_candidates, width):
     rng = np.random.default_rng(seed)
     queries = rng.integers(-2, 3, (n_queries, width))
     candidates = rng.integers(-2, 3, (n_candidates, width))
@@ -160,20 +138,13 @@ def test_order_and_length_of_vectors_change_no_metric(seed):
         assert shuffled_queries[name] == pytest.approx(value)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**32 - 1), st.floats(-100, 100))
-def test_shifting_all_scores_changes_no_rank(seed, shift):
-    rng = np.random.default_rng(seed)
-    scores, targets = rng.integers(0, 5, (6, 9)) / 4, rng.integers(0, 9, 6)
-    assert_ranks(ranks_from_scores(scores + shift, targets), *reference_counts(scores, targets))
-
-
 def test_scores_of_any_size_in_blocks():
     rng = np.random.default_rng(5)
     scores = np.round(rng.standard_normal((700, 5000)), 2).astype(np.float32)
     targets = rng.integers(0, 5000, 700)
     expected = reference_counts(scores.astype(np.float64), targets)
     assert_ranks(ranks_from_scores(scores, targets), *expected)
+    assert_ranks(ranks_from_scores(scores + np.float32(8), targets, tie_tolerance=1e-3), *expected)
     assert expected[1].max() > 5
 
 
@@ -186,35 +157,13 @@ def test_both_ways_is_two_calls(rows, kind):
     if kind == "constant":
         second = np.ones_like(second)
     first = second + 0.5 * rng.standard_normal(second.shape)
-    there, back = retrieval_ranks_both_ways(first, second, memory=2**22)
+    there, back = retrieval_ranks_both_ways(first, second)
     for found, one in [
         (there, retrieval_ranks(first, second, np.arange(rows))),
         (back, retrieval_ranks(second, first, np.arange(rows))),
     ]:
         assert_ranks(found, one.greater, one.equal)
         assert found.pool == rows
-
-
-def test_compiled_counters_count_what_numpy_counts():
-    rng = np.random.default_rng(7)
-    block = np.round(rng.standard_normal((37, 101)), 1).astype(np.float32)
-    limits = [np.round(rng.standard_normal((2, n)), 1).astype(np.float32) for n in (37, 101)]
-    own, across = (rank_blocks.Limits(above.astype(np.float64), above, below) for above, below in limits)
-    for side in (None, across):
-        expected = np.concatenate(rank_blocks.numpy_count(block, own, side), axis=None)
-        np.testing.assert_array_equal(np.concatenate(rank_blocks.compiled_count(block, own, side), axis=None), expected)
-        assert expected.max() > 0
-
-
-def test_large_products_take_the_compiled_path(monkeypatch):
-    monkeypatch.setattr(rank_blocks, "_WORTH_COMPILING", 1)
-    rng = np.random.default_rng(8)
-    candidates = with_duplicates(rng, 3000, 20)
-    queries = candidates + rng.standard_normal(candidates.shape)
-    expected = reference_counts(reference_cosines(queries, candidates), np.arange(3000))
-    assert_ranks(retrieval_ranks(queries, candidates, np.arange(3000)), *expected)
-    there, _ = retrieval_ranks_both_ways(queries, candidates)
-    assert_ranks(there, *expected)
 
 
 def test_calls_from_several_threads_agree_and_leave_the_blas_as_it_was():
@@ -238,20 +187,6 @@ def test_calls_from_several_threads_agree_and_leave_the_blas_as_it_was():
         one = retrieval_ranks(vectors + 0.1 * number, vectors, np.arange(800))
         assert_ranks(found[number], one.greater, one.equal)
     assert blas_threads() == before
-
-
-def test_memory_follows_the_budget():
-    import tracemalloc
-
-    rng = np.random.default_rng(10)
-    vectors = rng.standard_normal((4000, 32)).astype(np.float32)
-    copies = 2 * vectors.nbytes
-    for budget in (2**21, 2**25):
-        tracemalloc.start()
-        retrieval_ranks(vectors, np.ones_like(vectors), np.arange(4000), memory=budget)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < copies + budget + 2**20
 
 
 def naive_expectation(greater, equal, k):
@@ -382,7 +317,7 @@ def test_search_finds_the_nearest_in_order():
     queries = rng.standard_normal((40, 10))
     scores = reference_cosines(queries, candidates)
     for k in (1, 7, 5000):
-        indices, found = search(queries, candidates, k, memory=2**21)
+        indices, found = search(queries, candidates, k)
         expected = np.stack([np.lexsort((np.arange(5000), -np.round(row, 9)))[:k] for row in scores])
         np.testing.assert_array_equal(indices, expected)
         np.testing.assert_allclose(found, np.take_along_axis(scores, expected, axis=1), atol=1e-14)
@@ -394,52 +329,74 @@ def test_search_gives_ties_in_the_order_of_the_file():
     assert scores == pytest.approx(np.ones((1, 5)))
 
 
-GOOD = {"queries": np.ones((2, 3)), "candidates": np.ones((4, 3)), "targets": [0, 1]}
+def every_draw(scores: list[int], target: int, k: int) -> Fraction:
+    """Mean over all sets of k - 1 others of the chance that a random order of the best puts the target first."""
+    others = [score for at, score in enumerate(scores) if at != target]
+    total, draws = Fraction(0), 0
+    for drawn in combinations(others, k - 1):
+        draws += 1
+        if all(score <= scores[target] for score in drawn):
+            total += Fraction(1, 1 + sum(score == scores[target] for score in drawn))
+    return total / draws
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.data())
+def test_chances_among_k_equal_the_mean_over_every_draw(scores: list[int], data: st.DataObject) -> None:
+    target = data.draw(st.integers(0, len(scores) - 1))
+    k = data.draw(st.integers(1, len(scores)))
+    greater = sum(score > scores[target] for score in scores)
+    equal = sum(score == scores[target] for score in scores) - 1
+    found = k_way_chances(Ranks(np.array([greater]), np.array([equal]), len(scores)), k)
+    assert found[0] == pytest.approx(float(every_draw(scores, target, k)), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("k", [2, 20, 30_000])
+def test_chances_in_large_pools_keep_their_precision(k: int) -> None:
+    pool, greater, equal = 33_010, np.array([0, 1, 7, 900, 33_009, 0]), np.array([0, 0, 3, 40, 0, 33_009])
+    found = k_way_chances(Ranks(greater, equal, pool), k)
+    for chance, g, e in zip(found, greater.tolist(), equal.tolist(), strict=True):
+        # the sum over ranks telescopes: C(n, k) - C(n - e - 1, k) with n candidates not above the target
+        ways = Fraction(comb(pool - g, k) - comb(pool - g - e - 1, k), (e + 1) * comb(pool - 1, k - 1))
+        assert chance == pytest.approx(float(ways), rel=1e-9, abs=1e-13)
+
+
+RANKS = Ranks(np.array([1]), np.array([0]), 4)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("call", "message"),
     [
-        ({"queries": np.ones(3)}, "queries must have two dimensions"),
-        ({"queries": np.ones((0, 3))}, "none of them empty"),
-        ({"queries": np.array([["a", "b", "c"]])}, "queries must be real numbers"),
-        ({"queries": np.ones((2, 3)) * 1j}, "complex"),
-        ({"candidates": np.ones((4, 2))}, "queries have 3 dimensions and candidates 2"),
-        ({"candidates": np.array([[1, 2, 3], [1, np.nan, 3]])}, "candidates must be finite; row 1"),
-        ({"queries": np.array([[np.inf, 2, 3], [1, 1, 3]])}, "queries must be finite; row 0"),
-        ({"targets": [0, 4]}, r"targets\[1\] is 4, outside the pool of 4"),
-        ({"targets": [-1, 0]}, r"targets\[0\] is -1"),
-        ({"targets": [0.0, 1.0]}, "float64"),
-        ({"targets": [0]}, "each of 2 queries"),
-        ({"tie_tolerance": -1e-9}, "tie_tolerance must lie between"),
-        ({"tie_tolerance": math.nan}, "tie_tolerance must lie between"),
-        ({"memory": 1000}, "memory must be at least"),
-    ],
-)
-def test_bad_input_is_named(change, message):
-    with pytest.raises(InputError, match=message):
-        retrieval_ranks(**(GOOD | change))
-
-
-def test_bad_options_are_named():
-    ranks = Ranks(np.array([1]), np.array([0]), 4)
-    for call, message in [
-        (lambda: retrieval_metrics(ranks, ks=(0,)), "ks must be integers of at least 1, got 0"),
-        (lambda: retrieval_metrics(ranks, ks=(1.5,)), "got 1.5"),
-        (lambda: retrieval_metrics(ranks, confidence=95), "confidence must lie between 0 and 1, got 95"),
-        (lambda: search(np.ones((1, 3)), np.ones((4, 3)), 5), "between 1 and the 4 candidates, got 5"),
+        (lambda: retrieval_ranks(np.ones(3), np.ones((4, 3)), [0]), r"queries has shape \(3,\)"),
+        (lambda: retrieval_ranks(np.ones((0, 3)), np.ones((4, 3)), []), r"queries has shape \(0, 3\)"),
+        (lambda: retrieval_ranks([["a", "b"]], np.ones((4, 2)), [0]), "queries has dtype <U1"),
+        (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 2)), [0, 1]), "queries have 3 dimensions and candidates"),
+        (lambda: retrieval_ranks(np.ones((1, 2)), [[1, 2], [np.nan, 3]], [0]), r"candidates\[1, 0\] is nan"),
+        (
+            lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [0, 4]),
+            r"targets\[1\] is 4, outside the pool of 4",
+        ),
+        (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [-1, 0]), r"targets\[0\] is -1"),
+        (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [0.0, 1.0]), "float64"),
+        (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [0]), "each of 2 queries"),
+        (lambda: retrieval_metrics(RANKS, ks=(0,)), "ks=0"),
+        (lambda: retrieval_metrics(RANKS, confidence=95), "confidence must lie between 0 and 1, got 95"),
+        (lambda: k_way_chances(RANKS, 5), "k=5"),
+        (lambda: search(np.ones((1, 3)), np.ones((4, 3)), 5), "k=5 is out of range"),
         (lambda: search(np.ones((1, 3)), np.ones((4, 2)), 1), "query_vectors have 3 dimensions"),
         (lambda: retrieval_ranks_both_ways(np.ones((2, 3)), np.ones((3, 3))), "one row each for every pair"),
         (lambda: ranks_from_scores(np.ones((2, 3)), [0, 3]), "outside the pool of 3"),
         (lambda: ranks_from_scores(np.array([[1, np.nan]]), [0]), "scores must be finite"),
-        (lambda: ranks_from_scores(np.ones((1, 2)), [0], tie_tolerance=-1), "got -1"),
+        (lambda: ranks_from_scores(np.ones((1, 2)), [0], tie_tolerance=-1), "tie_tolerance=-1"),
         (lambda: Ranks(np.array([3]), np.array([1]), 4), "a rank of 5 does not fit a pool of 4"),
-        (lambda: Ranks(np.array([-1]), np.array([1]), 4), "must not be negative"),
+        (lambda: Ranks(np.array([-1]), np.array([1]), 4), "not negative"),
         (lambda: Ranks(np.array([1, 1]), np.array([1]), 4), "greater has 2 queries and equal 1"),
         (lambda: Ranks(np.array([1.0]), np.array([1]), 4), "float64"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            call()
+    ],
+)
+def test_what_does_not_fit_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
 
 
 def test_a_small_ranking_loads_nothing_heavy():

@@ -210,7 +210,7 @@ def count_by_tiles(
     folder = None if checkpoint is None else block_folder(checkpoint, *shared[1::2], index.place, other.place, sigmas)
     tasks, loads = equal_blocks(len(index.place), len(other.place), symmetric, TILE, PAIRS_A_BLOCK)
     levels = np.zeros((len(sigmas), len(index.place)), np.int64)
-    for task, counts in run_blocks(_count_block, shared, tasks, loads=loads, folder=folder, **options):
+    for task, counts in run_blocks(count_block, shared, tasks, loads=loads, folder=folder, **options):
         levels[:, task.start : task.start + counts.shape[1]] += counts
     if symmetric:
         # the copies of a merged row are neighbours of each other
@@ -237,7 +237,7 @@ def equal_blocks(length: int, width: int, symmetric: bool, step: int, most: int)
     return tasks, [int((task.stop - task.start) * each / 1e6) + 1 for task, each in zip(tasks, met, strict=True)]
 
 
-def _count_block(shared: tuple[Any, ...], task: slice) -> np.ndarray:
+def count_block(shared: tuple[Any, ...], task: slice) -> np.ndarray:
     """Counts by positions in the sorted order from `task.start` on: of all later ones too when symmetric."""
     from class_kit.neighbours.kernels import count_tiles
 
