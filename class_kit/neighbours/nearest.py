@@ -13,7 +13,7 @@ import numpy as np
 from class_kit.checks import check_choice, check_whole
 from class_kit.errors import InputError
 from class_kit.neighbours.blocks import run_blocks, single_blas
-from class_kit.neighbours.cosines import Cosines, Rows, make_references, make_rows, spans
+from class_kit.neighbours.cosines import Cosines, Rows, make_references, make_rows, places, spans
 from class_kit.neighbours.tiles import nearest_by_tiles
 
 ENGINES = ("auto", "tiles", "product")
@@ -92,7 +92,7 @@ def _nearest_block(shared: tuple[Any, ...], task: slice) -> tuple[np.ndarray, np
     kth = np.partition(product, length - k, axis=1)[:, length - k]
     # at least k reach the k-th best float32 value less its error; rounding moves a value by half a decimal
     slack = 2.1 * cosines.error + (0.0 if decimals is None else 2 * 10.0**-decimals)
-    i, j = np.nonzero(product >= (kth - np.float32(slack))[:, None])
+    i, j = places(product >= (kth - np.float32(slack))[:, None])
     exact = cosines.exact(i + task.start, j)
     order = np.lexsort((j, -(exact if decimals is None else np.round(exact, decimals)), i))
     chosen = order[np.searchsorted(i[order], own)[:, None] + np.arange(k)]
