@@ -73,7 +73,7 @@ def test_a_picture_in_a_notebook_is_made_small_and_looks_the_same(publish: Modul
     [
         ("default/metrics.json", "results_section", lambda found: found["05_retrieval"]["summary"], "mrr"),
         ("neighbours/time.json", "times_section", lambda found: found["rows"], "seconds"),
-        ("difficulty/prediction.json", "answer_page", lambda found: found["prediction"], "rho"),
+        ("difficulty/prediction.json", "prediction_section", lambda found: found["prediction"], "rho"),
         ("paper/paper.json", "paper_section", lambda found: found["products"]["main"]["differences"], "difference"),
         ("paper/paper.json", "front_section", lambda found: found["products"]["main"]["differences"], "difference"),
         (

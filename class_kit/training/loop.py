@@ -226,7 +226,7 @@ class Trainer:
             # the line on which those pairs lie together that the model, as it is, finds near
             with self._precision():
                 spaces = [encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules)]
-            self.arrays["line"] = neighbour_line(*spaces, group_size=plan.group_size)
+            self.arrays["line"] = locality_order(*spaces, group_size=plan.group_size)
         if "line" in self.arrays:
             plan = plan.with_line(self.arrays["line"])
         # the plans of epochs to come may still change, so the total is what is known of it now
