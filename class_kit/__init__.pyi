@@ -1,5 +1,8 @@
 """The public names and where each is defined; class_kit/__init__.py loads one when it is first used."""
 
+from .agreement import PairAudit as PairAudit
+from .agreement import audit_pairs as audit_pairs
+from .agreement import pair_agreement as pair_agreement
 from .backbones import available_backbones as available_backbones
 from .backbones import create_backbone as create_backbone
 from .backbones import register_backbone as register_backbone
