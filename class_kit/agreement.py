@@ -175,7 +175,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _judged(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    return x.any(axis=1) & z.any(axis=1)
+    return np.logical_and(x.any(axis=1), z.any(axis=1))
 
 
 def _support(near: np.ndarray, other: np.ndarray, k: int) -> np.ndarray:
