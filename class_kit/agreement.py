@@ -17,7 +17,7 @@ import numpy as np
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.neighbours import top_similarities
-from class_kit.neighbours.rows import make_rows
+from class_kit.neighbours.cosines import make_rows
 
 FEWEST = 50
 FOLDS = 5
