@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.neighbours import top_similarities
 from class_kit.neighbours.cosines import make_rows
+
+if TYPE_CHECKING:
+    from class_kit.pairs import PairSet
 
 FEWEST = 50
 FOLDS = 5
@@ -57,6 +60,11 @@ class PairAudit:
     mismatch_share_ci: tuple[float, float]
     suspects: np.ndarray
     auc: float
+
+    @property
+    def shuffled_as_a_whole(self) -> bool:
+        """Whether nothing tells the pairs as given from shuffled ones: the interval reaches nearly all pairs."""
+        return self.mismatch_share_ci[1] > 0.95 and self.auc < 0.6
 
 
 def pair_agreement(t: Any, m: Any, k: int = 10) -> np.ndarray:
@@ -134,6 +142,38 @@ def audit_pairs(t: Any, m: Any, seed: int = 0) -> PairAudit:
         suspects=worst[: int(np.ceil(high * len(given)))],
         auc=float(_rank_share(given, shuffled).mean()),
     )
+
+
+def suspect_table(pairs: PairSet, t: Any, m: Any, audit: PairAudit) -> dict[str, list[Any]]:
+    """The suspects as columns: row (from 1, of the usable ones), id, smiles, text, agreement and what to compare with.
+
+    Parameters
+    ----------
+    pairs : PairSet of L pairs
+    t, m : (L, d_t) and (L, d_m) arrays
+        Their vectors.
+    audit : PairAudit
+        What `audit_pairs` found in them.
+    """
+    rows = audit.suspects
+    near = np.empty((0, 1), np.int64)
+    if len(rows):
+        near, _ = top_similarities(t[rows], None, 2, against=(t, None))
+    # the most similar text is the pair's own
+    other = [int(first if first != row else second) for row, (first, second) in zip(rows, near, strict=True)]
+    unit = _unit(np.asarray(m, np.float64))
+    cosine = np.einsum("id,id->i", unit[rows], unit[other])
+    reasons = [
+        f"the most similar text is that of {pairs.id[j]}, whose molecule has cosine {value:.2f} with this one"
+        for j, value in zip(other, cosine, strict=True)
+    ]
+    return {
+        "row": (rows + 1).tolist(),
+        **{name: [getattr(pairs, name)[row] for row in rows] for name in ("id", "smiles", "text")},
+        "agreement": audit.agreement[rows].tolist(),
+        "reason": reasons,
+        "similar_smiles": [pairs.smiles[j] for j in other],
+    }
 
 
 def _distinct_centred(t: Any, m: Any, fewest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -314,6 +354,8 @@ def _mismatch_share(
     every = np.arange(len(agreement))
     drawn = [shares(rng.choice(every, len(every)), rng.choice(shuffled, len(shuffled))) for _ in range(RESAMPLES)]
     low, high = np.quantile(drawn, 0.025, axis=0).min(), np.quantile(drawn, 0.975, axis=0).max()
+    # where no pair lies below, every resample says zero; n pairs exclude only what is above 3/n (rule of three)
+    high = max(high, 3 / len(agreement) / QUANTILES[-1])
     return tuple(float(np.clip(value, 0, 1)) for value in (shares(every, shuffled)[-1], low, high))
 
 

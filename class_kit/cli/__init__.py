@@ -30,6 +30,7 @@ COMMANDS = {
     "fetch": ("data", "get ChEBI-20, the published Mol2vec vectors or SciBERT, verified"),
     "cache": ("data", "list or clear the kept embeddings"),
     "difficulty": ("data", "neighbour counts and easy-to-hard order of your own pairs"),
+    "check": ("data", "rows, repeats and mismatched pairs of a table"),
     "train": ("train", "train a retriever with a curriculum on pairs"),
     "evaluate": ("trained", "rank the held-out pairs of a trained run"),
     "search": ("trained", "find molecules for a text"),

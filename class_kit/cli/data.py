@@ -1,14 +1,20 @@
-"""`class-kit fetch`, `cache` and `difficulty`: published data brought in, kept embeddings listed, pairs measured."""
+"""`class-kit fetch`, `cache`, `difficulty` and `check`: data brought in, kept embeddings listed, pairs measured."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from class_kit.cli.options import add_options, given_options, help_of
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions, check_setting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from class_kit.pairs import PairSet
 
 
 def add_fetch(parser: argparse.ArgumentParser) -> None:
@@ -57,17 +63,13 @@ def _size(count: int) -> str:
 
 def add_difficulty(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `difficulty`."""
+    _add_pairs(parser, "difficulty.csv")
     add = parser.add_argument
-    add("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
-    add("--split", metavar="NAME", help="only this split (default: all rows)")
-    add("--id", metavar="COLUMN", help="column of the ids")
-    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap"))
     add("--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)")
     add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="what orders equal counts")
     add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
     kept = "keep finished blocks of the count here: the same command continues, and removes them when it is complete"
     add("--checkpoint", metavar="DIR", help=kept)
-    add("--out", default="difficulty.csv", metavar="FILE", help="CSV to write (default: %(default)s)")
 
 
 def handle_difficulty(arguments: argparse.Namespace) -> int:
@@ -80,10 +82,6 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
 
     from class_kit.difficulty import difficulty_table, tie_mass
     from class_kit.files import write_csv
-    from class_kit.molecules import embed_molecules
-    from class_kit.pairs import load_pairs
-    from class_kit.terminal import visible
-    from class_kit.text import embed_text
 
     # what would otherwise fail after minutes of embedding is refused first
     for sigma in arguments.sigma:
@@ -92,9 +90,81 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     # the names of the columns have six digits
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError("--sigma: the same threshold is given twice")
+    pairs, t, m = _embedded(arguments)
+    table = difficulty_table(
+        pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
+    )
+    columns = {name: values.tolist() for name, values in table.items()}
+    write_csv(arguments.out, columns, zip(*columns.values(), strict=True))
+    for sigma in arguments.sigma:
+        counts = table[f"neighbours@{sigma:g}"]
+        print(
+            f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
+            f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"
+        )
+    print(_where(arguments, pairs))
+    return 0
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `check`."""
+    _add_pairs(parser, "suspects.csv")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the folds and of the interval")
+    about = "end with exit code 1 where the whole interval of the share of mismatched pairs lies above this"
+    parser.add_argument("--fail-above", type=float, metavar="SHARE", help=about)
+
+
+def handle_check(arguments: argparse.Namespace) -> int:
+    """
+    Say what a table of pairs has: rows and those that cannot be used, repeats, and how many pairs are mismatched, that
+    is, have a text that does not belong to the molecule. The most suspicious pairs are printed and, with all suspects,
+    written as CSV. Nothing is trained; the vectors alone decide.
+    """
+    from class_kit.agreement import audit_pairs, suspect_table
+    from class_kit.checks import check_real
+    from class_kit.files import write_csv
+    from class_kit.terminal import one_line
+
+    check_setting("seed", arguments.seed, 0)
+    if arguments.fail_above is not None:
+        check_real("--fail-above", arguments.fail_above, low=0, high=1)
+    pairs, t, m = _embedded(arguments)
+    for name, column in (("texts", pairs.text), ("SMILES", pairs.smiles)):
+        print(f"{len(set(column)):,} distinct {name} in {len(pairs):,} pairs, {len(pairs.rejected):,} rows rejected")
+    audit = audit_pairs(t, m, seed=arguments.seed)
+    low, high = audit.mismatch_share_ci
+    print(f"mismatched pairs: {audit.mismatch_share:.1%} (95 % interval {low:.1%} to {high:.1%})")
+    if audit.shuffled_as_a_whole:
+        print("texts and molecules agree no better than by chance: the table looks shuffled as a whole")
+    columns = suspect_table(pairs, t, m, audit)
+    write_csv(arguments.out, columns, zip(*columns.values(), strict=True))
+    for row in range(min(10, len(audit.suspects))):
+        id, smiles, text, reason = (columns[name][row] for name in ("id", "smiles", "text", "reason"))
+        print(one_line(f"  {id}  {smiles:.40}  {text:.80}"))
+        print(one_line(f"      {reason}"))
+    print(_where(arguments, pairs))
+    return int(arguments.fail_above is not None and low > arguments.fail_above)
+
+
+def _add_pairs(parser: argparse.ArgumentParser, out: str) -> None:
+    add = parser.add_argument
+    add("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
+    add("--split", metavar="NAME", help="only this split (default: all rows)")
+    add("--id", metavar="COLUMN", help="column of the ids")
+    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap"))
+    add("--out", default=out, metavar="FILE", help="CSV to write (default: %(default)s)")
+
+
+def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.ndarray]:
+    """The pairs that a command names and their vectors; rejected rows are written beside its output."""
+    from class_kit.molecules import embed_molecules
+    from class_kit.pairs import load_pairs
+    from class_kit.terminal import visible
+    from class_kit.text import embed_text
+
     options = TaskOptions(**given_options(arguments, TaskOptions))
     out = Path(arguments.out)
-    rejected = out.with_name(f"{out.stem}.rejected.csv") if out.name else out
+    rejected = _rejected(arguments)
     for path in (out, rejected):
         if not path.name or path.is_dir():
             raise InputError(f"--out {arguments.out!r}: expected the name of a file")
@@ -109,16 +179,17 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
         print(visible(note))
     t = embed_text(pairs.text, encoder=options.text_encoder)
     m = embed_molecules(pairs.smiles, encoder=options.molecule_encoder, vectors=options.vectors)
-    table = difficulty_table(
-        pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
-    )
-    columns = {name: values.tolist() for name, values in table.items()}
-    write_csv(out, columns, zip(*columns.values(), strict=True))
-    for sigma in arguments.sigma:
-        counts = table[f"neighbours@{sigma:g}"]
-        print(
-            f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
-            f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"
-        )
-    print(f"{len(pairs):,} pairs: {visible(out)}" + (f"; rejected rows: {visible(rejected)}" if pairs.rejected else ""))
-    return 0
+    return pairs, t, m
+
+
+def _where(arguments: argparse.Namespace, pairs: PairSet) -> str:
+    """The line that says where the output of `_embedded` pairs is."""
+    from class_kit.terminal import visible
+
+    rejected = f"; rejected rows: {visible(_rejected(arguments))}" if pairs.rejected else ""
+    return f"{len(pairs):,} pairs: {visible(arguments.out)}{rejected}"
+
+
+def _rejected(arguments: argparse.Namespace) -> Path:
+    out = Path(arguments.out)
+    return out.with_name(f"{out.stem}.rejected.csv") if out.name else out
