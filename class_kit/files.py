@@ -11,10 +11,12 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,31 @@ def json_digest(value: Any) -> str:
     """SHA-256 of plain data in a canonical spelling."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def path_digest(path: Path, pattern: str = "*") -> str:
+    """SHA-256 of a file, or over the names and contents of a folder's files."""
+    if path.is_file():
+        return sha256_file(path)
+    files = (file for file in sorted(path.rglob(pattern)) if file.is_file())
+    return json_digest([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
+
+
+@cache
+def kit_state() -> dict[str, Any]:
+    """What of this installation decides results: Python, the kind of machine, required packages, the kit's code."""
+    from importlib import metadata
+
+    names, packages = {"ipykernel", "nbclient"}, {}
+    with suppress(metadata.PackageNotFoundError):
+        needed = [line for line in metadata.requires("class-kit") or [] if "extra ==" not in line]
+        names |= {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in needed}
+    for name in sorted(names):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": packages,
+        "code": path_digest(PACKAGE, "*.py"),
+    }

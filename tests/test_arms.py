@@ -15,11 +15,10 @@ from class_kit.curriculum.controls import StepMatchedPlan
 from class_kit.curriculum.duplicates import count_repeats
 from class_kit.curriculum.feedback import LossPrunedPlan, PacedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import HardnessSchedule
-from class_kit.difficulty import difficulty
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
-from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_difficulty, training_duplicates
+from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_duplicates
 from class_kit.study.records import load_backbone, train_record
-from class_kit.study.reference import pair_errors, pair_losses, pair_ranks
+from class_kit.study.reference import pair_errors, pair_losses
 from class_kit.training import encode
 from tests.test_study import CONFIG, small_task
 
@@ -37,8 +36,7 @@ def task():
 @pytest.mark.parametrize(
     ("arm", "kind"),
     [
-        (Arm("a", full_at=0.5), EpochPlan),
-        (Arm("a", order="standard"), EpochPlan),
+        (Arm("a", full_at=0.5, difficulty="kth_distance"), EpochPlan),
         (Arm("a", order="standard", step_matched=True, full_at=0.5), StepMatchedPlan),
         (Arm("a", order="self-paced", full_at=0.5, weighting="linear"), SelfPacedPlan),
         (Arm("a", order="loss-pruned"), LossPrunedPlan),
@@ -54,7 +52,7 @@ def test_every_order_trains_and_leaves_a_record(task, tmp_path: Path, arm: Arm, 
     assert record.ranks["text_to_molecule/split"].pool == 25
 
 
-@pytest.mark.parametrize("shape", ["linear", "root", "quadratic", "step"])
+@pytest.mark.parametrize("shape", ["linear", "step"])
 def test_a_share_of_the_samples_is_what_an_arm_spends(task, shape: str) -> None:
     config = replace(CONFIG, epochs=40)
     arm = Arm("a", schedule=shape, share=0.8, start=0.3, interval=4 if shape == "step" else None)
@@ -83,16 +81,6 @@ def test_what_changes_nothing_is_no_part_of_the_key_of_stored_trainings() -> Non
         (Arm("c", order="loss-pruned"), {"prune": 0.2}),
     ):
         assert replace(base, **change).training_key != base.training_key
-
-
-@pytest.mark.parametrize("measure", ["neighbours_text", "kth_distance", "description_length"])
-def test_a_measure_by_name_orders_the_pairs(task, measure: str) -> None:
-    rows = task.rows("train")
-    found = training_difficulty(task, Arm("a", difficulty=measure, sigma=0.9))
-    expected = difficulty(measure, t=task.t[rows], m=task.m[rows], text=[task.pairs.text[at] for at in rows], sigma=0.9)
-    np.testing.assert_array_equal(found, expected)
-    plan = plan_arm(task, Arm("a", difficulty=measure, sigma=0.9, full_at=1.0), CONFIG)
-    assert np.all(np.diff(found[plan.order]) >= 0)
 
 
 def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:
@@ -132,8 +120,6 @@ def test_dropped_duplicates_are_in_no_epoch(task, tmp_path: Path) -> None:
     for epoch in (1, 4):
         assert set(plan.rows(epoch).tolist()) <= set(kept.tolist())
     np.testing.assert_array_equal(np.sort(plan.rows(4)), kept)
-    control = replace(arm, order="standard", step_matched=True)
-    assert plan_arm(task, control, CONFIG).length == 61
     record = train_record(task, replace(arm, order="standard"), CONFIG, tmp_path / "run")
     assert record.samples == 61 * CONFIG.epochs
     assert len(kept_pairs(task, Arm("a"))) == 80
@@ -159,36 +145,26 @@ def test_hardness_rises_as_it_is_told() -> None:
     assert [line(k) for k in range(1, 11)] == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
     steps = HardnessSchedule.over(12, 0.9, start=0.25, shape="step", until=1.0, interval=3)
     assert [steps(k) for k in range(1, 13)] == pytest.approx([0] * 5 + [0.3] * 3 + [0.6] * 3 + [0.9])
-    for shape in ("root", "quadratic", "exponential", "logarithmic", "competence", "step", "full"):
-        values = [HardnessSchedule.over(12, 0.6, 0.25, 0.75, shape)(k) for k in range(1, 13)]
-        assert values[:3] == [0, 0, 0]
-        assert values[8:] == pytest.approx([0.6] * 4)
-        assert np.all(np.diff(values) >= 0)
-    with pytest.raises(ValueError, match="'wave' is unknown"):
-        HardnessSchedule.over(10, 0.5, shape="wave")
 
 
 def test_a_reference_model_orders_the_pairs(task) -> None:
+    plain = study.run_arm(task, Arm("p", order="standard", intensity="constant"), CONFIG)
+    backbone = load_backbone(plain, task)
     for measure in ("rank", "loss", "el2n"):
         arm = Arm("a", difficulty=measure, full_at=0.5)
         scores = study.reference_scores(task, arm, CONFIG)
-        plain = study.run_arm(task, Arm("p", order="standard", intensity="constant"), CONFIG)
-        backbone = load_backbone(plain, task)
-        rows = task.rows("train")
-        texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])
         if measure == "rank":
+            rows = task.rows("train")
+            texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])
             both = [retrieval_ranks(texts, molecules, np.arange(80)), retrieval_ranks(molecules, texts, np.arange(80))]
             expected = np.mean([per_query_metrics(ranks)["mean_rank"] for ranks in both], axis=0)
-            np.testing.assert_array_equal(scores, expected)
-            np.testing.assert_array_equal(scores, pair_ranks(backbone, task))
         else:
             asked = pair_losses if measure == "loss" else pair_errors
-            np.testing.assert_array_equal(scores, asked(backbone, task, CONFIG.batch_size, CONFIG.seed))
-            assert (scores > 0).all()
+            expected = asked(backbone, task, CONFIG.batch_size, CONFIG.seed)
+        np.testing.assert_array_equal(scores, expected)
         plan = plan_arm(task, arm, CONFIG, scores)
         assert np.all(np.diff(scores[plan.order]) >= 0)
         assert study.run_arm(task, arm, CONFIG).arm == arm
-    assert study.reference_scores(task, Arm("a"), CONFIG) is None
 
 
 @pytest.mark.parametrize("name", ["dual_encoder", "dsokr"])
@@ -222,14 +198,10 @@ def test_pair_errors_are_the_length_of_the_error_vector(task, name: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"difficulty": "mood"}, "difficulty='mood'"),
         ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
         ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),
-        ({"order": "standard", "difficulty": "el2n"}, "nothing is ordered"),
         ({"order": "self-paced", "duplicates": "drop"}, "duplicates='drop' with order='self-paced'"),
-        ({"near": "model", "refresh": 0}, "refresh=0"),
-        ({"hardness": 0.5, "refresh": 2}, "refresh=2 with near='joint'"),
         ({"near": "model", "refresh": 2}, "refresh=2 with near='model', hardness=0"),
     ],
 )

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from class_kit.retrieval import per_query_metrics, retrieval_ranks
+from class_kit.retrieval import per_query_metrics
 from class_kit.study.arms import plan_arm
-from class_kit.study.records import load_backbone
-from class_kit.training import encode
 from tests.test_study import small_task
 
 ROOT = Path(__file__).parents[1]
@@ -34,8 +32,8 @@ def task() -> Any:
     return small_task()
 
 
-@pytest.mark.parametrize("epochs", [20, 30, 40, 60])
-def test_no_curriculum_spends_more_than_its_share(search: Any, task: Any, epochs: int) -> None:
+def test_no_curriculum_spends_more_than_its_share(search: Any, task: Any) -> None:
+    epochs = 30
     plain, config = search.setting("plain", {"epochs": epochs})
     whole = plan_arm(task, plain, config).samples_total(8)
     assert whole == 80 * epochs
@@ -58,31 +56,6 @@ def test_every_setting_that_can_be_drawn_is_a_plan(search: Any, task: Any, kind:
         assert plan.batches(config.epochs, config.batch_size)
         assert set(config.backbone_options) <= {"hidden", *search.OPTIONS}
         assert kind != "hard batches" or arm.order == "random"
-
-
-def test_a_round_chooses_the_best_mean_on_validation_texts(
-    search: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path))
-    arguments = argparse.Namespace(rounds=0, settings=3, finalists=2, tuning_seeds=2, jobs=1)
-    base = {"epochs": 3, "hidden": 16, "dim": 8}
-    space = {"learning_rate": (1e-5, 1e-3, 1e-2), "dropout": (0.0, 0.1)}
-    chosen, tried = search.tune(task, "plain", space, base, arguments)
-    assert len(tried) == 3
-    assert tried[0]["settings"] == {}
-    finalists = [one for one in tried if len(one["mrr"]) == 2]
-    assert len(finalists) == 2
-    out = [one for one in tried if one not in finalists]
-    assert all(one["mrr"][0] <= min(other["mrr"][0] for other in finalists) for one in out)
-    assert chosen == base | max(finalists, key=lambda one: np.mean(one["mrr"]))["settings"]
-    arm, config = search.setting("plain", chosen)
-    (record,) = search.trained(task, [(arm, config)], [1], 1)[0]
-    backbone, rows = load_backbone(record, task), task.rows("validation")
-    texts, molecules = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
-    best = next(one for one in finalists if base | one["settings"] == chosen)
-    exact = per_query_metrics(retrieval_ranks(texts, molecules, rows))
-    assert best["mrr"][1] == pytest.approx(float(exact["mrr"].mean()), abs=1e-9)
-    assert best["mean_rank"][1] == pytest.approx(float(exact["mean_rank"].mean()), abs=1e-9)
 
 
 def test_test_seeds_are_new_and_differences_are_from_the_plain_run(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from class_kit import runs
+from class_kit import files, runs
 from class_kit.errors import InputError
 from class_kit.runs import kernels, notebooks, run
 from class_kit.runs.run import default_name, result_folder
@@ -125,7 +125,7 @@ def test_a_manifest_from_elsewhere_reaches_no_file_outside(here: Path, counted: 
     victim.write_text('"mine"', encoding="utf-8")
     edited = json.loads(path.read_text())
     del edited["digest"]
-    edited["notebooks"]["01_book"]["files"]["results/../../../results/victim.json"] = run.sha256_file(victim)
+    edited["notebooks"]["01_book"]["files"]["results/../../../results/victim.json"] = files.sha256_file(victim)
     path.write_text(json.dumps(edited | {"digest": run.json_digest(edited)}))
     assert runs.run_notebooks([book], say=quiet).computed == []
     assert runs.run_notebooks([book], force=True, say=quiet).done
@@ -230,12 +230,12 @@ def test_names_of_runs():
 
 def test_digest_of_a_folder_sees_names_and_bytes(tmp_path: Path):
     (tmp_path / "a").write_text("1")
-    seen = {run.path_digest(tmp_path)}
+    seen = {files.path_digest(tmp_path)}
     (tmp_path / "a").write_text("2")
-    seen.add(run.path_digest(tmp_path))
+    seen.add(files.path_digest(tmp_path))
     (tmp_path / "a").rename(tmp_path / "b")
     os.mkfifo(tmp_path / "pipe")
-    seen.add(run.path_digest(tmp_path))
+    seen.add(files.path_digest(tmp_path))
     assert len(seen) == 3
 
 

@@ -88,24 +88,6 @@ def test_the_paired_test_of_hits_and_of_ranks_holds_its_level(kind, n_seeds):
     assert np.mean([difference.low > 0 or difference.high < 0 for difference in found]) <= 0.09
 
 
-@pytest.mark.parametrize("n_seeds", [3, 5])
-def test_what_forgets_the_few_seeds_under_covers(n_seeds):
-    """A bootstrap over the seeds' means, and an interval over queries alone, in studies where the seeds matter."""
-    rng = np.random.default_rng(1)
-    bootstrap = queries_alone = ours = 0
-    for scores in studies(n_seeds, 0.8, 1.0, random_seed=1):
-        means = scores.mean(axis=1)
-        low, high = np.quantile(rng.choice(means, (400, n_seeds)).mean(axis=1), [0.025, 0.975])
-        bootstrap += low <= 0 <= high
-        alone = mean_with_interval(scores.mean(axis=0, keepdims=True))
-        queries_alone += alone.low <= 0 <= alone.high
-        both = mean_with_interval(scores)
-        ours += both.low <= 0 <= both.high
-    assert bootstrap / STUDIES < 0.95 - 6 * AT_95
-    assert queries_alone / STUDIES < 0.95 - 6 * AT_95
-    assert ours / STUDIES >= 0.95 - 3 * AT_95
-
-
 @pytest.mark.parametrize("n_seeds", [3, 5, 10])
 @pytest.mark.parametrize("seed_share", [0.0, 0.75])
 def test_the_paired_test_holds_its_level(n_seeds, seed_share):
@@ -129,25 +111,18 @@ def test_the_paired_test_holds_its_level(n_seeds, seed_share):
         assert np.mean([difference.p <= 0.05 for difference in found]) >= 0.01
 
 
-def test_an_effect_is_found():
-    rng = np.random.default_rng(4)
-    base = rng.standard_normal((5, 1000))
-    difference = paired_difference(base + 0.1 + 0.3 * rng.standard_normal((5, 1000)), base)
-    assert difference.low < 0.1 < difference.high
-    assert difference.low > 0
-    assert difference.p < 0.01
-
-
 @settings(deadline=None, max_examples=50)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(2, 9), st.floats(0.5, 0.99))
-def test_interval_and_crossed_p_agree(seed, n_seeds, queries, confidence):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(2, 9), st.floats(0, 3))
+def test_interval_and_crossed_p_agree(seed, n_seeds, queries, effect):
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((2, n_seeds, queries))
-    difference = paired_difference(a, b, confidence=confidence)
+    a += effect
+    difference = paired_difference(a, b)
     excludes = difference.low > 0 or difference.high < 0
-    assert excludes == (difference.p_crossed < 1 - confidence)
+    assert excludes == (difference.p_crossed < 0.05)
     assert difference.p == max(difference.p_crossed, difference.p_permutation)
-    swapped = paired_difference(b, a, confidence=confidence)
+    assert paired_difference(a, a).p == 1
+    swapped = paired_difference(b, a)
     assert swapped.effect == pytest.approx(-difference.effect)
     assert swapped.low == pytest.approx(-difference.high)
     assert swapped.p == pytest.approx(difference.p)
@@ -172,16 +147,10 @@ def test_random_flips_come_near_all_flips():
     assert found != paired_difference(differences[None], np.zeros((1, 14)), seed=1).p_permutation
 
 
-def test_the_same_arm_twice_differs_by_nothing():
-    scores = np.random.default_rng(6).random((3, 20))
-    difference = paired_difference(scores, scores)
-    assert (difference.effect, difference.low, difference.high, difference.p) == (0.0, 0.0, 0.0, 1.0)
-
-
 def test_one_seed_is_student_over_queries():
     scores = np.random.default_rng(7).random((1, 40))
-    estimate = mean_with_interval(scores, 0.9)
-    low, high = stats.t.interval(0.9, 39, scores.mean(), stats.sem(scores[0]))
+    estimate = mean_with_interval(scores)
+    low, high = stats.t.interval(0.95, 39, scores.mean(), stats.sem(scores[0]))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
     paired = paired_difference(scores, np.zeros((1, 40)))
     assert paired.p_crossed == pytest.approx(stats.ttest_1samp(scores[0], 0).pvalue)
@@ -212,28 +181,14 @@ def test_holm_lies_between_none_and_bonferroni(values):
     assert (np.diff(by_size) >= 0).all()
 
 
-def test_holm_keeps_the_chance_of_any_false_claim():
-    rng = np.random.default_rng(9)
-    tables = rng.random((2000, 8))
-    plain = np.mean(tables.min(axis=1) <= 0.05)
-    adjusted = np.mean([holm(table).min() <= 0.05 for table in tables])
-    assert plain > 0.3
-    assert adjusted <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: seed_interval([1.0]), "two seeds at least"),
-        (lambda: seed_interval([1.0, np.nan]), "values must be finite; 1 value"),
-        (lambda: seed_interval([[1.0, 2.0]]), "1 dimension"),
-        (lambda: seed_interval(["a", "b"]), "real numbers"),
-        (lambda: seed_interval([1, 2], confidence=95), "confidence must lie between 0 and 1, got 95"),
+        (lambda: seed_interval([1.0, np.nan]), "with 1 that are not finite"),
         (lambda: mean_with_interval([0.1, 0.2]), "2 dimension"),
         (lambda: mean_with_interval([[0.1], [0.2]]), "two queries at least"),
         (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 4))), r"a has shape \(2, 3\) and b \(2, 4\)"),
-        (lambda: paired_difference(np.ones((2, 3)), np.ones((2, 3)), resamples=5), "at least 99, got 5"),
-        (lambda: holm([]), "not empty"),
         (lambda: holm([0.5, 1.5]), "between 0 and 1"),
     ],
 )

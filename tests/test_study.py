@@ -6,13 +6,14 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from class_kit import study
+from class_kit import files, study
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.errors import InputError
@@ -109,40 +110,25 @@ def test_equal_trainings_are_done_once_and_their_number_of_processes_changes_not
         assert losses[0] == losses[1]
 
 
-def test_what_decides_a_training_changes_its_key(task: Task) -> None:
+def test_what_decides_a_training_changes_its_key(task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     arm = Arm("a", growth=0.15)
     key = runner._key(task, arm, CONFIG)
     assert key == runner._key(task, replace(arm, name="b"), CONFIG)
-    assert key != runner._key(task, replace(arm, growth=0.2), CONFIG)
-    assert key != runner._key(task, arm, replace(CONFIG, seed=1))
-    assert key != runner._key(small_task(seed=1), arm, CONFIG)
-
-
-def test_another_version_of_the_code_shares_no_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    package = tmp_path / "class_kit"
-    shutil.copytree(runner.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(runner, "PACKAGE", package)
-
-    def digest() -> str:
-        runner.code_digest.cache_clear()
-        return runner.code_digest()
-
-    try:
-        before = digest()
-        # what only draws or speaks trains the same
-        (package / "figures" / "plots.py").write_text("", encoding="utf-8")
-        assert digest() == before
-        for part in ("training/loop.py", "study/arms.py", "inputs.py"):
-            text = (package / part).read_bytes()
-            (package / part).write_bytes(text + b"\n# changed\n")
-            assert digest() != before
-            (package / part).write_bytes(text)
-        assert digest() == before
-        real = runner.version
-        monkeypatch.setattr(runner, "version", lambda name: "0.0" if name == "torch" else real(name))
-        assert digest() != before
-    finally:
-        runner.code_digest.cache_clear()
+    others = [
+        runner._key(task, replace(arm, growth=0.2), CONFIG),
+        runner._key(task, arm, replace(CONFIG, seed=1)),
+        runner._key(small_task(seed=1), arm, CONFIG),
+    ]
+    # another version of a library, and of the kit's code
+    state = files.kit_state.__wrapped__
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0")
+    monkeypatch.setattr(runner, "kit_state", state)
+    others.append(runner._key(task, arm, CONFIG))
+    monkeypatch.setattr(files, "PACKAGE", tmp_path)
+    for text in ("one", "two"):
+        (tmp_path / "inputs.py").write_text(text, encoding="utf-8")
+        others.append(runner._key(task, arm, CONFIG))
+    assert len({key, *others}) == 7
 
 
 def test_tables_follow_from_the_ranks(trained: list[records.Record]) -> None:
@@ -175,33 +161,22 @@ def test_tables_follow_from_the_ranks(trained: list[records.Record]) -> None:
     assert history["seconds_spent"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize(
-    ("arms", "seeds", "message"),
-    [([], [0], "0 arms and 1 seeds"), ([Arm("a")], [], "1 arms and 0 seeds"), ([Arm("a")] * 2, [0], "that differ")],
-)
-def test_impossible_studies_are_refused(task: Task, arms: list[Arm], seeds: list[int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        study.run_arms(task, arms, CONFIG, seeds)
+def test_impossible_studies_are_refused(task: Task) -> None:
+    for arms, seeds in (([], [0]), ([Arm("a")], []), ([Arm("a")] * 2, [0])):
+        with pytest.raises(ValueError, match="expected at least one of each, and each once"):
+            study.run_arms(task, arms, CONFIG, seeds)
 
 
 def test_damaged_and_unfitting_records_are_refused(task: Task, trained: list[records.Record], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no finished training"):
-        records.read_record(tmp_path)
     other = Task(task.pairs, task.t[:, :4], task.m, task.molecules, task.pool, task.encoders)
     with pytest.raises(InputError, match="do not fit these encoders"):
         records.load_backbone(trained[0], other)
     for name in ("ranks.npz", "record.json", "model.safetensors"):
-        for content in (b"", b"PK\x03\x04", b"[" * 100_000, b"{}", b"[]", b"\xff" * 40):
+        for content in (b"", b"PK\x03\x04", b"[" * 100_000, b"{}"):
             shutil.copytree(trained[0].folder, tmp_path / "run", dirs_exist_ok=True)
             (tmp_path / "run" / name).write_bytes(content)
             with pytest.raises(InputError, match=r"no finished training"):
                 records.read_record(tmp_path / "run")
-
-
-def test_splits_of_a_task_are_named(task: Task) -> None:
-    assert task.evaluation_split == "test"
-    with pytest.raises(InputError, match="'dev': no such pairs; there are test, train, validation"):
-        task.rows("dev")
 
 
 @pytest.mark.parametrize(
@@ -211,11 +186,6 @@ def test_splits_of_a_task_are_named(task: Task) -> None:
 )  # fmt: skip
 def test_ring_class(smiles: str, expected: str) -> None:
     assert ring_class(smiles) == expected
-
-
-def test_ring_class_refuses_what_rdkit_refuses() -> None:
-    with pytest.raises(InputError, match="'C1CC'"):
-        ring_class("C1CC")
 
 
 class Mine(Backbone):

@@ -55,8 +55,8 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
     from class_kit.files import lock
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
     from class_kit.study.config import read_config
-    from class_kit.study.results import study_tables
-    from class_kit.terminal import one_line, visible
+    from class_kit.study.results import failed_lines, study_tables
+    from class_kit.terminal import visible
 
     config = read_config(arguments.config)
     out = Path(arguments.out or f"runs/study-{folder_name(config.name, 'study')}")
@@ -67,13 +67,14 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
     if arguments.plan:
         return 0
     with lock(out):
-        done = run_study(plan, out, jobs=jobs)
-    if done.records:
-        print(visible(study_tables(done.results)["summary"][1].to_string(index=False)))
-    for cell, failure in done.failures:
-        print(one_line(f"failed: {cell.group['backbone']}, {failure.summary}"))
-    print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if done.failures else ""))
-    return 1 if done.failures else 0
+        results = run_study(plan, out, jobs=jobs)
+    if results["summary"]:
+        print(visible(study_tables(results)["summary"][1].to_string(index=False)))
+    for line in failed_lines(results):
+        print(line)
+    failed = bool(results["failed"])
+    print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if failed else ""))
+    return int(failed)
 
 
 def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: int) -> int:

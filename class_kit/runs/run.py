@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +24,13 @@ from class_kit.errors import InputError
 from class_kit.fetch import find_folder
 from class_kit.files import (
     CHECKOUT,
-    PACKAGE,
     corpus_file,
     file_digest,
     json_digest,
+    kit_state,
     lock,
+    path_digest,
     plain,
-    sha256_file,
     write_json,
     write_text,
 )
@@ -337,14 +335,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def path_digest(path: Path, pattern: str = "*") -> str:
-    """SHA-256 of a file, or over the names and contents of a folder's files."""
-    if path.is_file():
-        return sha256_file(path)
-    files = (file for file in sorted(path.rglob(pattern)) if file.is_file())
-    return json_digest([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
-
-
 def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Digests of every file or folder that a parameter names, and of what stands behind the names of bundled data."""
     digests = {}
@@ -360,24 +350,9 @@ def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
     return digests
 
 
-@cache
 def environment() -> dict[str, Any]:
-    """Python, platform, packages and the kit's code: what decides results beside parameters and inputs."""
-    names, packages = {"ipykernel", "nbclient"}, {}
-    with suppress(metadata.PackageNotFoundError):
-        needed = [line for line in metadata.requires("class-kit") or [] if "extra ==" not in line]
-        names |= {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in needed}
-    for name in sorted(names):
-        with suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "packages": packages,
-        "code": path_digest(PACKAGE, "*.py"),
-    }
+    """What decides results beside parameters and inputs, and the machine."""
+    return {"platform": platform.platform(), "cpu_count": os.cpu_count(), **kit_state()}
 
 
 def git_commit(folder: Path = CHECKOUT) -> str | None:

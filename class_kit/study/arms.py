@@ -35,8 +35,6 @@ def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = Non
     """
     if arm.order in ("standard", *DYNAMIC):
         return np.zeros(len(task.rows("train")), np.int64)
-    if arm.difficulty == "neighbours":
-        return training_counts(task, arm.sigma)
     rows = task.rows("train")
     pairs = task.pairs.take(rows)
     return difficulty(

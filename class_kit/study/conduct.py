@@ -62,18 +62,6 @@ class StudyPlan:
         return said
 
 
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study left: a record for every cell that finished, a failure for every other, and what they come to.
-
-    `results` is what `study_results` makes of them.
-    """
-
-    records: list[tuple[Cell, Record]]
-    failures: list[tuple[Cell, Failure]]
-    results: dict[str, Any]
-
-
 def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> StudyPlan:
     """Load the pairs, lay out every training, and foresee the time of those that are missing.
 
@@ -123,12 +111,17 @@ def seconds_a_step(task: Task, config: TrainingConfig) -> float:
 
 def run_study(
     plan: StudyPlan, out: str | os.PathLike[str], *, jobs: int | None = None, progress: bool | None = None
-) -> StudyResult:
+) -> dict[str, Any]:
     """Train what is missing and leave everything in a folder; a failed training is recorded and stops no other.
 
     The folder holds `study.json` (what `study_results` says, rounded to six digits, and the digest of the kit's code),
     `trainings/` (a `metrics.json` for each with its per-query ranks), `failures.json` with tracebacks where there are
     any, tables and figures, and `done`, written last and only where nothing failed.
+
+    Returns
+    -------
+    dict
+        What `study_results` says.
     """
     out, config = Path(out), plan.config
     for name in ("done", "failures.json"):
@@ -146,15 +139,16 @@ def run_study(
     if records:
         seeds = len(config.seeds)
         note = f"95 % intervals over queries and {seeds} seed{'s' if seeds > 1 else ''}; ties at their expectation."
-        for name, (frame, shown) in study_tables(results).items():
+        tables = study_tables(results)
+        for name, (frame, shown) in tables.items():
             write_table(out / "tables", name, frame, shown, note)
-        _write_figures(records, study_tables(results)["summary"][0], out)
+        _write_figures(records, tables["summary"][0], out)
     if failures:
         told = [cell.labels | {"reason": one.cause, "traceback": one.reason} for cell, one in failures]
         write_json(out / "failures.json", told)
     else:
         write_text(out / "done", "finished\n")
-    return StudyResult(records, failures, results)
+    return results
 
 
 def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:

@@ -21,10 +21,9 @@ from class_kit.progress import duration
 from class_kit.study.conduct import StudyPlan, plan_study, run_study
 from class_kit.study.config import study_config
 from class_kit.study.paper_tables import FOLDER, SAVINGS, STUDIES, note, paper_tables
-from class_kit.study.results import near_duplicates, without_duplicates
+from class_kit.study.results import failed_lines, near_duplicates
 from class_kit.study.runner import code_digest
 from class_kit.study.tables import write_table
-from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
     from class_kit.task import Task
@@ -118,11 +117,10 @@ def run_paper(
             say(f"{name}: {line}")
         file = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
         write_text(out / name / "study.yml", file)
-        done = run_study(plan, out / name, jobs=jobs, progress=progress)
-        for cell, failure in done.failures:
-            say(one_line(f"failed: {cell.group['backbone']}, {failure.summary}"))
+        for line in failed_lines(run_study(plan, out / name, jobs=jobs, progress=progress)):
+            say(line)
         results["products"] = finished_studies(out, task)
-        write_text(out / "paper.json", _lines(results, 5) + "\n")
+        write_text(out / "paper.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         say(f"{name}: took {duration(time.perf_counter() - begun)}")
     draw_paper(results, out)
     return results
@@ -157,9 +155,8 @@ def describe_inputs(pairs: Mapping[str, Any], task: Task) -> dict[str, Any]:
     relatives = None
     if task.evaluation_split != "train":
         found = near_duplicates(task, task.evaluation_split, _SIGMA)
-        counts = {kind: int(queries.sum()) for kind, queries in found.items()}
-        apart = int(without_duplicates(found).sum())
-        relatives = {"queries": splits.count(task.evaluation_split), **counts, "sigma": _SIGMA, "apart": apart}
+        apart = int((~found.any(axis=1)).sum())
+        relatives = {"queries": len(found), **found.sum().to_dict(), "sigma": _SIGMA, "apart": apart}
     return {
         "pairs": Path(str(pairs["source"])).stem,
         "swapped": bool(pairs.get("swap", False)),
@@ -186,16 +183,3 @@ def finished_studies(out: Path, task: Task) -> dict[str, Any]:
     if rows := [row for product in products.values() for row in product.get("savings", [])]:
         products[SAVINGS] = {"title": "what the smaller budget saved", "preliminary": False, "savings": rows}
     return products
-
-
-def _lines(value: Any, depth: int) -> str:
-    """JSON whose outer levels are on lines of their own, one row a line: small, and readable in a comparison."""
-    inside: list[str] = []
-    if depth and isinstance(value, Mapping):
-        inside = [f"{json.dumps(key, ensure_ascii=False)}: {_lines(item, depth - 1)}" for key, item in value.items()]
-    elif depth and isinstance(value, list):
-        inside = [_lines(item, 0) for item in value]
-    if not inside:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    left, right = "{}" if isinstance(value, Mapping) else "[]"
-    return "\n".join([left, ",\n".join(inside), right])

@@ -112,22 +112,16 @@ def _effects(frame: pd.DataFrame, references: tuple[str, ...], by: str) -> Figur
 
 def _grid(frame: pd.DataFrame) -> Figure | None:
     """Hits@1 and the share of samples over start and growth of the schedule, which name the arms: "α 0.4 β 0.03"."""
-    at = {}
-    for arm, hits, share in zip(frame["arm"], frame["hits@1"], frame["share"], strict=True):
-        if arm.startswith("α "):
-            _, alpha, _, beta = arm.split()
-            at[float(alpha), float(beta)] = hits, share
-    if not at:
+    names = frame["arm"].str.extract(r"^α (?P<start>\S+) β (?P<growth>\S+)$").astype(float)
+    notes = [f"{hits:.1f}\n{share:.0%}" for hits, share in zip(frame["hits@1"], frame["share"], strict=True)]
+    table = frame.assign(**names, note=notes).pivot_table(["hits@1", "note"], "start", "growth", "first")
+    if table.empty:
         return None
-    alphas, betas = (sorted({key[side] for key in at}) for side in (0, 1))
-    cells = [[at.get((alpha, beta)) for beta in betas] for alpha in alphas]
-    values = [[cell and cell[0] for cell in row] for row in cells]
-    notes = [[f"{cell[0]:.1f}\n{cell[1]:.0%}" if cell else "" for cell in row] for row in cells]
-    names = [[f"{value:g}" for value in side] for side in (alphas, betas)]
+    hits, words = table["hits@1"], table["note"].fillna("").to_numpy().tolist()
+    sides = [[f"{value:g}" for value in side] for side in (hits.index, hits.columns)]
     settings = {"xlabel": "growth β", "ylabel": "start α"}
-    return figures.draw(
-        figures.panel(figures.heat_map, values, *names, "Hits@1, %", notes, settings=settings), ratio=0.8
-    )
+    grid = figures.panel(figures.heat_map, hits.to_numpy(), *sides, "Hits@1, %", words, settings=settings)
+    return figures.draw(grid, ratio=0.8)
 
 
 def _ties(ties: pd.DataFrame) -> Figure:

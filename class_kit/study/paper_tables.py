@@ -23,7 +23,6 @@ STUDIES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measu
 CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
 RANKING = "text_to_molecule/split"
 _SPLITS = {"test": "test split", "swapped": "splits exchanged"}
-_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -34,14 +33,13 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     InputError
         For a file that is missing, or holds something else.
     """
-    path = Path(path)
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         if not all(isinstance(part, dict) for part in (results["inputs"]["sizes"], *results["products"].values())):
             raise TypeError("expected sizes and products as objects")
-    except _DAMAGED as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no results of `class-kit study paper` ({error})") from None
-    return dict(results)
+    return results
 
 
 def find_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
@@ -61,21 +59,15 @@ def find_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
 def find_search() -> dict[str, Any] | None:
     """The committed record of the search for a better curriculum, `figures/paper/search.py`; None where there is none.
 
-    Raises
-    ------
-    InputError
-        For a file that is no such record.
+    `tried` counts its different settings.
     """
     path = shipped(f"{FOLDER}/search.json")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        for key in record.keys() & _SPLITS.keys():
-            frame_of(record[key]["differences"])
-        # each round of the plain run begins with the choice of the one before
-        different = {json.dumps([one["kind"], one["settings"]], sort_keys=True) for one in record.get("tried", ())}
-        return dict(record) | {"tried": len(different)} if "test" in record else None
-    except _DAMAGED as error:
-        raise InputError(f"{path}: no record of a search ({error})") from None
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    # each round of the plain run begins with the choice of the one before
+    different = {json.dumps([one["kind"], one["settings"]], sort_keys=True) for one in record["tried"]}
+    return record | {"tried": len(different)}
 
 
 def inputs_table(results: Mapping[str, Any]) -> pd.DataFrame:

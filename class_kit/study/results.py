@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from class_kit.molecules.structures import structures
 from class_kit.neighbours import neighbour_counts
 from class_kit.retrieval import Ranks
 from class_kit.study.arms import training_counts
-from class_kit.study.config import GROUP, Cell, StudyConfig
+from class_kit.study.config import Cell, StudyConfig
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure
@@ -22,13 +24,14 @@ from class_kit.study.statistics import seed_interval
 from class_kit.study.tables import (
     COSTS,
     METRICS,
-    corrected_differences,
+    differences,
     interval,
     readable,
     readable_gaps,
     summary,
     varying,
 )
+from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
 STANDARD = "standard"
 # what a difference is given in: Hits@10 says little beside Hits@1
 GAP_METRICS = tuple(metric for metric in METRICS if metric != "hits@10")
-_DIGITS = 6
 
 Finished = tuple[Cell, Record]
 # every number, and the cells of a printed table
@@ -74,18 +76,25 @@ def study_results(
         results["savings"] = savings_rows(finished)
     if "apart" in config.also:
         held_out = {name: task for name, task in tasks.items() if task.evaluation_split != "train"}
-        apart = {
-            name: without_duplicates(near_duplicates(task, task.evaluation_split)) for name, task in held_out.items()
-        }
+        apart = {name: ~near_duplicates(task, task.evaluation_split).any(axis=1) for name, task in held_out.items()}
         # an interval over queries needs two of them
-        some = {name: kept for name, kept in apart.items() if kept.sum() > 1}
+        some = {name: kept.to_numpy() for name, kept in apart.items() if kept.sum() > 1}
         left = [
-            (cell, keep_queries(record, some[pairs])) for cell, record in finished if (pairs := _pairs(cell)) in some
+            (cell, keep_queries(record, some[cell.group["pairs"]]))
+            for cell, record in finished
+            if cell.group["pairs"] in some
         ]
         if left:
             queries = sum(int(kept.sum()) for kept in some.values())
             results["apart"] = {"queries": queries, **_comparison(config, left)}
     return results
+
+
+def failed_lines(results: Mapping[str, Any]) -> list[str]:
+    """What to say of the trainings that failed."""
+    return [
+        one_line("failed: {backbone}, {arm}, seed {seed}: {reason}".format(**failed)) for failed in results["failed"]
+    ]
 
 
 def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
@@ -147,7 +156,7 @@ def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str,
     """
     ordered = [cell for cell in cells if cell.arm.order == "curriculum"]
     rows = []
-    for (pairs, arm), sigma in {(_pairs(cell), cell.arm.name): cell.arm.sigma for cell in ordered}.items():
+    for (pairs, arm), sigma in {(cell.group["pairs"], cell.arm.name): cell.arm.sigma for cell in ordered}.items():
         counts = training_counts(tasks[pairs], sigma)
         sizes = np.unique(counts, return_counts=True)[1]
         shares = {"zero": (counts == 0).sum(), "shared": sizes[sizes > 1].sum(), "largest": sizes.max()}
@@ -156,7 +165,7 @@ def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str,
     return rows
 
 
-def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> dict[str, NDArray[np.bool_]]:
+def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> pd.DataFrame:
     """For each pair of a split: whether a training pair repeats it, in words, in structure or nearly so.
 
     A model may recognise a molecule or a text that it was trained on in a slightly other form.
@@ -172,7 +181,7 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> dic
 
     Returns
     -------
-    mapping of str to (Q,) bool
+    DataFrame of Q rows and bool columns
         `equal_text`; `equal_structure`, an equal canonical SMILES without stereochemistry; `near`, a mean cosine above
         `sigma`.
 
@@ -181,6 +190,8 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> dic
     InputError
         For a split that the task does not have, or a σ outside (-1, 1].
     """
+    import pandas as pd
+
     train, rows = task.rows("train"), task.rows(split)
     texts = {task.pairs.text[row] for row in train}
     keys = [each.key for each in structures([task.pairs.smiles[row] for row in (*train, *rows)], progress=False)]
@@ -188,16 +199,13 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> dic
     close = neighbour_counts(
         task.t[rows], task.m[rows], sigma=sigma, against=(task.t[train], task.m[train]), progress=False
     )
-    return {
-        "equal_text": np.array([task.pairs.text[row] in texts for row in rows]),
-        "equal_structure": np.array([key in known for key in keys[len(train) :]]),
-        "near": np.asarray(close) > 0,
-    }
-
-
-def without_duplicates(found: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Which queries have none of the relatives that `near_duplicates` found, `(Q,)` bool."""
-    return ~np.any(list(found.values()), axis=0)
+    return pd.DataFrame(
+        {
+            "equal_text": [task.pairs.text[row] in texts for row in rows],
+            "equal_structure": [key in known for key in keys[len(train) :]],
+            "near": close > 0,
+        }
+    )
 
 
 def keep_queries(record: Record, kept: NDArray[np.bool_]) -> Record:
@@ -210,37 +218,21 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of results as a table; None where a number is meant becomes NaN."""
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows))
-    for column in frame.columns:
-        if frame[column].map(lambda value: value is None or isinstance(value, int | float)).all():
-            frame[column] = pd.to_numeric(frame[column])
-    return frame
+    return pd.DataFrame(list(rows)).map(lambda value: math.nan if value is None else value)
 
 
 def rounded(value: Any) -> Any:
     """Plain data with numbers of six digits, None for what is not finite: more than any table prints."""
-    if isinstance(value, Mapping):
-        return {str(key): rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-    return value
-
-
-def _pairs(cell: Cell) -> str:
-    return cell.group["pairs"]
+    return json.loads(
+        json.dumps(value), parse_float=lambda text: float(f"{float(text):.6g}"), parse_constant=lambda word: None
+    )
 
 
 def grouped(finished: Sequence[Finished]) -> Iterator[tuple[Mapping[str, str], list[Record]]]:
     """Records that a table may compare."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for cell, record in finished:
-        groups.setdefault(tuple(cell.group[key] for key in GROUP), []).append(record)
-    for key, records in groups.items():
-        yield dict(zip(GROUP, key, strict=True)), records
+    # `cells` lays them out group by group
+    for group, own in groupby(finished, key=lambda one: one[0].group):
+        yield group, [record for _, record in own]
 
 
 def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, Any]:
@@ -251,11 +243,8 @@ def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, 
     whole, gaps = [], []
     for group, records in grouped(finished):
         against = config.against or {records[0].arm.name: []}
-        for ranking in RANKINGS:
-            if ranking.rsplit("/", 1)[1] not in config.pools:
-                continue
+        for ranking in (name for name in RANKINGS if name.rsplit("/", 1)[1] in config.pools):
             whole += [{**group, **row} for row in summary(records, ranking).to_dict("records")]
             for metric in GAP_METRICS:
-                table = corrected_differences(records, against, ranking, metric)
-                gaps += [{**group, **row} for row in table.to_dict("records")]
+                gaps += [{**group, **row} for row in differences(records, against, ranking, metric).to_dict("records")]
     return {"summary": whole, "differences": gaps}

@@ -7,7 +7,6 @@ continues.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import logging
@@ -22,14 +21,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import PACKAGE, scratch_folder, sha256_file
+from class_kit.files import json_digest, kit_state, scratch_folder
 from class_kit.progress import progress_bar
 from class_kit.study.arms import Arm
 from class_kit.study.records import Record, load_backbone, read_record, train_record
@@ -40,21 +38,6 @@ if TYPE_CHECKING:
     from class_kit.training import TrainingConfig
 
 logger = logging.getLogger(__name__)
-
-# parts of the package that only show, ask or start: another version of them trains the same
-_ONLY_SHOWS = ("cli", "figures", "notebooks", "runs", "widgets")
-_COMPUTING = [
-    "numpy",
-    "numba",
-    "scipy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "rdkit",
-    "gensim",
-    "scikit-learn",
-    "safetensors",
-]
 
 Work = tuple["Task", Arm, "TrainingConfig"]
 
@@ -130,10 +113,8 @@ def run_arms(
     """
     seeds = list(seeds)
     names = [arm.name for arm in arms]
-    if len(set(names)) != len(names) or len(set(seeds)) != len(seeds):
-        raise InputError(f"arms {names} and seeds {seeds}: expected names and seeds that differ")
-    if not seeds or not arms:
-        raise InputError(f"{len(arms)} arms and {len(seeds)} seeds: expected at least one of each")
+    if any(not some or len(set(some)) != len(some) for some in (names, seeds)):
+        raise InputError(f"arms {names} and seeds {seeds}: expected at least one of each, and each once")
     outcomes = run_all([(task, arm, replace(config, seed=seed)) for seed in seeds for arm in arms], jobs, progress)
     if failures := [outcome for outcome in outcomes if isinstance(outcome, Failure)]:
         raise FailedTrainings(failures, len(outcomes) - len(failures))
@@ -297,26 +278,15 @@ def _folder(task: Task, arm: Arm, config: TrainingConfig) -> Path:
 
 
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
-    settings = {"arm": arm.training_key, "config": asdict(config)}
     # a backbone of the user's own counts where the settings name it, as a wrapper's options may
     text = json.dumps([config.backbone, config.backbone_options], default=str)
     sources = [_source(kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
-    parts = json.dumps(settings, sort_keys=True), task.digest, code_digest(), *sources
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:32]
+    return json_digest([arm.training_key, asdict(config), task.digest, code_digest(), sources])[:32]
 
 
-@cache
 def code_digest() -> str:
-    """SHA-256 over the kit's code and the versions of the libraries that compute.
-
-    Another version of either shares no training with this one.
-    """
-    paths = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"))}
-    lines = [f"{name} {sha256_file(path)}" for name, path in paths.items() if name.parts[0] not in _ONLY_SHOWS]
-    for name in _COMPUTING:
-        with suppress(PackageNotFoundError):
-            lines.append(f"{name} {version(name)}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """SHA-256 over the kit's code and the versions of what it runs on; another version shares no training with this."""
+    return json_digest(kit_state())
 
 
 def _own_backbones() -> dict[str, Any]:

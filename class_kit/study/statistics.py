@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from class_kit.errors import InputError
 
+# all intervals cover 95 %
+ALPHA = 0.05
 _EXACT_FLIPS = 12
 
 
@@ -44,7 +46,7 @@ class Difference:
     p_permutation : float
         Sign flips over queries: these trained models, other queries.
     p_crossed : float
-        Other queries and, where there are several, other seeds; below 1 - confidence exactly when the interval
+        Other queries and, where there are several, other seeds; below 0.05 exactly when the interval
         excludes 0.
     """
 
@@ -60,7 +62,7 @@ class Difference:
         return max(self.p_permutation, self.p_crossed)
 
 
-def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+def seed_interval(values: ArrayLike) -> Estimate:
     """Mean over seeds with Student's t interval, for numbers that exist once a seed (seconds, samples).
 
     Where the scores of single queries are at hand, `mean_with_interval` also covers the draw of queries.
@@ -69,8 +71,6 @@ def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     ----------
     values : (S,) real
         One value a seed, two at least.
-    confidence : float
-        Nominal coverage, between 0 and 1.
 
     Returns
     -------
@@ -79,17 +79,17 @@ def seed_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     Raises
     ------
     InputError
-        For fewer than two values, values that are not finite, or a confidence outside (0, 1).
+        For fewer than two values, or values that are not finite.
     """
-    numbers, alpha = _finite(values, "values", 1), _alpha(confidence)
+    numbers = _finite(values, "values", 1)
     if len(numbers) < 2:
         raise InputError(f"values must hold two seeds at least to show their spread, got {len(numbers)}")
     mean, error = float(numbers.mean()), float(numbers.std(ddof=1)) / np.sqrt(len(numbers))
-    half = _quantile(len(numbers) - 1, alpha) * error
+    half = _quantile(len(numbers) - 1, ALPHA) * error
     return Estimate(mean, float(mean - half), float(mean + half))
 
 
-def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
+def mean_with_interval(scores: ArrayLike) -> Estimate:
     """Mean of a metric with an interval over queries and seeds that holds for few seeds.
 
     The half-width adds, in squares, Student's t times the error due to queries and Student's t times the error due
@@ -103,8 +103,6 @@ def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
     scores : (S, Q) real
         Metric of each query under each seed, as `per_query_metrics` gives it; Q at least 2. With one seed the
         interval is over queries alone.
-    confidence : float
-        Nominal coverage, between 0 and 1.
 
     Returns
     -------
@@ -113,16 +111,14 @@ def mean_with_interval(scores: ArrayLike, confidence: float = 0.95) -> Estimate:
     Raises
     ------
     InputError
-        For fewer than two queries, values that are not finite, or a confidence outside (0, 1).
+        For fewer than two queries, or values that are not finite.
     """
-    matrix, alpha = _score_matrix(scores, "scores"), _alpha(confidence)
-    mean, half = float(matrix.mean()), _half_width(matrix, matrix.mean(axis=0))(alpha)
+    matrix = _score_matrix(scores, "scores")
+    mean, half = float(matrix.mean()), _half_width(matrix, matrix.mean(axis=0))(ALPHA)
     return Estimate(mean, mean - half, mean + half)
 
 
-def paired_difference(
-    a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> Difference:
+def paired_difference(a: ArrayLike, b: ArrayLike, *, resamples: int = 9999, seed: int = 0) -> Difference:
     """Effect of arm a over arm b on the same queries, with interval and tests.
 
     Two tests, because either alone misleads. The sign-flip permutation test over queries (Fisher 1935; p with one
@@ -135,8 +131,6 @@ def paired_difference(
     a, b : (S, Q) real
         Metric of each query under each seed; the same queries in the same order, Q at least 2. Row s of both was
         trained from the same seed (same initial weights or order): differences are taken seed by seed.
-    confidence : float
-        Nominal coverage, between 0 and 1.
     resamples : int
         Random sign flips; with up to 12 queries that differ all flips are enumerated instead.
     seed : int
@@ -151,14 +145,12 @@ def paired_difference(
     InputError
         For matrices that do not fit each other, values that are not finite, or options out of range.
     """
-    first, second, alpha = _score_matrix(a, "a"), _score_matrix(b, "b"), _alpha(confidence)
+    first, second = _score_matrix(a, "a"), _score_matrix(b, "b")
     if first.shape != second.shape:
         raise InputError(f"a has shape {first.shape} and b {second.shape}: expected the same seeds and queries")
-    if resamples < 99:
-        raise InputError(f"resamples must be at least 99, got {resamples!r}")
     by_query = first.mean(axis=0) - second.mean(axis=0)
     half_width = _half_width(first - second, by_query)
-    effect, half = float(by_query.mean()), half_width(alpha)
+    effect, half = float(by_query.mean()), half_width(ALPHA)
     flipped, crossed = _sign_flip_p(by_query, resamples, seed), _crossed_p(effect, half_width)
     return Difference(effect, effect - half, effect + half, flipped, crossed)
 
@@ -256,12 +248,6 @@ def _quantile(degrees: int, alpha: float) -> float:
     return float(-stdtrit(degrees, alpha / 2))
 
 
-def _alpha(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must lie between 0 and 1, got {confidence!r}")
-    return 1 - confidence
-
-
 def _score_matrix(scores: ArrayLike, name: str) -> NDArray[np.float64]:
     matrix = _finite(scores, name, 2)
     if matrix.shape[1] < 2:
@@ -270,12 +256,10 @@ def _score_matrix(scores: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def _finite(values: Any, name: str, dimensions: int) -> NDArray[np.float64]:
-    numbers = np.asarray(values)
-    if numbers.dtype.kind not in "fiub" or numbers.ndim != dimensions or numbers.size == 0:
+    numbers = np.asarray(values, np.float64)
+    if numbers.ndim != dimensions or not numbers.size or not np.isfinite(numbers).all():
         raise InputError(
-            f"{name} must be real numbers in {dimensions} dimension(s), not empty; "
-            f"got shape {numbers.shape} of {numbers.dtype}"
+            f"{name}: expected finite numbers in {dimensions} dimension(s), not empty; got shape {numbers.shape} with "
+            f"{np.count_nonzero(~np.isfinite(numbers))} that are not finite"
         )
-    if not np.isfinite(numbers).all():
-        raise InputError(f"{name} must be finite; {int((~np.isfinite(numbers)).sum())} value(s) are not")
-    return numbers.astype(np.float64)
+    return numbers

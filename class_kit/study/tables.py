@@ -44,15 +44,10 @@ def history_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row per arm, seed and epoch: the training history with samples and seconds accumulated."""
     import pandas as pd
 
-    frames = []
-    for record in records:
-        frame = pd.DataFrame(record.history)
-        frame.insert(0, "seed", record.seed)
-        frame.insert(0, "arm", record.arm.name)
-        frame["samples_seen"] = frame["rows"].cumsum()
-        frame["seconds_spent"] = frame["seconds"].cumsum()
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    rows = [{"arm": one.arm.name, "seed": one.seed, **epoch} for one in records for epoch in one.history]
+    frame = pd.DataFrame(rows)
+    so_far = frame.groupby(["arm", "seed"], sort=False)
+    return frame.assign(samples_seen=so_far["rows"].cumsum(), seconds_spent=so_far["seconds"].cumsum())
 
 
 def summary(records: Sequence[Record], ranking: str = "text_to_molecule/split") -> pd.DataFrame:
@@ -74,52 +69,45 @@ def summary(records: Sequence[Record], ranking: str = "text_to_molecule/split") 
 
 
 def differences(
-    records: Sequence[Record], reference: str, ranking: str = "text_to_molecule/split", metric: str = "hits@1"
+    records: Sequence[Record],
+    reference: str | Mapping[str, Sequence[str]],
+    ranking: str = "text_to_molecule/split",
+    metric: str = "hits@1",
 ) -> pd.DataFrame:
-    """Each other arm minus the `reference`, query by query, with interval and p value (Holm-corrected over the arms).
+    """Each other arm minus the `reference`, query by query, with interval and p value (Holm-corrected over all rows).
 
     Columns: ranking, metric, arm, reference, difference, difference_low, difference_high, p, p_holm. For mean_rank a
     negative difference is the better one.
+
+    Parameters
+    ----------
+    reference : str, or mapping of arm to arms
+        One reference of all others, or for each of several the arms that it is compared with, all others where none is
+        named. Arms are compared by the seeds that both have; pairs of arms without such a seed are left out.
 
     Raises
     ------
     ValueError
         If no arm is called `reference`, there is no other arm, or the metric is unknown.
     """
-    arms = _by_arm(records)
-    if reference not in arms or len(arms) < 2:
-        raise InputError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
-    return corrected_differences(records, {reference: ()}, ranking, metric)
-
-
-def corrected_differences(
-    records: Sequence[Record], against: Mapping[str, Sequence[str]], ranking: str, metric: str
-) -> pd.DataFrame:
-    """As `differences`, from several references: p values are corrected over all rows, whatever their reference.
-
-    Parameters
-    ----------
-    against : mapping of arm to arms
-        The named arms (all others where none is named) minus the key, by the seeds that both have; pairs of arms
-        without such a seed are left out.
-    """
     import pandas as pd
 
     arms = _by_arm(records)
     check_choice("metric", metric, METRICS)
+    if isinstance(reference, str):
+        if reference not in arms or len(arms) < 2:
+            raise InputError(f"reference={reference!r}: expected one of several arms, there are {', '.join(arms)}")
+        reference = {reference: ()}
     rows = []
-    for reference, named in against.items():
-        for arm in arms:
-            if arm == reference or (named and arm not in named):
-                continue
-            pair = [arms[arm], arms.get(reference, [])]
+    for other, named in reference.items():
+        for arm in (arm for arm in arms if arm != other and (not named or arm in named)):
+            pair = [arms[arm], arms.get(other, [])]
             seeds = set.intersection(*({record.seed for record in own} for own in pair))
-            if not seeds:
-                continue
-            scores = (_scores([record for record in own if record.seed in seeds], ranking, metric) for own in pair)
-            gap = paired_difference(*scores)
-            row = {"ranking": ranking, "metric": metric, "arm": arm, "reference": reference, "difference": gap.effect}
-            rows.append(row | {"difference_low": gap.low, "difference_high": gap.high, "p": gap.p})
+            if seeds:
+                scores = (_scores([record for record in own if record.seed in seeds], ranking, metric) for own in pair)
+                gap = paired_difference(*scores)
+                row = {"ranking": ranking, "metric": metric, "arm": arm, "reference": other, "difference": gap.effect}
+                rows.append(row | {"difference_low": gap.low, "difference_high": gap.high, "p": gap.p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"].to_numpy())) if rows else table
 
@@ -131,14 +119,10 @@ def costs(records: Sequence[Record]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [
-        {"arm": arm} | {name: float(np.mean([getattr(record, name) for record in own])) for name in COSTS}
-        for arm, own in _by_arm(records).items()
-    ]
-    table = pd.DataFrame(rows)
-    table["share"] = table["samples"] / table["samples"].max()
-    table["time share"] = table["seconds"] / table["seconds"].max()
-    return table
+    spent = pd.DataFrame([{"arm": one.arm.name} | {cost: getattr(one, cost) for cost in COSTS} for one in records])
+    table = spent.groupby("arm", sort=False, as_index=False).mean()
+    shares = {name: table[cost] / table[cost].max() for name, cost in (("share", "samples"), ("time share", "seconds"))}
+    return table.assign(**shares)
 
 
 def verdict(row: Mapping[Any, Any]) -> str:
