@@ -57,44 +57,22 @@ class Players(Adversarial, TwoTowers):
 
 
 def test_losses_have_the_published_signs_and_weight(sides) -> None:
-    real, fake = sides
+    real, fake = (side.requires_grad_() for side in sides)
     model = Players(Bowl())
-    height = {name: 0.35 * (side.numpy() ** 2).sum(1) for name, side in (("real", real), ("fake", fake))}
+    height = {name: 0.35 * (side.detach().numpy() ** 2).sum(1) for name, side in (("real", real), ("fake", fake))}
     torch.manual_seed(1)
     terms = model.critic_losses(real, fake)
     torch.manual_seed(1)
     penalty = gradient_penalty(model.critic, real, fake).mean().item()
     assert terms["gradient_penalty"].item() == pytest.approx(10 * penalty)
     assert terms["wasserstein"].item() == pytest.approx((height["fake"] - height["real"]).mean())
-    np.testing.assert_allclose(model.losses(real, fake)["alignment"].detach(), height["real"] - height["fake"])
-
-
-def test_each_step_leaves_the_other_players_alone(sides) -> None:
-    real, fake = (side.clone().requires_grad_() for side in sides)
-    model = Players(Critic(3, hidden=4).double())
-    sum(model.critic_losses(real, fake).values()).backward()
-    assert real.grad is None
-    assert fake.grad is None
-    assert all(value.grad is not None for value in model.critic_parameters())
-    model.zero_grad()
-    model.losses(real, fake)["alignment"].mean().backward()
-    assert all(value.grad is None for value in model.critic_parameters())
-    assert real.grad.abs().sum() > 0
-    assert fake.grad.abs().sum() > 0
-
-
-def test_a_trained_critic_tells_two_clouds_apart_with_the_best_slope() -> None:
-    torch.manual_seed(0)
-    model = Players(Critic(2, hidden=16))
-    optimizer = torch.optim.Adam(model.critic_parameters(), lr=4e-3, betas=(0.5, 0.9))
-    real, fake = torch.randn(64, 2) * 0.02, torch.randn(64, 2) * 0.02 + torch.tensor([3.0, 0.0])
-    for _ in range(300):
-        terms = model.critic_losses(real, fake)
-        optimizer.zero_grad()
-        sum(terms.values()).backward()
-        optimizer.step()
-    # The clouds are 3 apart; a slope s costs 10 (s - 1)² and gains 3 s, which is best at s = 1 + 3 / 20.
-    assert -terms["wasserstein"].item() == pytest.approx(3 * 1.15, abs=0.2)
+    alignment = model.losses(real, fake)["alignment"]
+    np.testing.assert_allclose(alignment.detach(), height["real"] - height["fake"])
+    # the term moves both encoders, and the critic's losses neither
+    alignment.sum().backward()
+    torch.testing.assert_close(real.grad, 0.7 * real)
+    torch.testing.assert_close(fake.grad, -0.7 * fake)
+    assert torch.autograd.grad(sum(terms.values()), [real, fake], allow_unused=True) == (None, None)
 
 
 def test_a_flat_critic_has_finite_gradients(sides) -> None:

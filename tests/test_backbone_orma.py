@@ -14,11 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from class_kit.backbones.base import GraphBatch, TokenBatch
-from class_kit.backbones.matching import (
-    assign_tokens,
-    multi_token_similarity,
-    transport_plans,
-)
+from class_kit.backbones.matching import assign_tokens, transport_plans
 from class_kit.backbones.orma import Orma, upward_edges
 from tests.backbone_pairs import graph_batch, pair_scores, token_batch
 
@@ -156,19 +152,6 @@ def test_terms_are_weighted_symmetric_cross_entropies() -> None:
 # slips that are easily made here
 
 
-def test_a_token_goes_to_the_motif_with_the_largest_entry_of_the_plan() -> None:
-    """Tokens that each equal one of three orthogonal motifs go to that motif, and not to where least of them goes."""
-    motifs, planted = torch.eye(3), [0, 2, 1, 1, 0, 2]
-    tokens = motifs[planted][None]
-    cosines = (tokens @ motifs.T).unsqueeze(2)
-    everything = torch.ones(1, 6, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)
-    assigned = assign_tokens(cosines, *everything)
-    assert assigned[0, :, 0].argmax(1).tolist() == planted
-    assert (assigned.sum(3) == 1).all()
-    similarity = multi_token_similarity(cosines, tokens @ tokens.mT, assigned)
-    assert similarity.item() == pytest.approx(1.0)
-
-
 def test_equal_motifs_share_their_tokens_whatever_rounding_says() -> None:
     generator = torch.Generator().manual_seed(0)
     motifs = torch.nn.functional.normalize(torch.randn(3, 4, generator=generator), dim=1)[[0, 1, 0, 2]]
@@ -194,22 +177,6 @@ def test_every_term_trains_the_molecule_and_the_text(term: str) -> None:
     if term != "sentence_molecule":
         level = model.hierarchy.leave[1 if term == "multi_token_motif" else 2]
         assert level[-1].weight.grad.abs().sum() > 0
-
-
-def test_padding_changes_nothing() -> None:
-    """Three more columns of padding with large values in them: no plan, no maximum, no mean takes notice."""
-    model, (text, graphs) = make(), batch()
-    dirty = torch.cat([text.tokens, torch.zeros(5, 3, TEXT)], dim=1)
-    mask = torch.cat([text.mask, torch.zeros(5, 3, dtype=torch.bool)], dim=1)
-    padded = TokenBatch(text.sentence, dirty.masked_fill(~mask[..., None], 50.0), mask)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            model.similarities(padded, graphs), model.similarities(text, graphs), rtol=1e-5, atol=1e-6
-        )
-        torch.testing.assert_close(of_pairs(model, padded, graphs), of_pairs(model, text, graphs), rtol=1e-5, atol=1e-6)
-        fresh = make()
-        fresh.fit_inputs(padded, graphs)
-        torch.testing.assert_close(fresh.token_tower.scale.mean, model.token_tower.scale.mean)
 
 
 # the hierarchy

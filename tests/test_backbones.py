@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,59 +160,27 @@ def test_users_can_register_their_own() -> None:
 
 
 REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
-    "dual_encoder": [
-        ({"hidden": 0}, "hidden=0"),
-        ({"dropout": 1.0}, r"dropout=1\.0"),
-        ({"temperature": 0.0}, r"temperature=0\.0"),
-        ({"soft_weight": -1}, "soft_weight=-1"),
-    ],
-    "text2mol": [
-        ({"dim": 2.5}, r"dim=2\.5"),
-        ({"tau": math.inf}, "tau=inf"),
-        ({"molecule_encoder": "transformer"}, "molecule_encoder='transformer'.*mlp, gcn"),
-    ],
-    "moleculestm": [
-        ({"hidden": -1}, "hidden=-1"),
-        ({"negatives": 0}, "negatives=0"),
-        ({"loss": "triplet"}, "loss='triplet'.*infonce, ebm_nce"),
-    ],
-    "memory_bank": [
-        ({"heads": 5}, "heads=5: expected a divisor of dim=256"),
-        ({"slots": 0}, "slots=0"),
-        ({"distribution_temperature": -1.0}, r"distribution_temperature=-1\.0"),
-        ({"adversarial": math.nan}, "adversarial=nan"),
-    ],
-    "dsokr": [
-        ({"sketch": 50, "dim": 60}, "sketch=50.*at least 60"),
-        ({"layers": 0}, "layers=0"),
-        ({"standardise": 1}, "standardise=1"),
-        ({"whitening": 1.5}, r"whitening=1\.5"),
-        ({"seed": -1}, "seed=-1"),
-    ],
+    "dual_encoder": [({"hidden": 0}, "hidden=0"), ({"dropout": 1.0}, r"dropout=1\.0")],
+    "text2mol": [({"molecule_encoder": "transformer"}, "molecule_encoder='transformer'.*mlp, gcn")],
+    "moleculestm": [({"loss": "triplet"}, "loss='triplet'.*infonce, ebm_nce"), ({"hidden": -1}, "hidden=-1")],
+    "memory_bank": [({"heads": 5}, "heads=5: expected a divisor of dim=256"), ({"slots": 0}, "slots=0")],
+    "dsokr": [({"sketch": 50, "dim": 60}, "sketch=50.*at least 60"), ({"standardise": 1}, "standardise=1")],
     "aman": [
         ({"heads": 3}, "heads=3: expected a divisor of hidden=256"),
         ({"mining": "random"}, "mining='random': expected one of soft, hardest"),
-        ({"margin": -0.1}, r"margin=-0\.1"),
-        ({"sharpness": 0}, "sharpness=0"),
     ],
     "orma": [
         ({"alpha": 0.7, "beta": 0.4}, r"alpha=0\.7 and beta=0\.4: expected a sum of at most 1"),
         ({"matching": "atoms"}, "matching='atoms': expected one of both, tokens"),
-        ({"layers": 0}, "layers=0"),
-        ({"hidden": "16"}, "hidden='16'"),
     ],
     "denoising": [
         ({"inner": "nope"}, "backbone 'nope' is unknown"),
         ({"inner_options": [1]}, r"inner_options=\[1\]: expected a mapping"),
         ({"inner_options": {"depth": 2}}, "'dual_encoder' does not take the options"),
         ({"reads": "all"}, "reads='all'"),
-        ({"share": 0.0}, r"share=0\.0"),
         ({"heads": 3}, "heads=3: expected a divisor of the width 256"),
     ],
-    "distillation": [
-        ({"negatives": 0}, "negatives=0"),
-        ({"student": "finetuned"}, "'finetuned' reads token numbers: wrap the other way round"),
-    ],
+    "distillation": [({"student": "finetuned"}, "'finetuned' reads token numbers: wrap the other way round")],
 }
 
 
@@ -365,6 +332,9 @@ def test_evaluation_is_repeatable_and_knows_neither_neighbours_nor_padding(case:
         text, molecules = whole
         if isinstance(text, TokenBatch):
             dirty = replace(text, tokens=text.tokens.masked_fill(~text.mask[..., None], 1e3))
+            again = case.create()
+            again.fit_inputs(dirty, molecules)
+            assert all(torch.equal(value, again.state_dict()[name]) for name, value in backbone.state_dict().items())
             torch.testing.assert_close(backbone.encode_text(text), backbone.encode_text(dirty))
             for name, term in backbone.losses(dirty, molecules).items():
                 torch.testing.assert_close(term, first[name])

@@ -1,4 +1,4 @@
-"""A tiny BERT with random weights, and texts for it: what the tests of fine-tuning share."""
+"""A tiny BERT with random weights, and texts for it: what tests of text encoders share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from class_kit.backbones import create_backbone
-from class_kit.backbones.base import IdBatch
-from class_kit.backbones.finetuned import Finetuned
-from class_kit.text.tokens import text_ids
-from class_kit.training import TrainingConfig
-
 WORDS = ["the", "molecule", "is", "an", "acid", "ester", "steroid", "role", "as", "water", "sugar", "ring", "chain"]
-HEADS = {"hidden": 16, "dim": 8, "dropout": 0.0}
-
-
-# an inner backbone that reads tokens
-READER: dict[str, Any] = {
-    "inner": "denoising",
-    "inner_options": {"reads": "parts", "inner_options": HEADS, "width": 8},
-}
 
 
 def write_bert(place: Path, dropout: float = 0.0, seed: int = 0) -> str:
@@ -68,31 +54,3 @@ def one_by_one(folder: Path, text: str, max_tokens: int) -> tuple[np.ndarray, li
 def texts(count: int = 24) -> list[str]:
     rng = np.random.default_rng(3)
     return [" ".join(rng.choice(WORDS, rng.integers(1, 20))) for _ in range(count)]
-
-
-def molecules(count: int = 24) -> np.ndarray:
-    return np.random.default_rng(4).normal(size=(count, 10)).astype(np.float32)
-
-
-def config_of(encoder: str, *, epochs: int = 2, rate: float = 1e-3, **changes: Any) -> TrainingConfig:
-    options = {"inner": "dual_encoder", "inner_options": HEADS, "encoder": encoder, "piece_tokens": 40}
-    own = {name: changes.pop(name) for name in ("inner", "inner_options", "checkpointing") if name in changes}
-    return TrainingConfig(
-        epochs=epochs,
-        batch_size=8,
-        learning_rate=5e-3,
-        backbone="finetuned",
-        backbone_options={**options, "encoder_rate": rate, **own},
-        **changes,
-    )
-
-
-def made(encoder: str, **options: Any) -> Finetuned:
-    torch.manual_seed(0)
-    found = create_backbone("finetuned", 16, 10, **{"inner_options": HEADS, "encoder": encoder, **options})
-    assert isinstance(found, Finetuned)
-    return found
-
-
-def batch_of(encoder: str, count: int = 24) -> IdBatch:
-    return text_ids(texts(count), encoder).take(np.arange(count))
