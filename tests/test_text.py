@@ -1,4 +1,4 @@
-"""Text vectors against plain transformers, over batches, truncation and the store."""
+"""Vectors of texts and of their tokens against plain transformers, over batches, truncation and the store."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ from hypothesis import strategies as st
 
 from class_kit import text
 from class_kit.errors import InputError
-from class_kit.store import cache_entries
+from class_kit.store import cache_entries, clear_cache
 from class_kit.text import describe_text, embed_text
 from class_kit.text import encoders as text_encoders
+from class_kit.text import tokens as tokens_module
+from class_kit.text.tokens import TextTokens, text_ids, text_tokens
 from tests.tiny_bert import one_by_one, write_bert
 
 TEXTS = ["the molecule is an acid.", "water", "α-D-glucose, a steroid ester " * 3, "the molecule is an acid."]
+# the last has characters that the tiny vocabulary lacks
+TOKENISED = [
+    "the molecule is an acid",
+    "water",
+    "the steroid ester as a water " * 3,
+    "the molecule is an acid",
+    "α \U0001f9ea",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -101,23 +111,22 @@ def test_scibert_as_first_published_is_read(tiny: Path, tmp_path: Path, monkeypa
         embed_text(["not yet in the cache"], place)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_text_has_the_same_bits_in_any_company(threads: int) -> None:
-    """Whether it is alone in its batch or not, and in whichever place: texts of one length, then of many."""
+@pytest.mark.parametrize(("threads", "others"), [(1, ["Oil.", *TEXTS[:2]]), (2, [])])
+def test_a_text_has_the_same_bits_in_any_company(threads: int, others: list[str]) -> None:
+    """Whether it is alone in its batch or not, and in whichever place, among texts of its length and of others."""
     import torch
 
     like = [f"the molecule is an {word}" for word in ("acid", "base", "salt", "ion", "ring", "water", "oil")]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        alone = embed_text(["Oil.", like[6]], cache=False)
-        for company in (1, 6):
-            texts = [*like[:company], "Oil.", like[6], *like[company:6], *TEXTS[:2]]
-            together = embed_text(texts, cache=False)
-            assert together[company : company + 2].tobytes() == alone.tobytes()
+        alone = embed_text(like[:1], cache=False)
+        together = embed_text([*like[1:], like[0], *others], cache=False)
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_allclose(embed_text(texts, batch_size=1, cache=False), together, rtol=0, atol=3e-6)
+    assert together[6].tobytes() == alone[0].tobytes()
+    if others:
+        assert together[7].tobytes() == embed_text(others[:1], cache=False)[0].tobytes()
 
 
 @settings(deadline=None, max_examples=30)
@@ -142,20 +151,28 @@ def test_batches_hold_every_row_once_and_one_shape_a_length(lengths: list[int], 
     assert shapes == {length: {max(1, min(batch_size, 256 // length))} for length in lengths}
 
 
-def test_long_texts_are_truncated_counted_and_named(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("read", [embed_text, text_tokens, text_ids])
+def test_long_texts_are_truncated_counted_and_named(read: Any, tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
     texts = ["the acid", "the " * 50, "is " * 200, "acid " * 9]
     for _ in range(2):  # computed, then from the cache
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            found = embed_text(texts, tiny, max_tokens=20)
+            found = read(texts, tiny, max_tokens=20)
         assert "2 longer than 20 and truncated" in caplog.text
-    np.testing.assert_allclose(found[1], embed_text(["the " * 18], tiny)[0], rtol=0, atol=1e-6)
-    report = describe_text(texts, tiny, max_tokens=20)
-    assert report.tokens.tolist() == [4, 52, 202, 11]
-    assert report.truncated == (1, 2)
-    assert str(report).startswith("4 texts for ")
+    if read is embed_text:
+        np.testing.assert_allclose(found[1], embed_text(["the " * 18], tiny)[0], rtol=0, atol=1e-6)
+        report = describe_text(texts, tiny, max_tokens=20)
+        assert report.tokens.tolist() == [4, 52, 202, 11]
+        assert report.truncated == (1, 2)
+        assert str(report).startswith("4 texts for ")
+    elif read is text_tokens:
+        assert list(map(len, rows_of(found))) == [2, 18, 18, 9]
+        # sentence vectors are read to the 256 tokens of embed_text
+        np.testing.assert_array_equal(found.arrays(np.arange(4))["sentence"], embed_text(texts, tiny))
+    else:
+        assert found.take(np.arange(4)).own.sum(1).tolist() == [2, 18, 18, 9]
     caplog.clear()
-    embed_text(texts, tiny)
+    read(texts, tiny, max_tokens=256)
     assert caplog.text == ""
 
 
@@ -191,6 +208,80 @@ def test_what_is_stored_needs_no_model_and_only_the_rest_is_embedded(
     ):
         with pytest.raises(AssertionError, match="loaded although"):
             embed_text(**{"texts": TEXTS, "encoder": tiny, **options})
+
+
+def rows_of(tokens: TextTokens) -> list[np.ndarray]:
+    batch = tokens.arrays(np.arange(len(tokens)))
+    return [row[mask] for row, mask in zip(batch["tokens"], batch["mask"], strict=True)]
+
+
+def test_tokens_equal_plain_transformers_without_the_special_ones(tiny: Path) -> None:
+    exact, rounded = text_tokens(TOKENISED, tiny, dtype="float32"), text_tokens(TOKENISED, tiny)
+    assert [tokens.tokens.take(np.array([0])).dtype for tokens in (exact, rounded)] == [np.float32, np.float16]
+    for row, (one, rough) in enumerate(zip(rows_of(exact), rows_of(rounded), strict=True)):
+        states, names = one_by_one(tiny, TOKENISED[row], 128)
+        assert (names[0], names[-1]) == ("[CLS]", "[SEP]")
+        np.testing.assert_allclose(one, states[1:-1], rtol=0, atol=5e-6)
+        np.testing.assert_allclose(rough, states[1:-1], rtol=6e-4, atol=1e-5)
+    # a character that the vocabulary does not have is part of the text
+    assert names == ["[CLS]", "[UNK]", "[UNK]", "[SEP]"]
+    np.testing.assert_array_equal(exact.arrays(np.arange(5))["sentence"], embed_text(TOKENISED, tiny))
+
+
+def test_numbers_say_which_tokens_are_the_texts_own(tiny: Path) -> None:
+    batch = text_ids(["the acid", "\u200b\u200b", "water"], tiny).take(np.array([0, 1, 2]))
+    words = (tiny / "vocab.txt").read_text().split()
+    read = [[words[one] for one in row] for row in batch.ids.tolist()]
+    assert read == [
+        ["[CLS]", "the", "acid", "[SEP]"],
+        ["[CLS]", "[SEP]", "[PAD]", "[PAD]"],
+        ["[CLS]", "water", "[SEP]", "[PAD]"],
+    ]
+    assert batch.real.tolist() == [[True] * 4, [True, True, False, False], [True, True, True, False]]
+    # a text of which the tokenizer leaves nothing has its first special token as its own
+    assert batch.own.tolist() == [[False, True, True, False], [True, False, False, False], [False, True, False, False]]
+    states, _ = one_by_one(tiny, "\u200b\u200b", 128)
+    kept = rows_of(text_tokens(["the acid", "\u200b\u200b"], tiny, dtype="float32"))[1]
+    np.testing.assert_allclose(kept, states[:1], rtol=0, atol=1e-6)
+
+
+def test_kept_tokens_are_left_on_disk_and_need_no_model(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = text_tokens(TOKENISED, tiny)
+    (entry,) = cache_entries("tokens")
+    # equal texts are one item
+    assert entry.items == len(first.tokens) == 4
+
+    def not_again(*_: object) -> None:
+        raise AssertionError("loaded although the result is stored")
+
+    monkeypatch.setattr(tokens_module, "load_encoder", not_again)
+    assert text_tokens(TOKENISED, tiny).digest == first.digest
+    turn = [4, 3, 2, 1, 0, 1]
+    for row, one in zip(turn, rows_of(text_tokens([TOKENISED[row] for row in turn], tiny)), strict=True):
+        np.testing.assert_array_equal(one, rows_of(first)[row])
+    for options in ({"texts": ["new"]}, {"max_tokens": 10}, {"dtype": "float32"}, {"cache": False}):
+        with pytest.raises(AssertionError, match="loaded although"):
+            text_tokens(**{"texts": TOKENISED, "encoder": tiny, **options})
+    assert clear_cache("tokens") == (1, entry.size)
+    with pytest.raises(InputError, match="cleared or damaged while it was in use"):
+        rows_of(first)
+
+
+def test_values_that_a_type_cannot_hold_are_refused(tiny: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    place = tmp_path / "large"
+    shutil.copytree(tiny, place)
+    weights = load_file(place / "model.safetensors")
+    (name,) = (name for name in weights if name.endswith("layer.1.output.LayerNorm.weight"))
+    for factor, dtype, read in ((1e6, "float16", text_tokens), (np.nan, "float32", text_tokens), (1, "", embed_text)):
+        weights[name] *= factor
+        save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(InputError, match=f"which {dtype} cannot hold" if dtype else "not finite, first for 'the"):
+            read(TOKENISED, place, **({"dtype": dtype} if dtype else {}))
+    weights[name] = 1e6 * load_file(tiny / "model.safetensors")[name]
+    save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+    assert max(np.abs(one).max() for one in rows_of(text_tokens(TOKENISED, place, dtype="float32"))) > 1e5
 
 
 def test_other_weights_or_another_tokenizer_are_another_encoder(tiny: Path, tmp_path: Path) -> None:
@@ -250,3 +341,8 @@ assert not heavy, heavy
 def test_texts_and_options_out_of_range_are_refused(options: dict[str, Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         embed_text(**{"texts": ["water"], **options})
+
+
+def test_tokens_are_kept_in_a_type_of_their_own(tiny: Path) -> None:
+    with pytest.raises(InputError, match="dtype='bfloat16': expected one of float16, float32"):
+        text_tokens(["water"], tiny, dtype="bfloat16")
