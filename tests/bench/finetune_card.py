@@ -1,9 +1,8 @@
 """Fine-tune a text encoder from a prepared folder, with torch, NumPy and transformers alone.
 
-`bench_finetune --prepare` wrote the folder: token numbers, molecules as counts of Mol2vec words, the batches, learning
-rates and intensities of every training, and the encoder. So nothing of the kit is needed here but the backbone, and
-what decides a training was decided where the folder was made. In float32 on a CPU it is the kit's own training, bit
-for bit.
+`bench_finetune --prepare` wrote the folder: token numbers, vectors of molecules, the batches, learning rates and
+intensities of every training, and the encoder. So nothing of the kit is needed here but the backbone, and what decides
+a training was decided where the folder was made. In float32 on a CPU it is the kit's own training, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +43,7 @@ class Prepared:
         digest, read = find_encoder(folder / "encoder").digest, self.manifest["text"]
         rows = self.arrays["text_rows"].astype(np.int64)
         self.text = TextIds(rows, "", ids, read["padding"], read["width"], digest)
-        vectors = as_inputs(word_sums(self.arrays))
+        vectors = as_inputs(self.arrays["molecule_vectors"])
         self.molecules = vectors.subset(self.arrays["pair_molecule"].astype(np.int64))
         self.pool = vectors.subset(self.arrays["pool_molecule"].astype(np.int64))
         ends = np.cumsum([self.manifest["sizes"][name] for name in SPLITS])
@@ -64,17 +62,6 @@ class Prepared:
         partners = training["partners"]
         chosen = self.rows["train"] if partners is None else self.arrays[partners].astype(np.int64)
         return self.molecules.subset(chosen)
-
-
-def word_sums(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Vectors `(M, d)` float32 of molecules from the counts of their words, added up in float64 in the words' order."""
-    offsets, table = arrays["word_offsets"].astype(np.int64), arrays["word_vectors"].astype(np.float64)
-    found = np.zeros((len(offsets) - 1, table.shape[1]), np.float32)
-    for row, (begin, end) in enumerate(pairwise(offsets)):
-        counts = arrays["word_counts"][begin:end, None].astype(np.float64)
-        # a sum over the first axis adds in order
-        found[row] = np.add.reduce(table[arrays["words"][begin:end]] * counts, axis=0)
-    return found
 
 
 def train(data: Prepared, training: dict[str, Any], precision: str, scale: float = 1.0) -> dict[str, Any]:

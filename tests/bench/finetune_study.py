@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from class_kit.curriculum import Plan
 from class_kit.files import write_json
-from class_kit.molecules import load_vectors, mol2vec_sentences
 from class_kit.retrieval import Ranks
 from class_kit.study import costs, differences, standard_arms, summary
 from class_kit.study.arms import Arm, plan_arm
@@ -25,7 +24,7 @@ from class_kit.task import Task
 from class_kit.text.encoders import find_encoder, load_encoder
 from class_kit.text.tokens import TextIds
 from class_kit.training import TrainingConfig, learning_rate
-from tests.bench.finetune_card import SPLITS, word_sums
+from tests.bench.finetune_card import SPLITS
 
 # among exchanged molecules these alone are trained
 NOISY = ("baseline", "CLASS")
@@ -53,7 +52,10 @@ def prepare(
     text = task.text_inputs("ids", order)
     assert isinstance(text, TextIds)
     arrays = {"text_ids": text.ids.values, "text_offsets": text.ids.offsets, "text_rows": text.rows}
-    arrays |= _molecules(task, order) | {"targets": task.targets("test")}
+    # molecules of equal vectors share one
+    vectors, number = np.unique(np.concatenate([task.m[order], task.pool]), axis=0, return_inverse=True)
+    arrays |= {"molecule_vectors": vectors, "targets": task.targets("test")}
+    arrays |= dict(zip(("pair_molecule", "pool_molecule"), np.split(number, [len(order)]), strict=True))
     trainings: list[dict[str, Any]] = []
 
     def keep(values: np.ndarray) -> str:
@@ -129,36 +131,6 @@ def exchanged(count: int, share: float, seed: int) -> np.ndarray:
     return partner
 
 
-def _molecules(task: Task, order: np.ndarray) -> dict[str, np.ndarray]:
-    """The words of each distinct molecule with their counts, the words' vectors, and which molecule is whose."""
-    pairs = [task.pairs.smiles[row] for row in order]
-    pool = list(task.molecules.smiles)
-    distinct = sorted({*pairs, *pool})
-    table = load_vectors(task.encoders["vectors"])
-    known = [[table.index.get(word, -1) for word in sentence] for sentence in mol2vec_sentences(distinct)]
-    # a word without a vector counts as a rare one, unless the molecule has no other
-    counted = [
-        np.unique([table.unknown if word < 0 else word for word in words], return_counts=True)
-        if max(words) >= 0
-        else (np.zeros(0, int), np.zeros(0, int))
-        for words in known
-    ]
-    place = {smiles: number for number, smiles in enumerate(distinct)}
-    used, numbers = np.unique(np.concatenate([words for words, _ in counted]), return_inverse=True)
-    found = {
-        "word_vectors": table.vectors[used],
-        "words": numbers.astype(np.uint16),
-        "word_counts": np.concatenate([counts for _, counts in counted]).astype(np.uint16),
-        "word_offsets": np.concatenate([[0], np.cumsum([len(words) for words, _ in counted])]),
-        "pair_molecule": np.array([place[smiles] for smiles in pairs]),
-        "pool_molecule": np.array([place[smiles] for smiles in pool]),
-    }
-    vectors = word_sums(found)
-    for name, rows in (("pair_molecule", task.m[order]), ("pool_molecule", task.pool)):
-        np.testing.assert_array_equal(vectors[found[name]], rows, err_msg="molecules from their words")
-    return found
-
-
 def _write_encoder(task: Task, folder: Path, precision: str) -> None:
     """The encoder's folder with its weights in a precision, without the layer on top that neither pooling reads."""
     found = find_encoder(task.encoders["text"])
@@ -184,15 +156,7 @@ def table(folder: Path, target: Path | None) -> None:
     for (size, noise), names in sorted(groups.items(), key=lambda group: (group[0][1], group[0][0])):
         names = _complete(names, stored["trainings"])
         records = [_record(name, stored, ranks) for name in names]
-        runs = [
-            {
-                "arm": one["arm"],
-                "samples/s": one["samples"] / one["seconds"],
-                **{key: one[key] for key in ("memory", "wall")},
-            }
-            for one in (stored["trainings"][name] for name in names)
-        ]
-        tables = tables_of(records, runs)
+        tables = tables_of(records, [stored["trainings"][name] for name in names])
         print(f"\n== batch {size}, noise {noise:g}\n{tables.pop('text')}")
         out.append({"batch_size": size, "noise": noise, "seeds": sorted({record.seed for record in records}), **tables})
     if target is not None:
@@ -233,7 +197,8 @@ def tables_of(records: list[Record], runs: list[dict[str, Any]]) -> dict[str, An
     """Metrics by arm and ranking, costs by arm, differences from the bare arm; as data, and as text."""
     shown = ["ranking", "pool", "arm", "seeds", "hits@1", "hits@1_low", "hits@1_high", "hits@10", "mrr", "mean_rank"]
     metrics = pd.concat([summary(records, name)[shown] for name in records[0].ranks], ignore_index=True)
-    held = pd.DataFrame(runs).groupby("arm", sort=False).agg({"samples/s": "mean", "memory": "max", "wall": "mean"})
+    spent = pd.DataFrame(runs).assign(**{"samples/s": lambda runs: runs["samples"] / runs["seconds"]})
+    held = spent.groupby("arm", sort=False).agg({"samples/s": "mean", "memory": "max", "wall": "mean"})
     frames = {"metrics": metrics, "costs": costs(records).merge(held, left_on="arm", right_index=True)}
     if len({record.arm.name for record in records}) > 1:
         gaps = [
