@@ -19,7 +19,7 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
 from class_kit.neighbours import neighbour_counts
-from tests.bench.generated import gaussian, resembling
+from tests.bench.generated import resembling
 
 SIGMA = 0.99
 REAL = 6601
@@ -185,19 +185,6 @@ def compare(sizes: list[int], limit: float) -> list[dict[str, Any]]:
     return rows
 
 
-def resistant(size: int) -> list[dict[str, Any]]:
-    """Where bounds cannot prune: beside the symmetric product, the two in turn so that both meet the same machine."""
-    found = []
-    cases = {"generated": (resembling(size), (0.5, 0.8, 0.9)), "Gaussian": (gaussian(size), (0.5, 0.99))}
-    for data, (pairs, sigmas) in cases.items():
-        for sigma in sigmas:
-            times = [(timed(kit, pairs, sigma)[0], timed(torch_product, pairs, sigma)[0]) for _ in range(2)]
-            ours, theirs = (float(min(column)) for column in zip(*times, strict=True))
-            found.append({"data": data, "size": size, "sigma": sigma, "seconds": ours, "product_seconds": theirs})
-            print(f"{data:10} σ = {sigma:<5} kit {ours:8.2f} s   product {theirs:8.2f} s   ratio {ours / theirs:.2f}")
-    return found
-
-
 def many_sigmas(size: int) -> dict[str, Any]:
     """Twelve thresholds in one pass beside the smallest alone."""
     pairs = resembling(size)
@@ -253,7 +240,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--limit", type=float, default=90.0, help="seconds a peer may take at one size")
-    parser.add_argument("--hard", type=int, default=20_000, help="pairs for data that resists pruning; 0 leaves it out")
     parser.add_argument("--figure", type=Path, default=Path("figures/neighbours/time.png"))
     options = parser.parse_args()
     rows = compare(sorted(options.sizes), options.limit)
@@ -264,9 +250,8 @@ def main() -> None:
         "law_of_foreseen_times": f"L^{LAW:g}",
         "rows": rows,
         "exponent": slope,
+        "many_sigmas": many_sigmas(20_000),
     }
-    if options.hard:
-        result |= {"resistant": resistant(options.hard), "many_sigmas": many_sigmas(options.hard)}
     if slope is not None:
         print(f"this kit from 50,000 pairs on: time ∝ L^{slope:.2f}")
     write_json(options.figure.with_suffix(".json"), result)

@@ -1,4 +1,4 @@
-"""How much more than the bare matrix product exact ranking costs, and what others take for the same ranks.
+"""How much more than the bare matrix product exact ranking costs, and what a double argsort takes for the same ranks.
 
 Every measurement alternates with the bare product and is reported as the median of their ratios, so that a busy
 machine slows both: by the clock, and by the processor time of all threads, which others on the machine disturb less.
@@ -14,7 +14,6 @@ the memory passes its limit.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import statistics
 import time
@@ -53,22 +52,6 @@ def double_argsort(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, pool)]
     places = np.argsort(np.argsort(-(unit[0] @ unit[1].T), axis=1), axis=1)
     return places[np.arange(len(queries)), targets] + 1
-
-
-def reciprocal_by_torchmetrics(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Reciprocal ranks as torchmetrics finds them, one row at a time."""
-    import torch
-    from torchmetrics.functional.retrieval import retrieval_reciprocal_rank
-
-    unit = [torch.nn.functional.normalize(torch.from_numpy(rows)) for rows in (queries, pool)]
-    scores = unit[0] @ unit[1].T
-    relevant = torch.zeros(len(pool), dtype=torch.bool)
-    found = []
-    for row, target in zip(scores, targets, strict=True):
-        relevant[target] = True
-        found.append(float(retrieval_reciprocal_rank(row, relevant)))
-        relevant[target] = False
-    return np.array(found)
 
 
 def timed(task: Callable[[], Any]) -> tuple[float, float, Any]:
@@ -120,32 +103,24 @@ def run(rounds: int = 5) -> dict[str, Any]:
         lambda: retrieval_ranks_both_ways(queries, pool), lambda: bare_product(queries, pool), large
     )
     result["peak_mib"] = peak_mib(lambda: retrieval_ranks(few, pool, targets[:SPLIT]))
-    result["others"] = measure_others(queries[:OTHERS_QUERIES], pool, targets[:OTHERS_QUERIES])
+    result["others"] = measure_argsort(queries[:OTHERS_QUERIES], pool, targets[:OTHERS_QUERIES])
     return result
 
 
-def measure_others(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """Seconds of each tool for the same queries, and that it finds the same."""
+def measure_argsort(queries: np.ndarray, pool: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Seconds of ranking and of a double argsort for the same queries, and that both find the same."""
     own_seconds, _, ranks = timed(lambda: retrieval_ranks(queries, pool, targets))
     seconds, _, places = timed(lambda: double_argsort(queries, pool, targets))
     exact = double_argsort(queries.astype(np.float64), pool.astype(np.float64), targets)
     untied = int(np.count_nonzero(ranks.equal == 0))
     if others_ranks := untied - same_ranks(ranks, exact):
         raise AssertionError(f"float64 scores give {others_ranks} of {untied} queries another rank")
-    others: dict[str, Any] = {
+    return {
         "queries": len(queries),
         "untied": untied,
         "class_kit_seconds": own_seconds,
         "double_argsort_seconds": seconds,
         "double_argsort_same_ranks": same_ranks(ranks, places),
-    }
-    if importlib.util.find_spec("torchmetrics") is None:
-        others["torchmetrics"] = "not installed"
-        return others
-    seconds, _, reciprocal = timed(lambda: reciprocal_by_torchmetrics(queries, pool, targets))
-    return others | {
-        "torchmetrics_seconds": seconds,
-        "torchmetrics_same_ranks": same_ranks(ranks, np.rint(1 / reciprocal).astype(np.int64)),
     }
 
 
@@ -170,11 +145,9 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"peak of NumPy memory, {SPLIT:,} in {POOL:,}: {result['peak_mib']:.0f} MiB")
     print(f"{others['queries']} queries in {POOL:,}: class_kit {others['class_kit_seconds']:.2f} s")
     print(f"  {others['untied']} have no tie, and all of these the rank that float64 scores give")
-    for name in ("double_argsort", "torchmetrics"):
-        if f"{name}_seconds" in others:
-            print(f"  {name} {others[f'{name}_seconds']:.2f} s, {others[f'{name}_same_ranks']} equal ranks")
-        else:
-            print(f"  {name} is not installed")
+    print(
+        f"  double argsort {others['double_argsort_seconds']:.2f} s, {others['double_argsort_same_ranks']} equal ranks"
+    )
 
 
 def main() -> None:

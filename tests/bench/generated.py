@@ -68,12 +68,6 @@ def resembling(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return t, m
 
 
-def gaussian(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """`n` pairs without any structure, the data on which no bound prunes well; same shapes and type."""
-    rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal((n, width), dtype=np.float32) for width in (T_WIDTH, M_WIDTH))  # type: ignore[return-value]
-
-
 def _rotation(rng: np.random.Generator, width: int) -> np.ndarray:
     return np.linalg.qr(rng.standard_normal((width, width)))[0].astype(np.float32)
 
