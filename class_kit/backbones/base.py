@@ -241,10 +241,7 @@ def no_negatives(scores: Tensor, not_negative: Tensor | None) -> Tensor:
 
 def without_near(logits: Tensor, not_negative: Tensor | None) -> Tensor:
     """Logits `(B, B)` for a softmax that leaves out what `not_negative` names; the diagonal stays."""
-    if not_negative is None:
-        return logits
-    eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    return logits.masked_fill(not_negative & ~eye, -torch.inf)
+    return logits.masked_fill(no_negatives(logits, not_negative).fill_diagonal_(False), -torch.inf)
 
 
 def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -124,19 +124,6 @@ def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | Non
         shuffled = (costs * possible).sum(1) / possible.sum(1).clamp(min=1)
     else:
         # a row of zeros cannot be drawn from: it draws anything, and the draw is left out
-        partners = shuffled_partners(possible | ~some[:, None], draws)
+        partners = torch.multinomial((possible | ~some[:, None]).float(), draws, replacement=True)
         shuffled = costs.gather(1, partners).mean(1) * some
     return (shuffled - F.logsigmoid(scores.diagonal())) / 2
-
-
-def shuffled_partners(possible: Tensor, draws: int) -> Tensor:
-    """Columns `(B, draws)` int64 drawn uniformly, with replacement, from the True entries of each row.
-
-    Parameters
-    ----------
-    possible : (B, C) bool
-        Every row with a True entry.
-    draws : int
-        At least 1.
-    """
-    return torch.multinomial(possible.float(), draws, replacement=True)
