@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.molecules.restricted_pickle import Dtype, Name, Record, read_pickle
+from class_kit.molecules.restricted_pickle import _BUILDERS, Dtype, Record, read_pickle
 
-DATA = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, type(None), np.ndarray)
-READERS = (Record, Name, Dtype)
+DATA = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, type(None), np.ndarray, Record, Dtype)
 WATCHED = ("import", "exec", "subprocess.", "os.", "pickle.", "socket.", "shutil.", "ctypes.", "marshal.")
 _watching: list[str] | None = None
 
@@ -57,7 +56,7 @@ def seeds() -> list[bytes]:
     words = {"UNK": np.ones(3, np.float32), "864662311": np.arange(3, dtype=">f8")}
     held: list[Any] = [
         words,
-        [1, -(2**40), 2**70, 0.5, True, None, "a", "é", b"b", bytearray(b"c"), (1, 2), ((),), {1, 2}, frozenset("ab")],
+        [1, -(2**40), 2**70, 0.5, True, None, "a", "é", b"b", (1, 2), ((),), {1, 2}, frozenset("ab")],
         collections.OrderedDict([("b", [1]), ("a", {"c": (2,)})]),
         collections.defaultdict(int, a=1),
         [np.float32(0.5), np.int64(7), np.asfortranarray(np.ones((2, 3))), np.array([1, "a", None], dtype=object)],
@@ -83,6 +82,7 @@ def check(content: bytes, path: Path) -> bool:
         except InputError as error:
             said = str(error)
     assert not seen, seen
-    assert isinstance(value, (*DATA, *READERS)) or (isinstance(value, type) and issubclass(value, Record)), type(value)
+    inert = value in _BUILDERS.values() if callable(value) else isinstance(value, DATA)
+    assert inert or issubclass(value, Record), type(value)
     assert not said or (str(path) in said and len(said) < 1_000), said
     return not said

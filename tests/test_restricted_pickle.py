@@ -29,6 +29,7 @@ def refused(content: bytes, folder: Path) -> str:
     with pytest.raises(InputError) as caught:
         read(content, folder)
     assert str(folder / "file.pkl") in str(caught.value)
+    assert len(str(caught.value)) < 500
     return str(caught.value)
 
 
@@ -66,20 +67,14 @@ def test_numeric_arrays_read_as_pickle_reads_them(dtype: str, protocol: int, tmp
     assert found["same"] is found["c"]
 
 
-def test_other_containers_and_numpy_scalars(tmp_path: Path) -> None:
+def test_other_containers_numpy_scalars_and_object_arrays(tmp_path: Path) -> None:
     counts: Any = collections.defaultdict(int, a=1)
     ordered = collections.OrderedDict([("b", 2), ("a", 1)])
-    held = [counts, ordered, frozenset({1, 2}), bytearray(b"xy"), np.float32(0.5), np.int64(7), np.bool_(True)]
+    held = [counts, ordered, frozenset({1, 2}), np.float32(0.5), np.int64(7), np.bool_(True)]
     for protocol in range(2, 6):
-        assert read(pickle.dumps(held, protocol), tmp_path) == [{"a": 1}, {"b": 2, "a": 1}, {1, 2}, b"xy", 0.5, 7, True]
-
-
-def test_object_arrays_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "objects.npy"
-    np.save(path, np.array({"a": np.ones(2, dtype=np.float32)}, dtype=object), allow_pickle=True)
-    assert list(read_pickle(path)) == ["a"]
-    np.save(path, np.array(["a", 1, None], dtype=object), allow_pickle=True)
-    assert read_pickle(path).tolist() == ["a", 1, None]
+        assert read(pickle.dumps(held, protocol), tmp_path) == [{"a": 1}, {"b": 2, "a": 1}, {1, 2}, 0.5, 7, True]
+    np.save(tmp_path / "objects.npy", np.array(["a", 1, None], dtype=object), allow_pickle=True)
+    assert read_pickle(tmp_path / "objects.npy").tolist() == ["a", 1, None]
 
 
 class _Runs:
@@ -97,43 +92,28 @@ class _Runs:
 
 
 @pytest.mark.parametrize("how", ["system", "eval", "method"])
-@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
 @pytest.mark.filterwarnings("ignore:unclosed file")  # the control below runs the payload, which opens a file
 def test_what_would_run_is_refused_and_does_not_run(how: str, protocol: int, tmp_path: Path) -> None:
     marker = tmp_path / "it-ran"
     payload = _Runs(marker, how)
     expected = {"system": "system", "eval": "eval", "method": "getattr" if protocol < 4 else "Path"}[how]
-    for wrapped in (payload, {"UNK": payload}, [({"a": [payload]},)], np.array([payload, 1], dtype=object)):
-        content = pickle.dumps(wrapped, protocol)
-        assert expected in refused(content, tmp_path)
-        assert not marker.exists()
-        pickle.loads(content)
-        assert marker.exists(), "the payload would not have run at all, so that refusing it shows nothing"
-        marker.unlink()
+    content = pickle.dumps([{"UNK": payload}, np.array([payload, 1], dtype=object)], protocol)
+    assert expected in refused(content, tmp_path)
+    assert not marker.exists()
+    pickle.loads(content)
+    assert marker.exists(), "the payload would not have run at all, so that refusing it shows nothing"
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "os system",
-        "subprocess Popen",
-        "builtins exec",
-        "builtins __import__",
-        "operator attrgetter",
-        "pickle loads",
-        "numpy load",
-        "numpy.core.multiarray fromfile",
-        "gensimx.models KeyedVectors",
-        " os",
-        "collections Counter",
-    ],
+    ["os system", "builtins exec", "pickle loads", "numpy load", "gensimx.models KeyedVectors", "collections Counter"],
 )
 def test_names_outside_the_list_are_refused_however_they_are_asked_for(name: str, tmp_path: Path) -> None:
     module, attribute = name.split(" ")
     called = f"c{module}\n{attribute}\n".encode()
     forms = [
         b"\x80\x02" + called + b"X\x01\x00\x00\x00a\x85R.",
-        b"\x80\x02" + called + b".",
         b"\x80\x02" + called + b")\x81.",
         b"\x80\x04" + text(module) + text(attribute) + b"\x93)R.",
         b"(" + b"X\x01\x00\x00\x00a" + f"i{module}\n{attribute}\n.".encode(),
@@ -144,82 +124,53 @@ def test_names_outside_the_list_are_refused_however_they_are_asked_for(name: str
         assert f"{module}.{attribute}" in refused(form, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["models.word2vec.os", "a.b"])
-def test_a_dotted_name_is_refused_even_below_gensim(name: str, tmp_path: Path) -> None:
-    assert "asks for" in refused(b"\x80\x04" + text("gensim.models") + text(name) + b"\x93.", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("form", "reason"),
-    [
-        (b"Pabc\n.", "persistent"),
-        (b"X\x01\x00\x00\x00aQ.", "persistent"),
-        (b"\x80\x02\x82\x01.", "extension"),
-        (b"\x80\x05\x97.", "buffer"),
-        (b"}}K\x01K\x02sb.", "damaged"),
-        (b"cgensim.utils\nX\n}b.", "damaged"),
-        (b"cgensim.utils\nX\nN}X\x01\x00\x00\x00aK\x01s\x86b.", "damaged"),
-        (b"cnumpy\nndarray\n}b.", "sets the state of numpy.ndarray"),
-        (b"ccollections\nOrderedDict\nN}\x86b.", "sets the state of collections.OrderedDict"),
-        (b"cbuiltins\nobject\n)R.", "calls builtins.object"),
-        (b"cbuiltins\nhash\nK\x01\x85R.", "calls builtins.hash"),
-        (b"cbuiltins\nbytearray\nJ\x00\x00\x00\x7f\x85R.", "damaged"),
-        (b"ccopyreg\n_reconstructor\ncbuiltins\nobject\ncbuiltins\nobject\nN\x87R.", "no class of gensim"),
-        (b"c_codecs\nencode\n" + text("a") + text("zip") + b"\x86R.", "encodes text as 'zip'"),
-        (b"cgensim.utils\nX\n)\x81K\x01a.", "damaged"),
-        (b"K\x01)R.", "damaged"),
-        (b".", "damaged"),
-    ],
-)
-def test_operations_that_data_does_not_need_are_refused(form: bytes, reason: str, tmp_path: Path) -> None:
-    assert reason in refused(form, tmp_path)
-
-
-def array_of(code: str, shape: bytes, raw: bytes, *, order: str = "<") -> bytes:
+def array_of(code: str, shape: bytes, raw: bytes, order: str = "<") -> bytes:
     start = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-    kind = (
-        b"cnumpy\ndtype\n"
-        + text(code)
-        + b"K\x00K\x01\x87R(K\x03"
-        + text(order)
-        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    )
+    ends = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    kind = b"cnumpy\ndtype\n" + text(code) + b"K\x00K\x01\x87R(K\x03" + text(order) + ends
     return start + b"(K\x01" + shape + kind + b"\x89" + raw + b"tb."
 
 
+EIGHT = b"C\x08" + np.array([1, 2], dtype="<f4").tobytes()
+REFUSED = [
+    # operations that data does not need
+    (b"Pabc\n.", "persistent"),
+    (b"\x80\x02\x82\x01.", "extension"),
+    (b"\x80\x05\x97.", "buffer"),
+    (b"}}K\x01K\x02sb.", "sets the state of '{}'"),
+    (b"cgensim.utils\nX\n}b.", "sets the state of"),
+    (b"c_codecs\nencode\nN}\x86b.", "sets the state of '<function"),
+    (b"cbuiltins\nbytes\nJ\x00\x00\x00\x7f\x85R.", "damaged"),
+    (b"cgensim.utils\nX\n)\x81K\x01a.", "damaged"),
+    (b"K\x01)R.", "damaged"),
+    # arrays whose content is of another size or kind than they say
+    (array_of("V8", b"K\x01\x85", EIGHT, "|"), "of type 'V8'"),
+    (array_of("f4,O", b"K\x01\x85", EIGHT, "|"), "of type 'f4,O'"),
+    (array_of("(1000000,1000000)f8", b"K\x01\x85", EIGHT), "of type"),
+    (array_of("f4", b"K\x02\x85", EIGHT, "?"), "byte order"),
+    (array_of("O8", b"K\x01\x85", EIGHT, "|"), "damaged"),
+    (array_of("O8", b"K\x01\x85", b"]", "|"), "damaged"),
+    (array_of("f4", b"K\x03\x85", EIGHT), "damaged"),
+    (array_of("f4", b"K\x02\x85", b"J\x08\x00\x00\x7f"), "damaged"),
+    (array_of("f4", b"J\xfe\xff\xff\xffJ\xff\xff\xff\xff\x86", EIGHT), "damaged"),
+    (pickle.dumps(np.zeros(2, dtype=[("a", "f4"), ("b", "O")])), "of type 'V12'"),
+    # damaged files
+    (b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"abc.", "damaged"),
+    (b"I" + b"9" * 5000 + b"\n.", "damaged"),
+    (b"", "damaged"),
+    (b"<!DOCTYPE html><html><body>Not found</body></html>", "damaged"),
+    (b"\x93NUMPY\x01\x00\xff\xff{", "damaged"),
+    (b"\x93NUMPY\x01\x00\x76\x00{'descr'\x0c(" + b" " * 120, "damaged"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), REFUSED)
+def test_what_is_not_data_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+    assert reason in refused(content, tmp_path)
+
+
 def test_the_hand_made_array_is_one(tmp_path: Path) -> None:
-    found = read(array_of("f4", b"K\x02\x85", b"C\x08" + np.array([1, 2], dtype="<f4").tobytes()), tmp_path)
-    assert found.tolist() == [1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("code", "shape", "raw", "order", "said"),
-    [
-        ("O8", b"K\x01\x85", b"C\x08abcdefgh", "|", "something that is not its content"),
-        ("f4", b"K\x01\x85", b"]", "<", "something that is not its content"),
-        ("V8", b"K\x01\x85", b"C\x08abcdefgh", "|", "of type 'V8'"),
-        ("S8", b"K\x01\x85", b"C\x08abcdefgh", "|", "of type 'S8'"),
-        ("f4,O", b"K\x01\x85", b"C\x08abcdefgh", "|", "of type 'f4,O'"),
-        ("(1000000,1000000)f8", b"K\x01\x85", b"C\x08abcdefgh", "<", "of type"),
-        ("f4", b"K\x03\x85", b"C\x08abcdefgh", "<", "damaged"),
-        ("f4", b"K\x02\x85", b"J\x08\x00\x00\x7f", "<", "damaged"),
-        ("O8", b"K\x01\x85", b"]", "|", "damaged"),
-        ("f4", b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01\x85", b"C\x08abcdefgh", "<", "damaged"),
-        ("f4", b"J\xfe\xff\xff\xffJ\xff\xff\xff\xff\x86", b"C\x08abcdefgh", "<", "damaged"),
-        ("f4", b"K\x02K\x02\x86\x85", b"C\x08abcdefgh", "<", "damaged"),
-        ("f4", b"(" + b"K\x01" * 70 + b"t", b"C\x04abcd", "<", "damaged"),
-        ("f4", b"K\x02\x85", b"C\x08abcdefgh", "?", "byte order"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(
-    code: str, shape: bytes, raw: bytes, order: str, said: str, tmp_path: Path
-) -> None:
-    assert said in refused(array_of(code, shape, raw, order=order), tmp_path)
-
-
-def test_an_array_of_records_is_refused(tmp_path: Path) -> None:
-    held = np.zeros(2, dtype=[("a", "f4"), ("b", "O")])
-    assert "of type 'V12'" in refused(pickle.dumps(held), tmp_path)
+    assert read(array_of("f4", b"K\x02\x85", EIGHT), tmp_path).tolist() == [1.0, 2.0]
 
 
 def test_attributes_that_python_would_act_on_stay_data(tmp_path: Path) -> None:
@@ -233,34 +184,12 @@ def test_attributes_that_python_would_act_on_stay_data(tmp_path: Path) -> None:
 
 
 def test_a_large_index_of_the_memo_reserves_nothing(tmp_path: Path) -> None:
-    assert read(b"\x80\x02K\x05r\xff\xff\xff\x7f0".replace(b"0", b"j\xff\xff\xff\x7f\x86."), tmp_path) == (5, 5)
+    assert read(b"\x80\x02K\x05r\xff\xff\xff\x7fj\xff\xff\xff\x7f\x86.", tmp_path) == (5, 5)
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"abc.",
-        b"X\xff\xff\xff\xffabc.",
-        b"\x80\x02\x8b\xff\xff\xff\x7f.",
-        b"I" + b"9" * 5000 + b"\n.",
-        b"",
-        b"<!DOCTYPE html><html><body>Not found</body></html>",
-        b"\x93NUMPY",
-        b"\x93NUMPY\x01\x00\xff\xff{",
-        b"\x93NUMPY\x03\x00",
-        b"\x93NUMPY\x01\x00\x76\x00{'descr'\x0c(" + b" " * 120,
-    ],
-)
-def test_damaged_files_are_refused(form: bytes, tmp_path: Path) -> None:
-    assert len(refused(form, tmp_path)) < 500
-
-
-def test_a_numeric_npy_is_not_a_dictionary_of_vectors(tmp_path: Path) -> None:
+def test_numeric_npy_and_missing_files_are_named(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.ones(3))
     assert "holds an array of float64" in refused(buffer.getvalue(), tmp_path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.pkl cannot be read: No such file"):
         read_pickle(tmp_path / "absent.pkl")

@@ -16,7 +16,7 @@ one depends on the order in which the atoms were written.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar
@@ -256,36 +256,24 @@ def motifs(molecule: Mol, cuts: set[tuple[int, int]]) -> list[list[int]]:
     cuts
         Bonds between motifs, as `brics_cuts` gives them; none of them in a ring.
     """
-    near: list[list[int]] = [[] for _ in range(molecule.GetNumAtoms())]
-    for bond in molecule.GetBonds():
-        first, second = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        if (min(first, second), max(first, second)) not in cuts:
-            near[first].append(second)
-            near[second].append(first)
+    from rdkit.Chem import GetAdjacencyMatrix
+    from scipy.sparse.csgraph import connected_components
+
+    near = GetAdjacencyMatrix(molecule).astype(bool)
+    for first, second in cuts:
+        near[first, second] = near[second, first] = False
     rings = [set(ring) for ring in molecule.GetRingInfo().AtomRings()]
-    in_ring = set().union(*rings)
-    # A chain reaches exactly the ring atoms that it hangs on; a piece without a ring reaches none.
-    chains = _connected(near, (atom for atom in range(len(near)) if atom not in in_ring), in_ring)
-    groups = [ring.union(*(chain for chain, reached in chains if reached & ring)) for ring in rings]
-    groups += [chain for chain, reached in chains if not reached]
-    return sorted(sorted(motif) for motif in groups)
-
-
-def _connected(near: list[list[int]], atoms: Iterable[int], stop: set[int]) -> list[tuple[set[int], set[int]]]:
-    """Connected sets of `atoms`, each with the atoms of `stop` that it touches."""
-    seen: set[int] = set()
-    parts = []
-    for start in atoms:
-        if start in seen:
-            continue
-        part, reached, waiting = {start}, set(), [start]
-        while waiting:
-            for atom in near[waiting.pop()]:
-                if atom in stop:
-                    reached.add(atom)
-                elif atom not in part:
-                    part.add(atom)
-                    waiting.append(atom)
-        seen |= part
-        parts.append((part, reached))
-    return parts
+    in_ring = np.isin(np.arange(len(near)), list(set().union(*rings)))
+    chain_bonds = near & ~in_ring & ~in_ring[:, None]
+    parts = connected_components(chain_bonds, directed=False)[1]
+    groups = rings.copy()
+    for number in np.unique(parts[~in_ring]):
+        chain = np.flatnonzero(parts == number)
+        # a chain reaches exactly the ring atoms that it hangs on; a piece without a ring reaches none
+        reached = set(np.flatnonzero(near[chain].any(axis=0) & in_ring))
+        hosts = [at for at, ring in enumerate(rings) if ring & reached]
+        for at in hosts:
+            groups[at] = groups[at].union(chain)
+        if not hosts:
+            groups.append(set(chain))
+    return sorted(sorted(map(int, motif)) for motif in groups)
