@@ -18,7 +18,7 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs, read_molecules, read_texts
 from class_kit.options import TaskOptions
-from class_kit.pairs import MoleculeSet, PairSet, load_molecules, load_pairs, pool_targets
+from class_kit.pairs import PairSet, load_molecules, load_pairs, pool_targets
 from class_kit.terminal import one_line
 
 
@@ -33,7 +33,7 @@ class Task:
         Text vectors.
     m : (L, d_m) float32
         Molecule vectors.
-    molecules : MoleculeSet or PairSet
+    molecules : PairSet
         The pool "all": every molecule of the collection, those of other splits included.
     pool : (P, d_m) float32
         Vectors of that pool.
@@ -44,7 +44,7 @@ class Task:
     pairs: PairSet
     t: np.ndarray
     m: np.ndarray
-    molecules: MoleculeSet | PairSet
+    molecules: PairSet
     pool: np.ndarray
     encoders: dict[str, str]
 
@@ -68,7 +68,6 @@ class Task:
         rows = self.rows(split)
         if self.molecules is self.pairs:
             return rows
-        assert isinstance(self.molecules, MoleculeSet)
         return pool_targets(self.pairs.take(rows), self.molecules)
 
     def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:

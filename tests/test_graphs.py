@@ -204,16 +204,6 @@ def test_motifs_are_pieces_of_brics_with_a_ring_at_most(smiles: str) -> None:
     motif_laws(Chem.MolFromSmiles(smiles))
 
 
-def test_pieces_without_fused_rings_are_those_that_rdkit_breaks_off() -> None:
-    molecule = Chem.MolFromSmiles("CCOC(=O)c1ccc(cc1)NC(=O)CCOc1ccccn1")
-    broken = BRICS.BreakBRICSBonds(molecule)
-    pieces = [
-        {atom for atom in piece if atom < molecule.GetNumAtoms()} for piece in Chem.GetMolFrags(broken)
-    ]  # the atoms that breaking adds come last
-    assert len(pieces) == 8
-    assert sorted(map(sorted, pieces)) == motifs(molecule, brics_cuts(molecule))
-
-
 @pytest.mark.parametrize(
     ("smiles", "expected"),
     [
@@ -319,14 +309,3 @@ def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:
         molecule_graphs(SMILES, vectors=without)
     with pytest.raises(InputError, match="smiles is empty"):
         molecule_graphs([])
-
-
-def test_graphs_of_published_molecules(chebi20_dir: Path) -> None:
-    rows = (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    smiles = [row.split("\t")[1] for row in rows[::400]]
-    vectors = some_vectors(smiles, 0.9)
-    found = molecule_graphs(smiles, vectors=vectors, cache=False)
-    singles = [one_graph(one, vectors) for one in smiles]
-    same_batch(found.arrays(np.arange(len(smiles))), joined(singles))
-    for one, single in zip(smiles, singles, strict=True):
-        assert len(motif_laws(Chem.MolFromSmiles(one))) == len(single["motif_molecule"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -71,19 +70,13 @@ def test_stereoisomers_and_isotopes_share_a_key() -> None:
         ("", "empty"),
         ("C(", "RDKit: syntax error at position 2"),
         ("C1CC", "RDKit: unclosed ring"),
-        ("c1cccc1", "kekulize"),
         ("CC(C)(C)(C)C", "Explicit valence for atom # 1 C"),
         ("[Xx]", "syntax error at position 2"),
-        ("[C,N]", "RDKit"),
         ("CC>>CO", "RDKit"),
         ("C(" * 2_000, "RDKit"),
-        ("...", "RDKit"),
-        ("benzene", "RDKit"),
-        ("=SUM(A1)", "RDKit"),
         ("CCO ethanol", "space"),
         ("CC\x00C", "control character"),
         ("\u202eCC", "outside ASCII"),
-        ("CC\nCC", "control character"),
         ("C" * (MAX_SMILES + 1), "5,001 characters"),
         ("[CH999]", "more than 9 hydrogens"),
         ("[C+1000]", "charge beyond 99"),
@@ -111,27 +104,19 @@ def test_scaffold_keeps_rings_and_linkers() -> None:
         scaffold("nonsense")
 
 
-def same_words_as_mol2vec(smiles: Iterable[str]) -> int:
+def test_words_equal_those_of_mol2vec() -> None:
     from mol2vec.features import mol2alt_sentence
 
     compared = 0
-    for one in smiles:
+    for one in [*SMILES, *STEREO, *corpus_smiles()[::4]]:
         molecule = Chem.MolFromSmiles(one)
         # RDKit says once a call that mol2vec's function is deprecated
         with rdBase.BlockLogs():
             expected = mol2alt_sentence(molecule, 1)
         assert mol2vec_words(one) == expected == mol2vec_words(molecule), one
         compared += len(expected)
-    return compared
-
-
-def test_words_equal_those_of_mol2vec() -> None:
-    assert same_words_as_mol2vec([*SMILES, *corpus_smiles()[::4]]) > 10_000
-
-
-def test_words_equal_those_of_mol2vec_over_chebi20(chebi20_dir: Path) -> None:
-    rows = (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    assert same_words_as_mol2vec(row.split("\t")[1] for row in rows[::64]) > 20_000
+    assert compared > 10_000
+    assert len({tuple(mol2vec_words(one)) for one in STEREO}) == 1
 
 
 def test_words_of_an_atom_are_its_own_environments() -> None:
@@ -145,13 +130,6 @@ def test_words_of_an_atom_are_its_own_environments() -> None:
     # a bond is one environment, so only one of its two ends has it
     assert sorted(len(atom) for atom in atom_words("CC")) == [1, 2]
     assert atom_words("O") == [(mol2vec_words("O")[0],)]
-
-
-def test_words_do_not_know_stereo_or_isotopes() -> None:
-    assert mol2vec_words("C[C@H](N)C(=O)O") == mol2vec_words("C[C@@H](N)C(=O)O")
-    assert mol2vec_words("F/C=C/F") == mol2vec_words("F/C=C\\F")
-    vectors = embed_molecules(["C[C@H](N)C(=O)O", "CC(N)C(=O)O"], "morgan")
-    np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
 @pytest.mark.parametrize("unknown", ["unk", "skip"])
@@ -224,19 +202,13 @@ def test_morgan_counts_equal_rdkits_older_function() -> None:
 @pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
 def test_rows_are_independent_and_calls_equal(encoder: str, table: Mol2vecVectors) -> None:
     whole = embed_molecules(SMILES, encoder, vectors=table)
-    assert len(cache_entries(encoder)) == 1
+    other = embed_molecules(SMILES, encoder, vectors=Mol2vecVectors(table.words, table.vectors * 2, "another"))
+    np.testing.assert_array_equal(other, 2 * whole if encoder == "mol2vec" else whole)
+    assert len(cache_entries(encoder)) == (2 if encoder == "mol2vec" else 1)
     again = embed_molecules(SMILES, encoder, vectors=table)
     assert whole.tobytes() == again.tobytes() == embed_molecules(SMILES, encoder, vectors=table, cache=False).tobytes()
     for row, smiles in enumerate(SMILES):
         np.testing.assert_array_equal(embed_molecules([smiles], encoder, vectors=table, cache=False)[0], whole[row])
-
-
-def test_the_cache_tells_vectors_and_options_apart(table: Mol2vecVectors) -> None:
-    other = Mol2vecVectors(table.words, table.vectors * 2, "another")
-    first = embed_molecules(SMILES, vectors=table)
-    np.testing.assert_array_equal(embed_molecules(SMILES, vectors=other), 2 * first)
-    assert (embed_molecules(SMILES, vectors=table, unknown="skip") != first).any()
-    assert len(cache_entries("mol2vec")) == 3
 
 
 def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

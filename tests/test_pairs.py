@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from class_kit import files
 from class_kit.errors import InputError
-from class_kit.pairs import MoleculeSet, PairSet, content_digest, load_pairs, pool_targets
+from class_kit.pairs import PairSet, content_digest, load_pairs, pool_targets
 from tests.pair_files import ROWS, alkane, table
 
 
@@ -261,13 +261,9 @@ def test_take_where_and_pickle():
             pairs.take(wrong)
 
 
-def test_columns_of_unequal_length_and_repeated_molecules_are_refused():
+def test_columns_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match="text has 1 values where id has 2"):
         PairSet(("a",), ("C", "C"), ("1", "2"), ("train", "train"), "made")
-    with pytest.raises(ValueError, match="2, 1 and 2"):
-        MoleculeSet(("1", "2"), ("C",), ("", ""), "made")
-    with pytest.raises(InputError, match="1 molecule ids occur more than once"):
-        MoleculeSet(("2", "2"), ("CC", "CC"), ("", ""), "pool")
 
 
 def test_digest_against_the_written_definition():
@@ -282,9 +278,9 @@ def test_digest_against_the_written_definition():
 
 def test_pool_targets_and_missing_ids():
     pairs = small()
-    pool = MoleculeSet(("9", "3", "2", "1"), ("O", "CCC", "CC", "C"), ("",) * 4, "pool")
+    pool = PairSet(("",) * 4, ("O", "CCC", "CC", "C"), ("9", "3", "2", "1"), ("",) * 4, "pool")
     targets = pool_targets(pairs, pool)
     assert targets.dtype == np.int64
     assert targets.tolist() == [3, 2, 1]
     with pytest.raises(InputError, match="2 of 3 pairs of made are not in the pool pool: '1', '3'"):
-        pool_targets(pairs, MoleculeSet(("2",), ("CC",), ("",), "pool"))
+        pool_targets(pairs, pool.take([2]))

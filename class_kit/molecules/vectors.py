@@ -115,8 +115,6 @@ def train_vectors(
     smiles: Sequence[str],
     *,
     dimensions: int = DIMENSIONS,
-    window: int = 10,
-    epochs: int = 5,
     rare: int = 3,
     seed: int = 0,
     source: str = "own molecules",
@@ -124,16 +122,15 @@ def train_vectors(
 ) -> Mol2vecVectors:
     """Train Mol2vec word vectors with gensim's Word2Vec: skip-gram, five negative samples, one worker.
 
-    The settings of Mol2vec: 300 dimensions, window 10, five passes. Words
-    that occur at most `rare` times become `UNK`, so that an unseen word has a vector: it was rare too. The result
+    The settings of Mol2vec: 300 dimensions, window 10, five passes. Words that occur at most `rare` times become `UNK`, so that an unseen word has a vector: it was rare too. The result
     depends on the molecules, the options and the versions of gensim, NumPy and RDKit alone; it is kept in the cache.
 
     Parameters
     ----------
     smiles
         Molecules, each one sentence of words.
-    dimensions, window, epochs, rare, seed
-        Width of the vectors, words of context on either side, passes, largest count of a rare word, and the seed.
+    dimensions, rare, seed
+        Width of the vectors, largest count of a rare word, and the seed.
 
     Raises
     ------
@@ -141,11 +138,9 @@ def train_vectors(
         No molecule, a SMILES that RDKit refuses, or an option out of range.
     """
     check_whole("dimensions", dimensions, low=1)
-    check_whole("window", window, low=1)
-    check_whole("epochs", epochs, low=1)
     check_whole("rare", rare, low=0)
     check_whole("seed", seed, low=0, high=2**32 - 1)
-    options = {"vector_size": dimensions, "window": window, "epochs": epochs, "seed": seed}
+    options = {"vector_size": dimensions, "window": 10, "epochs": 5, "seed": seed}
     versions = [version(name) for name in ("gensim", "numpy", "rdkit")]
 
     def train() -> Mol2vecVectors:

@@ -10,14 +10,13 @@ from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
 from class_kit.files import corpus_file, home_path
 from class_kit.pairs import chebi20
-from class_kit.pairs.pairset import MoleculeSet, PairSet, Rejected, content_digest, pool_targets, write_rejected
+from class_kit.pairs.pairset import PairSet, Rejected, content_digest, pool_targets, write_rejected
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.rows import check_rows, find_column, refuse_too_many, rows_of
 from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.terminal import one_line
 
 __all__ = [
-    "MoleculeSet",
     "PairSet",
     "Rejected",
     "content_digest",
@@ -110,11 +109,11 @@ def load_pairs(
     return pairs if split is None else pairs.where(split_name(split))
 
 
-def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None = None) -> MoleculeSet:
+def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None = None) -> PairSet:
     """Load the full candidate pool of ChEBI-20: 33,010 molecules, ids are PubChem CIDs.
 
     Text2Mol ranks against all of them, other work only inside the test split; the two are not comparable, so the pool
-    is an object of its own. Without molecules.tsv the pool is the union of the split files there, and its notes say so.
+    is a set of its own, whose texts are empty. Without molecules.tsv the pool is the union of the split files there, and its notes say so.
 
     Raises
     ------

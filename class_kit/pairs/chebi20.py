@@ -12,7 +12,7 @@ from pathlib import Path
 from class_kit.errors import InputError
 from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.files import home_path
-from class_kit.pairs.pairset import MoleculeSet, PairSet
+from class_kit.pairs.pairset import PairSet
 from class_kit.pairs.readers import RELEASE_HEADER, read_table
 from class_kit.pairs.rows import Rows, check_rows, find_column, joined, rows_of
 from class_kit.pairs.splits import TEST, TRAIN, VALIDATION, group_split, grouping_note, overlap_notes, split_name
@@ -74,7 +74,7 @@ def load_with_extra(folder: Path, extra: str | os.PathLike[str], swap: bool, see
     return pairs, [*notes, grouping_note(groups), *shared, *_origin_notes(pairs, keys)]
 
 
-def load_pool(folder: Path) -> MoleculeSet:
+def load_pool(folder: Path) -> PairSet:
     """Read all molecules of ChEBI-20 from molecules.tsv, else the union of the released files that are there.
 
     SMILES are not parsed: they are the published ones, and whatever embeds them names those it cannot use.
@@ -93,7 +93,10 @@ def load_pool(folder: Path) -> MoleculeSet:
     if bad := [place for place in rows.places if place.reason]:
         raise InputError(f"{folder}: {bad[0].file} row {bad[0].row} (line {bad[0].line}): {bad[0].reason}")
     ids, smiles, splits = (tuple(cell or "" for cell in rows.cells[role]) for role in ("id", "smiles", "split"))
-    return MoleculeSet(ids, smiles, tuple(map(split_name, splits)), "chebi20 molecules", tuple(notes))
+    if twice := len(ids) - len(set(ids)):
+        raise InputError(f"{folder}: {twice} molecule ids occur more than once; expected each once")
+    names = tuple(map(split_name, splits))
+    return PairSet(("",) * len(ids), smiles, ids, names, "chebi20 molecules", notes=tuple(notes))
 
 
 def _published_rows(folder: Path) -> tuple[Rows, list[str]]:

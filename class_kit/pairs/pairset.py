@@ -107,31 +107,6 @@ class PairSet:
         return pandas.DataFrame(columns)
 
 
-@dataclass(frozen=True)
-class MoleculeSet:
-    """Candidate molecules to rank against, one position a molecule; `id` locates a pair's own molecule among them."""
-
-    id: tuple[str, ...]
-    smiles: tuple[str, ...]
-    split: tuple[str, ...]
-    source: str
-    notes: tuple[str, ...] = ()
-    digest: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not len(self.id) == len(self.smiles) == len(self.split):
-            raise ValueError(f"id, smiles, split: {len(self.id)}, {len(self.smiles)} and {len(self.split)} values")
-        if twice := len(self) - len(set(self.id)):
-            raise InputError(f"{self.source}: {twice} molecule ids occur more than once; expected each once")
-        object.__setattr__(self, "digest", content_digest(self.id, self.smiles, self.split))
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def __repr__(self) -> str:
-        return f"<MoleculeSet {self.source}: {len(self)} molecules>"
-
-
 def content_digest(*columns: Sequence[str]) -> str:
     """Return the SHA-256 (hex) of equally long columns of text.
 
@@ -147,7 +122,7 @@ def content_digest(*columns: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def pool_targets(pairs: PairSet, molecules: MoleculeSet) -> np.ndarray:
+def pool_targets(pairs: PairSet, molecules: PairSet) -> np.ndarray:
     """Return where each pair's own molecule stands in the pool, `(Q,)` int64: the targets of a ranking.
 
     Raises

@@ -139,8 +139,8 @@ def card(smiles: str, lines: Sequence[object]) -> str:
 
 
 def pair_card(pairs: Any, row: int, *said: object) -> str:
-    """A card of one pair of a PairSet, or one molecule of a MoleculeSet: what is said of it, its id, and its text."""
-    texts = [pairs.text[row]] if hasattr(pairs, "text") else []
+    """A card of one pair: what is said of it, its id, and its text, which a pool of molecules alone has not."""
+    texts = [pairs.text[row]] if pairs.text[row] else []
     return card(pairs.smiles[row], [said[0], pairs.id[row], *said[1:], *texts])
 
 
