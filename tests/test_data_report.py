@@ -82,15 +82,12 @@ def test_rejected_rows_are_counted_by_kind(report: DataReport) -> None:
 
 
 def test_a_thousand_rows_of_one_fault_are_one_line() -> None:
-    rows = [
-        Rejected("f.csv", at, at + 1, f"id 'n{at}' was already used in f.csv row {at}", "", "", "") for at in range(9)
-    ]
-    rows += [Rejected("f.csv", 99, 100, "empty text", "", "", "")]
+    reasons = [*(f"id 'n{at}' was already used in f.csv row {at}" for at in range(9)), "empty text"]
+    rows = [Rejected("f.csv", at, at + 1, reason, "", "", "") for at, reason in enumerate(reasons)]
     assert group_reasons(rows) == [
         {"reason": "id … was already used in f.csv row …", "rows": 9, "first": str(rows[0])},
         {"reason": "empty text", "rows": 1, "first": str(rows[9])},
     ]
-    assert group_reasons([]) == []
 
 
 def test_repeats_are_found_and_named(report: DataReport) -> None:

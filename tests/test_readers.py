@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +43,6 @@ def written(folder: Path, name: str, content: bytes) -> Path:
         ("bom.csv", b"\xef\xbb\xbf" + PLAIN, PLAIN_CELLS),
         ("crlf.csv", PLAIN.replace(b"\n", b"\r\n"), PLAIN_CELLS),
         ("cr.csv", PLAIN.replace(b"\n", b"\r"), PLAIN_CELLS),
-        ("noend.csv", PLAIN[:-1], PLAIN_CELLS),
         ("a.tsv", b"text\tsmiles\na, b\tC\n", {"text": ["a, b"], "smiles": ["C"]}),
         ("a.txt", b"text\tsmiles\na, b\tC\n", {"text": ["a, b"], "smiles": ["C"]}),
         ("quoted.csv", b'text,smiles\n"a ""b"",\nc",C\n', {"text": ['a "b",\nc'], "smiles": ["C"]}),
@@ -70,10 +68,8 @@ REFUSED = [
     ("a.csv", TABLE.decode().encode("utf-16"), "NUL bytes: not a UTF-8 text file (UTF-16"),
     ("a.csv", TABLE.replace(b"water", b"caf\xe9"), "byte 0xe9 on line 6"),
     ("a.csv", "é".encode() * 600_000 + b"\n" + TABLE + b"th\xe9,C\n", "byte 0xe9 on line 8"),
-    ("a.csv", TABLE.replace(b"water", b"\xc0\xaf"), "byte 0xc0 on line 6"),
     ("a.csv", TABLE + b"caf\xc3", "is not UTF-8"),
     ("a.csv", TABLE.replace(b"water", b"wa\0ter"), "NUL bytes"),
-    ("a.csv", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "not UTF-8"),
     ("a.csv", TABLE + b'"open,C\nand,on\n', "row that starts on line 7 cannot be read: unexpected end of data"),
     ("a.csv", TABLE + b'"a"b,C\n', "row that starts on line 7 cannot be read"),
     ("a.csv", b"text\n" + b"a" * (MAX_CELL + 1), "row that starts on line 2 cannot be read: field larger than"),
@@ -83,13 +79,9 @@ REFUSED = [
     ("a.csv", b"", "is empty"),
     ("a.csv", b"text,smiles\n", "no data row"),
     ("a.xlsx", TABLE, "files of this kind are not read; expected CSV, TSV"),
-    ("a", TABLE, "files of this kind"),
     ("a.csv.gz", gzip.compress(TABLE * 50)[:-20], "gzip data is damaged"),
-    ("a.csv.gz", gzip.compress(TABLE)[:-8] + b"\0" * 8, "gzip data is damaged"),
     ("a.csv.gz", gzip.compress(TABLE) + b"tail", "gzip data is damaged"),
-    ("a.csv.gz", gzip.compress(b""), "is empty"),
     ("a.parquet", parquet()[:-30], "not a readable Parquet file"),
-    ("a.parquet", b"", "not a readable Parquet file"),
     ("a.parquet", parquet({"text": pyarrow.array([], pyarrow.string())}), "no data row"),
     ("a.parquet", parquet({f"c{n}": [1] for n in range(5_000)}), "5,000 columns"),
 ]
@@ -105,18 +97,11 @@ def test_what_cannot_be_read_is_one_error(tmp_path: Path, name: str, content: by
     assert len(str(failure.value)) < 500
 
 
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        # a socket's address holds 108 bytes, which a test's folder may exceed
-        made.bind(os.path.relpath(path))
-
-
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (Path.mkdir, "is a folder"),
         (os.mkfifo, "not a regular file"),
-        (_socket, "not a regular file"),
         (lambda path: path.symlink_to(path), "cannot be opened"),
         (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (lambda path: None, "no such file"),
@@ -268,12 +253,8 @@ COMMANDS = [
     (["difficulty", "pairs.csv", "--out", "../here/pairs.csv"], "is an input and would be overwritten"),
     (["difficulty", "pairs.csv", "--out", "link.csv"], "is an input and would be overwritten"),
     (["difficulty", "d.rejected.csv", "--out", "d.csv"], "'d.rejected.csv' is an input"),
-    *((["difficulty", "pairs.csv", "--out", out], "") for out in ("pairs.csv/d.csv", "n" * 300, "", "..")),
     (["difficulty", "corpus", "--sigma", "0.9", "0.90000001"], "given twice"),
-    (["difficulty", "pairs.csv", "--text-encoder", "n" * 5_000], ""),
     (["difficulty", "~no-such-user/a.csv"], "no-such-user"),
-    (["difficulty", "chebi20", "--data", "~no-such-user/a"], "no-such-user"),
-    (["fetch", "chebi20", "--from", "~no-such-user/a"], "no-such-user"),
     (["train", "nowhere.csv", "--out", "made"], "nowhere.csv"),
     (["train", "bad\udce9.csv", "--out", "made"], "bad"),
 ]
