@@ -19,7 +19,6 @@ from class_kit.molecules import (
     mol2vec_coverage,
     mol2vec_sentences,
     mol2vec_words,
-    morgan_counts,
     structures,
 )
 from class_kit.molecules.structures import MAX_SMILES, scaffold, structure
@@ -166,7 +165,6 @@ def test_coverage_counts_every_word(table: Mol2vecVectors) -> None:
     sentences = mol2vec_sentences(SMILES)
     assert found.total.tolist() == [len(sentence) for sentence in sentences]
     assert found.known.tolist() == [sum(word in table.words for word in sentence) for sentence in sentences]
-    np.testing.assert_allclose(found.share, found.known / found.total)
     assert found.overall == found.known.sum() / found.total.sum()
     everything = [word for sentence in sentences for word in sentence if word not in table.words]
     assert set(found.unknown_words) == set(everything)
@@ -186,7 +184,7 @@ def test_text2mols_vectors_cover_the_published_share(chebi20_dir: Path, data_dir
     assert mol2vec_coverage(held_out[::6], load_vectors(path)).overall == pytest.approx(0.997, abs=0.001)
 
 
-def test_morgan_counts_equal_rdkits_older_function() -> None:
+def test_fingerprints_equal_rdkits_older_function() -> None:
     found = embed_molecules(SMILES, "morgan")
     assert (found.dtype, found.shape) == (np.float32, (len(SMILES), 2048))
     for row, smiles in enumerate(SMILES):
@@ -196,7 +194,6 @@ def test_morgan_counts_equal_rdkits_older_function() -> None:
         for column, count in counts.GetNonzeroElements().items():
             expected[column] = count
         np.testing.assert_array_equal(found[row], expected)
-    assert morgan_counts(SMILES, radius=1, bits=64).shape == (len(SMILES), 64)
 
 
 @pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
@@ -213,12 +210,11 @@ def test_rows_are_independent_and_calls_equal(encoder: str, table: Mol2vecVector
 
 def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     smiles = SMILES * 3
-    words, counts, keys = mol2vec_sentences(smiles), morgan_counts(smiles), structures.structures(smiles)
+    words, keys = mol2vec_sentences(smiles), structures.structures(smiles)
     monkeypatch.setattr(structures, "PARALLEL_FROM", 1)
     monkeypatch.setattr(structures, "BLOCK", 7)
     assert mol2vec_sentences(smiles) == words
     assert structures.structures(smiles) == keys
-    np.testing.assert_array_equal(morgan_counts(smiles), counts)
     with pytest.raises(InputError, match=r"SMILES of row 30 .*'C1CC'"):
         mol2vec_sentences([*smiles, "C1CC"])
 

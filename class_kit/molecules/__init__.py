@@ -29,7 +29,6 @@ from class_kit.molecules.structures import (
     fingerprint,
     mol2vec_sentences,
     mol2vec_words,
-    morgan_counts,
     read_molecule,
     sentence,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "mol2vec_coverage",
     "mol2vec_sentences",
     "mol2vec_words",
-    "morgan_counts",
     "read_molecule",
 ]
 
@@ -70,11 +68,6 @@ class Coverage:
     known: np.ndarray
     total: np.ndarray
     unknown_words: tuple[str, ...]
-
-    @property
-    def share(self) -> np.ndarray:
-        """(L,) float64: known words over all words of each molecule, in [0, 1]."""
-        return np.asarray(self.known / self.total)
 
     @property
     def overall(self) -> float:
@@ -135,7 +128,7 @@ def embed_molecules(
         L SMILES strings.
     encoder
         `"mol2vec"`: the sum of the vectors of the molecule's words, added up in float64. `"morgan"`: counts of
-        Morgan environments up to radius 2, folded to 2,048 columns (`morgan_counts`).
+        Morgan environments up to radius 2, folded to 2,048 columns (counts rather than bits).
     vectors
         Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always at hand), `"text2mol"` (the
         3,138 that Text2Mol published) and `"mol2vec"` (Mol2vec's own model), both from `class-kit fetch mol2vec`, a

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -171,29 +171,11 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
     return list(each_molecule(checked, range(len(checked)), sentence, "molecule words", progress))
 
 
-def morgan_counts(
-    smiles: Sequence[str], *, radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS, progress: bool | None = None
-) -> np.ndarray:
-    """Count fingerprints: how often each Morgan environment up to `radius` occurs, folded to `bits` columns.
-
-    Counts rather than bits, because the cosine of two molecules of different size should see that a group occurs
-    twice. Neither stereo nor isotopes enter.
-
-    Returns
-    -------
-    numpy.ndarray
-        (L, bits) float32, whole numbers.
-    """
-    checked = check_smiles(smiles)
-    work = partial(fingerprint, radius=radius, bits=bits)
-    return np.stack(list(each_molecule(checked, range(len(checked)), work, "fingerprints", progress)))
-
-
-@lru_cache(maxsize=8)
-def _generator(radius: int, bits: int = MORGAN_BITS) -> Any:
+@cache
+def _generator(radius: int) -> Any:
     from rdkit.Chem import rdFingerprintGenerator
 
-    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
+    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=MORGAN_BITS)
 
 
 def check_smiles(smiles: Sequence[str]) -> list[str]:
@@ -214,9 +196,13 @@ def sentence(smiles: str, row: int) -> list[str]:
     return mol2vec_words(read_molecule(smiles, row))
 
 
-def fingerprint(smiles: str, row: int, radius: int = MORGAN_RADIUS, bits: int = MORGAN_BITS) -> np.ndarray:
-    """Morgan counts `(bits,)` float32 of a molecule, whose row errors name."""
-    counts: np.ndarray = _generator(radius, bits).GetCountFingerprintAsNumPy(read_molecule(smiles, row))
+def fingerprint(smiles: str, row: int) -> np.ndarray:
+    """Morgan counts `(2048,)` float32 of a molecule, whose row errors name.
+
+    Counts rather than bits, because the cosine of two molecules of different size should see that a group occurs
+    twice. Neither stereo nor isotopes enter.
+    """
+    counts: np.ndarray = _generator(MORGAN_RADIUS).GetCountFingerprintAsNumPy(read_molecule(smiles, row))
     return counts.astype(np.float32)
 
 

@@ -122,8 +122,9 @@ def train_vectors(
 ) -> Mol2vecVectors:
     """Train Mol2vec word vectors with gensim's Word2Vec: skip-gram, five negative samples, one worker.
 
-    The settings of Mol2vec: 300 dimensions, window 10, five passes. Words that occur at most `rare` times become `UNK`, so that an unseen word has a vector: it was rare too. The result
-    depends on the molecules, the options and the versions of gensim, NumPy and RDKit alone; it is kept in the cache.
+    The settings of Mol2vec: 300 dimensions, window 10, five passes. Words that occur at most `rare` times become `UNK`,
+    so that an unseen word has a vector: it was rare too. The result depends on the molecules, the options and the
+    versions of gensim, NumPy and RDKit alone; it is kept in the cache.
 
     Parameters
     ----------

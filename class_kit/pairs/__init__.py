@@ -113,7 +113,8 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
     """Load the full candidate pool of ChEBI-20: 33,010 molecules, ids are PubChem CIDs.
 
     Text2Mol ranks against all of them, other work only inside the test split; the two are not comparable, so the pool
-    is a set of its own, whose texts are empty. Without molecules.tsv the pool is the union of the split files there, and its notes say so.
+    is a set of its own, whose texts are empty. Without molecules.tsv the pool is the union of the split files there,
+    and its notes say so.
 
     Raises
     ------
