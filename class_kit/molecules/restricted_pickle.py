@@ -125,6 +125,8 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
 class _Reader(pickle._Unpickler):
     """The standard machine, to which names are what stands in their place here."""
 
+    stack: list[Any]
+
     def find_class(self, module: str, name: str) -> Any:
         full = f"{_MODULES.get(module, module)}.{name}"
         if full.startswith(_RECORDS) or full in _MENTIONED:
