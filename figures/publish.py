@@ -32,7 +32,6 @@ from class_kit.study.paper_tables import (
     MATCHED,
     RANDOM,
     RANKING,
-    find_results,
     find_search,
     inputs_table,
     key_rows,
@@ -75,7 +74,7 @@ def committed(name: str) -> Any:
 
 def generated_parts() -> dict[tuple[str, str], str]:
     """Every generated part: the page it stands on and the name in its marks, and what stands between them."""
-    paper = find_results()
+    paper = read_results()
     return {
         ("README.md", "the paper's study"): front_section(paper),
         ("notebooks/README.md", "the default run"): results_section(committed("default/metrics.json")),

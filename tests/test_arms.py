@@ -125,22 +125,7 @@ def test_dropped_duplicates_are_in_no_epoch(task, tmp_path: Path) -> None:
     assert len(kept_pairs(task, Arm("a"))) == 80
 
 
-def test_a_record_says_how_often_duplicates_shared_a_batch(task, tmp_path: Path) -> None:
-    # a family of 20 among 80 pairs cannot be kept apart in the batches of 20 that an epoch has
-    arm = Arm("a", duplicates="apart", duplicates_above=0.99, full_at=0.5)
-    config = replace(CONFIG, batch_size=20)
-    record = train_record(task, arm, config, tmp_path / "run")
-    plan = plan_arm(task, arm, config)
-    told = [{name: entry[name] for name in ("repeats", "unavoidable")} for entry in record.history]
-    assert told == [count_repeats(plan.apart, plan.batches(epoch, 20)) for epoch in range(1, config.epochs + 1)]
-    assert told[-1]["repeats"] == told[-1]["unavoidable"] > 0
-    plain = train_record(task, replace(arm, duplicates="ignore"), config, tmp_path / "plain")
-    assert "repeats" not in plain.history[0]
-
-
 def test_hardness_rises_as_it_is_told() -> None:
-    jump = HardnessSchedule.over(10, 0.8, start=0.5)
-    assert [jump(k) for k in range(1, 11)] == [0] * 5 + [0.8] * 5
     line = HardnessSchedule.over(10, 1.0, start=0.2, until=0.7)
     assert [line(k) for k in range(1, 11)] == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
     steps = HardnessSchedule.over(12, 0.9, start=0.25, shape="step", until=1.0, interval=3)

@@ -17,7 +17,7 @@ import pytest
 from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.notebooks import declared_parameters
-from class_kit.study.paper_tables import find_results, inputs_table, key_rows
+from class_kit.study.paper_tables import inputs_table, key_rows, read_results
 from tests.short_run import BEACON, MARKUP
 
 ROOT = Path(__file__).parents[1]
@@ -165,7 +165,7 @@ def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> 
     said = "".join(output.get("text", "") for output in outputs)
     assert not re.search(r"(?<![^\s\"'(])/\w+/", said), "a place of one machine was committed"
     assert "widget-view" not in text
-    if path.stem == "07_paper" and not find_results()["products"]:
+    if path.stem == "07_paper" and not read_results()["products"]:
         pytest.skip("figures/paper/paper.json is not committed yet: notebook 7 has nothing to draw")
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
 

@@ -191,10 +191,10 @@ def test_every_backbone_beats_ridge_regression(publish: ModuleType) -> None:
 
 
 def test_the_front_page_shows_six_backbones_in_few_words(publish: ModuleType) -> None:
-    section = publish.front_section(publish.find_results())
+    section = publish.front_section(publish.read_results())
     assert len([word for word in section.split() if word != "|"]) <= 110
     assert section.count(" ± ") == 6 * 3
-    told_apart = [row for row in publish.find_results()["products"]["main"]["differences"] if row["arm"] == "CLASS"]
+    told_apart = [row for row in publish.read_results()["products"]["main"]["differences"] if row["arm"] == "CLASS"]
     told_apart = [row for row in told_apart if (row["metric"], row["ranking"]) == ("hits@1", publish.RANKING)]
     assert section.count("**") == 2 * sum(publish.verdict(row) != "could not be told apart" for row in told_apart) > 0
 

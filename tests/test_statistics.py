@@ -37,7 +37,7 @@ def studies(n_seeds, seed_share, rest, count=STUDIES, random_seed=0):
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5, 10])
-@pytest.mark.parametrize(("seed_share", "rest"), [(0.0, 0.2), (0.0, 5.0), (0.5, 0.2), (0.75, 5.0), (0.97, 1.0)])
+@pytest.mark.parametrize(("seed_share", "rest"), [(0.0, 0.2), (0.0, 5.0), (0.5, 0.2), (0.97, 1.0)])
 def test_intervals_over_queries_and_seeds_cover(n_seeds, seed_share, rest):
     """From three standard errors below 95 % to 98.5 %: the interval may be cautious, never bold."""
     estimates = [mean_with_interval(scores) for scores in studies(n_seeds, seed_share, rest)]

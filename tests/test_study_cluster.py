@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import numpy as np
 import pytest
 
 from class_kit import study
-from class_kit.backbones import register_backbone
 from class_kit.study.records import Arm
-from tests.test_study import CONFIG, Mine, small_task
+from tests.test_study import CONFIG, small_task
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed (the extra class-kit[dask])")
 
@@ -49,17 +47,3 @@ def test_a_cluster_trains_the_same(client: Any, tmp_path: Path, monkeypatch: pyt
         for name, ranks in one.ranks.items():
             np.testing.assert_array_equal(ranks.greater, two.ranks[name].greater)
         assert two.folder.is_relative_to(tmp_path / "there")
-
-
-def test_a_failed_training_on_a_cluster_stops_no_other(
-    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
-    register_backbone("mine")(Mine)
-    good = replace(CONFIG, backbone="mine", backbone_options={})
-    bad = replace(good, backbone_options={"ends": "with an error"})
-    arm, task = Arm("a", order="standard"), small_task()
-    with joblib.parallel_config(backend="dask"):
-        outcomes = study.run_all([(task, arm, good), (task, arm, bad), (task, arm, replace(good, seed=5))], 2)
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Record", "Failure", "Record"]
-    assert "no luck today" in outcomes[1].reason

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +43,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
     given = given_options(arguments, TaskOptions)
     if arguments.config == PAPER:
         return _handle_paper(arguments, {"source": given.pop("pairs", "chebi20"), **given}, jobs)
-    others = {name: getattr(arguments, name) for name in ("only", "seeds", "epochs")}
-    for name in (*given, *(name for name, value in others.items() if value is not None)):
+    for name in (*given, *(name for name in ("only", "seeds", "epochs") if getattr(arguments, name) is not None)):
         raise InputError(f"--{name.replace('_', '-')} belongs to `study {PAPER}`; a study's file says it itself")
     return _handle_file(arguments, jobs)
 
@@ -79,7 +76,6 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
 
 def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: int) -> int:
     from class_kit.files import lock
-    from class_kit.progress import duration
     from class_kit.study.conduct import refuse_foreign
     from class_kit.study.paper import load_paper_task, paper_studies, plan_paper, run_paper
     from class_kit.terminal import visible
@@ -93,10 +89,8 @@ def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: in
             for line in plan_paper(values, task).lines(jobs):
                 print(f"{name}: {line}", flush=True)
         return 0
-    begun = time.perf_counter()
     with lock(out):
-        results = run_paper(studies, task, pairs, out, jobs=jobs, say=partial(print, flush=True))
+        results = run_paper(studies, task, pairs, out, jobs=jobs)
     failed = sum(len(results["products"][name]["failed"]) for name in studies)
-    print(f"all took {duration(time.perf_counter() - begun)}")
     print(f"kept in {visible(out)}" + (f"; {failed} trainings failed, see its failures.json files" if failed else ""))
     return 1 if failed else 0

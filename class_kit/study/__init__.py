@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 from class_kit.study.arms import Arm
 from class_kit.study.records import Record
 from class_kit.study.runner import FailedTrainings, Failure, reference_scores, run_all, run_arm, run_arms
-from class_kit.study.tables import COSTS, METRICS, costs, differences, history_frame, summary
+from class_kit.study.tables import costs, differences, history_frame, summary
 
 if TYPE_CHECKING:
     from class_kit.options import Curve
 
 __all__ = [
-    "COSTS",
-    "METRICS",
     "Arm",
     "FailedTrainings",
     "Failure",

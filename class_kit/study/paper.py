@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.files import shipped, write_text
-from class_kit.progress import duration
 from class_kit.study.conduct import StudyPlan, plan_study, run_study
 from class_kit.study.config import study_config
 from class_kit.study.paper_tables import FOLDER, SAVINGS, STUDIES, note, paper_tables
@@ -87,8 +85,6 @@ def run_paper(
     out: str | os.PathLike[str],
     *,
     jobs: int = 1,
-    say: Callable[[str], None] = print,
-    progress: bool | None = None,
 ) -> dict[str, Any]:
     """Train what is missing of each study, and write tables, figures and `paper.json`.
 
@@ -111,17 +107,15 @@ def run_paper(
     out = Path(out)
     results: dict[str, Any] = {"inputs": describe_inputs(pairs, task), "products": {}}
     for name, values in studies.items():
-        begun = time.perf_counter()
         plan = plan_paper(values, task)
         for line in plan.lines(jobs):
-            say(f"{name}: {line}")
+            print(f"{name}: {line}", flush=True)
         file = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
         write_text(out / name / "study.yml", file)
-        for line in failed_lines(run_study(plan, out / name, jobs=jobs, progress=progress)):
-            say(line)
+        for line in failed_lines(run_study(plan, out / name, jobs=jobs)):
+            print(line, flush=True)
         results["products"] = finished_studies(out, task)
         write_text(out / "paper.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        say(f"{name}: took {duration(time.perf_counter() - begun)}")
     draw_paper(results, out)
     return results
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,35 +24,27 @@ RANKING = "text_to_molecule/split"
 _SPLITS = {"test": "test split", "swapped": "splits exchanged"}
 
 
-def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `run_paper` left as `paper.json`.
+def read_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
+    """What `run_paper` left as `paper.json`: in a file, or without a path the committed one.
+
+    Results without products where no path is given and none are committed.
 
     Raises
     ------
     InputError
         For a file that is missing, or holds something else.
     """
+    committed = shipped(f"{FOLDER}/paper.json")
+    if not str(path) and not committed.is_file():
+        return {"inputs": {}, "products": {}}
+    path = home_path(path) if str(path) else committed
     try:
-        results: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(part, dict) for part in (results["inputs"]["sizes"], *results["products"].values())):
             raise TypeError("expected sizes and products as objects")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: no results of `class-kit study paper` ({error})") from None
     return results
-
-
-def find_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
-    """The results in a file, or without a path the committed ones; results without products where there are none.
-
-    Raises
-    ------
-    InputError
-        As `read_results`.
-    """
-    if str(path):
-        return read_results(home_path(path))
-    committed = shipped(f"{FOLDER}/paper.json")
-    return read_results(committed) if committed.is_file() else {"inputs": {}, "products": {}}
 
 
 def find_search() -> dict[str, Any] | None:
