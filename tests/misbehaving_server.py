@@ -21,16 +21,11 @@ ZIPPED = gzip.compress(CONTENT)
 # connection looks like the end of the file.
 ANSWERS = {
     "good": (len(CONTENT), CONTENT, {}),
-    "nolength": (None, CONTENT, {}),
     "zipped": (len(ZIPPED), ZIPPED, {"Content-Encoding": "gzip"}),
     "truncated": (None, CONTENT[:1000], {}),
     "dies": (len(CONTENT), CONTENT[:100_000], {}),
-    "empty": (0, b"", {}),
-    "chunks": (None, b"400\r\n" + CONTENT[:10], {"Transfer-Encoding": "chunked"}),
     "html": (None, b"<!DOCTYPE html><title>Please sign in</title>", {"Content-Type": "text/html"}),
 }
-# two answers that are no good, then the file
-FIRST = {"recovers": "dies", "portal": "html"}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,14 +37,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.seen[self.path] += 1
         kind = self.path.split("/")[1]
-        if kind in FIRST:
-            kind = "good" if self.server.seen[self.path] > 2 else FIRST[kind]
+        if kind == "recovers":
+            kind = "good" if self.server.seen[self.path] > 2 else "dies"
         if kind.isdigit():
             self.send_error(int(kind))
         elif kind == "moved":
             self.answer(302, 0, b"", {"Location": "/good/again"})
-        elif kind == "garbage":
-            self.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
         elif kind == "slowly":
             self.answer(200, len(CONTENT), CONTENT[:100_000], {})
             self.server.begun.set()

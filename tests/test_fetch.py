@@ -48,9 +48,7 @@ def test_blob_id_equals_git(tmp_path, content, blob):
     assert git_blob_id(tmp_path / "a") == blob
 
 
-@pytest.mark.parametrize(
-    ("kind", "asked"), [("good", 1), ("nolength", 1), ("zipped", 1), ("moved", 2), ("recovers", 3), ("portal", 3)]
-)
+@pytest.mark.parametrize(("kind", "asked"), [("good", 1), ("zipped", 1), ("moved", 2), ("recovers", 3)])
 def test_a_whole_file_gets_its_name_whatever_came_before(server, tmp_path, kind, asked):
     (tmp_path / "train.txt").write_bytes(b"older")
     obtain(f"{server.address}/{kind}/train.txt", tmp_path / "train.txt", BLOB)
@@ -64,10 +62,7 @@ def test_a_whole_file_gets_its_name_whatever_came_before(server, tmp_path, kind,
     [
         ("truncated", "got other bytes, 1,000 bytes with git blob id", 3),
         ("dies", "Connection broken", 3),
-        ("empty", f"; expected {BLOB}", 3),
-        ("chunks", "Connection broken", 3),
         ("html", "got a web page", 3),
-        ("garbage", "Connection aborted", 3),
         ("slowly", "timed out", 3),
         ("503", "503 Server Error", 1),
         ("404", "404 Client Error", 1),
@@ -180,14 +175,6 @@ def test_fetch_refuses_what_it_cannot_use(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_addresses_of_the_published_files():
-    assert PINNED["chebi20"][0].url == (
-        "https://raw.githubusercontent.com/blender-nlp/MolT5/754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa/"
-        "ChEBI-20_data/train.txt"
-    )
-    assert {file.name for file in PINNED["mol2vec"]} == {"token_embedding_dict.npy", "model_300dim.pkl"}
-
-
 def test_real_files_are_the_pinned_ones(data_dir, tmp_path):
     got = fetch("chebi20", source=data_dir / "chebi20", folder=tmp_path / "chebi20")
     assert {"validation.txt", "test.txt"} <= set(got.new)
@@ -214,7 +201,7 @@ def test_scibert_from_a_folder_prefers_safetensors_and_states_what_is_not_verifi
     assert set(fetch("scibert", folder=tmp_path / "scibert").present) == set(got.new)
 
 
-@pytest.mark.parametrize("kind", ["good", "dies", "500"])
+@pytest.mark.parametrize("kind", ["good", "500"])
 def test_a_hub_gives_the_model_or_one_line_that_says_how_to_go_on(hub, tmp_path, kind):
     root = Path(module.__file__).parents[1]
     done = subprocess.run(
@@ -263,9 +250,3 @@ def test_home_folder_and_search_order(monkeypatch, tmp_path):
     assert find_folder("set", ["a.txt"], tmp_path / "named") == tmp_path / "named" / "set"
     with pytest.raises(InputError, match="class-kit fetch set"):
         find_folder("set", ["b.txt"], tmp_path / "named")
-
-
-def test_importing_loads_no_client():
-    code = "import sys, class_kit.fetch; print({'huggingface_hub', 'torch', 'pooch', 'requests'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["set()"]

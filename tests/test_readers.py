@@ -235,25 +235,11 @@ def test_bombs_are_stopped_in_bounded_memory(tmp_path: Path) -> None:
     assert peak < 2_000 << 10
 
 
-def test_a_table_of_five_pairs_is_loaded_by_the_command_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    pytest.importorskip("torch", reason="torch is not installed, so texts cannot be embedded")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
-    written(tmp_path, "a.csv", TABLE + b"ragged,C,more\n\x1b[2J\xe2\x80\xaeacid,CCCC\n")
-    assert cli.main(["difficulty", "a.csv", "--molecule-encoder", "morgan", "--out", "made/d.csv"]) == 0
-    shown = capsys.readouterr()
-    assert shown.err == ""
-    assert not {"\x1b", "\u202e"} & set(shown.out)
-    rejected = Path("made/d.rejected.csv").read_text(encoding="utf-8").splitlines()
-    assert [len(Path("made/d.csv").read_text(encoding="utf-8").splitlines()), len(rejected)] == [7, 2]
-
-
 COMMANDS = [
     (["difficulty", "pairs.csv", "--out", "pairs.csv"], "is an input and would be overwritten"),
     (["difficulty", "pairs.csv", "--out", "../here/pairs.csv"], "is an input and would be overwritten"),
     (["difficulty", "pairs.csv", "--out", "link.csv"], "is an input and would be overwritten"),
     (["difficulty", "d.rejected.csv", "--out", "d.csv"], "'d.rejected.csv' is an input"),
-    (["difficulty", "corpus", "--sigma", "0.9", "0.90000001"], "given twice"),
     (["difficulty", "~no-such-user/a.csv"], "no-such-user"),
     (["train", "nowhere.csv", "--out", "made"], "nowhere.csv"),
     (["train", "bad\udce9.csv", "--out", "made"], "bad"),

@@ -23,21 +23,12 @@ def test_groups_stay_together_and_sizes_are_never_exceeded(groups, test, validat
     assert names == group_split(groups, sizes, seed=seed)
 
 
-@given(st.integers(1, 200), st.integers(0, 3))
-def test_singletons_fill_the_sizes_exactly(count, seed):
-    names = group_split(range(count), {"test": count // 10, "validation": count // 10}, seed=seed)
-    assert Counter(names)["test"] == Counter(names)["validation"] == count // 10
-
-
 def test_a_giant_group_goes_to_the_rest():
-    names = group_split(["giant"] * 60 + list(range(40)), {"test": 10, "validation": 10})
+    groups, sizes = ["giant"] * 60 + list(range(40)), {"test": 10, "validation": 10}
+    names = group_split(groups, sizes)
+    assert names != group_split(groups, sizes, seed=1)
     assert set(names[:60]) == {"train"}
     assert Counter(names) == {"train": 80, "test": 10, "validation": 10}
-
-
-def test_seed_changes_the_split():
-    first, second = (group_split(range(100), {"test": 10}, seed=seed) for seed in (0, 1))
-    assert first != second
 
 
 def test_random_split_keeps_molecules_together_and_counts_them():
