@@ -1,14 +1,23 @@
-"""Random texts and molecules for tests of backbones, as vectors, tokens or graphs, in batches of any rows."""
+"""Texts and molecules for tests of backbones, as vectors, tokens or graphs, in batches of any rows."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, Needs, TextBatch, TokenBatch
+from class_kit.inputs import Inputs, Ragged, as_inputs, offsets_of
+from class_kit.molecules import Mol2vecVectors, embed_molecules, mol2vec_sentences
+from class_kit.molecules.graphs import molecule_graphs
+from class_kit.text.tokens import TextTokens
 
+CORPUS = Path(__file__).parents[1] / "data" / "corpus.csv"
 TEXT_DIM, MOLECULE_DIM, BOND_DIM, PAIRS = 24, 20, 12, 64
 
 
@@ -51,54 +60,36 @@ def pair_scores(backbone: Backbone, text: TextBatch, molecules: MoleculeBatch) -
 
 @dataclass(frozen=True)
 class Pairs:
-    """Random texts and molecules, kept one by one, so that a batch of any rows is built independently of all others."""
+    """Random texts and molecules of the corpus, in batches of any rows as a backbone reads them."""
 
-    needs: Needs
-    texts: list[tuple[Tensor, Tensor]]
-    molecules: list[GraphBatch]
+    texts: Inputs
+    molecules: Inputs
 
     def text(self, rows: list[int]) -> TextBatch:
-        sentence = torch.stack([self.texts[row][0] for row in rows])
-        if self.needs.text == "sentence":
-            return sentence
-        chosen = [self.texts[row][1] for row in rows]
-        longest = max(map(len, chosen))
-        tokens, mask = torch.zeros(len(rows), longest, TEXT_DIM), torch.zeros(len(rows), longest, dtype=torch.bool)
-        for at, one in enumerate(chosen):
-            tokens[at, : len(one)], mask[at, : len(one)] = one, True
-        return TokenBatch(sentence, tokens, mask)
+        return self.texts.take(np.array(rows))
 
     def molecule(self, rows: list[int]) -> MoleculeBatch:
-        chosen = [self.molecules[row] for row in rows]
-        if self.needs.molecules == "vector":
-            return torch.stack([one.atoms.sum(0) for one in chosen])
-        atoms = [0]
-        motifs = [0]
-        for one in chosen:
-            atoms.append(atoms[-1] + len(one.atoms))
-            motifs.append(motifs[-1] + len(one.motif_molecule))
-        numbered = list(enumerate(zip(chosen, atoms, motifs, strict=False)))
-        return GraphBatch(
-            atoms=torch.cat([one.atoms for one in chosen]),
-            atom_molecule=torch.cat([one.atom_molecule + at for at, (one, _, _) in numbered]),
-            bonds=torch.cat([one.bonds + atom for _, (one, atom, _) in numbered], 1),
-            bond_features=torch.cat([one.bond_features for one in chosen]),
-            motif_atoms=torch.cat([one.motif_atoms + torch.tensor([[a], [m]]) for _, (one, a, m) in numbered], 1),
-            motif_molecule=torch.cat([one.motif_molecule + at for at, (one, _, _) in numbered]),
-            size=len(rows),
-        )
+        return self.molecules.take(np.array(rows))
 
     def batch(self, rows: list[int]) -> tuple[TextBatch, MoleculeBatch]:
         return self.text(rows), self.molecule(rows)
 
 
+@lru_cache
 def random_pairs(needs: Needs) -> Pairs:
     """64 pairs; the first is a text of one token and a molecule of one atom."""
-    generator = torch.Generator().manual_seed(7)
-    lengths = [1, *torch.randint(2, 9, (PAIRS - 1,), generator=generator).tolist()]
-    texts = []
-    for length in lengths:
-        tokens = torch.randn(length, TEXT_DIM, generator=generator)
-        texts.append((tokens.mean(0) + 0.3 * torch.randn(TEXT_DIM, generator=generator), tokens))
-    halves = [[length] if length < 3 else [length // 2 + 1, length - length // 2] for length in lengths]
-    return Pairs(needs, texts, [graph_batch([sizes], MOLECULE_DIM, seed=row) for row, sizes in enumerate(halves)])
+    rng = np.random.default_rng(7)
+    lengths = np.array([1, *rng.integers(2, 9, PAIRS - 1)])
+    tokens = Ragged(rng.normal(size=(lengths.sum(), TEXT_DIM)).astype(np.float32), offsets_of(lengths))
+    sentences = rng.normal(size=(PAIRS, TEXT_DIM)).astype(np.float32)
+    with open(CORPUS, encoding="utf-8", newline="") as file:
+        small = [row["smiles"] for row in csv.DictReader(file) if len(row["smiles"]) < 20]
+    # of molecules with the same words one, since they have the same vector
+    apart = [*{tuple(sorted(words)): one for one, words in zip(small, mol2vec_sentences(small), strict=True)}.values()]
+    smiles = ["O", *apart[:: len(apart) // PAIRS][1:PAIRS]]
+    names = sorted({"UNK"}.union(*mol2vec_sentences(smiles)))
+    words = Mol2vecVectors(tuple(names), rng.normal(size=(len(names), MOLECULE_DIM)).astype(np.float32), "a test")
+    texts = as_inputs(sentences) if needs.text == "sentence" else TextTokens(np.arange(PAIRS), "", tokens, sentences)
+    if needs.molecules == "vector":
+        return Pairs(texts, as_inputs(embed_molecules(smiles, vectors=words, cache=False)))
+    return Pairs(texts, molecule_graphs(smiles, vectors=words, cache=False))
