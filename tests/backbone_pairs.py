@@ -65,14 +65,14 @@ class Pairs:
     texts: Inputs
     molecules: Inputs
 
-    def text(self, rows: list[int]) -> TextBatch:
-        return self.texts.take(np.array(rows))
+    def text(self, rows: list[int], device: str = "cpu") -> TextBatch:
+        return self.texts.take(np.array(rows), device)
 
-    def molecule(self, rows: list[int]) -> MoleculeBatch:
-        return self.molecules.take(np.array(rows))
+    def molecule(self, rows: list[int], device: str = "cpu") -> MoleculeBatch:
+        return self.molecules.take(np.array(rows), device)
 
-    def batch(self, rows: list[int]) -> tuple[TextBatch, MoleculeBatch]:
-        return self.text(rows), self.molecule(rows)
+    def batch(self, rows: list[int], device: str = "cpu") -> tuple[TextBatch, MoleculeBatch]:
+        return self.text(rows, device), self.molecule(rows, device)
 
 
 @lru_cache

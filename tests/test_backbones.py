@@ -364,35 +364,21 @@ def test_pairs_that_are_no_negatives_are_left_out(case: Case, pairs: Pairs) -> N
                 torch.testing.assert_close(term[2:], alone[name][2:])
 
 
-def test_reduced_precision_keeps_losses_and_gradients_finite(case: Case, pairs: Pairs) -> None:
-    backbone, (text, molecules) = fitted(case, pairs), pairs.batch(ALL[:12])
-    with torch.autocast("cpu", torch.bfloat16):
-        terms = backbone.losses(text, molecules) | backbone.critic_losses(text, molecules)
-        if backbone.reranks:
-            assert torch.isfinite(pair_scores(backbone, text, molecules)).all()
-    total({name: term.float() for name, term in terms.items()}).backward()
-    assert all(torch.isfinite(one.grad).all() for one in trainable(backbone) if one.grad is not None)
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
-def test_everything_is_made_on_the_device_of_the_inputs(case: Case, pairs: Pairs) -> None:
-    def moved(batch: Any) -> Any:
-        if isinstance(batch, Tensor):
-            return batch.cuda()
-        return replace(batch, **{name: v.cuda() for name, v in vars(batch).items() if isinstance(v, Tensor)})
-
-    text, molecules = (moved(batch) for batch in pairs.batch(ALL))
-    backbone = case.create().cuda()
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
+def test_reduced_precision_keeps_everything_finite_and_on_the_device(device: str, case: Case, pairs: Pairs) -> None:
+    text, molecules = pairs.batch(ALL[:12], device)
+    backbone = case.create().to(device)
     backbone.fit_inputs(text, molecules)
-    main, critic = optimizers(backbone)
-    for _ in range(3):
-        step(backbone, text, molecules, main, critic)
-    near = torch.eye(PAIRS, dtype=torch.bool, device="cuda")
-    assert all(term.is_cuda for term in backbone.losses(text, molecules, not_negative=near).values())
-    assert all(value.is_cuda for value in backbone.state_dict().values())
-    backbone.eval()
-    with torch.no_grad():
-        assert backbone.encode_text(text).is_cuda
-        assert backbone.encode_molecules(molecules).is_cuda
+    near = torch.eye(12, dtype=torch.bool, device=device)
+    with torch.autocast(device, torch.bfloat16):
+        terms = backbone.losses(text, molecules, not_negative=near) | backbone.critic_losses(text, molecules)
+        found = [*terms.values(), backbone.encode_text(text), backbone.encode_molecules(molecules)]
         if backbone.reranks:
-            assert pair_scores(backbone, text, molecules).is_cuda
+            found.append(pair_scores(backbone, text, molecules))
+    total({name: term.float() for name, term in terms.items()}).backward()
+    found += [one.grad for one in trainable(backbone) if one.grad is not None]
+    assert all(torch.isfinite(value).all() for value in found)
+    assert all(value.device.type == device for value in [*found, *backbone.state_dict().values()])
