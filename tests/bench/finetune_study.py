@@ -145,7 +145,7 @@ def _write_encoder(task: Task, folder: Path, precision: str) -> None:
 
 
 def table(folder: Path, target: Path | None) -> None:
-    """Print what `finetune_card` left in a folder, each batch size and noise apart; write it to `target`, rounded."""
+    """Print what `finetune_card` left in a folder, each batch size and noise apart; write it to `target`."""
     stored = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     with np.load(folder / "ranks.npz", allow_pickle=False) as arrays:
         ranks = {name: arrays[name] for name in arrays.files}
@@ -160,7 +160,7 @@ def table(folder: Path, target: Path | None) -> None:
         print(f"\n== batch {size}, noise {noise:g}\n{tables.pop('text')}")
         out.append({"batch_size": size, "noise": noise, "seeds": sorted({record.seed for record in records}), **tables})
     if target is not None:
-        write_json(target, {"settings": stored["settings"], "tables": _rounded(out)})
+        write_json(target, {"settings": stored["settings"], "tables": out})
 
 
 def _complete(names: list[str], trainings: dict[str, Any]) -> list[str]:
@@ -185,14 +185,6 @@ def _record(name: str, stored: dict[str, Any], ranks: dict[str, np.ndarray]) -> 
     return Record(arm=arm, seed=one["seed"], config={}, ranks=found, folder=Path(), **spent)
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
 def tables_of(records: list[Record], runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Metrics by arm and ranking, costs by arm, differences from the bare arm; as data, and as text."""
     shown = ["ranking", "pool", "arm", "seeds", "hits@1", "hits@1_low", "hits@1_high", "hits@10", "mrr", "mean_rank"]
@@ -208,4 +200,12 @@ def tables_of(records: list[Record], runs: list[dict[str, Any]]) -> dict[str, An
         ]
         frames["differences"] = pd.concat(gaps, ignore_index=True)
     text = "\n\n".join(frame.to_string(index=False, float_format="{:.4g}".format) for frame in frames.values())
-    return {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()} | {"text": text}
+    return {name: _rows(frame) for name, frame in frames.items()} | {"text": text}
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as data, its numbers with six digits."""
+    rows: list[dict[str, Any]] = json.loads(
+        frame.to_json(orient="records"), parse_float=lambda number: float(f"{float(number):.6g}")
+    )
+    return rows
