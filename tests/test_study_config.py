@@ -89,7 +89,6 @@ def test_budgets_are_made_equal(budget: str) -> None:
     ("arm", "words"),
     [
         ({"order": "loss-pruned"}, "budget 'samples' for 'a': what it spends is decided while it trains"),
-        ({"pace": "metric", "growth": 0.1}, "decided while it trains"),
         ({"start": 0.02, "growth": 0.0}, r"100 epochs spend 400 of 800, expected"),
     ],
 )

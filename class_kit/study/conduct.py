@@ -85,10 +85,8 @@ def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> 
     # by backbone; seed and epochs change no step
     backbones = {cell.group["backbone"]: cell.config for cell in missing}
     a_step = {name: seconds_a_step(first, loop) for name, loop in backbones.items()}
-    seconds = math.fsum(
-        foreseen_steps(cell, tasks[cell.group["pairs"]]) * a_step[cell.group["backbone"]] for cell in missing
-    )
-    return StudyPlan(config, tasks, laid_out, done, seconds)
+    seconds = [foreseen_steps(cell, tasks[cell.group["pairs"]]) * a_step[cell.group["backbone"]] for cell in missing]
+    return StudyPlan(config, tasks, laid_out, done, math.fsum(seconds))
 
 
 def seconds_a_step(task: Task, config: TrainingConfig) -> float:

@@ -133,14 +133,10 @@ def savings_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
     rows = []
     for group, records in grouped(finished):
         plain = {record.seed: record for record in records if record.arm.name == STANDARD}
-        for arm in dict.fromkeys(record.arm.name for record in records if record.arm.name != STANDARD):
-            own = [record for record in records if record.arm.name == arm and record.seed in plain]
-            if not own:
-                continue
-            saved = {
-                cost: [1 - getattr(record, cost) / getattr(plain[record.seed], cost) for record in own]
-                for cost in COSTS
-            }
+        others = [record for record in records if record.arm.name != STANDARD and record.seed in plain]
+        for arm in dict.fromkeys(record.arm.name for record in others):
+            own = [record for record in others if record.arm.name == arm]
+            saved = {cost: [1 - getattr(one, cost) / getattr(plain[one.seed], cost) for one in own] for cost in COSTS}
             means = {cost: float(np.mean(values)) for cost, values in saved.items()}
             spread = seed_interval(saved["seconds"]) if len(own) > 1 else None
             ends = {"seconds_low": spread and spread.low, "seconds_high": spread and spread.high}
