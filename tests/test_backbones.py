@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from class_kit.backbones import available_backbones, backbone_needs, create_backbone, register_backbone
-from class_kit.backbones.base import Backbone, MoleculeBatch, Needs, TextBatch, TokenBatch
+from class_kit.backbones.base import Backbone, MoleculeBatch, Needs, TextBatch, TokenBatch, TwoTowers
 from tests.backbone_pairs import MOLECULE_DIM, PAIRS, TEXT_DIM, Pairs, pair_scores, random_pairs
+from tests.test_training import WithCritic
 
 # One entry for each kind of inputs that a backbone can be made to read, small enough to learn 32 pairs in seconds.
 SMALL: dict[str, Any] = {"hidden": 64, "dim": 32}
@@ -137,26 +138,11 @@ def test_registry_names_what_there_is() -> None:
 
 
 def test_users_can_register_their_own() -> None:
-    @register_backbone("halves")
-    class Halves(Backbone):
-        def __init__(self, text_dim: int, molecule_dim: int) -> None:
-            super().__init__()
-            self.text = torch.nn.Linear(text_dim, 2)
-            self.molecule = torch.nn.Linear(molecule_dim, 2)
-
-        def encode_text(self, text: torch.Tensor) -> torch.Tensor:
-            return self.text(text)
-
-        def encode_molecules(self, molecules: torch.Tensor) -> torch.Tensor:
-            return self.molecule(molecules)
-
-        def losses(self, text, molecules, *, not_negative=None):
-            return {"distance": (self.text(text) - self.molecule(molecules)).pow(2).mean()}
-
-    assert "halves" in available_backbones()
-    assert isinstance(create_backbone("halves", 3, 4), Halves)
-    with pytest.raises(ValueError, match="registered already"):
-        register_backbone("halves")(type("Other", (Halves,), {}))
+    register_backbone("own")(WithCritic)
+    assert "own" in available_backbones()
+    assert isinstance(create_backbone("own", 3, 4), WithCritic)
+    with pytest.raises(ValueError, match="'own' is registered already"):
+        register_backbone("own")(TwoTowers)
 
 
 REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
