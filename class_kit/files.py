@@ -229,14 +229,6 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_digest(path: str | os.PathLike[str]) -> str | None:
-    """SHA-256 of a file, None where it cannot be read."""
-    try:
-        return sha256_file(path)
-    except OSError:
-        return None
-
-
 def json_digest(value: Any) -> str:
     """SHA-256 of plain data in a canonical spelling."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))

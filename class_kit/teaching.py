@@ -16,7 +16,7 @@ from typing import Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.files import scratch_folder, write_text
+from class_kit.files import write_text
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
 OPENING, CLOSING = 5, 10
@@ -54,7 +54,7 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
     """Write `learners/`, `instructor/` and `lesson_plan.md` into a new or empty folder.
 
     Learners' notebooks have no outputs, no answers to the quiz and open exercises; the instructor's keep the
-    committed outputs and the answers, with the exercises solved. A pack that fails leaves nothing in the folder.
+    committed outputs and the answers, with the exercises solved.
 
     Parameters
     ----------
@@ -87,11 +87,8 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
         raise InputError(f"{str(folder)!r} cannot be used as a folder: {error}") from None
     if taken:
         raise InputError(f"{str(folder)!r}: not an empty folder; a pack overwrites nothing, choose another")
-    with scratch_folder(target, ".pack.") as made:
-        for name, text in texts.items():
-            write_text(made / name, text)
-        for path in list(made.iterdir()):
-            os.replace(path, target / path.name)
+    for name, text in texts.items():
+        write_text(target / name, text)
     return [target / name for name in texts]
 
 

@@ -405,19 +405,8 @@ def results_section(metrics: dict[str, Any]) -> str:
     for row in rows:
         cells = [row["arm"], _percent(row), f"{row['mrr']:.3f}", f"{row['mean_rank']:.1f}", f"{row['share']:.0%}"]
         lines.append(f"| {' | '.join(cells)} | {_shift(shift[row['arm']]) if row['arm'] in shift else '–'} |")
-    lines += ["", _against_class(shift)]
+    lines += ["", "Descriptions made by a program show how the kit works, not whether the method does."]
     return "\n".join(lines)
-
-
-def _against_class(shift: dict[str, dict[str, float]]) -> str:
-    """One sentence on all controls: better, worse, or not to be told apart."""
-    said = []
-    for arm, row in shift.items():
-        better, worse = row["difference_low"] > 0, row["difference_high"] < 0
-        word = "does better than" if better else "does worse than" if worse else "cannot be told from"
-        said.append(f"*{arm}* {word} CLASS")
-    end = "Descriptions made by a program show how the kit works, not whether the method does."
-    return f"In this run {', '.join(said)}. {end}"
 
 
 if __name__ == "__main__":

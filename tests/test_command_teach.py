@@ -94,21 +94,6 @@ def test_a_folder_with_anything_in_it_is_left_alone(tmp_path: Path, capsys: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_pack_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Path] = []
-
-    def full_disk(path: Path, text: str) -> None:
-        calls.append(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        if len(calls) == 3:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(teaching, "write_text", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        make_pack(tmp_path / "pack")
-    assert list((tmp_path / "pack").iterdir()) == []
-
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),

@@ -94,22 +94,6 @@ def test_a_changed_number_would_change_the_page(
     assert getattr(publish, section)(found) != before
 
 
-@pytest.mark.parametrize("kind", ["real", "generated"])
-def test_the_readme_takes_from_the_measurement_which_sizes_are_real(publish: ModuleType, kind: str) -> None:
-    times = publish.committed("neighbours/time.json")
-    assert {row["data"] for row in times["rows"]} == {"real", "generated"}
-    for row in times["rows"]:
-        row["data"] = kind
-    assert ("real ChEBI-20" in publish.times_section(times)) == (kind == "real")
-
-
-def test_the_answer_is_that_of_real_pairs_and_all_measures(publish: ModuleType) -> None:
-    from class_kit.difficulty import available_measures
-
-    results = publish.committed("difficulty/prediction.json")
-    assert results["predicted"]["pairs"] == "chebi20"
-    assert {row["name"] for row in results["prediction"]} == set(available_measures())
-    assert {row["pairs"] for row in results["prediction"]} == {results["predicted"]["held_out_pairs"]}
 
 
 def test_a_run_of_notebook_2_on_real_pairs_is_published(
@@ -132,13 +116,6 @@ def test_a_run_of_notebook_2_on_real_pairs_is_published(
     with pytest.raises(SystemExit, match="on real pairs"):
         publish.publish(run)
 
-
-def test_the_cost_of_the_curriculum_is_told_beside_its_limits(publish: ModuleType) -> None:
-    shown = publish.cost_section(COST)
-    assert "| a step with the plan against one without | -1.5% | ±2.0% |" in shown
-    assert "| its sampler, share of an epoch's training | 0.10% | 0.50% |" in shown
-    assert "| time of a run with 50% of the samples | 52% | 55% |" in shown
-    assert shown != publish.cost_section(publish.committed("curriculum/cost.json"))
 
 
 @pytest.mark.parametrize(
@@ -167,17 +144,6 @@ def test_the_committed_cost_is_within_its_limits(publish: ModuleType) -> None:
     assert bench_curriculum.passed(figures) == []
 
 
-def test_the_measurement_of_the_curriculum_writes_what_it_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], publish: ModuleType
-) -> None:
-    out = tmp_path / "cost.json"
-    code = bench_curriculum.main(["--rows", "640", "--rounds", "1", "--out", str(out)])
-    figures = json.loads(out.read_text(encoding="utf-8"))
-    wrong = bench_curriculum.passed(figures)
-    assert code == bool(wrong)
-    assert capsys.readouterr().out.count("LIMIT: ") == len(wrong)
-    assert all(0.4 < run["share"] < 1 for run in figures["runs"])
-    assert publish.cost_section(figures).count("\n| ") == 1 + 5 + 3 - 1
 
 
 def test_every_backbone_beats_ridge_regression(publish: ModuleType) -> None:

@@ -28,11 +28,6 @@ _TAGS = (
     "mtext mtr munder munderover"
 )
 _ATTRIBUTES = "style title alt colspan rowspan align start width height open display mathvariant"
-_STYLES = (
-    "background-color border border-bottom border-collapse border-left border-right border-top color display "
-    "font-family font-size font-style font-weight height line-height max-width min-width padding text-align "
-    "text-decoration vertical-align white-space width"
-)
 _EMBEDDED = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 _DROPPED = re.compile(r"<(script|style|template|title|noscript|iframe|object)\b.*?(?:</\1\s*>|\Z)", re.I | re.S)
 _SHOWN = ("text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain")
@@ -158,7 +153,7 @@ def clean(html: str) -> str:
             tags=frozenset(_TAGS.split()),
             attributes=_allowed,
             protocols={"http", "https", "mailto", "data"},
-            css_sanitizer=CSSSanitizer(allowed_css_properties=frozenset(_STYLES.split())),
+            css_sanitizer=CSSSanitizer(),
             strip=True,
         )
     )

@@ -25,7 +25,6 @@ from class_kit.fetch import find_folder
 from class_kit.files import (
     CHECKOUT,
     corpus_file,
-    file_digest,
     json_digest,
     kit_state,
     lock,
@@ -48,8 +47,8 @@ class RunResult:
     folder : Path
         Where the record is.
     status : dict of str to str
-        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", "damaged" where another
-        notebook has replaced its files, or "missing" where it was not begun.
+        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", or "missing" where it
+        was not begun.
     computed : list of str
         Those of them that this call executed; the others were finished before.
     done : bool
@@ -184,10 +183,10 @@ class _Run:
         self.chosen = {notebook.stem: notebook for notebook in chosen}
         self.planned = {stem: self._plan(notebook, given[stem]) for stem, notebook in self.chosen.items()}
         self.entries: dict[str, dict[str, Any]] = read_manifest(folder).get("notebooks", {})
+        present = self._stamps().keys()
         for entry in self.entries.values():
-            files = entry.get("files", {})
-            if entry["status"] == "finished" and any(file_digest(folder / path) != files[path] for path in files):
-                entry["status"] = "damaged"
+            if not present >= set(entry.get("files", ())):
+                entry["status"] = "missing"
         self.manifest: dict[str, Any] = {
             "started": now(),
             "command": command_line(),
@@ -261,24 +260,24 @@ class _Run:
     def _execute(self, stem: str, say: Callable[[str], None]) -> None:
         from class_kit.runs import kernels
 
-        for path in self.entries.get(stem, {}).get("files", {}).keys() & self._stamps().keys():
+        for path in self._stamps().keys() & self.entries.get(stem, {}).get("files", ()):
             (self.folder / path).unlink()
         entry = self.entries[stem] = self.planned[stem] | {"status": "running", "started": now()}
         self._save("running")
         say(f"{stem}: running …")
-        before, begun, executed = self._stamps(), time.monotonic(), f"notebooks/{stem}.ipynb"
+        before, begun = self._stamps(), time.monotonic()
+        executed = self.folder / "notebooks" / f"{stem}.ipynb"
         try:
-            error = kernels.execute(self.chosen[stem].node, entry["parameters"], self.folder / executed)
+            error = kernels.execute(self.chosen[stem].node, entry["parameters"], executed)
             status = "failed" if error else "finished"
         except KeyboardInterrupt:
             error, status = None, "interrupted"
         own = {path for path, stamp in self._stamps().items() if before.get(path) != stamp}
         for other, theirs in self.entries.items():
-            if other != stem and (taken := sorted(own & theirs.get("files", {}).keys())):
-                status, theirs["status"] = "failed", "damaged"
+            if other != stem and (taken := sorted(own.intersection(theirs.get("files", ())))):
+                status = theirs["status"] = "failed"
                 error = f"it replaced {', '.join(taken)} of {other}: give its results and figures other names"
-        entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3)}
-        entry["files"] = {path: file_digest(self.folder / path) for path in sorted({*own, executed})}
+        entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3), "files": sorted(own)}
         if error:
             entry["error"] = visible(error)
         self._save("running")

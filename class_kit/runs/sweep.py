@@ -189,10 +189,10 @@ def read_sweeps(texts: Iterable[str]) -> dict[str, list[Raw]]:
             raise InputError(f"--sweep {text!r}: {getattr(error, 'problem', error)}; expected NAME=V1,V2") from None
         if not name or not nodes or name in sweeps:
             raise InputError(f"--sweep {text!r}: expected NAME=V1,V2 with all values of a name in one")
-        quoted = [isinstance(node, yaml.ScalarNode) and node.style in ("'", '"') for node in nodes]
-        pieces = [values[node.start_mark.index : node.end_mark.index].strip() for node in nodes]
+        scalar = yaml.ScalarNode
         sweeps[name] = [
-            Raw(node.value if text else piece) for node, text, piece in zip(nodes, quoted, pieces, strict=True)
+            Raw(node.value if isinstance(node, scalar) else values[node.start_mark.index : node.end_mark.index])
+            for node in nodes
         ]
     return sweeps
 
