@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from class_kit import cli, exercises, teaching
+from class_kit import cli, exercises
 from class_kit.errors import InputError
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
-from class_kit.teaching import Lesson, lesson_of, make_pack, timetable
+from class_kit.teaching import Lesson, lesson_of, timetable
 
 SOURCES = numbered_notebooks()
 
@@ -92,7 +92,6 @@ def test_a_folder_with_anything_in_it_is_left_alone(tmp_path: Path, capsys: pyte
     assert "minutes=5" in capsys.readouterr().err
     assert cli.main(["teach", "a\0b"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,6 @@ def test_the_count_of_corrected_p_values_is_the_kits(p_values: list[float], leve
     assert [answer for answer, status in enumerate(verdicts) if status == "right"] == [right]
 
 
-
-
-
 def test_a_molecule_with_equal_surroundings_is_no_exercise() -> None:
     with pytest.raises(InputError, match="2 atoms: expected two words for each atom"):
         exercises.check_word_count(3, "CC")

@@ -94,8 +94,6 @@ def test_a_changed_number_would_change_the_page(
     assert getattr(publish, section)(found) != before
 
 
-
-
 def test_a_run_of_notebook_2_on_real_pairs_is_published(
     publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +113,6 @@ def test_a_run_of_notebook_2_on_real_pairs_is_published(
     (run / "metrics.json").write_text(json.dumps({"02_difficulty": results}), encoding="utf-8")
     with pytest.raises(SystemExit, match="on real pairs"):
         publish.publish(run)
-
 
 
 @pytest.mark.parametrize(
@@ -139,8 +136,6 @@ def test_the_committed_cost_is_within_its_limits(publish: ModuleType) -> None:
     assert figures["rows"] == bench_curriculum.ROWS
     assert figures["limits"] == bench_curriculum.LIMITS
     assert bench_curriculum.passed(figures) == []
-
-
 
 
 def test_every_backbone_beats_ridge_regression(publish: ModuleType) -> None:
