@@ -22,15 +22,10 @@ ROOT = Path(__file__).parents[1]
 
 
 COST = {
-    "rows": 1000,
-    "batch_size": 8,
-    "epochs": 4,
-    "limits": bench_curriculum.LIMITS,
     "plan_seconds": 0.5,
     "sampler_share": 0.001,
     "groups_seconds": 3.0,
     "composition_share": 0.02,
-    "peak_gib": 1.5,
     "step_difference": -0.015,
     "runs": [{"share": 0.5, "time": 0.52}, {"share": 0.85, "time": 0.86}],
 }
