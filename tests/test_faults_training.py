@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,7 +16,6 @@ from safetensors.torch import load_file
 from class_kit import cli, study
 from class_kit.backbones import register_backbone
 from class_kit.errors import InputError
-from class_kit.files import json_digest
 from class_kit.study import records, runner
 from class_kit.study.records import Arm
 from class_kit.task import Task
@@ -101,50 +97,6 @@ def test_what_another_process_finished_meanwhile_is_kept(task: Task, monkeypatch
     records.load_backbone(mine, task)
 
 
-def test_a_study_stopped_between_two_trainings_goes_on(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, done = runner.train_record, []
-
-    def stops(*arguments: Any, **options: Any) -> records.Record:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(arguments)
-        return real(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runner, "train_record", stops)
-        with pytest.raises(KeyboardInterrupt):
-            study.run_arms(task, [ARM], CONFIG, [0, 1, 2], jobs=1)
-    found = study.run_arms(task, [ARM], CONFIG, [0, 1, 2], jobs=1)
-    assert [record.seed for record in found] == [0, 1, 2]
-    store = found[0].folder.parent
-    assert len(list(store.iterdir())) == 3
-
-
-class Hungry(Mine):
-    """Asks for more memory than its process may have."""
-
-    def losses(self, text, molecules, *, not_negative=None):
-        before = resource.getrlimit(resource.RLIMIT_AS)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, before[1]))
-        try:
-            large = torch.zeros(2**30) if self.ends == "torch" else torch.from_numpy(np.zeros(2**27))
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, before)
-        return {"contrastive": large.mean()}
-
-
-@pytest.mark.parametrize(("by", "says"), [("torch", "RuntimeError"), ("numpy", "MemoryError")])
-def test_a_training_out_of_memory_stops_no_other(task: Task, by: str, says: str) -> None:
-    register_backbone("hungry")(Hungry)
-    bad = replace(CONFIG, backbone="hungry", backbone_options={"ends": by})
-    work = [(task, ARM, CONFIG), (task, ARM, bad), (task, ARM, replace(CONFIG, seed=1))]
-    outcomes = study.run_all(work, jobs=1, progress=False)
-    assert [type(outcome) for outcome in outcomes] == [records.Record, study.Failure, records.Record]
-    assert says in outcomes[1].summary
-    assert "allocate" in outcomes[1].reason
-
-
 # --- checkpoints
 
 
@@ -200,24 +152,6 @@ def test_a_finished_training_is_never_undone(tmp_path: Path, capsys: pytest.Capt
         shown = capsys.readouterr()
         assert says in shown.out + shown.err, options
         assert content(tmp_path / "run") == finished | {".lock": (tmp_path / "run" / ".lock").read_bytes()}
-
-
-@pytest.mark.usefixtures("played_task")
-def test_a_training_of_before_an_option_existed_is_finished_all_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train() == 0
-    path = tmp_path / "run" / "record.json"
-    stored = json.loads(path.read_text())
-    for name in ("interval", "share"):
-        del stored["arm"][name]
-    del stored["digest"]
-    path.write_text(json.dumps(stored | {"digest": json_digest(stored)}))
-    capsys.readouterr()
-    assert train("--resume") == 0
-    assert "finished before" in capsys.readouterr().out
-    assert train("--resume", "--share", "0.8") == 2
-    assert "another arm" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("played_task")

@@ -24,16 +24,13 @@ from class_kit.curriculum.trainers import WholeRunBatchSampler, accelerate_loade
 from class_kit.errors import InputError
 
 ROWS, EPOCHS, BATCH = 45, 4, 4
-COMMON = f"""
-import json, sys, numpy as np
-from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule
-out = sys.argv[1]
-def plan_of(intensity="inverse"):
-    order = np.random.default_rng(3).permutation({ROWS})
-    return EpochPlan(order, LinearSchedule(0.25, 0.1875), intensity, seed=11, epochs={EPOCHS})
+COMMON = """
+import json, sys
+from class_kit.curriculum import CurriculumBatchSampler
+from tests.test_trainers import plan_of
 plan = plan_of()
 def save(value):
-    with open(out, "w") as file:
+    with open(sys.argv[1], "w") as file:
         json.dump(value, file)
 """
 

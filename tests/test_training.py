@@ -287,7 +287,7 @@ def trace_of(given):
         # in an epoch, and between two of them
         (CONFIG, plan_of, ()),
         (CONFIG, lambda: self_paced("linear"), (3, 5, 7)),
-        (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, full_from=0.7, seed=5), (5, 7)),
+        (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, seed=5), (5, 7)),
         (CONFIG, paced, (2, 3)),
         (CONFIG, lambda: own_neighbours(refresh=2), (5, 7, 12)),
         (CONFIG, lambda: own_neighbours(self_paced()), (3, 5)),
@@ -418,7 +418,6 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     sound = path.read_bytes()
     for damaged, message in (
         (sound[:-7], "damaged"),
-        (sound[:-40] + bytes(255 - byte for byte in sound[-40:]), "does not match its digest"),
         (b"", "damaged or no checkpoint"),
     ):
         path.write_bytes(damaged)

@@ -87,16 +87,12 @@ class StepMatchedPlan(Plan):
         The plan to be matched.
     batch_size, world_size
         Those of the training; `batches` and `steps` must be asked with the same.
-    intensity
-        γ of the control, 1 by default.
     """
 
-    def __init__(
-        self, curriculum: Plan, batch_size: int, world_size: int = 1, intensity: IntensitySpec = "constant"
-    ) -> None:
+    def __init__(self, curriculum: Plan, batch_size: int, world_size: int = 1) -> None:
         # batches are composed by the curriculum's rules
         vars(self).update(vars(curriculum))
-        super().__init__(np.sort(curriculum.order), curriculum.schedule, intensity, curriculum.seed, curriculum.epochs)
+        super().__init__(np.sort(curriculum.order), curriculum.schedule, "constant", curriculum.seed, curriculum.epochs)
         self.curriculum = curriculum
         self.batch_size = check_whole("batch_size", batch_size, low=1)
         self.world_size = check_whole("world_size", world_size, low=1)

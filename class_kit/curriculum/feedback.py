@@ -29,6 +29,8 @@ _WEIGHTS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "log": lambda loss, age: np.log(loss + (1.0 - age)) / math.log(1.0 - age),
 }
 KINDS = tuple(_WEIGHTS)
+# share of the epochs in which InfoBatch prunes
+_PRUNED = 0.875
 
 
 def record_losses(losses: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -141,8 +143,9 @@ class LossPrunedPlan(_LossPlan):
     """Every epoch leaves out a random part of the pairs that are already learnt, and makes up for it by weight.
 
     As InfoBatch (Qin et al., ICLR 2024): pairs below the mean loss are dropped with probability r, those kept weigh
-    1/(1 - r), so the expected gradient is that of the full data; the last epochs use everything, which removes the
-    remaining variance. Unseen pairs (NaN) are kept. Dropped pairs that are needed for one full batch weigh 1.
+    1/(1 - r), so the expected gradient is that of the full data; the last eighth of the epochs uses everything, which
+    removes the remaining variance. Unseen pairs (NaN) are kept. Dropped pairs that are needed for one full batch weigh
+    1.
 
     Parameters
     ----------
@@ -152,8 +155,6 @@ class LossPrunedPlan(_LossPlan):
         E, the planned number of epochs.
     prune
         r in [0, 1).
-    full_from
-        Share of the epochs after which nothing is pruned, 0.875 in the paper.
     intensity, seed
         As of `EpochPlan`.
     """
@@ -163,14 +164,13 @@ class LossPrunedPlan(_LossPlan):
         losses: np.ndarray,
         epochs: int,
         prune: float = 0.5,
-        full_from: float = 0.875,
         intensity: IntensitySpec = "constant",
         seed: int = 0,
     ) -> None:
         self.prune = check_real("prune", prune, low=0.0, high=1.0)
         if self.prune == 1.0:
             raise InputError("prune=1.0 would drop every learnt pair for good: expected a number in [0, 1)")
-        self.full_until = check_real("full_from", full_from, low=0.0, high=1.0) * check_whole("epochs", epochs, low=1)
+        self.full_until = _PRUNED * check_whole("epochs", epochs, low=1)
         super().__init__(losses, make_schedule("full"), intensity, seed, epochs)
 
     def _learnt(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,24 +213,18 @@ class MetricPacing:
     growth : float
         Added at every move, above 0; λ is capped at 1.
     patience : int
-        Epochs in a row without an improvement of more than `min_gain` before a move, 1 or more.
-    min_gain : float
-        Smallest change that counts as an improvement, in the metric's unit.
-    larger_is_better : bool
-        True for Hits@k and MRR, False for Mean Rank and losses.
+        Epochs in a row without an improvement before a move, 1 or more. Larger is better, as of Hits@k and MRR; give a
+        loss or a mean rank with its sign changed.
     """
 
     start: float
     growth: float
     patience: int = 1
-    min_gain: float = 0.0
-    larger_is_better: bool = True
 
     def __post_init__(self) -> None:
         check_real("start", self.start, low=0.0, high=1.0, open_low=True)
         check_real("growth", self.growth, low=0.0, open_low=True)
         check_whole("patience", self.patience, low=1)
-        check_real("min_gain", self.min_gain, low=0.0)
 
     def schedule(self, history: Iterable[float] = ()) -> Callable[[int], float]:
         """λ(k) as the metrics so far decide it, and beyond them as if no epoch improved any more.
@@ -241,7 +235,7 @@ class MetricPacing:
         fractions, best, waited = [self.start], None, 0
         for value in history:
             metric = check_real("metric", value)
-            if best is None or (metric - best) * (1 if self.larger_is_better else -1) > self.min_gain:
+            if best is None or metric > best:
                 best, waited = metric, 0
             else:
                 waited += 1

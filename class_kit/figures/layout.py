@@ -84,11 +84,6 @@ def styled(name: str) -> Iterator[None]:
             _active = before
 
 
-def active_style() -> str:
-    """Name of the style that `use_style` or `styled` chose last."""
-    return _active
-
-
 @cache
 def _parameters(name: str) -> dict[Any, Any]:
     check_choice("style", name, STYLES)

@@ -7,19 +7,12 @@ meets HTML, and what a callback raises stands in the view.
 
 from __future__ import annotations
 
-from class_kit.widgets.curve_views import intensity_comparer, schedule_designer
-from class_kit.widgets.pair_views import difficulty_explorer, epoch_viewer, neighbour_viewer
-from class_kit.widgets.parts import View, picture
-from class_kit.widgets.retrieval_views import failure_browser, retrieval_playground
-
-__all__ = [
-    "View",
-    "difficulty_explorer",
-    "epoch_viewer",
-    "failure_browser",
-    "intensity_comparer",
-    "neighbour_viewer",
-    "picture",
-    "retrieval_playground",
-    "schedule_designer",
-]
+from class_kit.widgets.curve_views import intensity_comparer as intensity_comparer
+from class_kit.widgets.curve_views import schedule_designer as schedule_designer
+from class_kit.widgets.pair_views import difficulty_explorer as difficulty_explorer
+from class_kit.widgets.pair_views import epoch_viewer as epoch_viewer
+from class_kit.widgets.pair_views import neighbour_viewer as neighbour_viewer
+from class_kit.widgets.parts import View as View
+from class_kit.widgets.parts import picture as picture
+from class_kit.widgets.retrieval_views import failure_browser as failure_browser
+from class_kit.widgets.retrieval_views import retrieval_playground as retrieval_playground
