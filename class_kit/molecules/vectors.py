@@ -181,6 +181,9 @@ def _convert(path: Path) -> Mol2vecVectors:
         words, rows = list(content), list(content.values())
         if not rows or not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
             raise InputError(f"{path}: expected a dictionary from words to vectors of one length")
+        # an honest file writes each vector out; one that repeats a reference to one would fill the memory here
+        if sum(row.nbytes for row in rows) > path.stat().st_size:
+            raise InputError(f"{path}: its {len(rows):,} vectors take more bytes than the file has: expected each once")
         vectors = np.stack(rows)
     elif isinstance(content, Record):
         words, vectors = _from_gensim(content, path)
