@@ -125,7 +125,7 @@ def test_a_manifest_from_elsewhere_reaches_no_file_outside(here: Path, counted: 
     victim.write_text('"mine"', encoding="utf-8")
     edited = json.loads(path.read_text())
     del edited["digest"]
-    edited["notebooks"]["01_book"]["files"].append("notebooks/../../../results/victim.json")
+    edited["notebooks"]["01_book"]["files"]["notebooks/../../../results/victim.json"] = "0" * 64
     path.write_text(json.dumps(edited | {"digest": run.json_digest(edited)}))
     assert runs.run_notebooks([book], say=quiet).computed == ["01_book"]
     assert victim.read_text() == '"mine"'

@@ -241,6 +241,9 @@ def no_negatives(scores: Tensor, not_negative: Tensor | None) -> Tensor:
 
 def without_near(logits: Tensor, not_negative: Tensor | None) -> Tensor:
     """Logits `(B, B)` for a softmax that leaves out what `not_negative` names; the diagonal stays."""
+    # an empty mask would leave the values but move the last bits of the gradients
+    if not_negative is None:
+        return logits
     return logits.masked_fill(no_negatives(logits, not_negative).fill_diagonal_(False), -torch.inf)
 
 

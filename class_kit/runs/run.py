@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from class_kit.files import (
     lock,
     path_digest,
     plain,
+    sha256_file,
     write_json,
     write_text,
 )
@@ -47,8 +48,8 @@ class RunResult:
     folder : Path
         Where the record is.
     status : dict of str to str
-        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", or "missing" where it
-        was not begun.
+        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", "damaged" where another
+        notebook has replaced its files, or "missing" where it was not begun.
     computed : list of str
         Those of them that this call executed; the others were finished before.
     done : bool
@@ -183,10 +184,11 @@ class _Run:
         self.chosen = {notebook.stem: notebook for notebook in chosen}
         self.planned = {stem: self._plan(notebook, given[stem]) for stem, notebook in self.chosen.items()}
         self.entries: dict[str, dict[str, Any]] = read_manifest(folder).get("notebooks", {})
-        present = self._stamps().keys()
         for entry in self.entries.values():
-            if not present >= set(entry.get("files", ())):
-                entry["status"] = "missing"
+            files = entry.setdefault("files", {})
+            # only what the folder lists is read, whatever a record says
+            if files != self._digests(self._stamps().keys() & set(files)):
+                entry["status"] = "damaged"
         self.manifest: dict[str, Any] = {
             "started": now(),
             "command": command_line(),
@@ -275,9 +277,9 @@ class _Run:
         own = {path for path, stamp in self._stamps().items() if before.get(path) != stamp}
         for other, theirs in self.entries.items():
             if other != stem and (taken := sorted(own.intersection(theirs.get("files", ())))):
-                status = theirs["status"] = "failed"
+                status, theirs["status"] = "failed", "damaged"
                 error = f"it replaced {', '.join(taken)} of {other}: give its results and figures other names"
-        entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3), "files": sorted(own)}
+        entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3), "files": self._digests(own)}
         if error:
             entry["error"] = visible(error)
         self._save("running")
@@ -292,6 +294,9 @@ class _Run:
         found = [path for place in ("results", "figures", "notebooks") for path in (self.folder / place).rglob("[!.]*")]
         states = {path.relative_to(self.folder).as_posix(): path.stat() for path in found if path.is_file()}
         return {path: (state.st_mtime_ns, state.st_ino) for path, state in states.items()}
+
+    def _digests(self, files: Iterable[str]) -> dict[str, str]:
+        return {path: sha256_file(self.folder / path) for path in sorted(files)}
 
     def _all_finished(self) -> bool:
         return all(entry["status"] == "finished" for entry in self.entries.values())
