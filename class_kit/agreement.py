@@ -120,7 +120,7 @@ def audit_pairs(t: Any, m: Any, seed: int = 0) -> PairAudit:
 
     Notes
     -----
-    Time grows with L, some 25 million multiplications a pair; working memory is about 15 KB a pair. Below 200 pairs
+    Time grows with L, some 25 million multiplications a pair; working memory is about 30 KB a pair. Below 200 pairs
     the interval is wide, and few pairs stand out.
     """
     rng = np.random.default_rng(check_whole("seed", seed, low=0))
