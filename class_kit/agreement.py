@@ -195,7 +195,7 @@ def _distinct_centred(t: Any, m: Any, fewest: int) -> tuple[np.ndarray, np.ndarr
     x, z = (_centred(part[first], scale[first]) for part, scale in ((rows.t, rows.t_scale), (rows.m, rows.m_scale)))
     for name, vectors in (("texts", x), ("molecules", z)):
         if not vectors.any():
-            raise InputError(f"all {name} have the same vector: nothing tells one pair from another")
+            raise InputError(f"all {name} have the same vector, or none: nothing tells one pair from another")
     return x, z, place[back]
 
 
@@ -203,7 +203,7 @@ def _centred(vectors: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Unit vectors less their mean, of unit length again; zero vectors stay zero."""
     known = scale > 0
     unit = vectors * (scale * np.sqrt(2.0))[:, None]
-    unit[known] -= unit[known].mean(axis=0)
+    unit[known] -= unit[known].sum(axis=0) / max(1, known.sum())
     # what rounding leaves of a vector that equals the mean is no direction
     unit[np.linalg.norm(unit, axis=1) < 1e-6] = 0.0
     return _unit(unit).astype(np.float32)

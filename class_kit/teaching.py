@@ -16,7 +16,7 @@ from typing import Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.files import write_text
+from class_kit.files import scratch_folder, write_text
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
 OPENING, CLOSING = 5, 10
@@ -87,8 +87,12 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
         raise InputError(f"{str(folder)!r} cannot be used as a folder: {error}") from None
     if taken:
         raise InputError(f"{str(folder)!r}: not an empty folder; a pack overwrites nothing, choose another")
-    for name, text in texts.items():
-        write_text(target / name, text)
+    # whole or not at all, so that the same command can be given again
+    with scratch_folder(target, ".pack.") as made:
+        for name, text in texts.items():
+            write_text(made / name, text)
+        for path in list(made.iterdir()):
+            os.replace(path, target / path.name)
     return [target / name for name in texts]
 
 

@@ -126,6 +126,7 @@ def test_a_zero_vector_is_neither_suspect_nor_counted():
         (lambda t, m: ck.audit_pairs(t[:40], m[:40]), "40 distinct pairs among 40: at least 50"),
         (lambda t, m: ck.audit_pairs(t[[0] * 100], m[[0] * 100]), "1 distinct pairs among 100"),
         (lambda t, m: ck.audit_pairs(t[[0] * 100], m[:100]), "all texts have the same vector"),
+        (lambda t, m: ck.audit_pairs(t, 0 * m), "all molecules have the same vector, or none"),
         (lambda t, m: ck.pair_agreement(t[:100], m[[0] * 100]), "all molecules have the same vector"),
         (lambda t, m: ck.audit_pairs(t, m, seed=-1), "seed=-1"),
         (lambda t, m: ck.audit_pairs(t * (np.arange(len(t)) < 30)[:, None], m), "30 distinct pairs have non-zero"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from class_kit import cli, exercises
+from class_kit import cli, exercises, teaching
 from class_kit.errors import InputError
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
-from class_kit.teaching import Lesson, lesson_of, timetable
+from class_kit.teaching import Lesson, lesson_of, make_pack, timetable
 
 SOURCES = numbered_notebooks()
 
@@ -110,3 +110,19 @@ def test_a_notebook_without_a_part_is_named(old: str, new: str, said: str) -> No
         cell.source = cell.source.replace(old, new)
     with pytest.raises(InputError, match=said):
         lesson_of("01_embedding", node)
+
+
+def test_a_pack_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Path] = []
+
+    def full_disk(path: Path, text: str) -> None:
+        calls.append(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(teaching, "write_text", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        make_pack(tmp_path / "pack")
+    assert list((tmp_path / "pack").iterdir()) == []
