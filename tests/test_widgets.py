@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets as widgets
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from class_kit import figures
 from class_kit import widgets as views
+from class_kit.agreement import PairAudit
 from class_kit.backbones import create_backbone, register_backbone
 from class_kit.backbones.dual_encoder import DualEncoder
 from class_kit.curriculum import EpochPlan, LinearSchedule
@@ -402,3 +404,34 @@ def test_importing_the_views_does_not_load_torch() -> None:
     code = "import sys, class_kit.widgets; print('torch' in sys.modules, 'transformers' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["False", "False"]
+
+
+def test_suspect_reviewer_writes_each_decision_and_continues(pairs: PairSet, tmp_path: Path) -> None:
+    agreement = np.array([3.0, -2, 4, 5, -4, 6, 7, 8, 9, -1, 5, 4])
+    audit = PairAudit(agreement, np.linspace(-5, 0, 50), 0.2, (0.1, 0.25), np.array([4, 1, 9]), 0.9)
+    path = tmp_path / "made" / "decisions.csv"
+    box = views.suspect_reviewer(pairs, audit, path)
+    assert "3 of 12 pairs lie at or below -1.0; 3 of them wait" in html(box)
+    assert_inert(box)
+    belongs, not_belongs, later = inside(box, widgets.Button)
+    later.click()
+    assert "agreement -2.0" in html(box), "the worst is put off"
+    not_belongs.click()
+    belongs.click()
+    assert "agreement -4.0" in html(box), "what was put off comes last"
+    written = pd.read_csv(path)
+    assert written[["row", "decision"]].to_numpy().tolist() == [[2, "does not belong"], [10, "belongs"]]
+    again = views.suspect_reviewer(pairs, audit, path)
+    assert "1 of them wait for a decision. Decided: 2, of which 1 do not belong" in html(again)
+    for button in inside(again, widgets.Button)[:1]:
+        button.click()
+        button.click()
+    assert len(pd.read_csv(path)) == 3
+    move_every_control(again)
+    with pytest.raises(InputError, match="give another path"):
+        views.suspect_reviewer(pairs.take(np.arange(12)[::-1]), audit, path)
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="expected a file of decisions"):
+        views.suspect_reviewer(pairs, audit, path)
+    with pytest.raises(InputError, match="audit has 12"):
+        views.suspect_reviewer(pairs.take(np.arange(5)), audit, path)

@@ -12,6 +12,7 @@ from class_kit.figures.layout import use_style as use_style
 from class_kit.figures.molecules import molecule as molecule
 from class_kit.figures.molecules import molecule_grid as molecule_grid
 from class_kit.figures.molecules import molecule_png as molecule_png
+from class_kit.figures.plots import agreement_histogram as agreement_histogram
 from class_kit.figures.plots import binned as binned
 from class_kit.figures.plots import chosen_bars as chosen_bars
 from class_kit.figures.plots import class_map as class_map

@@ -83,6 +83,30 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     return ax
 
 
+def agreement_histogram(agreement: Any, shuffled: Any, at: float | None = None, ax: Axes | None = None) -> Axes:
+    """Agreement of pairs as given beside that of shuffled pairs, the null; a line marks a threshold.
+
+    Parameters
+    ----------
+    agreement, shuffled : (L,) and (n,) float
+        As `audit_pairs` finds them; the outermost half per cent on each side is left out of the picture.
+    at : float, optional
+        The threshold.
+    """
+    ax = ax or own_axes()
+    edges = np.linspace(*np.quantile(np.concatenate([agreement, shuffled]), [0.005, 0.995]), 61)
+    for name, values, colour, dashes in zip(
+        ("as given", "shuffled"), (agreement, shuffled), PALETTE, DASHES, strict=False
+    ):
+        height = np.histogram(values, edges)[0] / len(values)
+        ax.stairs(height, edges, baseline=None, label=name, color=colour, linestyle=dashes)
+    if at is not None:
+        ax.axvline(at, color="0.35", linewidth=1)
+    ax.set(xlabel="agreement of text and molecule", ylabel="share of pairs")
+    ax.legend()
+    return ax
+
+
 def chosen_bars(
     everything: Any, chosen: Any, bins: tuple[np.ndarray, list[str]], labels: Sequence[str], ax: Axes | None = None
 ) -> Axes:

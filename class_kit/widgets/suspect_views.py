@@ -1,0 +1,128 @@
+"""A view of suspicious pairs: choose a threshold, read the pairs below it, and write down which belong together."""
+
+from __future__ import annotations
+
+import csv
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+import numpy as np
+
+from class_kit import figures
+from class_kit.errors import InputError
+from class_kit.files import inert, write_csv
+from class_kit.widgets.parts import Plot, View, beside, check_rows, pair_card, paragraph, row_of
+
+if TYPE_CHECKING:
+    from class_kit.agreement import PairAudit
+    from class_kit.pairs import PairSet
+
+DECISIONS = ("belongs", "does not belong")
+_COLUMNS = ("row", "id", "smiles", "text", "agreement", "decision")
+# steps of the threshold
+_STEPS = 40
+
+
+def suspect_reviewer(pairs: PairSet, audit: PairAudit, path: str | os.PathLike[str] = "decisions.csv") -> View:
+    """Choose a threshold of agreement; read the pairs below it, worst first, and decide on each.
+
+    Every decision is written to a CSV file at once; an existing file of these pairs is continued.
+
+    Parameters
+    ----------
+    pairs : PairSet of L pairs
+    audit : PairAudit of the same pairs
+    path : path
+        Where the decisions are kept: row (from 1), id, SMILES, text, agreement and decision.
+
+    Raises
+    ------
+    InputError
+        Where pairs and audit differ in number, or the file holds something other than decisions on these pairs.
+    """
+    check_rows(pairs=pairs, audit=audit.agreement)
+    path = Path(path)
+    decided = _read_decisions(path, pairs)
+    low, high = float(audit.agreement.min()), float(np.quantile(audit.shuffled, 0.99))
+    first = float(np.clip(audit.agreement[audit.suspects].max(initial=low), low, high))
+    threshold = widgets.FloatSlider(
+        value=first,
+        min=low,
+        max=max(high, low + 1),
+        step=(high - low) / _STEPS or 1,
+        description="agreement at most",
+        style={"description_width": "initial"},
+    )
+    buttons = [widgets.Button(description=name, layout=widgets.Layout(width="auto")) for name in (*DECISIONS, "later")]
+    histogram, words, shown = Plot(), widgets.HTML(), widgets.HTML()
+    view = View(threshold, beside(histogram, widgets.VBox([words, widgets.HBox(buttons), shown])))
+    order = np.argsort(audit.agreement, kind="stable")
+    put_off: list[int] = []
+
+    def waiting() -> list[int]:
+        """Undecided pairs at or below the threshold, those put off last."""
+        below = [int(row) for row in order if audit.agreement[row] <= threshold.value and row not in decided]
+        return sorted(below, key=lambda row: put_off.index(row) + 1 if row in put_off else 0)
+
+    def update() -> None:
+        left = waiting()
+        below = int(np.sum(audit.agreement <= threshold.value))
+        wrong = sum(decision == DECISIONS[1] for decision in decided.values())
+        words.value = paragraph(
+            f"{below:,} of {len(pairs):,} pairs lie at or below {threshold.value:.1f}; {len(left):,} of them wait for "
+            f"a decision. Decided: {len(decided):,}, of which {wrong:,} do not belong. Written to {path}."
+        )
+        agreement = [f"agreement {audit.agreement[row]:.1f}" for row in left[:1]]
+        shown.value = row_of(pair_card(pairs, row, said) for row, said in zip(left, agreement, strict=False))
+
+    def on_threshold() -> None:
+        histogram.show(figures.agreement_histogram, audit.agreement, audit.shuffled, threshold.value)
+        update()
+
+    def decide(decision: str) -> None:
+        for row in waiting()[:1]:
+            if decision in DECISIONS:
+                decided[row] = decision
+                _write_decisions(path, pairs, audit, decided)
+            else:
+                put_off[:] = [other for other in put_off if other != row] + [row]
+        update()
+
+    view.react(on_threshold, threshold)
+    for button in buttons:
+        view.react(partial(decide, button.description), button)
+    on_threshold()
+    return view
+
+
+def _write_decisions(path: Path, pairs: PairSet, audit: PairAudit, decided: dict[int, str]) -> None:
+    rows = [
+        (row + 1, pairs.id[row], pairs.smiles[row], pairs.text[row], float(audit.agreement[row]), decided[row])
+        for row in sorted(decided)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(path, _COLUMNS, rows)
+
+
+def _read_decisions(path: Path, pairs: PairSet) -> dict[int, str]:
+    """Decisions that a file holds by row, from 0; none where there is no file."""
+    if not path.exists():
+        return {}
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != _COLUMNS:
+            raise InputError(f"{path}: columns {reader.fieldnames}: expected a file of decisions, {list(_COLUMNS)}")
+        decided = {}
+        for line in reader:
+            row = int(line["row"]) - 1 if line["row"].isdecimal() else -1
+            own = row in range(len(pairs)) and line["smiles"] == inert(pairs.smiles[row])
+            if not own or line["text"] != inert(pairs.text[row]) or line["decision"] not in DECISIONS:
+                raise InputError(
+                    f"{path}, line {reader.line_num}: row {line['row']!r}, decision {line['decision']!r}: expected a "
+                    f"decision on one of these {len(pairs)} pairs; give another path"
+                )
+            decided[row] = line["decision"]
+    return decided
