@@ -94,7 +94,8 @@ def agreement_histogram(agreement: Any, shuffled: Any, at: float | None = None, 
         The threshold.
     """
     ax = ax or own_axes()
-    edges = np.linspace(*np.quantile(np.concatenate([agreement, shuffled]), [0.005, 0.995]), 61)
+    low, high = np.quantile(np.concatenate([agreement, shuffled]), [0.005, 0.995])
+    edges = np.linspace(low, high, 61)
     for name, values, colour, dashes in zip(
         ("as given", "shuffled"), (agreement, shuffled), PALETTE, DASHES, strict=False
     ):
