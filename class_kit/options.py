@@ -92,6 +92,10 @@ class TaskOptions:
     text_encoder: Text = Field(default="minilm", description="minilm, scibert, a hub id or a folder")
     molecule_encoder: Literal["mol2vec", "morgan"] = Field(default="mol2vec", description="what embeds the molecules")
     vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
+    noise: float = Field(
+        default=0.0, ge=0, le=1, description="share of the training pairs whose molecules are exchanged on purpose"
+    )
+    noise_seed: int = Field(default=0, ge=0, description="with noise: which pairs, and for whose molecules")
 
 
 @option_model

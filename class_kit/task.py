@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from class_kit.checks import check_real, check_whole
+from class_kit.curriculum.randomness import NOISE, shuffle_rows
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs, read_molecules, read_texts
 from class_kit.options import TaskOptions
@@ -39,6 +41,8 @@ class Task:
         Vectors of that pool.
     encoders : mapping
         Names of the encoders, for records and titles.
+    exchanged : (L,) bool, optional
+        Pairs that were given another pair's molecule on purpose, by `exchange_molecules`; None where none were.
     """
 
     pairs: PairSet
@@ -47,6 +51,7 @@ class Task:
     molecules: PairSet
     pool: np.ndarray
     encoders: dict[str, str]
+    exchanged: np.ndarray | None = None
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, `(L_split,)` int64, in file order; an error names the splits there are."""
@@ -130,7 +135,7 @@ def load_task(
     rejected_to : path, optional
         CSV file to which rejected rows are written.
     options
-        data, extra, swap, text, smiles, text_encoder, molecule_encoder, vectors: the fields of
+        data, extra, swap, text, smiles, text_encoder, molecule_encoder, vectors, noise, noise_seed: the fields of
         `class_kit.options.TaskOptions`. An empty string means "not given", so that notebook parameters stay plain.
 
     Raises
@@ -149,10 +154,49 @@ def load_task(
     t = embed_text(loaded.text, encoder=chosen.text_encoder)
     m = embed_molecules(loaded.smiles, **vectors)
     encoders = {"text": chosen.text_encoder, "molecules": chosen.molecule_encoder, "vectors": chosen.vectors}
-    if chosen.pairs != "chebi20":
-        return Task(loaded, t, m, loaded, m, encoders)
-    molecules = load_molecules("chebi20", data=source["data"])
-    return Task(loaded, t, m, molecules, embed_molecules(molecules.smiles, **vectors), encoders)
+    molecules, pool = loaded, m
+    if chosen.pairs == "chebi20":
+        molecules = load_molecules("chebi20", data=source["data"])
+        pool = embed_molecules(molecules.smiles, **vectors)
+    task = Task(loaded, t, m, molecules, pool, encoders)
+    return exchange_molecules(task, chosen.noise, chosen.noise_seed) if chosen.noise else task
+
+
+def exchange_molecules(task: Task, share: float, seed: int = 0) -> Task:
+    """The task with the molecules of a seeded share of its training pairs exchanged among these: mismatched pairs.
+
+    Each chosen pair gets the molecule of another one. Validation, test and the pool stay as they are, and a note of the
+    pairs says how many were exchanged. It depends on the number of training pairs, the share and the seed alone.
+
+    Parameters
+    ----------
+    share : float
+        In [0, 1], of the training pairs, rounded to whole pairs.
+    seed : int
+        Non-negative.
+
+    Raises
+    ------
+    InputError
+        A number out of range, or a share that comes to one pair, which has none to exchange with.
+    """
+    rows = task.rows("train")
+    count = round(check_real("noise", share, low=0.0, high=1.0) * len(rows))
+    if count == 1:
+        raise InputError(f"noise={share} of {len(rows)} training pairs is 1 pair: expected 0, or at least 2")
+    chosen = rows[shuffle_rows(np.arange(len(rows)), len(rows), check_whole("noise_seed", seed, low=0), NOISE)[:count]]
+    source = np.arange(len(task.pairs))
+    # one cycle through all of them, so that none keeps its own
+    source[chosen] = np.roll(chosen, 1)
+    smiles = tuple(task.pairs.smiles[row] for row in source)
+    # where molecules repeat, another pair's may be the same one
+    exchanged = np.array([new != old for new, old in zip(smiles, task.pairs.smiles, strict=True)])
+    note = (
+        f"{exchanged.sum():,} of {len(rows):,} training pairs have another pair's molecule on purpose "
+        f"(noise {share:g}, seed {seed})"
+    )
+    pairs = replace(task.pairs, smiles=smiles, notes=(*task.pairs.notes, note))
+    return replace(task, pairs=pairs, m=task.m[source], exchanged=exchanged)
 
 
 def ring_class(smiles: str) -> str:

@@ -168,6 +168,17 @@ def test_options_become_an_arm_and_settings(options: list[str], arm: dict, confi
         assert {name: getattr(made, name) for name in expected} == expected
 
 
+def test_noise_is_in_the_name_the_record_and_the_last_lines(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "own.csv").write_bytes(Path(os.environ["CLASS_KIT_CACHE"]).with_name("own.csv").read_bytes())
+    assert main(["train", "own.csv", *SHORT, "--noise", "0.2", "--order", "standard"]) == 0
+    assert (
+        "training pairs have another pair's molecule on purpose (noise 0.2, seed 0)" in capsys.readouterr().out[-200:]
+    )
+    run = here / "runs" / "train-own-noise-0.2-standard-0"
+    assert json.loads((run / "task.json").read_text(encoding="utf-8"))["task"]["noise"] == 0.2
+    assert load_trained(run)[1].exchanged.any()
+
+
 def test_near_duplicates_that_share_a_batch_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--order", "standard", "--hardness", "0.5", "--near", "molecules", "--duplicates", "apart"]
     assert main(["train", "own.csv", *SHORT, *options, "--out", str(tmp_path / "run")]) == 0

@@ -68,3 +68,25 @@ def test_the_pool_of_chebi20_holds_every_molecule(tmp_path: Path) -> None:
     rows = task.rows("test")
     assert [task.molecules.id[at] for at in task.targets("test")] == [task.pairs.id[row] for row in rows]
     np.testing.assert_array_equal(task.pool[task.targets("test")], task.m[rows])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+def test_noise_exchanges_molecules_of_training_pairs_and_touches_nothing_else(table: Path, share: float) -> None:
+    rows = [f"{at},{'C' * (at + 1)},text {at},{'test' if at % 5 == 4 else 'train'}" for at in range(50)]
+    table.write_text("id,smiles,text,split\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    clean, noisy = ck.load_task(table), ck.load_task(table, noise=share, noise_seed=3)
+    moved = noisy.exchanged
+    assert moved.sum() == round(share * 40)
+    assert not moved[clean.rows("test")].any()
+    np.testing.assert_array_equal(moved, [a != b for a, b in zip(clean.pairs.smiles, noisy.pairs.smiles, strict=True)])
+    # the molecules are those of the exchanged pairs, vectors go with them, texts and the pool stay
+    assert sorted(noisy.pairs.smiles) == sorted(clean.pairs.smiles)
+    assert noisy.m.ravel().tolist() == [len(smiles) for smiles in noisy.pairs.smiles]
+    np.testing.assert_array_equal(noisy.t, clean.t)
+    assert (noisy.molecules, noisy.pairs.text) == (clean.molecules, clean.pairs.text)
+    np.testing.assert_array_equal(noisy.pool, clean.m)
+    assert f"{moved.sum()} of 40 training pairs have another pair's molecule on purpose" in noisy.pairs.notes[-1]
+    assert ck.load_task(table, noise=share, noise_seed=3).digest == noisy.digest
+    assert ck.load_task(table, noise=share, noise_seed=4).digest != noisy.digest
+    with pytest.raises(InputError, match=r"noise=0.03 of 40 training pairs is 1 pair"):
+        ck.load_task(table, noise=0.03)

@@ -151,7 +151,7 @@ def _add_pairs(parser: argparse.ArgumentParser, out: str) -> None:
     add("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
     add("--split", metavar="NAME", help="only this split (default: all rows)")
     add("--id", metavar="COLUMN", help="column of the ids")
-    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap"))
+    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap", "noise", "noise_seed"))
     add("--out", default=out, metavar="FILE", help="CSV to write (default: %(default)s)")
 
 

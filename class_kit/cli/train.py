@@ -36,7 +36,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--finetune", action="store_true", help=finetune)
     add("--encoder-rate", type=float, default=3e-5, metavar="X", help="learning rate of the text encoder")
     add_import_option(parser)
-    add("--out", metavar="DIR", help="folder of the result (default: runs/train-PAIRS-ORDER-SEED)")
+    add("--out", metavar="DIR", help="folder of the result (default: runs/train-PAIRS[-noise-SHARE]-ORDER-SEED)")
     add("--resume", action="store_true", help="continue an interrupted training in the same folder")
 
 
@@ -50,7 +50,8 @@ def handle_train(arguments: argparse.Namespace) -> int:
     options = TaskOptions(**given_options(arguments, TaskOptions))
     arm, config = arm_from(arguments), config_from(arguments)
     stem = folder_name(Path(options.pairs).name.split(".")[0], "pairs")
-    folder = Path(arguments.out or f"runs/train-{stem}-{arm.order}-{config.seed}")
+    noise = f"-noise-{options.noise:g}" if options.noise else ""
+    folder = Path(arguments.out or f"runs/train-{stem}{noise}-{arm.order}-{config.seed}")
     place, finished = visible(folder), (folder / "done").exists()
     try:
         record, task, metrics = train_in(
@@ -70,6 +71,8 @@ def handle_train(arguments: argparse.Namespace) -> int:
             shared = f"{entry['repeats']:,} near-duplicates share a batch with another"
             print(f"epoch {entry['epoch']}: {shared}, {entry['unavoidable']:,} of them unavoidably")
     print_metrics(metrics, task.evaluation_split)
+    if options.noise:
+        print(visible(task.pairs.notes[-1]))
     print(f"kept in {place}")
     return 0
 
