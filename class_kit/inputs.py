@@ -6,7 +6,6 @@ Atoms of molecules and tokens of texts are rows of different lengths, end to end
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -156,70 +155,6 @@ def as_inputs(values: Any) -> Inputs:
             f"vectors of shape {values.shape} and type {values.dtype}: expected a non-empty matrix of real numbers"
         )
     return Vectors(np.arange(len(values)), "", np.asarray(values, np.float32))
-
-
-def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = False) -> Inputs:
-    """Texts as a backbone reads them, such as what someone searches for.
-
-    Parameters
-    ----------
-    texts, encoder
-        As `embed_text` takes them.
-    kind : "sentence", "tokens" or "ids"
-        What the backbone needs (`Needs.text`).
-    cache : bool
-        Keep and reuse what is computed, and show a bar.
-
-    Raises
-    ------
-    InputError, TypeError
-        As `embed_text`.
-    """
-    progress = None if cache else False
-    if kind == "ids":
-        from class_kit.text.tokens import text_ids
-
-        return text_ids(texts, encoder)
-    if kind == "tokens":
-        from class_kit.text.tokens import text_tokens
-
-        return text_tokens(texts, encoder, cache=cache, progress=progress)
-    from class_kit.text import embed_text
-
-    return as_inputs(embed_text(texts, encoder, cache=cache, progress=progress))
-
-
-def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str], *, cache: bool = False) -> Inputs:
-    """Molecules as a backbone reads them.
-
-    Parameters
-    ----------
-    smiles
-        As `embed_molecules` takes them.
-    kind : "vector" or "graph"
-        What the backbone needs (`Needs.molecules`).
-    encoders
-        Names of the encoder, `molecules`, and of the word vectors, `vectors`, as `Task.encoders` holds them.
-    cache : bool
-        Keep and reuse what is computed, and show a bar.
-
-    Raises
-    ------
-    InputError
-        As `embed_molecules`.
-    """
-    progress = None if cache else False
-    if kind == "graph":
-        from class_kit.molecules.graphs import molecule_graphs
-
-        return molecule_graphs(smiles, vectors=encoders["vectors"], cache=cache, progress=progress)
-    from class_kit.molecules import embed_molecules
-
-    return as_inputs(
-        embed_molecules(
-            smiles, encoder=encoders["molecules"], vectors=encoders["vectors"], cache=cache, progress=progress
-        )
-    )
 
 
 def encode(backbone: Backbone, side: str, inputs: np.ndarray | Inputs, block: int | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.randomness import NOISE, shuffle_rows
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs, as_inputs, read_molecules, read_texts
+from class_kit.inputs import Inputs, as_inputs
 from class_kit.options import TaskOptions
 from class_kit.pairs import PairSet, load_molecules, load_pairs, pool_targets
 from class_kit.terminal import one_line
@@ -121,6 +121,70 @@ class Task:
         for array in (self.t, self.m, self.pool):
             digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = False) -> Inputs:
+    """Texts as a backbone reads them, such as what someone searches for.
+
+    Parameters
+    ----------
+    texts, encoder
+        As `embed_text` takes them.
+    kind : "sentence", "tokens" or "ids"
+        What the backbone needs (`Needs.text`).
+    cache : bool
+        Keep and reuse what is computed, and show a bar.
+
+    Raises
+    ------
+    InputError, TypeError
+        As `embed_text`.
+    """
+    progress = None if cache else False
+    if kind == "ids":
+        from class_kit.text.tokens import text_ids
+
+        return text_ids(texts, encoder)
+    if kind == "tokens":
+        from class_kit.text.tokens import text_tokens
+
+        return text_tokens(texts, encoder, cache=cache, progress=progress)
+    from class_kit.text import embed_text
+
+    return as_inputs(embed_text(texts, encoder, cache=cache, progress=progress))
+
+
+def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str], *, cache: bool = False) -> Inputs:
+    """Molecules as a backbone reads them.
+
+    Parameters
+    ----------
+    smiles
+        As `embed_molecules` takes them.
+    kind : "vector" or "graph"
+        What the backbone needs (`Needs.molecules`).
+    encoders
+        Names of the encoder, `molecules`, and of the word vectors, `vectors`, as `Task.encoders` holds them.
+    cache : bool
+        Keep and reuse what is computed, and show a bar.
+
+    Raises
+    ------
+    InputError
+        As `embed_molecules`.
+    """
+    progress = None if cache else False
+    if kind == "graph":
+        from class_kit.molecules.graphs import molecule_graphs
+
+        return molecule_graphs(smiles, vectors=encoders["vectors"], cache=cache, progress=progress)
+    from class_kit.molecules import embed_molecules
+
+    return as_inputs(
+        embed_molecules(
+            smiles, encoder=encoders["molecules"], vectors=encoders["vectors"], cache=cache, progress=progress
+        )
+    )
 
 
 def load_task(

@@ -23,18 +23,9 @@ from class_kit.difficulty.measures import MEASURES, difficulty, el2n, morgan_lev
 from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts
 from tests.bench.generated import resembling
+from tests.test_neighbours import similarities
 
 SMILES = ["CCO", "CCCO", "CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1", "c1ccccc1O", "CCO", "[Na+]", "C1CCCCC1", "CC(C)CO"]
-
-
-def cosines(a, b):
-    norm = [np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
-    return (a / norm[0]) @ (b / norm[1]).T
-
-
-def other_than_itself(similarity):
-    np.fill_diagonal(similarity, -9)
-    return similarity
 
 
 @settings(deadline=None)
@@ -91,10 +82,7 @@ def test_sigma_leaves_the_share_without_neighbour(q):
     sigma = sigma_for_quantile(t, m, q)
     lonely = (neighbour_counts(t, m, sigma) == 0).sum()
     assert lonely >= np.ceil(q * 400)
-    nearest = other_than_itself(
-        (cosines(t.astype(float), t.astype(float)) + cosines(m.astype(float), m.astype(float))) / 2
-    )
-    assert lonely == (nearest.max(axis=1) <= sigma).sum()
+    assert lonely == (similarities(t, m).max(axis=1) <= sigma).sum()
     if sigma < 1:
         assert (neighbour_counts(t, m, sigma - 1e-11) == 0).sum() < np.ceil(q * 400)
 
@@ -106,9 +94,8 @@ def test_sigma_refuses_no_share(q):
 
 
 def test_mean_top_similarity_is_the_mean_of_the_highest():
-    t, m = (x.astype(float) for x in resembling(150, seed=5))
-    s = other_than_itself(0.3 * cosines(t, t) + 0.7 * cosines(m, m))
-    expected = np.sort(s, axis=1)[:, -10:].mean(axis=1)
+    t, m = resembling(150, seed=5)
+    expected = np.sort(similarities(t, m, 0.3), axis=1)[:, -10:].mean(axis=1)
     assert mean_top_similarity(t, m, weight=0.3) == pytest.approx(expected, abs=1e-12)
 
 
@@ -117,20 +104,13 @@ def test_the_table_says_what_its_parts_say(ties):
     t, m = resembling(300, seed=6)
     pairs = SimpleNamespace(id=tuple(f"p{i}" for i in range(300)))
     table = difficulty_table(pairs, t, m, [0.95, 0.9], ties=ties, seed=2)
-    assert list(table) == [
-        "id",
-        "neighbours@0.95",
-        "rank@0.95",
-        "neighbours@0.9",
-        "rank@0.9",
-        "nearest_id",
-        "nearest_similarity",
-    ]
+    columns = "id neighbours@0.95 rank@0.95 neighbours@0.9 rank@0.9 nearest_id nearest_similarity"
+    assert list(table) == columns.split()
     counts = neighbour_counts(t, m, 0.9)
     assert (table["neighbours@0.9"] == counts).all()
     order = difficulty_order(counts, ties=ties, seed=2, similarity=mean_top_similarity(t, m))
     assert (table["rank@0.9"][order] == np.arange(1, 301)).all()
-    s = other_than_itself((cosines(t.astype(float), t.astype(float)) + cosines(m.astype(float), m.astype(float))) / 2)
+    s = similarities(t, m)
     assert [int(name[1:]) for name in table["nearest_id"]] == s.argmax(axis=1).tolist()
     assert table["nearest_similarity"] == pytest.approx(s.max(axis=1), abs=1e-12)
 
@@ -160,8 +140,7 @@ def everything(n=200, seed=7):
 
 def definition(name, x, ref, sigma, weight, k):
     """Each measure as a sentence of mathematics."""
-    t = cosines(x["t"].astype(float), ref["t"].astype(float))
-    m = cosines(x["m"].astype(float), ref["m"].astype(float))
+    t, m = (similarities(x[side], None, against=(ref[side], None)) for side in "tm")
     levels = morgan_levels([*x["smiles"], *ref["smiles"]])
     tani = tanimoto(levels[: len(x["smiles"])], levels[len(x["smiles"]) :])
     s = {
@@ -181,7 +160,7 @@ def definition(name, x, ref, sigma, weight, k):
     if name == "rank":
         return x["rank"]
     if ref is x:
-        other_than_itself(s)
+        np.fill_diagonal(s, -9)
     if name == "kth_distance":
         return -np.sqrt(2 - 2 * np.sort(s, axis=1)[:, -k])
     return (s > sigma + 1e-12).sum(axis=1)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts, top_similarities
 from class_kit.neighbours.cosines import Cosines, make_rows
-from class_kit.neighbours.tiles import TILE, leading_axes, merge_equal, project
+from class_kit.neighbours.sizes import TILE
+from class_kit.neighbours.tiles import leading_axes, merge_equal, project
 from tests.bench.generated import resembling
 
 SIGMAS = [0.3, 0.8, 0.9, 0.95, 0.99]

@@ -34,15 +34,14 @@ def client(tmp_path_factory):
         yield client
 
 
-@pytest.mark.parametrize("engine", ["tiles", "product"])
-def test_a_cluster_counts_the_same(client, engine):
+def test_a_cluster_counts_the_same_by_tiles(client):
     t, m = resembling(6000, seed=3)
-    expected = neighbour_counts(t, m, [0.9, 0.99], engine=engine)
+    expected = neighbour_counts(t, m, [0.9, 0.99], engine="tiles")
     with joblib.parallel_config(backend="dask"):
-        assert (neighbour_counts(t, m, [0.9, 0.99], engine=engine) == expected).all()
+        assert (neighbour_counts(t, m, [0.9, 0.99], engine="tiles") == expected).all()
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(client):
+def test_a_worker_killed_in_the_middle_of_products_changes_nothing(client):
     assert all(address.startswith("tcp://") for address in client.scheduler_info()["workers"])
     # Gaussian rows near no other: products, some seconds of them
     t = np.random.default_rng(0).standard_normal((16_000, 300)).astype(np.float32)
@@ -66,7 +65,6 @@ def test_a_worker_killed_in_the_middle_changes_nothing(client):
     with joblib.parallel_config(backend="dask"):
         counts = neighbour_counts(t, None, 0.15, engine="product")
     killer.join()
-    assert done
     assert done[0] > 0
     assert victim not in client.run(os.getpid).values()
     assert (counts == expected).all()

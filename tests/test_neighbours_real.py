@@ -40,36 +40,21 @@ def word_vectors(texts, width=512):
     return vectors
 
 
-@pytest.fixture(scope="module")
-def bundled():
+def test_the_bundled_corpus_by_words_and_mol2vec_and_by_its_molecules_alone():
     pairs = load_pairs("corpus")
-    return pairs, embed_molecules(pairs.smiles, progress=False)
+    counts = assert_exact_by_blocks(word_vectors(pairs.text), embed_molecules(pairs.smiles, progress=False))
+    assert counts.shape == (len(SIGMAS), 4400)
+    assert counts[-1].any()
+    assert_exact_by_blocks(None, embed_molecules(pairs.smiles, "morgan", cache=False, progress=False), [0.8, 0.95])
 
 
-@pytest.fixture(scope="module")
-def real(data_dir, chebi20_dir):
+def test_all_real_pairs_by_words_and_mol2vec(data_dir, chebi20_dir):
     """The validation and test pairs of ChEBI-20 with the published Mol2vec vectors."""
     vectors = data_dir / "mol2vec" / "token_embedding_dict.npy"
     if not vectors.is_file():
         pytest.skip(f"CLASS_KIT_DATA has no mol2vec/token_embedding_dict.npy ({vectors})")
     pairs = load_pairs("chebi20", data=chebi20_dir)
-    return pairs, embed_molecules(pairs.smiles, vectors=vectors, progress=False)
-
-
-def test_the_bundled_corpus_by_words_and_mol2vec(bundled):
-    pairs, m = bundled
-    counts = assert_exact_by_blocks(word_vectors(pairs.text), m)
-    assert counts.shape == (len(SIGMAS), 4400)
-    assert counts[-1].any()
-
-
-def test_all_real_pairs_by_words_and_mol2vec(real):
-    pairs, m = real
+    m = embed_molecules(pairs.smiles, vectors=vectors, progress=False)
     counts = assert_exact_by_blocks(word_vectors(pairs.text), m)
     assert counts.shape == (len(SIGMAS), 6601)
     assert counts[-1].any()
-
-
-def test_the_molecules_of_the_corpus_alone(bundled):
-    m = embed_molecules(bundled[0].smiles, encoder="morgan", cache=False, progress=False)
-    assert_exact_by_blocks(None, m, [0.8, 0.95])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit.curriculum import EpochPlan
-from class_kit.curriculum.intensity import INTENSITIES, lr_factor, make_intensity, weigh_terms
+from class_kit.curriculum import EpochPlan, lr_factor
+from class_kit.curriculum.intensity import INTENSITIES, make_intensity, weigh_terms
 from class_kit.curriculum.schedules import SHAPES, LinearSchedule, Schedule, make_schedule
 from class_kit.errors import InputError
 

@@ -1,23 +1,18 @@
 """How hard epoch k trains: the intensities γ(k) that multiply a loss, a learning rate, or one named loss term.
 
 Adam-like optimisers all but cancel a factor common to the whole loss, so that γ on the loss changes little there;
-`lr_factor` applies the same curve to the learning rate, where it does what its name says.
+`sampler.lr_factor` applies the same curve to the learning rate, where it does what its name says.
 """
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from class_kit.checks import check_epoch, check_whole
 from class_kit.errors import InputError
-
-if TYPE_CHECKING:
-    from class_kit.curriculum.plan import Plan
 
 Curve = Callable[[int], float]
 IntensitySpec = str | Curve | Mapping[str, "str | Curve"]
@@ -84,18 +79,3 @@ def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, floa
         raise InputError(f"intensities are named {sorted(intensities)}, the loss terms {sorted(terms)}")
     parts = [(intensities[k] if isinstance(intensities, Mapping) else intensities) * v for k, v in terms.items()]
     return sum(parts[1:], start=parts[0])
-
-
-def lr_factor(plan: Plan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:
-    """γ as a function of the optimiser step (from 0), for `torch.optim.lr_scheduler.LambdaLR` and the like.
-
-    Epochs of a curriculum differ in length, so the step has to be looked up; the last epoch's γ holds afterwards.
-    """
-    table = plan.table(batch_size, world_size, drop_last)
-    ends = list(accumulate(int(row["steps"]) for row in table))
-    factors = [plan.intensity(int(row["epoch"])) for row in table]
-
-    def factor(step: int) -> float:
-        return factors[min(bisect.bisect_right(ends, check_whole("step", step, low=0)), len(factors) - 1)]
-
-    return factor

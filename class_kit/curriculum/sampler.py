@@ -1,9 +1,9 @@
-"""A plan as the batches of a data loader: the sampler that hands it to any trainer."""
+"""A plan step by step: the batches of a data loader for any trainer, and γ for a schedule of the learning rate."""
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from class_kit.checks import check_whole
@@ -125,3 +125,18 @@ def refuse_feedback(plan: Plan) -> None:
             f"the plan needs {' and '.join(plan.needs_feedback)} of its training, which this trainer does not provide: "
             "expected a plan fixed in advance, or a CurriculumBatchSampler whose `plan` you replace before each epoch"
         )
+
+
+def lr_factor(plan: Plan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:
+    """γ as a function of the optimiser step (from 0), for `torch.optim.lr_scheduler.LambdaLR` and the like.
+
+    Epochs of a curriculum differ in length, so the step has to be looked up; the last epoch's γ holds afterwards.
+    """
+    table = plan.table(batch_size, world_size, drop_last)
+    ends = list(accumulate(int(row["steps"]) for row in table))
+    factors = [plan.intensity(int(row["epoch"])) for row in table]
+
+    def factor(step: int) -> float:
+        return factors[min(bisect.bisect_right(ends, check_whole("step", step, low=0)), len(factors) - 1)]
+
+    return factor

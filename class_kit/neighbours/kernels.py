@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from class_kit.neighbours.tiles import FULL, LEAD, TILE
+from class_kit.neighbours.sizes import FULL, LEAD, TILE
 
 FAST = {"contract", "reassoc", "nsz"}
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}

@@ -21,8 +21,8 @@ import numpy as np
 
 from class_kit.neighbours.blocks import block_folder, run_blocks, thread_count
 from class_kit.neighbours.cosines import Rows, spans
+from class_kit.neighbours.sizes import FULL, LEAD, TILE
 
-TILE, LEAD, FULL = 128, 16, 128
 SAMPLE = 4096
 STRIP = 512
 # float32 rounding of sums over FULL products, ρ rounded up, and the float64 rotation: bounds stay bounds

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.inputs import Inputs, encode, read_texts
+from class_kit.inputs import Inputs, encode
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
@@ -18,10 +18,10 @@ from class_kit.retrieval import (
     retrieval_ranks_both_ways,
     search,
 )
+from class_kit.task import Task, read_texts
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
-    from class_kit.task import Task
 
 # ranking -> queries and candidates; the pool is that of all molecules
 SIDES = {

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs, read_molecules, read_texts
+from class_kit.inputs import Inputs
 from class_kit.retrieval import search
 from class_kit.retrieval.rerank import RERANKED
 from class_kit.study.ranking import full_scores
+from class_kit.task import Task, read_molecules, read_texts
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.study.records import Record
-    from class_kit.task import Task
 
 
 class Runs:
