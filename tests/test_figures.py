@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ BINS, GRID, NOTES = figures.doubling_bins(0, 100), [[1.0, 2.0], [3.0, None]], [[
 PLOTS: dict[str, Any] = {
     "similarity_histogram": lambda ax: figures.similarity_histogram({"t": RNG.random(50), "m": RNG.random(40)}, ax=ax),
     "count_histogram": lambda ax: figures.count_histogram(COUNTS, ax=ax),
+    "agreement_histogram": lambda ax: figures.agreement_histogram(RNG.random(50), RNG.random(40), 0.5, ax=ax),
     "chosen_bars": lambda ax: figures.chosen_bars(np.arange(9), np.arange(4), BINS, ("x", "y"), ax=ax),
     "threshold_curves": lambda ax: figures.threshold_curves([0.8, 0.9], [0.4, 0.5], [0.3, 0.5], 0.85, ax=ax),
     "class_map": lambda ax: figures.class_map(RNG.random((9, 2)), list("aaabbbccd"), ax=ax, most=3, legend=True),
@@ -95,8 +97,6 @@ def test_rank_by_count_leaves_small_bins_out() -> None:
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0\nn = 10", "1\nn = 8"]
     first = ax.lines[0].get_ydata()
     assert first[0] == pytest.approx(np.mean(1 / np.arange(1.0, 11.0)))
-    with pytest.raises(ValueError, match="no bin of 25 counts holds 99 pairs"):
-        figures.rank_by_count(counts, np.arange(1.0, 26.0), least=99)
 
 
 def test_heat_map_writes_what_can_be_read_into_the_cells_that_have_a_number() -> None:
@@ -104,16 +104,6 @@ def test_heat_map_writes_what_can_be_read_into_the_cells_that_have_a_number() ->
     written = {text.get_text(): text.get_color() for text in ax.texts}
     assert written == {"w": "white", "x": "black", "y": "black"}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-    for values in ([[1.0]], [[None, None], [None, None]]):
-        with pytest.raises(ValueError, match="expected a number in a cell"):
-            figures.heat_map(values, ["a", "b"], ["c", "d"], "Hits@1")
-
-
-def test_share_lines_have_a_value_for_each_setting() -> None:
-    ax = figures.share_lines({"ties": [0.4, 1.0]}, ["σ 0.9", "σ 0.95"], "threshold")
-    assert ax.lines[0].get_ydata().tolist() == [0.4, 1.0]
-    with pytest.raises(ValueError, match="ties: 1 values for 2 settings"):
-        figures.share_lines({"ties": [0.4]}, ["a", "b"], "threshold")
 
 
 def test_interval_plot_puts_the_first_arm_on_top() -> None:
@@ -135,12 +125,6 @@ def test_saved_figures_are_equal_bytes_beside_their_parameters(tmp_path: Path) -
     assert b"/Type3" not in (tmp_path / "two" / "figures" / "curve.pdf").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden"])
-def test_figure_names_are_plain_file_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="plain file name"):
-        figures.save(plt.figure(), tmp_path, name, {})
-
-
 def test_molecules_are_drawn_and_unreadable_ones_say_so() -> None:
     good, bad = figures.molecule_png("c1ccccc1O"), figures.molecule_png("not a molecule")
     assert good.startswith(b"\x89PNG")
@@ -149,8 +133,6 @@ def test_molecules_are_drawn_and_unreadable_ones_say_so() -> None:
     fig = figures.molecule_grid(["CCO", "C"], ["$\\alpha_{", "two"])
     assert [ax.get_title() for ax in fig.axes] == ["\\$\\alpha_{", "two"]
     fig.canvas.draw()
-    with pytest.raises(ValueError, match="2 molecules and 1 captions"):
-        figures.molecule_grid(["CCO", "C"], ["one"])
 
 
 @pytest.mark.parametrize("smiles", ["CCO", "C[C@H](N)C(=O)[O-].[Na+]", "[CH2]", "*C", "[13CH4]", "unreadable", ""])
@@ -178,8 +160,6 @@ def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:
     middle = np.array([first[at : at + 20].mean(0) for at in (0, 20, 40)])
     nearest = np.linalg.norm(first[:, None] - middle[None], axis=2).argmin(1)
     assert (nearest == np.repeat([0, 1, 2], 20)).mean() > 0.95
-    with pytest.raises(ValueError, match="3 vectors"):
-        figures.flat_map(centres[:3])
 
 
 @pytest.mark.parametrize("style", figures.STYLES)
@@ -246,6 +226,13 @@ def test_what_belongs_together_can_be_told_apart_in_grey(name: str) -> None:
         (lambda: figures.draw(PLOTS["intensity_curves"], width="page"), "expected one of column, text"),
         (lambda: figures.draw(PLOTS["intensity_curves"], share="z"), "share='z'"),
         (lambda: figures.use_style("neurips"), "expected one of notebook, acl"),
+        (lambda: figures.rank_by_count(range(25), range(1, 26), least=99), "no bin of 25 counts holds 99 pairs"),
+        (lambda: figures.heat_map([[1.0]], ["a", "b"], ["c", "d"], "Hits@1"), "expected a number in a cell"),
+        (lambda: figures.heat_map([[None]], ["a"], ["c"], "Hits@1"), "expected a number in a cell"),
+        (lambda: figures.share_lines({"ties": [0.4]}, ["a", "b"], "σ"), "ties: 1 values for 2 settings"),
+        (lambda: figures.molecule_grid(["CCO", "C"], ["one"]), "2 molecules and 1 captions"),
+        (lambda: figures.flat_map(np.eye(3)), "3 vectors"),
+        *((partial(figures.save, None, "", name, {}), "plain file name") for name in ("", "../up", "a/b", ".hidden")),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(made: Any, said: str) -> None:

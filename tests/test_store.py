@@ -22,15 +22,9 @@ from class_kit import store
 from class_kit.errors import InputError
 from class_kit.store import Maker, cache_entries, cache_folder, clear_cache, digest_of, stored, stored_vectors
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 MAKER = Maker("text", "owner/Some Model", digest_of(weights="one"))
 TEXTS = ["water", "an acid", "water", "α-D-glucose", "\ud800"]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
 
 
 class Backwards:
@@ -72,9 +66,9 @@ def test_only_what_is_new_is_computed_once_and_in_any_order(hold: bool) -> None:
     assert pickle.loads(pickle.dumps(values)).read(np.array([5, 0, 5])) == expected(["newer", "new", "newer"])
 
 
-def test_another_maker_or_kind_shares_nothing_and_another_name_everything(folder: Path) -> None:
+def test_another_maker_or_kind_shares_nothing_and_another_name_everything(own_cache: Path) -> None:
     assert read(TEXTS, use=False) == (expected(TEXTS), [0, 1, 3, 4])
-    assert not folder.exists()
+    assert not own_cache.exists()
     read(TEXTS)
     assert read(TEXTS, use=False)[1] == [0, 1, 3, 4]
     for maker in (Maker("text", MAKER.name, digest_of(weights="two")), Maker("tokens", MAKER.name, MAKER.digest)):
@@ -243,12 +237,12 @@ print("read")
     assert (done.stdout, done.stderr) == ("read\n", "")
 
 
-def test_entries_tell_what_is_there_and_clearing_takes_only_those(folder: Path) -> None:
+def test_entries_tell_what_is_there_and_clearing_takes_only_those(own_cache: Path) -> None:
     assert cache_entries() == ()
     other = Maker("mol2vec", "vectors", digest_of(weights="two"))
     read(TEXTS)
     stored(other, TEXTS[:2], Backwards(TEXTS[:2]))
-    foreign = [folder / "notes.sqlite", folder / "text" / "notes.sqlite", folder / "text" / "readme"]
+    foreign = [own_cache / "notes.sqlite", own_cache / "text" / "notes.sqlite", own_cache / "text" / "readme"]
     for path in foreign:
         path.write_text("not the cache's")
     first, second = cache_entries()
@@ -283,8 +277,8 @@ def test_no_name_leaves_the_folder(name: str) -> None:
     assert entry.path == maker.path
 
 
-def test_the_folder_is_the_users_where_none_is_named(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    assert cache_folder() == folder
+def test_the_folder_is_the_users_where_none_is_named(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    assert cache_folder() == own_cache
     monkeypatch.setenv("CLASS_KIT_CACHE", "~/vectors")
     assert cache_folder() == Path.home() / "vectors"
     monkeypatch.setenv("CLASS_KIT_CACHE", "")

@@ -26,6 +26,7 @@ from class_kit.text import tokens as tokens_module
 from class_kit.text.tokens import TextTokens, text_ids, text_tokens
 from tests.tiny_bert import one_by_one, write_bert
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 TEXTS = ["the molecule is an acid.", "water", "α-D-glucose, a steroid ester " * 3, "the molecule is an acid."]
 # the last has characters that the tiny vocabulary lacks
 TOKENISED = [
@@ -35,13 +36,6 @@ TOKENISED = [
     "the molecule is an acid",
     "α \U0001f9ea",
 ]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,8 @@ from class_kit.text import encoders as text_encoders
 from class_kit.text.encoders import find_encoder
 from tests.tiny_bert import write_bert
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 TEXTS = ["The molecule is an acid.", "Water."]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
 
 
 @pytest.fixture
