@@ -1,26 +1,22 @@
-"""Places that go wrong on request: a disk that is full, a folder that cannot be written, a process that is killed."""
+"""Places that go wrong on request, a disk that is full or read-only, and waiting for processes to come and go."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 
-class Disk:
-    """A small file system of its own, whose size and mode can be changed while it is in use."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def remount(self, options: str) -> None:
-        _mount("-o", f"remount,{options}", str(self.folder))
+def remount(folder: Path, options: str) -> None:
+    """Change the size or the mode of a small disk while it is in use."""
+    _mount("-o", f"remount,{options}", str(folder))
 
 
 def _mount(*arguments: str) -> None:
@@ -30,7 +26,7 @@ def _mount(*arguments: str) -> None:
 
 
 @contextmanager
-def small_disk(kilobytes: int) -> Iterator[Disk]:
+def small_disk(kilobytes: int) -> Iterator[Path]:
     """A mounted tmpfs; the test is skipped where mounting is not allowed."""
     folder = Path(tempfile.mkdtemp(prefix="class-kit-disk-"))
     try:
@@ -39,22 +35,23 @@ def small_disk(kilobytes: int) -> Iterator[Disk]:
         except OSError as error:
             pytest.skip(f"a small disk needs the right to mount one ({error})")
         try:
-            yield Disk(folder)
+            yield folder
         finally:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def in_a_child(work: Callable[[], int]) -> int:
-    """Run `work` in a forked process, where it may die as processes do.
+def wait_until(reached: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait, and fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "not reached in time"
+        time.sleep(0.05)
 
-    Returns what `work` returns, 255 where it raises, or the negative number of the signal that killed it.
-    """
-    child = os.fork()
-    if not child:
-        code = 255
-        with suppress(BaseException):
-            code = work()
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def is_gone(process: int) -> bool:
+    """Whether a process has ended, by its number; its parent may not have asked for its code yet."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    return True

@@ -72,23 +72,6 @@ def test_counted_groups_and_numbers_are_true(rows: list[dict[str, str]]) -> None
     assert len(claims) > 2_000
 
 
-@pytest.mark.parametrize(
-    ("smiles", "description", "claims"),
-    [
-        ("OC(=O)c1ccccc1", "It is a benzoic acid with two nitro groups.", [("two nitro groups", False)]),
-        (
-            "OC(=O)c1ccccc1",
-            "It is an acid with a carboxy group and a cyano group.",
-            [("a carboxy group", True), ("a cyano group", False)],
-        ),
-        ("CCO", "A diol. It counts two carbon atoms in all.", [("It counts two carbon atoms in all.", True)]),
-        ("CCO.Cl", "A salt. It counts two carbon atoms in all.", [("It counts two carbon atoms in all.", False)]),
-    ],
-)
-def test_what_is_untrue_is_noticed(smiles: str, description: str, claims: list[tuple[str, bool]]) -> None:
-    assert list(claims_of(smiles, description)) == claims
-
-
 def test_descriptions_of_other_molecules_are_mostly_refused(rows: list[dict[str, str]]) -> None:
     """The counters look at the structure: most descriptions are untrue of the next molecule in the file."""
     some = list(pairwise(rows))[::5]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from class_kit.errors import InputError
 from class_kit.files import atomic_write, lock, scratch_folder, write_text
 from class_kit.runs import kernels, run
 from class_kit.study import conduct
-from tests.faulty_places import in_a_child, small_disk
+from tests.faulty_places import remount, small_disk
 from tests.notebook_tools import entry_of, quiet, write_notebook
 from tests.test_study import small_task
 
@@ -152,7 +153,7 @@ def full(share: float) -> Fault:
     @contextmanager
     def place(here: Path, needed: int) -> Iterator[tuple[Path, Callable[[], None]]]:
         with small_disk(max(8, int(share * needed / 1024))) as disk:
-            yield disk.folder, lambda: disk.remount(f"size={4 * needed // 1024}k")
+            yield disk, lambda: remount(disk, f"size={4 * needed // 1024}k")
 
     return place
 
@@ -251,18 +252,18 @@ def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(
     command: Command, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with small_disk(40_000) as disk:
-        out = disk.folder / "run"
+        out = disk / "run"
         assert command.start(out) == 0
-        before = {path: path.stat().st_mtime_ns for path in disk.folder.rglob("*")}
-        disk.remount("ro")
+        before = {path: path.stat().st_mtime_ns for path in disk.rglob("*")}
+        remount(disk, "ro")
         capsys.readouterr()
-        for folder in (out, disk.folder / "new"):
+        for folder in (out, disk / "new"):
             assert command.start(folder) == 2
             said = capsys.readouterr().err
             assert said.count("\n") == 1
             assert "cannot write the run's folder" in said
-        assert {path: path.stat().st_mtime_ns for path in disk.folder.rglob("*")} == before
-        disk.remount("rw")
+        assert {path: path.stat().st_mtime_ns for path in disk.rglob("*")} == before
+        remount(disk, "rw")
 
 
 def test_a_second_one_in_the_same_folder_is_refused(
@@ -363,13 +364,15 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_a_killed_process_left_is_written_over_and_writers_take_turns(tmp_path: Path) -> None:
-    def dies() -> int:
+    def dies() -> None:
         with atomic_write(tmp_path / "a.txt") as temporary:
             temporary.write_text("half of something long")
             os.kill(os.getpid(), signal.SIGKILL)
-        return 0
 
-    assert in_a_child(dies) == -signal.SIGKILL
+    child = get_context("fork").Process(target=dies)
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     write_text(tmp_path / "a.txt", "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,6 +21,7 @@ from class_kit.study.records import Arm
 from class_kit.task import Task
 from class_kit.training import TrainingConfig, loop
 from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.faulty_places import wait_until
 from tests.test_study import Mine, small_task
 
 CONFIG = TrainingConfig(
@@ -208,7 +209,6 @@ STUDY = "import sys; from tests.test_faults_training import *; study_of_four(Pat
 
 
 def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> None:
-    psutil = pytest.importorskip("psutil", reason="processes are found with psutil, which JupyterLab brings")
     hold, store = tmp_path / "hold", tmp_path / "cache" / "trainings"
     hold.touch()
     process = psutil.Popen([sys.executable, "-c", STUDY, str(hold)], cwd=Path(__file__).parents[1])
@@ -232,10 +232,3 @@ def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> 
     ]
     assert len(list(store.glob("[!.]*"))) == 4
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "what was finished is taken up as it is"
-
-
-def wait_until(reached: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "not reached in time"
-        time.sleep(0.1)

@@ -35,6 +35,7 @@ from class_kit.runs.notebooks import SAFE_NAME
 from tests.notebook_tools import write_notebook
 from tests.short_run import ATTACKS
 from tests.test_report import Found
+from tests.tiny_bert import write_bert
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +65,6 @@ SAFE_FLAGS = {("allow_pickle", "False"), ("weights_only", "True"), ("trust_remot
 
 
 def test_the_linter_refuses_each_way_to_run_data() -> None:
-    pytest.importorskip("ruff", reason="the linter is not installed")
     command = [sys.executable, "-m", "ruff", "check", "--output-format=json", "--stdin-filename=class_kit/x.py", "-"]
     found = subprocess.run(command, input=UNSAFE, cwd=ROOT, capture_output=True, text=True, check=False)
     security = {each["location"]["row"] for each in json.loads(found.stdout) if re.match("S|TID", each["code"])}
@@ -167,25 +167,17 @@ CRAFTED: list[tuple[str, bytes | str | Callable[[Runs], bytes], str]] = [
 
 
 @pytest.fixture
-def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def marker(own_cache: Path, tmp_path: Path) -> Path:
     """Where a payload would leave its mark; the cache is the test's own."""
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "it-ran"
 
 
 @pytest.fixture(scope="module")
 def whole_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of one narrow layer and random weights."""
-    torch = pytest.importorskip("torch", reason="torch is not installed, so there are no text encoders")
-    from transformers import BertConfig, BertModel
-
+    """A tiny BERT of random weights."""
     folder = tmp_path_factory.mktemp("whole") / "encoder"
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=7, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    BertModel(config).save_pretrained(folder)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    return folder
+    folder.mkdir()
+    return Path(write_bert(folder))
 
 
 def read(path: Path) -> Any:
@@ -272,7 +264,8 @@ def tampered(whole: bytes) -> dict[str, bytes]:
 
 
 def test_safetensors_that_lie_are_refused(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed, so there are no checkpoints")
+    import torch
+
     from class_kit.training.checkpoint import save_checkpoint
 
     path = tmp_path / "checkpoint.safetensors"

@@ -11,11 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 from class_kit.terminal import import_whole, interrupts_held
+from tests.faulty_places import wait_until
 
 ROOT = Path(__file__).parents[1]
 SETUP = """
@@ -85,23 +87,17 @@ class Kernel:
 
     def wait_for_workers(self, count: int) -> None:
         """Wait until exactly so many processes train for this kernel."""
-        end = time.monotonic() + 60
-        while (found := len(self._workers())) != count:
-            assert time.monotonic() < end, f"{found} workers, not {count}"
-            time.sleep(0.1)
-
-    def _workers(self) -> list[str]:
-        found = []
-        for children in Path(f"/proc/{self.manager.provisioner.pid}/task").glob("*/children"):
-            for child in children.read_text().split():
-                with suppress(OSError):
-                    command = Path(f"/proc/{child}/cmdline").read_bytes()
-                    found += [child] if b"popen_loky" in command else []
-        return found
+        wait_until(lambda: sum(map(_trains, psutil.Process(self.manager.provisioner.pid).children())) == count)
 
     def end(self) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+
+
+def _trains(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "popen_loky" in " ".join(process.cmdline())
+    return False
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ import pytest
 
 from class_kit import runs
 from class_kit.cli import main
+from tests.faulty_places import is_gone, wait_until
 from tests.notebook_tools import entry_of, quiet, write_notebook
 
 NASTY = 'it\'s "quoted" """and\nmore\\ {out} \u2028 {{x}} %s $(touch pwned) `id`\x1b[2J'
@@ -115,7 +115,7 @@ def test_interrupted_run_stops_its_kernel_and_continues(tmp_path: Path, monkeypa
     output = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "interrupted" in output[0]
-    assert is_gone(kernel)
+    wait_until(lambda: is_gone(kernel))
     folder = tmp_path / "runs" / "default"
     assert entry_of(folder, "01_long")["status"] == "interrupted"
     assert not (folder / "done").exists()
@@ -127,7 +127,7 @@ def test_interrupted_run_stops_its_kernel_and_continues(tmp_path: Path, monkeypa
     process.communicate(timeout=60)
     assert entry_of(folder, "01_long")["status"] == "running"
     assert not (folder / "done").exists()
-    assert is_gone(kernel)
+    wait_until(lambda: is_gone(kernel))
     (tmp_path / "again").touch()
     assert runs.run_notebooks([book], say=quiet).done
 
@@ -141,7 +141,7 @@ def test_an_interrupted_sweep_ends_its_kernels_and_continues(tmp_path: Path, mon
     output = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "the same command continues" in output[0]
-    assert all(is_gone(kernel) for kernel in found)
+    wait_until(lambda: all(map(is_gone, found)))
     assert not (tmp_path / "mine" / "done").exists()
     (tmp_path / "again").touch()
     assert runs.sweep_notebooks([book], {"number": [0]}, out="mine", jobs=1, say=quiet).done
@@ -159,23 +159,10 @@ def start_run(here: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_pid(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> int:
-    end = time.monotonic() + seconds
-    while not path.exists():
+def wait_for_pid(path: Path, process: subprocess.Popen[str]) -> int:
+    def is_there() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "the kernel did not start"
-        time.sleep(0.05)
+        return path.exists()
+
+    wait_until(is_there)
     return int(path.read_text())
-
-
-def is_gone(process: int, seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False

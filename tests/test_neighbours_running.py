@@ -18,6 +18,7 @@ from class_kit import neighbours
 from class_kit.neighbours import blocks, neighbour_counts, tiles
 from class_kit.progress import progress_bar
 from tests.bench.generated import resembling
+from tests.faulty_places import wait_until
 from tests.test_neighbours import ENGINES, SIGMAS, similarities
 
 
@@ -114,9 +115,7 @@ def test_control_c_stops_at_once_and_leaves_whole_files(engine, rows, tmp_path):
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), engine, str(rows)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     assert process.stdout.readline() == b"counting\n"
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("block-*.npz")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: any(tmp_path.rglob("block-*.npz")))
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     code = process.wait(timeout=30)

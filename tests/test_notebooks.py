@@ -18,7 +18,8 @@ from class_kit import exercises
 from class_kit.cli import main
 from class_kit.runs.notebooks import declared_parameters
 from class_kit.study.paper_tables import inputs_table, key_rows, read_results
-from tests.short_run import BEACON, MARKUP
+from tests.browser_tools import Hands, Server
+from tests.short_run import MARKUP
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -44,11 +45,22 @@ def prose(path: Path, start: str = "", end: str = "") -> str:
     return words[: words.index(end)] if end else words
 
 
-def question_of(path: Path) -> tuple[int, str]:
-    """Position among the code cells and source of the one cell that asks for an answer."""
-    found = [(at, cell.source) for at, cell in enumerate(cells(path, "code")) if "answer = None" in cell.source]
-    assert len(found) == 1, path.name
-    return found[0]
+def parameters_of(path: Path) -> str:
+    """Source of the one cell of parameters."""
+    (found,) = [cell.source for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
+    return str(found)
+
+
+def shown_in(path: Path) -> list[Any]:
+    """All outputs; none is an error or a warning."""
+    outputs = [output for cell in cells(path, "code") for output in cell.outputs]
+    assert not [found for found in outputs if found.output_type == "error" or found.get("name") == "stderr"], path.stem
+    return outputs
+
+
+def data_in(path: Path, kind: str) -> list[str]:
+    data = [output.get("data", {}) for output in shown_in(path)]
+    return [found[kind] for found in data if kind in found]
 
 
 def test_the_notebooks_are_there() -> None:
@@ -63,19 +75,18 @@ def test_a_notebook_is_thin(path: Path) -> None:
     lines = [source.count("\n") + 1 for source in code]
     assert sum(lines) <= 115
     # a class cannot be cut in two, nor the list of parameters
-    plain = [cell for cell in cells(path, "code") if "parameters" not in cell.metadata.get("tags", [])]
-    assert max(cell.source.count("\n") + 1 for cell in plain if "class " not in cell.source) <= 14
+    plain = [source for source in code if source != parameters_of(path) and "class " not in source]
+    assert max(source.count("\n") + 1 for source in plain) <= 14
     assert max(lines) <= 18
     assert not [node for source in code for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
 
 
 @each_notebook
 def test_parameters_are_plain_and_explained(path: Path) -> None:
-    (parameters,) = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
-    declared = declared_parameters(parameters.source)
+    declared = declared_parameters(parameters_of(path))
     assert {"pairs", "data", "extra", "out"} <= set(declared)
     # a value may go over several lines: its last one has the comment
-    assert parameters.source.count("  # ") == len(declared)
+    assert parameters_of(path).count("  # ") == len(declared)
 
 
 @each_notebook
@@ -103,16 +114,15 @@ def test_the_first_code_cell_installs_on_colab_and_nowhere_else(path: Path) -> N
 
 @each_notebook
 def test_the_exercise_is_open_and_its_solution_right(path: Path) -> None:
-    at, source = question_of(path)
     code = [cell.source for cell in cells(path, "code")]
+    (source,) = [source for source in code if "answer = None" in source]
     check = re.search(r"^exercises\.(check_\w+)\(answer, ?.*\)$", source.splitlines()[-1])
     assert check, "the cell's last line shows the verdict"
     assert not [other for other in code if other != source and re.search(r"\banswer\b", other)]
     assert "in the place of `None`" in prose(path, "## Exercise", "## Discussion")
     assert re.match(r"_ = runs\.record\(out, ", code[-1].splitlines()[-1]), "the last cell records the results"
-    assert at == len(code) - 2
-    (parameters,) = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
-    names = declared_parameters(parameters.source)
+    assert source == code[-2]
+    names = declared_parameters(parameters_of(path))
     pairs = SimpleNamespace(text=("a", "b", "b"))
     names |= {"exercises": exercises, "task": SimpleNamespace(pairs=pairs), "display": lambda _: None, "pd": pandas}
     asked = source.replace("answer = None", f"answer = {exercises.SOLUTIONS[check[1]]}").splitlines()
@@ -156,9 +166,7 @@ def read_before_running(path: Path) -> str:
 @each_notebook
 def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> None:
     assert path.stat().st_size < 300_000
-    outputs = [output for cell in cells(path, "code") for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type == "error"]
-    assert not [output for output in outputs if output.get("name") == "stderr"], "a warning was committed"
+    outputs = shown_in(path)
     assert [cell.execution_count for cell in cells(path, "code")] == list(range(1, len(cells(path, "code")) + 1))
     text = path.read_text(encoding="utf-8")
     assert str(Path.home()) not in text
@@ -170,37 +178,25 @@ def test_committed_outputs_are_complete_small_and_without_errors(path: Path) -> 
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
 
 
-@pytest.fixture
-def run(short_run: Path) -> Path:
-    return short_run
-
-
-def test_a_run_leaves_what_it_promises(run: Path) -> None:
-    names = {path.name for path in run.iterdir()}
+def test_a_run_leaves_what_it_promises(short_run: Path) -> None:
+    names = {path.name for path in short_run.iterdir()}
     assert {"done", "metrics.json", "manifest.json", "report.html", "figures", "notebooks"} <= names
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((short_run / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics) == {path.stem for path in NOTEBOOKS}
-    for executed in sorted((run / "notebooks").glob("*.ipynb")):
-        outputs = [output for cell in cells(executed, "code") for output in cell.outputs]
-        assert not [output for output in outputs if output.output_type == "error"]
-        assert not [output for output in outputs if output.get("name") == "stderr"], executed.name
-    for png in (run / "figures").glob("*.png"):
+    for executed in (short_run / "notebooks").glob("*.ipynb"):
+        assert shown_in(executed)
+    for png in (short_run / "figures").glob("*.png"):
         assert png.with_suffix(".pdf").is_file()
         assert png.with_suffix(".json").is_file()
 
 
-def outputs_of(path: Path, kind: str) -> list[str]:
-    data = [output.get("data", {}) for cell in cells(path, "code") for output in cell.outputs]
-    return [found[kind] for found in data if kind in found]
-
-
-def test_words_agree_with_the_recorded_numbers(run: Path) -> None:
+def test_words_agree_with_the_recorded_numbers(short_run: Path) -> None:
     """Each figure set in bold by a cell is one of the numbers that its notebook records, rounded."""
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((short_run / "metrics.json").read_text(encoding="utf-8"))
     said = 0
-    for executed in sorted((run / "notebooks").glob("*.ipynb")):
+    for executed in sorted((short_run / "notebooks").glob("*.ipynb")):
         recorded = list(numbers_in(metrics[executed.stem]))
-        for text in outputs_of(executed, "text/markdown"):
+        for text in data_in(executed, "text/markdown"):
             for figure in re.findall(r"\*\*([-+\d][\d,.]*%?)\*\*", text):
                 said += 1
                 assert any(figure in spelled(number, figure) for number in recorded), (executed.stem, text)
@@ -224,73 +220,46 @@ def spelled(number: float, like: str) -> set[str]:
     return {format(number, form), format(number, f"+{form}")}
 
 
-def test_text_of_a_file_stays_text(run: Path) -> None:
+def test_text_of_a_file_stays_text(short_run: Path) -> None:
     """Every description of the file carries an attack; no notebook hands it to a browser as markup, or obeys it."""
     escaped = 0
-    for executed in sorted((run / "notebooks").glob("*.ipynb")):
+    for executed in sorted((short_run / "notebooks").glob("*.ipynb")):
         for kind in ("text/html", "text/markdown", "image/svg+xml"):
-            for output in outputs_of(executed, kind):
+            for output in data_in(executed, kind):
                 assert not [attack for attack in MARKUP if attack in output], executed.name
                 escaped += "&lt;script&gt;" in output
     assert escaped
-    assert not list(run.parent.rglob("hit*"))
+    assert not list(short_run.parent.rglob("hit*"))
 
 
-def test_no_notebook_lets_data_act_on_a_terminal(run: Path) -> None:
+def test_no_notebook_lets_data_act_on_a_terminal(short_run: Path) -> None:
     """Every text and every id of the file carries control characters; none of them is printed as it is."""
     escaped = 0
-    for executed in sorted((run / "notebooks").glob("*.ipynb")):
-        outputs = [output for cell in cells(executed, "code") for output in cell.outputs]
-        printed = [output.text for output in outputs if output.output_type == "stream"]
-        for text in [*printed, *outputs_of(executed, "text/plain")]:
+    for executed in sorted((short_run / "notebooks").glob("*.ipynb")):
+        printed = [output.text for output in shown_in(executed) if output.output_type == "stream"]
+        for text in [*printed, *data_in(executed, "text/plain")]:
             assert not {"\x1b", "\x07", "\x08", "\r", "\x9b", "\u202e"} & set(text), (executed.name, text)
             escaped += "\\u202e" in text
     assert escaped, "texts and ids were printed at all"
 
 
-def test_the_report_of_a_run_acts_in_no_browser(run: Path, browser: Any) -> None:
-    seen = watched_page(browser, (run / "report.html").as_uri())
-    assert (seen.asked, seen.dialogs, seen.hit, seen.active) == ([], [], None, 0)
-    assert seen.title == "class_kit run short"
-    assert MARKUP[0][:30] in seen.text, "what was an attack can be read as the text it is"
+def test_the_report_of_a_run_acts_in_no_browser(short_run: Path, browser: Any, tmp_path: Path) -> None:
+    """Whatever a reader points at and clicks on; `test_browser` shows that these eyes notice what acts."""
+    hands = Hands(browser, Server(0, ""), tmp_path)
+    hands.page.goto((short_run / "report.html").as_uri())
+    hands.page.evaluate(
+        "() => { document.querySelectorAll('a[href]:not([href^=http])').forEach(link => link.click());"
+        " document.querySelectorAll('td, th, img').forEach(part => part.dispatchEvent(new Event('mouseover'))); }"
+    )
+    hands.page.wait_for_timeout(300)
+    assert hands.page.locator("script, iframe, object, embed, form").count() == 0
+    assert hands.page.title() == "class_kit run short"
+    assert MARKUP[0][:30] in hands.page.inner_text("body"), "what was an attack can be read as the text it is"
+    hands.close()
 
 
-def test_the_browser_test_would_notice(browser: Any, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    page.write_text(f"<!DOCTYPE html><title>notebook</title>{MARKUP[0]}{MARKUP[1]}", encoding="utf-8")
-    seen = watched_page(browser, page.as_uri())
-    assert BEACON in seen.asked
-    assert (seen.hit, seen.title, seen.active) == (1, "hit", 1)
-
-
-def watched_page(browser: Any, address: str) -> SimpleNamespace:
-    """What a page asked for, ran and became while a reader points at everything on it."""
-    requests: list[str] = []
-    dialogs: list[str] = []
-    page = browser.new_page()
-    try:
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(address)
-        page.evaluate(
-            "() => { document.querySelectorAll('a[href]:not([href^=http])').forEach(link => link.click());"
-            " document.querySelectorAll('td, th, img').forEach(part => part.dispatchEvent(new Event('mouseover'))); }"
-        )
-        page.wait_for_timeout(300)
-        return SimpleNamespace(
-            asked=[url for url in requests if not url.startswith(("data:", "file:", "about:"))],
-            dialogs=dialogs,
-            hit=page.evaluate("window.hit || null"),
-            title=page.title(),
-            text=page.evaluate("document.body.innerText"),
-            active=page.evaluate("document.querySelectorAll('script, iframe, object, embed, form').length"),
-        )
-    finally:
-        page.close()
-
-
-def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+def test_the_recorded_results_agree_with_each_other(short_run: Path) -> None:
+    metrics = json.loads((short_run / "metrics.json").read_text(encoding="utf-8"))
     sizes = metrics["01_embedding"]["splits"]
     assert metrics["00_your_pairs"]["splits"] == sizes
     assert metrics["02_difficulty"]["training_pairs"] == metrics["03_scheduler"]["training_pairs"] == sizes["train"]
@@ -309,17 +278,17 @@ def test_the_recorded_results_agree_with_each_other(run: Path) -> None:
     assert steps["CLASS"] == steps["random order"] == steps["step-matched"] < steps["baseline"]
 
 
-def test_notebook_7_shows_what_its_results_say(run: Path, small_results: dict[str, Any]) -> None:
+def test_notebook_7_shows_what_its_results_say(short_run: Path, small_results: dict[str, Any]) -> None:
     """The tables and figures of every study, from a file alone."""
-    executed = run / "notebooks" / "07_paper.ipynb"
-    shown = "\n".join(outputs_of(executed, "text/html"))
+    executed = short_run / "notebooks" / "07_paper.ipynb"
+    shown = "\n".join(data_in(executed, "text/html"))
     # as the style of the notebooks sets it, whichever test set it here before
     with pandas.option_context("display.html.use_mathjax", False):
         assert inputs_table(small_results).to_html(index=False, border=0) in shown
         for name in small_results["products"]:
             table = "savings" if name == "savings" else "differences"
             assert key_rows(small_results, name, table).to_html(index=False, border=0) in shown
-    assert len(outputs_of(executed, "image/png")) == len(list((run / "figures").glob("07_*.png"))) >= 8
+    assert len(data_in(executed, "image/png")) == len(list((short_run / "figures").glob("07_*.png"))) >= 8
 
 
 def test_strict_parameters_refuse_before_a_kernel_starts(

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from class_kit import store
 from class_kit.errors import InputError
 from class_kit.store import Maker, cache_entries, cache_folder, clear_cache, digest_of, stored, stored_vectors
+from tests.faulty_places import wait_until
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 MAKER = Maker("text", "owner/Some Model", digest_of(weights="one"))
@@ -132,8 +132,7 @@ def kept() -> int:
 
 def test_a_killed_process_goes_on_where_it_was() -> None:
     process = slow(0, 1000, 0.05)
-    while kept() < 5 and process.poll() is None:
-        time.sleep(0.02)
+    wait_until(lambda: kept() >= 5 or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
