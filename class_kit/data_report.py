@@ -20,7 +20,6 @@ from class_kit.checks import check_real, check_whole
 from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
 from class_kit.errors import InputError
 from class_kit.pairs.splits import split_order
-from class_kit.progress import progress_bar
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet, Rejected
@@ -154,10 +153,10 @@ def data_report(
 def find_repeats(
     pairs: PairSet, *, progress: bool | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, list[list[str]]]]:
-    """Groups of pairs with equal texts, equal molecules (with and without stereochemistry), or both.
+    """Groups of pairs with equal texts, equal molecules (with and without stereochemistry, by skeleton), or both.
 
-    Molecules are compared as RDKit's canonical SMILES, so that another spelling of the same structure counts as equal;
-    texts character by character.
+    Molecules are compared as `class_kit.molecules.structures` says, so that another spelling of the same structure
+    counts as equal; texts character by character.
 
     Returns
     -------
@@ -166,21 +165,16 @@ def find_repeats(
     dict of what to groups
         Ids of the pairs of each group, the largest group first, then in order of appearance.
     """
-    from rdkit import Chem
+    from class_kit.molecules.structures import structures
 
-    from class_kit.molecules import read_molecule
-
-    disable = None if progress is None else not progress
-    exact, flat = [], []
-    for smiles in progress_bar(pairs.smiles, desc="canonical SMILES", unit="molecule", disable=disable):
-        molecule = read_molecule(smiles)
-        exact.append(Chem.MolToSmiles(molecule))
-        flat.append(Chem.MolToSmiles(molecule, isomericSmiles=False))
+    molecules = structures(pairs.smiles, progress=progress)
+    isomers = [molecule.isomer for molecule in molecules]
     keys: dict[str, Iterable[Hashable]] = {
         "equal texts": pairs.text,
-        "equal molecules": exact,
-        "equal molecules, stereochemistry aside": flat,
-        "equal text and molecule": zip(pairs.text, exact, strict=True),
+        "equal molecules": isomers,
+        "equal molecules, stereochemistry aside": [molecule.key for molecule in molecules],
+        "equal skeletons (first InChIKey block)": [molecule.skeleton for molecule in molecules],
+        "equal text and molecule": zip(pairs.text, isomers, strict=True),
     }
     entries, ids = [], {}
     for what, values in keys.items():
@@ -345,7 +339,7 @@ def advise(findings: Mapping[str, Any]) -> list[dict[str, str]]:
 def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, str]]:
     """What is looked at: about, a number that is above 0 where there is something to say, from where on it warns."""
     pairs, coverage, words = (findings[name] for name in ("pairs", "coverage", "texts"))
-    texts, _, flat, _ = findings["repeats"]
+    texts, _, flat, skeletons, _ = findings["repeats"]
     left_out = sum(entry["rows"] for entry in findings["rejected"])
     share = left_out / (left_out + pairs)
     yield "rejected rows", share, 0.05, f"{left_out:,} rows ({share:.1%}) were left out."
@@ -355,7 +349,7 @@ def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, st
     says = f"{flat['rows']:,} rows share their molecule with another, stereochemistry aside: Mol2vec gives them "
     says += "equal vectors, so they are ranked by chance among each other."
     yield "duplicates", flat["rows"], math.inf, says
-    for entry in (texts, flat):
+    for entry in (texts, flat, skeletons):
         says = f"{entry['across_splits']:,} groups of {entry['what']} lie in more than one split: report results with "
         yield "leakage", entry["across_splits"], 0, f"{says}and without them, or split again."
     train, held = findings["splits"].get("train", 0), findings["splits"].get("test", 0)

@@ -87,6 +87,11 @@ class TaskOptions:
     data: Text | None = Field(default=None, description="folder with fetched data")
     extra: Text | None = Field(default=None, description="further training pairs for chebi20")
     swap: bool = Field(default=False, description="with extra: train on test, evaluate on validation")
+    group: Literal["skeleton", "structure"] = Field(
+        default="skeleton",
+        description="what splits made here keep together: molecules with one first InChIKey block (stereoisomers, "
+        "protonation states, tautomers), or with one structure but for stereo",
+    )
     text: Text | None = Field(default=None, description="column of the texts")
     smiles: Text | None = Field(default=None, description="column of the SMILES")
     text_encoder: Text = Field(default="minilm", description="minilm, scibert, a hub id or a folder")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 
@@ -61,6 +63,71 @@ def test_stereoisomers_and_isotopes_share_a_key() -> None:
     assert {structure(smiles).key for smiles in STEREO} == {"CC(N)C(=O)O"}
     assert structure("[13CH3]C").key == structure("CC").key
     assert structure("C/C=C\\C").key == structure("C/C=C/C").key
+    assert structure("[H]/N=C(/C)N").key == structure("CC(N)=N").key, "its hydrogen was there for the stereo alone"
+
+
+FORMS = ["random", "kekulé", "hydrogens", "mapped", "shuffled"]
+FRAGMENTS = st.sampled_from(
+    [*corpus_smiles()[::40], *STEREO, "[Na+].[Cl-]", "[NH3]->[Fe]", "C*", "[2H]OC", "C[n+]1ccccc1"]
+)
+
+
+def rewritten(smiles: str, form: str, seed: int) -> str:
+    """The same structure as another program might write it."""
+    random, molecule = np.random.default_rng(seed), Chem.MolFromSmiles(smiles)
+    if form == "kekulé":
+        Chem.Kekulize(molecule, clearAromaticFlags=True)
+    elif form == "hydrogens":
+        molecule = Chem.AddHs(molecule)
+    elif form == "mapped":
+        for atom in molecule.GetAtoms():
+            atom.SetAtomMapNum(int(random.integers(0, 100)))
+    elif form == "shuffled":
+        return ".".join(random.permutation(smiles.split(".")))
+    molecule = Chem.RenumberAtoms(molecule, random.permutation(molecule.GetNumAtoms()).tolist())
+    return str(Chem.MolToSmiles(molecule, canonical=False, kekuleSmiles=form == "kekulé"))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(FRAGMENTS, min_size=1, max_size=3), st.sampled_from(FORMS), st.integers(0, 99))
+def test_a_structure_has_the_same_keys_however_it_is_written(fragments: list[str], form: str, seed: int) -> None:
+    smiles = ".".join(fragments)
+    assert structure(rewritten(smiles, form, seed)) == structure(smiles)
+
+
+# pairs of molecules, and the first of isomer, key and skeleton that they share
+@pytest.mark.parametrize(
+    ("one", "other", "first"),
+    [
+        ("[CH3:1][OH:2]", "CO", "isomer"),
+        ("[NH3]->[Fe]", "[Fe]<-[NH3]", "isomer"),
+        ("[NH3][Fe]", "[NH3]->[Fe]", "isomer"),
+        ("C[C@H](N)O", "C[C@@H](N)O", "key"),
+        ("[13CH3]O", "CO", "key"),
+        ("CC(=O)O", "CC(=O)[O-]", "skeleton"),
+        ("Oc1ccccn1", "O=c1cccc[nH]1", "skeleton"),
+        ("[2H]OC", "CO", "skeleton"),
+        ("[NH3+][Fe-]", "[NH3]->[Fe]", "skeleton"),
+        ("CC*", "CCC*", None),
+        ("CCO", "COC", None),
+        ("CC(=O)O", "CC(=O)[O-].[Na+]", None),
+    ],
+)
+def test_what_counts_as_the_same_molecule(one: str, other: str, first: str | None) -> None:
+    shared = [a == b for a, b in zip(structure(one)[:3], structure(other)[:3], strict=True)]
+    names = ["isomer", "key", "skeleton"]
+    assert shared == [first is not None and number >= names.index(first) for number in range(3)]
+
+
+def test_the_skeletons_of_the_real_split_are_those_of_the_inchikey(chebi20_dir: Path) -> None:
+    table = [row.split("\t") for row in (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    smiles, splits = [row[1] for row in table], np.array([row[2] for row in table])
+    some = np.flatnonzero(splits != "train")[::20]
+    found = structures.structures([smiles[row] for row in some])
+    with rdBase.BlockLogs():
+        blocks = [Chem.MolToInchiKey(Chem.MolFromSmiles(smiles[row])).split("-")[0] for row in some]
+    expected = [block or each.key for block, each in zip(blocks, found, strict=True)]
+    assert [each.skeleton for each in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -210,11 +277,12 @@ def test_rows_are_independent_and_calls_equal(encoder: str, table: Mol2vecVector
 
 def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     smiles = SMILES * 3
-    words, keys = mol2vec_sentences(smiles), structures.structures(smiles)
+    words, keys = mol2vec_sentences(smiles), [structure(one) for one in smiles]
     monkeypatch.setattr(structures, "PARALLEL_FROM", 1)
     monkeypatch.setattr(structures, "BLOCK", 7)
     assert mol2vec_sentences(smiles) == words
-    assert structures.structures(smiles) == keys
+    for _ in range(2):  # computed, then from the cache
+        assert structures.structures(smiles) == keys
     with pytest.raises(InputError, match=r"SMILES of row 30 .*'C1CC'"):
         mol2vec_sentences([*smiles, "C1CC"])
 

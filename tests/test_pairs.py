@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from class_kit import files
 from class_kit.errors import InputError
-from class_kit.molecules.structures import scaffold, structure
+from class_kit.molecules.structures import Structure, scaffold, structure
 from class_kit.pairs import PairSet, content_digest, load_pairs, pool_targets
 from class_kit.pairs.splits import group_split, make_splits, overlap_notes, split_name, split_order
 from tests.pair_files import ROWS, alkane, table
@@ -284,28 +284,46 @@ def test_a_giant_group_goes_to_the_rest():
 
 
 def test_random_split_keeps_molecules_together_and_counts_them():
-    keys = [f"C{'C' * (number // 2)}" for number in range(100)]
-    names, notes = make_splits(keys, "random", seed=3)
+    molecules = [structure("C" * (1 + number // 2)) for number in range(100)]
+    names, notes = make_splits(molecules, "random", seed=3)
     assert all(names[row] == names[row + 1] for row in range(0, 100, 2))
     assert Counter(names) == {"train": 80, "validation": 10, "test": 10}
-    assert any("100 rows share a stereo-free structure" in note and "50 structures" in note for note in notes)
+    assert any("100 rows share a skeleton" in note and "50 groups" in note for note in notes)
     assert any("seed 3: 80 train, 10 validation, 10 test" in note for note in notes)
+
+
+@pytest.mark.parametrize("kind", ["random", "scaffold"])
+def test_protonation_states_stay_together_unless_structures_are_asked_for(kind):
+    chains = ["C" * length for length in range(1, 41)]
+    molecules = [structure(smiles) for chain in chains for smiles in (f"{chain}c1cccnc1", f"{chain}c1ccc[nH+]c1")]
+    if kind == "scaffold":
+        # two scaffolds, one with a charge, of which each has molecules of its own
+        molecules += [structure(f"c1ccc({chain})cc1") for chain in chains]
+    sides = {}
+    for group in ("skeleton", "structure"):
+        names, notes = make_splits(molecules, kind, group=group)
+        sides[group] = sum(names[row] != names[row + 1] for row in range(0, 80, 2))
+        assert ("no two rows share a stereo-free structure" in notes) == (group == "structure")
+    assert sides["skeleton"] == 0
+    assert (sides["structure"] > 0) == (kind == "random")
+    with pytest.raises(InputError, match="group='inchi': expected one of skeleton, structure"):
+        make_splits(molecules, kind, group="inchi")
 
 
 def test_scaffold_split_never_divides_a_scaffold():
     rings = ["c1ccccc1", "C1CCCCC1", "C1CCNC1", "c1ccncc1", "c1ccoc1", "C1CCOC1", "C1CC1", "c1ccsc1"]
-    keys = [structure("C" * tail + ring).key for ring in rings for tail in range(1, 6)] + ["CCO"] * 10
-    names, notes = make_splits(keys, "scaffold")
-    sides = {scaffold(key): set() for key in keys}
-    for key, name in zip(keys, names, strict=True):
-        sides[scaffold(key)].add(name)
+    molecules = [structure("C" * tail + ring) for ring in rings for tail in range(1, 6)] + [structure("CCO")] * 10
+    names, notes = make_splits(molecules, "scaffold")
+    sides = {scaffold(molecule.key): set() for molecule in molecules}
+    for molecule, name in zip(molecules, names, strict=True):
+        sides[scaffold(molecule.key)].add(name)
     assert all(len(side) == 1 for side in sides.values())
     assert Counter(names)["test"] == Counter(names)["validation"] == 5
     assert any("9 scaffolds; 10 rows have no ring" in note for note in notes)
 
 
 def test_a_key_that_rdkit_cannot_read_back_is_a_scaffold_of_its_own():
-    names, notes = make_splits(["not readable", "CCO"], "scaffold")
+    names, notes = make_splits([Structure("", "not readable", "A", ""), structure("CCO")], "scaffold")
     assert names == ("train", "train")
     assert any("2 scaffolds" in note for note in notes)
 
@@ -313,12 +331,18 @@ def test_a_key_that_rdkit_cannot_read_back_is_a_scaffold_of_its_own():
 def test_overlaps_against_a_naive_count():
     splits = ["train", "test", "train", "validation", "test", "train"]
     keys = ["A", "A", "B", "B", "C", "A"]
+    skeletons = ["a", "a", "b", "b", "b", "a"]
+    molecules = [Structure("", key, skeleton, "") for key, skeleton in zip(keys, skeletons, strict=True)]
     texts = ["one", "two", "three", "three", "one", "four"]
-    notes = overlap_notes(splits, keys, texts)
-    assert len(notes) == 3
-    assert notes[0].startswith("train/validation share 1 stereo-free structures (1 and 1 rows) and 1 texts")
-    assert notes[1].startswith("train/test share 1 stereo-free structures (2 and 1 rows) and 1 texts")
-    assert notes[2].startswith("validation/test share 0 stereo-free structures (0 and 0 rows) and 0 texts")
+    said = "{} share {} stereo-free structures ({} and {} rows), {} skeletons ({} and {} rows) and {} texts"
+    assert overlap_notes(splits, molecules, texts) == tuple(
+        f"{said.format(*counts)}; no row was moved"
+        for counts in [
+            ("train/validation", 1, 1, 1, 1, 1, 1, 1),
+            ("train/test", 1, 2, 1, 2, 3, 2, 1),
+            ("validation/test", 0, 0, 0, 1, 1, 1, 0),
+        ]
+    )
 
 
 def test_split_names():

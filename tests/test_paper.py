@@ -106,9 +106,10 @@ def test_near_duplicates_are_those_of_a_naive_loop() -> None:
 def test_stereoisomers_and_spellings_are_one_structure() -> None:
     task = small_task()
     smiles = list(task.pairs.smiles)
-    smiles[0], smiles[100], smiles[101] = "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "OC(=O)C(C)N"
+    smiles[0], smiles[100:103] = "C[C@H](N)C(=O)O", ["C[C@@H](N)C(=O)O", "OC(=O)C(C)N", "[O-]C(=O)C(C)[NH3+]"]
     got = near_duplicates(replace(task, pairs=replace(task.pairs, smiles=tuple(smiles))))
     assert np.flatnonzero(got["equal_structure"]).tolist() == [5, 6]
+    assert np.flatnonzero(got["equal_skeleton"]).tolist() == [5, 6, 7]
     for split, sigma in (("test", 2.0), ("none", 0.9)):
         with pytest.raises(ValueError, match=r"sigma=2.0|no such pairs"):
             near_duplicates(small_task(), split, sigma)

@@ -1,21 +1,25 @@
-"""What RDKit makes of a SMILES: a key that stereoisomers share or the reason of a refusal, words and fingerprints.
+"""What RDKit makes of a SMILES: what it is the same molecule by, or the reason of a refusal; words and fingerprints.
 
-Two rows with one key are the same molecule to every encoder that does not look at stereochemistry; the splits are made
-and judged by it.
+Two rows with one `key` are the same molecule to every encoder that does not look at stereochemistry; two with one
+`skeleton` may differ in protonation or be tautomers as well. Splits, their overlaps, scaffolds, repeats and
+near-duplicates all go by these two.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from class_kit.errors import InputError
 from class_kit.progress import progress_bar
+from class_kit.store import Maker, digest_of, stored
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -36,9 +40,23 @@ _AROUND_MESSAGE = re.compile(r"^\[[\d:]+\] (SMILES Parse Error: )?| (while parsi
 
 
 class Structure(NamedTuple):
-    """A stereo-free canonical SMILES (`key`), or an empty key and the `reason` for the refusal."""
+    """What makes a molecule the same as another, or empty keys and the `reason` for the refusal.
 
+    Attributes
+    ----------
+    isomer : str
+        Canonical SMILES with stereo and isotope labels, without atom maps.
+    key : str
+        The same without stereo and isotope labels.
+    skeleton : str
+        First block of the InChIKey: what stereoisomers, protonation states and the tautomers that InChI knows have in
+        common (Heller et al., J. Cheminform. 7 (2015) 23). The key itself where InChI has no answer: for wildcards,
+        query bonds and more than 1,023 atoms.
+    """
+
+    isomer: str
     key: str
+    skeleton: str
     reason: str
 
 
@@ -66,26 +84,40 @@ def parse(smiles: str) -> tuple[Mol | None, str]:
 
 
 def structure(smiles: str) -> Structure:
-    """Return the stereo-free canonical SMILES of one molecule, or why there is none.
+    """Return the keys of one molecule, or why there are none.
 
-    Isotope labels are dropped together with stereo, as Mol2vec's words drop them; a labelled hydrogen stays an explicit
-    atom.
+    The key does not depend on how a structure is written: atom maps, explicit hydrogens, Kekulé or aromatic form, the
+    order of atoms and fragments, the direction of a dative bond. Isotope labels are dropped together with stereo, as
+    Mol2vec's words drop them; a labelled hydrogen stays an explicit atom.
     """
     molecule, reason = parse(smiles)
     if molecule is None:
-        return Structure("", reason)
+        return Structure("", "", "", reason)
     from rdkit import Chem, rdBase
 
     try:
         with rdBase.BlockLogs():
-            return Structure(Chem.MolToSmiles(molecule, isomericSmiles=False), "")
+            for atom in molecule.GetAtoms():
+                atom.SetAtomMapNum(0)
+            isomer = Chem.MolToSmiles(molecule)
+            Chem.RemoveStereochemistry(molecule)
+            # without stereo also the hydrogens go that told the two sides of a double bond
+            molecule = Chem.RemoveHs(molecule, sanitize=False)
+            key = Chem.MolToSmiles(molecule, isomericSmiles=False)
+            return Structure(isomer, key, _first_block(molecule) or key, "")
     except RuntimeError as error:
-        return Structure("", _broken_invariant(error))
+        return Structure("", "", "", _broken_invariant(error))
 
 
 def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
-    """Return `structure` of every SMILES, in order; `progress=False` silences the bar."""
-    return list(each_molecule(smiles, range(len(smiles)), _structure, "reading structures", progress))
+    """Return `structure` of every SMILES, in order, kept on disk (`class_kit.store`); `progress=False` for no bar."""
+    maker = Maker("structures", "rdkit", digest_of(rdkit=version("rdkit"), rules=1))
+
+    def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+        found = each_molecule(smiles, missing, _structure, "reading structures", progress)
+        return ((row, json.dumps(one).encode()) for row, one in zip(missing, found, strict=True))
+
+    return [Structure(*json.loads(value)) for value in stored(maker, smiles, compute).read()]
 
 
 def scaffold(key: str) -> str:
@@ -233,6 +265,18 @@ def each_molecule(
 
 def _structure(smiles: str, row: int) -> Structure:
     return structure(smiles)
+
+
+def _first_block(molecule: Mol) -> str:
+    """First block of the standard InChIKey without stereo, or nothing; bonds to metals are cut, as InChI cuts them."""
+    from rdkit import Chem
+
+    dative = [bond for bond in molecule.GetBonds() if bond.GetBondType() == Chem.BondType.DATIVE]
+    if dative:
+        molecule = Chem.RWMol(molecule)
+        for bond in dative:
+            molecule.RemoveBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
+    return str(Chem.MolToInchiKey(molecule, "/SNon")).split("-")[0]
 
 
 def _refused_unparsed(smiles: str) -> str:

@@ -13,7 +13,7 @@ from class_kit.pairs import chebi20
 from class_kit.pairs.pairset import PairSet, Rejected, content_digest, pool_targets, write_rejected
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.rows import check_rows, find_column, refuse_too_many, rows_of
-from class_kit.pairs.splits import KINDS, make_splits, overlap_notes, split_name, split_order
+from class_kit.pairs.splits import GROUPS, KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.terminal import one_line
 
 __all__ = [
@@ -42,6 +42,7 @@ def load_pairs(
     extra: str | os.PathLike[str] | None = None,
     swap: bool = False,
     make_split: str | None = None,
+    group: str = "skeleton",
     seed: int = 0,
     max_rejected: float = 0.2,
     rejected_to: str | os.PathLike[str] | None = None,
@@ -67,6 +68,9 @@ def load_pairs(
     make_split : {"random", "scaffold"}, optional
         Make a seeded 80/10/10 split of a file, by molecule or by Bemis–Murcko scaffold, even if it has a split column.
         By default a file's split column is followed, and a file without one is split at random.
+    group : {"skeleton", "structure"}
+        What the splits made here keep together: molecules with one skeleton (the first block of the InChIKey:
+        stereoisomers, protonation states, tautomers), or with one structure but for stereo only.
     seed : int
         Seed of the splits made here.
     max_rejected : float
@@ -87,12 +91,13 @@ def load_pairs(
     check_real("max_rejected", max_rejected, low=0, high=1)
     if make_split is not None:
         check_choice("make_split", make_split, KINDS)
+    check_choice("group", group, GROUPS)
     if source == "chebi20":
         given = {"text": text, "smiles": smiles, "id": id, "split_column": split_column, "make_split": make_split}
         _refuse_options(given, "are for files; the published rows of chebi20 never move")
         folder = chebi20.chebi20_folder(data)
         if extra is not None:
-            pairs, notes = chebi20.load_with_extra(folder, extra, swap, seed)
+            pairs, notes = chebi20.load_with_extra(folder, extra, swap, group, seed)
         elif swap:
             raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
         else:
@@ -100,7 +105,7 @@ def load_pairs(
     else:
         _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
         columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
-        pairs, notes = _load_table(source, columns, make_split, seed)
+        pairs, notes = _load_table(source, columns, make_split, group, seed)
     refuse_too_many(pairs, max_rejected, rejected_to)
     if pairs.rejected:
         notes.append(f"{len(pairs.rejected):,} rows were rejected")
@@ -127,14 +132,14 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
 
 
 def _load_table(
-    source: str | os.PathLike[str], wanted: dict[str, str | None], make_split: str | None, seed: int
+    source: str | os.PathLike[str], wanted: dict[str, str | None], make_split: str | None, group: str, seed: int
 ) -> tuple[PairSet, list[str]]:
     bundled = source == "corpus"
     path = corpus_file() if bundled else home_path(source)
     table = read_table(path)
     columns = {role: find_column(table, role, given) for role, given in wanted.items()}
     rows, given = rows_of(table, columns), columns["split"]
-    pairs, keys = check_rows(
+    pairs, molecules = check_rows(
         rows, "corpus" if bundled else path.name, need_split=given is not None and make_split is None
     )
     notes = ["generated descriptions: written by a program from each structure, not by chemists"] if bundled else []
@@ -147,7 +152,7 @@ def _load_table(
     if given is None or make_split is not None:
         if given is not None:
             notes.append(f"column {given!r} was not followed: make_split={make_split!r}")
-        names, made = make_splits(keys, make_split or "random", seed=seed)
+        names, made = make_splits(molecules, make_split or "random", group=group, seed=seed)
         return replace(pairs, split=names), [*notes, *made]
     splits = split_order(pairs.split)
     if len(splits) > MAX_SPLITS:
@@ -159,7 +164,7 @@ def _load_table(
     written = {(name or "").strip() for name in rows.cells["split"]}
     renamed = sorted(repr(name) for name in written if split_name(name) != name)
     notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
-    return pairs, [*notes, *overlap_notes(pairs.split, keys, pairs.text)]
+    return pairs, [*notes, *overlap_notes(pairs.split, molecules, pairs.text)]
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:

@@ -12,10 +12,20 @@ from pathlib import Path
 from class_kit.errors import InputError
 from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.files import home_path
+from class_kit.molecules.structures import Structure
 from class_kit.pairs.pairset import PairSet
 from class_kit.pairs.readers import RELEASE_HEADER, read_table
 from class_kit.pairs.rows import Rows, check_rows, find_column, joined, rows_of
-from class_kit.pairs.splits import TEST, TRAIN, VALIDATION, group_split, grouping_note, overlap_notes, split_name
+from class_kit.pairs.splits import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    group_split,
+    grouping_note,
+    molecule_groups,
+    overlap_notes,
+    split_name,
+)
 
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
@@ -31,15 +41,17 @@ def chebi20_folder(data: str | os.PathLike[str] | None) -> Path:
 def load_published(folder: Path) -> tuple[PairSet, list[str]]:
     """Load the published splits that a folder has, and say which those are and whether they are the pinned release."""
     rows, notes = _published_rows(folder)
-    pairs, keys = check_rows(rows, "chebi20", need_split=True)
-    return pairs, [*notes, *_origin_notes(pairs, keys)]
+    pairs, molecules = check_rows(rows, "chebi20", need_split=True)
+    return pairs, [*notes, *_origin_notes(pairs, molecules)]
 
 
-def load_with_extra(folder: Path, extra: str | os.PathLike[str], swap: bool, seed: int) -> tuple[PairSet, list[str]]:
+def load_with_extra(
+    folder: Path, extra: str | os.PathLike[str], swap: bool, group: str, seed: int
+) -> tuple[PairSet, list[str]]:
     """Load validation.txt and the extra pairs as training rows and test.txt as test rows; `swap` exchanges the two.
 
     For model selection 500 seeded training rows (a tenth where there are fewer than 5,000) become "validation". Rows
-    of one stereo-free structure move together; the published test rows stay what they are.
+    of one skeleton, or of one structure (`group`), move together; the published test rows stay what they are.
     """
     sources = [FILES[TEST], FILES[VALIDATION]] if swap else [FILES[VALIDATION], FILES[TEST]]
     missing = [name for name in sources if not (folder / name).is_file()]
@@ -50,9 +62,9 @@ def load_with_extra(folder: Path, extra: str | os.PathLike[str], swap: bool, see
     more = rows_of(table, {role: find_column(table, role) for role in ("text", "smiles")}, prefix="extra-")
     more = _marked(more, TRAIN, table.columns.get("source", ["extra"] * len(more.places)))
     rows = joined([_file_rows(folder / sources[0], TRAIN), more, _file_rows(folder / sources[1], TEST)])
-    pairs, keys = check_rows(rows, f"chebi20 with extra pairs{', swapped' if swap else ''}", need_split=True)
+    pairs, molecules = check_rows(rows, f"chebi20 with extra pairs{', swapped' if swap else ''}", need_split=True)
     train = [row for row, name in enumerate(pairs.split) if name == TRAIN]
-    groups = [keys[row] for row in train]
+    groups = molecule_groups([molecules[row] for row in train], group)
     names = list(pairs.split)
     held = group_split(groups, {VALIDATION: min(HELD_OUT, len(train) // 10)}, seed=seed)
     for row, name in zip(train, held, strict=True):
@@ -70,8 +82,8 @@ def load_with_extra(folder: Path, extra: str | os.PathLike[str], swap: bool, see
         f"{names.count(VALIDATION):,} training rows are held out as validation for model selection, seed {seed}; "
         f"{names.count(TRAIN):,} are left to train on"
     )
-    shared = overlap_notes(pairs.split, keys, pairs.text)
-    return pairs, [*notes, grouping_note(groups), *shared, *_origin_notes(pairs, keys)]
+    shared = overlap_notes(pairs.split, molecules, pairs.text)
+    return pairs, [*notes, grouping_note(groups, group), *shared, *_origin_notes(pairs, molecules)]
 
 
 def load_pool(folder: Path) -> PairSet:
@@ -125,10 +137,10 @@ def _marked(rows: Rows, split: str, origin: list[str | None] | list[str]) -> Row
     return Rows(rows.cells | {"split": [split] * len(rows.places)}, {ORIGIN: [*origin]}, rows.places)
 
 
-def _origin_notes(pairs: PairSet, keys: list[str]) -> tuple[str, ...]:
+def _origin_notes(pairs: PairSet, molecules: list[Structure]) -> tuple[str, ...]:
     """Count what the files themselves share, which no split made of them changes."""
     origins = [name if name in FILES.values() else "extra pairs" for name in pairs.extra[ORIGIN]]
-    return overlap_notes(origins, keys, pairs.text)
+    return overlap_notes(origins, molecules, pairs.text)
 
 
 def _release_note(folder: Path, names: list[str]) -> str:

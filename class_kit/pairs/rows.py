@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from class_kit.errors import InputError
-from class_kit.molecules.structures import structures
+from class_kit.molecules.structures import Structure, structures
 from class_kit.pairs.pairset import PairSet, Rejected, write_rejected
 from class_kit.pairs.readers import Place, Table
 from class_kit.pairs.splits import split_name
@@ -92,7 +92,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, list[str]]:
+def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, list[Structure]]:
     """Keep the rows with a new id, a text, a SMILES that RDKit reads and (if needed) a split; list all others.
 
     White space round a cell is dropped.
@@ -100,8 +100,8 @@ def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, l
     Returns
     -------
     PairSet of the rows that were kept, with the others in `rejected`
-    list of str
-        Stereo-free structure of each pair.
+    list of Structure
+        The molecule of each pair.
     """
     cells = {name: [(cell or "").strip() for cell in values] for name, values in rows.cells.items()}
     cells["split"] = [split_name(name) for name in cells["split"]]
@@ -124,7 +124,7 @@ def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, l
     columns = {name: tuple(values[index] for index in kept) for name, values in cells.items()}
     extra = {name: tuple((values[index] or "").strip() for index in kept) for name, values in rows.extra.items()}
     pairs = PairSet(**columns, source=source, rejected=tuple(rejected), extra=extra)
-    return pairs, [parsed[index].key for index in kept]
+    return pairs, [parsed[index] for index in kept]
 
 
 def refuse_too_many(pairs: PairSet, max_rejected: float, rejected_to: str | os.PathLike[str] | None) -> None:

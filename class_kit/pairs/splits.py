@@ -1,7 +1,8 @@
 """Splits in which no molecule is on two sides, and a count of what published splits share.
 
-A molecule is a stereo-free canonical SMILES (`class_kit.molecules.structures`). scikit-learn's group splitters draw a
-share of the *groups*; here the shares are of rows, so that 80/10/10 is what its name says whatever the group sizes.
+A molecule is a skeleton or a stereo-free structure (`class_kit.molecules.structures`). scikit-learn's group splitters
+draw a share of the *groups*; here the shares are of rows, so that 80/10/10 is what its name says whatever the group
+sizes.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from itertools import combinations
 
 import numpy as np
 
+from class_kit.checks import check_choice
 from class_kit.errors import InputError
-from class_kit.molecules.structures import scaffold
+from class_kit.molecules.structures import Structure, scaffold
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 KINDS = ("random", "scaffold")
+# what stays together, and what sentences call it
+GROUPS = {"skeleton": "skeleton (first InChIKey block)", "structure": "stereo-free structure"}
 _SYNONYMS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "dev": VALIDATION, "testing": TEST}
 
 
@@ -72,66 +76,95 @@ def group_split(groups: Sequence[Hashable], sizes: Mapping[str, int], *, seed: i
     return tuple(assigned)
 
 
-def make_splits(keys: Sequence[str], kind: str = "random", *, seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def molecule_groups(molecules: Sequence[Structure], group: str = "skeleton") -> list[str]:
+    """What each molecule must stay together with, `(L,)`: its skeleton, or its stereo-free structure only.
+
+    Raises
+    ------
+    InputError
+        `group` is neither "skeleton" nor "structure".
+    """
+    check_choice("group", group, GROUPS)
+    return [molecule.skeleton if group == "skeleton" else molecule.key for molecule in molecules]
+
+
+def make_splits(
+    molecules: Sequence[Structure], kind: str = "random", *, group: str = "skeleton", seed: int = 0
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split rows 80/10/10 by molecule ("random") or by Bemis–Murcko scaffold, which keeps molecules together too.
 
     Parameters
     ----------
-    keys : (L,) sequence of str
-        Stereo-free canonical SMILES of each row.
+    molecules : (L,) sequence of Structure
     kind : {"random", "scaffold"}
+    group : {"skeleton", "structure"}
+        What counts as one molecule, as of `molecule_groups`.
     seed : int
 
     Returns
     -------
     split names (L,), and notes that say what was grouped
     """
-    groups = list(keys)
+    own = molecule_groups(molecules, group)
+    groups: Sequence[Hashable] = own
+    notes = [grouping_note(own, group)]
     if kind == "scaffold":
+        from class_kit.curriculum.duplicates import duplicate_labels
+
         scaffolds: dict[str, str] = {}
-        for key in set(keys):
+        for key in {molecule.key for molecule in molecules}:
             # RDKit does not read back every structure that it has written; such a molecule is a group of its own
             scaffolds[key] = key
             with suppress(InputError):
-                scaffolds[key] = scaffold(key)
-        groups = [scaffolds[key] for key in keys]
-    held_out = len(keys) // 10
+                scaffolds[key] = scaffold(key) or "no ring"
+        found = [scaffolds[molecule.key] for molecule in molecules]
+        # protonation states of one skeleton can have two scaffolds, which then stay together
+        labels = duplicate_labels(found, own)
+        groups = [row if label < 0 else ("linked", label) for row, label in enumerate(labels.tolist())]
+        notes.append(
+            f"{len(set(found)):,} scaffolds; {found.count('no ring'):,} rows have no ring and share the empty one"
+        )
+    held_out = len(groups) // 10
     names = group_split(groups, {TEST: held_out, VALIDATION: held_out}, seed=seed)
     counts = Counter(names)
     sizes = ", ".join(f"{counts[name]:,} {name}" for name in (TRAIN, VALIDATION, TEST))
     what = "Bemis–Murcko scaffold" if kind == "scaffold" else "random molecules"
-    notes = [f"split made by {what}, 80/10/10, seed {seed}: {sizes}", grouping_note(keys)]
-    if kind == "scaffold":
-        notes.append(f"{len(set(groups)):,} scaffolds; {groups.count(''):,} rows have no ring and share the empty one")
-    return names, tuple(notes)
+    return names, (f"split made by {what}, 80/10/10, seed {seed}: {sizes}", *notes)
 
 
-def grouping_note(keys: Sequence[str]) -> str:
-    """Say how many rows were kept together because they share a stereo-free structure."""
-    shared = [count for count in Counter(keys).values() if count > 1]
+def grouping_note(groups: Sequence[str], group: str) -> str:
+    """Say how many rows were kept together because they share their skeleton or structure."""
+    shared = [count for count in Counter(groups).values() if count > 1]
+    if not shared:
+        return f"no two rows share a {GROUPS[group]}"
+    plural = "" if len(shared) == 1 else "s"
     return (
-        f"{sum(shared):,} rows share a stereo-free structure with another and were kept in one split "
-        f"({len(shared):,} structures)"
+        f"{sum(shared):,} rows share a {GROUPS[group]} with another and were kept in one split "
+        f"({len(shared):,} group{plural})"
     )
 
 
-def overlap_notes(splits: Sequence[str], keys: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
-    """Count what each two splits have in common: stereo-free structures, and equal texts. Nothing is moved.
+def overlap_notes(splits: Sequence[str], molecules: Sequence[Structure], texts: Sequence[str]) -> tuple[str, ...]:
+    """Count what each two splits share: stereo-free structures, skeletons, and equal texts. Nothing is moved.
 
     Returns one sentence for each pair of splits, `(L,)` inputs alike; also where nothing is shared, so that a reader
     knows that it was looked at.
     """
-    structures: dict[str, Counter[str]] = {}
+    columns = {
+        "stereo-free structures": [molecule.key for molecule in molecules],
+        "skeletons": [molecule.skeleton for molecule in molecules],
+    }
     words: dict[str, set[str]] = {}
-    for name, key, text in zip(splits, keys, texts, strict=True):
-        structures.setdefault(name, Counter())[key] += 1
+    for name, text in zip(splits, texts, strict=True):
         words.setdefault(name, set()).add(text)
     notes = []
-    for one, other in combinations(split_order(structures), 2):
-        both = structures[one].keys() & structures[other].keys()
-        rows = [sum(structures[name][key] for key in both) for name in (one, other)]
-        notes.append(
-            f"{one}/{other} share {len(both):,} stereo-free structures ({rows[0]:,} and {rows[1]:,} rows) "
-            f"and {len(words[one] & words[other]):,} texts; no row was moved"
-        )
+    for one, other in combinations(split_order(words), 2):
+        said = []
+        for what, column in columns.items():
+            counts = Counter(zip(splits, column, strict=True))
+            both = [key for key in set(column) if counts[one, key] and counts[other, key]]
+            rows = [sum(counts[side, key] for key in both) for side in (one, other)]
+            said.append(f"{len(both):,} {what} ({rows[0]:,} and {rows[1]:,} rows)")
+        texts_shared = len(words[one] & words[other])
+        notes.append(f"{one}/{other} share {', '.join(said)} and {texts_shared:,} texts; no row was moved")
     return tuple(notes)

@@ -75,6 +75,7 @@ def inputs_table(results: Mapping[str, Any]) -> pd.DataFrame:
             "candidates of the larger pool": inputs["pool"],
             "queries with an equal text among the training pairs": near.get("equal_text"),
             "with an equal structure, stereochemistry aside": near.get("equal_structure"),
+            "with an equal skeleton (first InChIKey block)": near.get("equal_skeleton"),
             f"with a mean cosine above {near.get('sigma', 0):g}": near.get("near"),
             "without any such near-duplicate": near.get("apart"),
         }

@@ -178,8 +178,8 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> pd.
     Returns
     -------
     DataFrame of Q rows and bool columns
-        `equal_text`; `equal_structure`, an equal canonical SMILES without stereochemistry; `near`, a mean cosine above
-        `sigma`.
+        `equal_text`; `equal_structure`, the same molecule but for stereochemistry; `equal_skeleton`, an equal first
+        block of the InChIKey (`class_kit.molecules.structures`); `near`, a mean cosine above `sigma`.
 
     Raises
     ------
@@ -190,15 +190,16 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> pd.
 
     train, rows = task.rows("train"), task.rows(split)
     texts = {task.pairs.text[row] for row in train}
-    keys = [each.key for each in structures([task.pairs.smiles[row] for row in (*train, *rows)], progress=False)]
-    known = set(keys[: len(train)]) - {""}
+    molecules = structures(task.pairs.smiles, progress=False)
+    keys, skeletons = ({getattr(molecules[row], name) for row in train} for name in ("key", "skeleton"))
     close = neighbour_counts(
         task.t[rows], task.m[rows], sigma=sigma, against=(task.t[train], task.m[train]), progress=False
     )
     return pd.DataFrame(
         {
             "equal_text": [task.pairs.text[row] in texts for row in rows],
-            "equal_structure": [key in known for key in keys[len(train) :]],
+            "equal_structure": [molecules[row].key in keys for row in rows],
+            "equal_skeleton": [molecules[row].skeleton in skeletons for row in rows],
             "near": close > 0,
         }
     )
