@@ -187,7 +187,7 @@ def test_smiles(smiles: str) -> None:
     if found.key:
         assert mol2vec_words(smiles)
         assert math.isfinite(fingerprint(smiles, 0).sum())
-        make_splits([found.key], "scaffold")
+        make_splits([found], "scaffold")
 
 
 SOURCES = [
