@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
-from class_kit.retrieval import ranks_from_scores, retrieval_ranks, retrieval_ranks_both_ways, search
+from class_kit.retrieval import (
+    ensemble_ranks,
+    ranks_from_scores,
+    rerank,
+    retrieval_ranks,
+    retrieval_ranks_both_ways,
+    search,
+)
 from class_kit.retrieval.metrics import Ranks, k_way_chances, per_query_metrics, retrieval_metrics
 from class_kit.study.statistics import seed_interval
 
@@ -221,14 +228,85 @@ def test_a_collapsed_model_gains_nothing(n):
     assert table["mean_rank"] == (n + 1) / 2
 
 
+# --- several right candidates
+
+
+def naive_several(scores, right, ks):
+    """Every metric as the mean over all orders of the pool that the scores allow."""
+    found = {}
+    for order in permutations(range(len(scores))):
+        ranking = sorted(order, key=lambda candidate: -scores[candidate])
+        places = [place for place, candidate in enumerate(ranking, start=1) if candidate in right]
+        one = {"mrr": 1 / places[0], "mean_rank": places[0]}
+        one["map"] = sum(number / place for number, place in enumerate(places, start=1)) / len(places)
+        for k in ks:
+            one[f"hits@{k}"] = float(places[0] <= k)
+            one[f"recall@{k}"] = sum(place <= k for place in places) / len(places)
+            best = sum(1 / np.log2(place + 1) for place in range(1, min(k, len(places)) + 1))
+            one[f"ndcg@{k}"] = sum(1 / np.log2(place + 1) for place in places if place <= k) / best
+        for name, value in one.items():
+            found.setdefault(name, []).append(value)
+    return {name: np.mean(values) for name, values in found.items()}
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=6), st.data())
+def test_several_right_candidates_against_all_orders_of_the_ties(scores, data):
+    right = data.draw(st.lists(st.integers(0, len(scores) - 1), min_size=1, unique=True))
+    expected = naive_several(scores, right, (1, 3))
+    # the same scores as cosines, as they are, as one model of an ensemble, and as full scores of a whole shortlist
+    angles = np.arccos(np.array(scores) / 2)
+    vectors = np.array([[1.0, 0.0]]), np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    with_every = ranks_from_scores([scores], [right], every=True)
+    first = retrieval_ranks(*vectors, [right])
+    found = [
+        first,
+        retrieval_ranks(*vectors, [right], every=True),
+        ranks_from_scores([scores], [right]),
+        with_every,
+        ensemble_ranks([[scores]], [right]),
+        rerank(first, [np.arange(len(scores))], [right], lambda queries, rows: np.array(scores)[rows]),
+    ]
+    for ranks in found:
+        values = per_query_metrics(ranks, ks=(1, 3))
+        assert set(values) == set(expected) if ranks.every else "map" not in values
+        assert {name: value[0] for name, value in values.items()} == pytest.approx(
+            {name: expected[name] for name in values}, abs=1e-12
+        )
+    table = retrieval_metrics(with_every, ks=(1, 3))
+    assert all(0 <= table[f"{name}_ci"][0] <= table[name] <= table[f"{name}_ci"][1] for name in expected)
+
+
+def test_several_right_candidates_among_many_against_a_naive_count():
+    rng = np.random.default_rng(5)
+    candidates = with_duplicates(rng, 2000, 16)
+    lists = [rng.choice(2000, rng.integers(1, 6), replace=False).tolist() for _ in range(300)]
+    queries = candidates[[one[0] for one in lists]] + rng.standard_normal((300, 16)).astype(np.float32)
+    scores = reference_cosines(queries, candidates)
+    ranks = retrieval_ranks(queries, candidates, lists)
+    for row, (own, right) in enumerate(zip(scores, lists, strict=True)):
+        top = own[right].max()
+        wrong = np.delete(own, right)
+        counts = (wrong > top + 1e-9).sum(), (np.abs(wrong - top) <= 1e-9).sum(), (top - own[right] <= 1e-9).sum()
+        assert (ranks.greater[row], ranks.equal[row], ranks.right[row]) == counts
+    shortlist = search(queries, candidates, 20)[0]
+    again = rerank(ranks, shortlist, lists, lambda at, rows: scores[at, rows])
+    inside = ranks.greater + ranks.equal + ranks.right <= 20
+    assert 50 < inside.sum() < 300
+    for name in ("greater", "equal", "right"):
+        np.testing.assert_array_equal(getattr(again, name)[inside], getattr(ranks, name)[inside])
+    ones = [one[:1] for one in lists]
+    assert_ranks(retrieval_ranks(queries, candidates, ones), *reference_counts(scores, [one[0] for one in lists]))
+
+
 RANX = """
 import json, sys
 from ranx import Qrels, Run, evaluate
 
 scores = json.load(sys.stdin)
 run = Run({f"q{q}": {f"c{c}": score for c, score in enumerate(row)} for q, row in enumerate(scores)})
-relevant = Qrels({f"q{q}": {f"c{q}": 1} for q in range(len(scores))})
-names = ["hit_rate@1", "hit_rate@10", "mrr"]
+relevant = Qrels({f"q{q}": {f"c{c}": 1 for c in (q, q + 30)} for q in range(len(scores))})
+names = ["hit_rate@1", "hit_rate@10", "mrr", "recall@1", "recall@10", "ndcg@1", "ndcg@10", "map"]
 print(json.dumps({name: float(value) for name, value in evaluate(relevant, run, names).items()}))
 """
 
@@ -247,12 +325,12 @@ def test_agrees_with_ranx_where_nothing_ties():
         check=True,
     )
     oracle = json.loads(done.stdout.splitlines()[-1])
-    ranks = retrieval_ranks(queries, candidates, np.arange(30))
+    ranks = retrieval_ranks(queries, candidates, [[row, row + 30] for row in range(30)], every=True)
     table = retrieval_metrics(ranks)
     assert ranks.equal.max() == 0
     assert 0 < table["hits@1"] < table["hits@10"]
-    for ours, theirs in [("hits@1", "hit_rate@1"), ("hits@10", "hit_rate@10"), ("mrr", "mrr")]:
-        assert table[ours] == pytest.approx(oracle[theirs])
+    for theirs, value in oracle.items():
+        assert table[theirs.replace("hit_rate", "hits")] == pytest.approx(value)
 
 
 def test_the_table_is_plain_and_its_intervals_hold_their_metric():
@@ -379,6 +457,13 @@ RANKS = Ranks(np.array([1]), np.array([0]), 4)
         (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [-1, 0]), r"targets\[0\] is -1"),
         (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [0.0, 1.0]), "float64"),
         (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [0]), "each of 2 queries"),
+        (
+            lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [[0], []]),
+            r"targets\[1\] is \[\]: expected one or",
+        ),
+        (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [[0, 1], [2, 2]]), r"targets\[1\] is \[2, 2\]"),
+        (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [[0, 1], [7]]), r"targets\[1\] names 7, outside"),
+        (lambda: Ranks(np.array([1]), np.array([0]), 4, np.array([0])), "one relevant candidate per query at least"),
         (lambda: retrieval_metrics(RANKS, ks=(0,)), "ks=0"),
         (lambda: retrieval_metrics(RANKS, confidence=95), "confidence must lie between 0 and 1, got 95"),
         (lambda: k_way_chances(RANKS, 5), "k=5"),

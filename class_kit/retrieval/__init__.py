@@ -1,4 +1,4 @@
-"""Retrieval: the exact rank of the relevant candidate, and a search.
+"""Retrieval: the exact rank of the relevant candidate or the best of several, and a search.
 
 The counts are those of a float64 evaluation, at the price of a float32 one: a float32 product decides every
 comparison that its rounding cannot have turned, and only the others are evaluated again in float64. What the ranks
@@ -7,6 +7,8 @@ are worth is computed in `class_kit.retrieval.metrics`, whose names are public h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,10 @@ from class_kit.retrieval.ensemble import ensemble_ranks
 from class_kit.retrieval.metrics import (
     TIE_TOLERANCE,
     Ranks,
+    best_right,
     check_scores,
     check_targets,
+    join_right,
     k_way_chances,
     per_query_metrics,
     retrieval_metrics,
@@ -45,9 +49,14 @@ __all__ = [
 
 
 def retrieval_ranks(
-    queries: ArrayLike, candidates: ArrayLike, targets: ArrayLike, *, progress: bool | None = None
+    queries: ArrayLike,
+    candidates: ArrayLike,
+    targets: ArrayLike | Sequence[Sequence[int]],
+    *,
+    every: bool = False,
+    progress: bool | None = None,
 ) -> Ranks:
-    """Rank the relevant candidate of every query among all candidates by cosine, exactly.
+    """Rank the relevant candidate of every query, or the best of several, among all candidates by cosine, exactly.
 
     The other direction is the same call with the roles swapped. Counts equal those of a float64 evaluation in which
     cosines at most 1e-9 apart are tied.
@@ -58,23 +67,33 @@ def retrieval_ranks(
         Vectors of any length; a zero vector has cosine 0 with everything.
     candidates : (C, d) real
         The pool.
-    targets : (Q,) int
-        Row of `candidates` that is relevant to each query.
+    targets : (Q,) int, or Q sequences of int
+        Row of `candidates` that is relevant to each query, or its relevant rows: the rank is then that of the first.
+    every : bool
+        Also rank every relevant candidate, which Recall@k, nDCG@k and MAP need; each costs as much as a query.
     progress : bool or None
         Show a progress bar; None shows it in a terminal only.
 
     Returns
     -------
     Ranks
-        `greater` and `equal`, both (Q,) int64, and the pool size C.
+        `greater`, `equal` and `right`, each (Q,) int64, and the pool size C.
 
     Raises
     ------
     InputError
-        For shapes that do not fit, values that are not finite or a target outside the pool.
+        For shapes that do not fit, values that are not finite, a target outside the pool or named twice, or none.
     """
     rows, pool = _vectors(queries, candidates, ("queries", "candidates"))
-    return _ranks(rows, pool, check_targets(targets, len(rows), len(pool)), progress)[0]
+    query, goals = check_targets(targets, len(rows), len(pool))
+    with single_blas():
+        scores = Cosines(rows, pool, copied=False).exact(query, goals)
+    if every:
+        sides = {name: getattr(rows, name)[query] for name in ("t", "m", "t_scale", "m_scale")}
+        counted = _ranks(replace(rows, **sides), pool, goals, progress)[0]
+    else:
+        counted = _ranks(rows, pool, goals[best_right(query, scores)[0]], progress)[0]
+    return join_right(counted, query, scores, TIE_TOLERANCE, every)
 
 
 def retrieval_ranks_both_ways(
@@ -147,7 +166,13 @@ def _rank_block(shared: tuple[Any, ...], rows: slice) -> tuple[NDArray[np.int64]
     return own, across
 
 
-def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: float = TIE_TOLERANCE) -> Ranks:
+def ranks_from_scores(
+    scores: ArrayLike,
+    targets: ArrayLike | Sequence[Sequence[int]],
+    *,
+    every: bool = False,
+    tie_tolerance: float = TIE_TOLERANCE,
+) -> Ranks:
     """Rank the relevant candidate of every query from a dense matrix of scores, higher being better.
 
     For rankers that are not a cosine of two vectors: weighted sums over granularities, ensembles, cross-encoders.
@@ -156,8 +181,8 @@ def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: f
     ----------
     scores : (Q, C) real
         Score of each candidate for each query; compared in float64.
-    targets : (Q,) int
-        Column that is relevant to each query.
+    targets, every
+        As of `retrieval_ranks`, for columns.
     tie_tolerance : float
         Largest difference of two scores that counts as a tie, not negative; in the unit of the scores.
 
@@ -171,15 +196,16 @@ def ranks_from_scores(scores: ArrayLike, targets: ArrayLike, *, tie_tolerance: f
         For shapes that do not fit, scores that are not finite or a target outside the matrix.
     """
     matrix = check_scores(scores, "scores")
-    goal = check_targets(targets, *matrix.shape)
+    query, goals = check_targets(targets, *matrix.shape)
     check_real("tie_tolerance", tie_tolerance, low=0.0)
-    greater, equal = np.empty(len(matrix), np.int64), np.empty(len(matrix), np.int64)
-    for rows in spans(len(matrix), max(1, 2**21 // matrix.shape[1])):
-        block = matrix[rows].astype(np.float64)
-        difference = block - block[np.arange(len(block)), goal[rows]][:, None]
-        greater[rows] = np.count_nonzero(difference > tie_tolerance, axis=1)
-        equal[rows] = np.count_nonzero(np.abs(difference) <= tie_tolerance, axis=1) - 1
-    return Ranks(greater, equal, matrix.shape[1])
+    own = matrix[query, goals].astype(np.float64)
+    ranked = np.arange(len(goals)) if every else best_right(query, own, tie_tolerance)[0]
+    greater, equal = np.empty((2, len(ranked)), np.int64)
+    for part in spans(len(ranked), max(1, 2**21 // matrix.shape[1])):
+        difference = matrix[query[ranked[part]]].astype(np.float64) - own[ranked[part], None]
+        greater[part] = np.count_nonzero(difference > tie_tolerance, axis=1)
+        equal[part] = np.count_nonzero(np.abs(difference) <= tie_tolerance, axis=1) - 1
+    return join_right(Ranks(greater, equal, matrix.shape[1]), query, own, tie_tolerance, every)
 
 
 def search(

@@ -15,14 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from class_kit.errors import InputError
 from class_kit.neighbours.blocks import run_blocks, single_blas
 from class_kit.neighbours.cosines import Cosines, make_rows, spans
-from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, check_scores, check_targets
+from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, best_right, check_scores, check_targets
 
 # of a block: scores, their order, their sorted copy and the summed standings, each 8 bytes
 _CELLS = 2**20
 
 
 def ensemble_ranks(
-    models: Sequence[ArrayLike | tuple[ArrayLike, ArrayLike]], targets: ArrayLike, *, progress: bool | None = None
+    models: Sequence[ArrayLike | tuple[ArrayLike, ArrayLike]],
+    targets: ArrayLike | Sequence[Sequence[int]],
+    *,
+    progress: bool | None = None,
 ) -> Ranks:
     """Rank the relevant candidate of every query by the mean of each model's rank of each candidate.
 
@@ -36,8 +39,8 @@ def ensemble_ranks(
     models : sequence
         For each model either a tuple `(queries (Q, d), candidates (C, d))` of real vectors, compared by cosine in
         float64 as `retrieval_ranks` does, or a matrix `(Q, C)` of scores, higher being better. Widths may differ.
-    targets : (Q,) int
-        Candidate that is relevant to each query.
+    targets : (Q,) int, or Q sequences of int
+        Candidate that is relevant to each query, or its relevant ones: the rank is then that of the first.
     progress : bool or None
         Show a progress bar; None shows it in a terminal only.
 
@@ -56,15 +59,15 @@ def ensemble_ranks(
     if len(shapes) != 1:
         raise InputError(f"models rank {sorted(shapes)} (queries, candidates): expected one or more, of the same shape")
     ((queries, pool),) = shapes
-    goal = check_targets(targets, queries, pool)
-    greater, equal = np.empty((2, queries), np.int64)
+    goals = check_targets(targets, queries, pool)
+    greater, equal, right = np.empty((3, queries), np.int64)
     with single_blas():
         tasks = list(spans(queries, max(1, _CELLS // pool)))
         for rows, found in run_blocks(
-            _rank_block, (*sides, goal, pool), tasks, progress=progress, desc="rank ensemble", unit=" queries"
+            _rank_block, (*sides, goals, pool), tasks, progress=progress, desc="rank ensemble", unit=" queries"
         ):
-            greater[rows], equal[rows] = found
-    return Ranks(greater, equal, pool)
+            greater[rows], equal[rows], right[rows] = found
+    return Ranks(greater, equal, pool, right)
 
 
 def _side(model: Any, number: int) -> NDArray[Any] | Cosines:
@@ -85,13 +88,14 @@ def _side(model: Any, number: int) -> NDArray[Any] | Cosines:
     return Cosines(queries, candidates, copied=False)
 
 
-def _rank_block(shared: tuple[Any, ...], rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many candidates have a smaller mean rank, and how many others the same, for some queries.
+def _rank_block(shared: tuple[Any, ...], rows: slice) -> tuple[NDArray[np.int64], ...]:
+    """How many candidates have a smaller mean rank than the best relevant one, and how many irrelevant and relevant
+    ones the same, for some queries.
 
     A candidate's standing is how many are above it less how many are below. That is twice its rank less C + 1, the
     same constant for all: 2 (g + 1 + e/2) = g - b + C + 1, where b are below and g + e + b + 1 = C.
     """
-    *sides, goal, pool = shared
+    *sides, (query, goals), pool = shared
     standing = np.zeros((rows.stop - rows.start, pool), np.int64)
     for side in sides:
         scores = side.float64(rows, slice(None)) if isinstance(side, Cosines) else side[rows].astype(np.float64)
@@ -100,5 +104,10 @@ def _rank_block(shared: tuple[Any, ...], rows: slice) -> tuple[NDArray[np.int64]
             ascending = own[order]
             reached = np.searchsorted(ascending, ascending + TIE_TOLERANCE, side="right")
             one[order] += len(own) - reached - np.searchsorted(ascending, ascending - TIE_TOLERANCE)
-    target = np.take_along_axis(standing, goal[rows, None], axis=1)
-    return np.count_nonzero(standing < target, axis=1), np.count_nonzero(standing == target, axis=1) - 1
+    part = slice(*np.searchsorted(query, (rows.start, rows.stop)))
+    at = query[part] - rows.start
+    own = standing[at, goals[part]]
+    best, right = best_right(at, -own)
+    target = own[best, None]
+    level = np.count_nonzero(standing == target, axis=1)
+    return np.count_nonzero(standing < target, axis=1), level - right, right

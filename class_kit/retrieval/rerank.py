@@ -6,7 +6,7 @@ be had for every pair of a large pool; ranks from two stages say which candidate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ _PAIRS = 2_048
 def rerank(
     ranks: Ranks,
     shortlist: ArrayLike,
-    targets: ArrayLike,
+    targets: ArrayLike | Sequence[Sequence[int]],
     scores: Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike],
     *,
     progress: bool | None = None,
@@ -37,8 +37,8 @@ def rerank(
         Of the first stage, Q queries in the whole pool.
     shortlist : (Q, K) int
         The K best candidates of each query in the first stage, as `search` gives them, no candidate twice.
-    targets : (Q,) int
-        Row of the relevant candidate.
+    targets : (Q,) int, or Q sequences of int
+        Row of the relevant candidate, or of the relevant ones, as they were given to the first stage.
     scores : callable
         Takes n query rows and n candidate rows, returns n full scores, larger is closer.
     progress : bool or None
@@ -47,9 +47,9 @@ def rerank(
     Returns
     -------
     Ranks
-        A target within its shortlist is ranked there by the full score. A target outside keeps its rank, except that
-        no more than the candidates tied with it in the first stage can be tied with it now: those that made the
-        shortlist stand before it.
+        A target within its shortlist is ranked there by the full score, the best of several of them. A target outside
+        keeps its rank, except that no more than the candidates tied with it in the first stage can be tied with it now:
+        those that made the shortlist stand before it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def rerank(
         Shapes that do not fit, a target outside the pool, or a score that is not finite.
     """
     best = np.asarray(shortlist)
-    goal = check_targets(targets, len(ranks), ranks.pool)
+    query, goals = check_targets(targets, len(ranks), ranks.pool)
     if best.ndim != 2 or len(best) != len(ranks) or best.dtype.kind not in "iu" or not best.size:
         raise InputError(f"shortlist has shape {best.shape} of {best.dtype}: ({len(ranks)}, K) whole numbers expected")
     full = np.empty(best.shape)
@@ -70,13 +70,16 @@ def rerank(
                 raise InputError(f"scores gave {found.shape}, finite {np.isfinite(found).all()}: expected finite (n,)")
             full[part] = found.reshape(-1, best.shape[1])
             bar.update(part.stop - part.start)
-    hit = best == goal[:, None]
-    inside, outside = hit.any(axis=1), ~hit.any(axis=1)
-    gap = full[inside] - full[hit][:, None]
-    greater, equal = ranks.greater.copy(), ranks.equal.copy()
-    greater[inside] = (gap > TIE_TOLERANCE).sum(axis=1)
-    equal[inside] = (np.abs(gap) <= TIE_TOLERANCE).sum(axis=1) - 1
+    hit = np.isin(best + np.arange(len(best))[:, None] * ranks.pool, goals + query * ranks.pool)
+    inside = hit.any(axis=1)
+    outside = ~inside
+    gap = full - np.where(hit, full, -np.inf).max(axis=1)[:, None]
+    level = np.abs(gap) <= TIE_TOLERANCE
+    greater, equal, right = ranks.greater.copy(), ranks.equal.copy(), ranks.right.copy()
+    greater[inside] = (gap > TIE_TOLERANCE).sum(axis=1)[inside]
+    equal[inside] = (level & ~hit).sum(axis=1)[inside]
+    right[inside] = (level & hit).sum(axis=1)[inside]
     behind = np.maximum(ranks.greater, best.shape[1])[outside]
     equal[outside] -= behind - greater[outside]
     greater[outside] = behind
-    return Ranks(greater, equal, ranks.pool)
+    return Ranks(greater, equal, ranks.pool, right)
