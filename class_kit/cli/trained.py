@@ -27,7 +27,7 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     rank as one, by the mean of the ranks that each gives a candidate.
     """
     from class_kit.retrieval import k_way_chances, retrieval_metrics
-    from class_kit.study.ranking import rank_ensemble, rank_split
+    from class_kit.study.ranking import ANY, rank_ensemble, rank_split
     from class_kit.study.records import load_backbone, load_trained
 
     import_own(arguments.modules)
@@ -39,7 +39,11 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     split = arguments.split or task.evaluation_split
     backbones = [(load_backbone(record, task), task) for record, task in loaded]
     rankings = rank_split(*backbones[0], split) if len(backbones) == 1 else rank_ensemble(backbones, split)
-    wanted = {name: ranks for name, ranks in rankings.items() if arguments.pool in (None, name.rsplit("/", 1)[1])}
+    wanted = {
+        name: ranks
+        for name, ranks in rankings.items()
+        if arguments.pool in (None, name.removesuffix(ANY).rsplit("/", 1)[1])
+    }
     print_metrics({name: retrieval_metrics(ranks) for name, ranks in wanted.items()}, split)
     for k in arguments.choose:
         for name, ranks in wanted.items():
@@ -81,11 +85,14 @@ def handle_search(arguments: argparse.Namespace) -> int:
 
 
 def print_metrics(metrics: Mapping[str, Mapping[str, Any]], split: str) -> None:
-    """Print the metrics of each ranking, one line each, with its pool."""
+    """Print the metrics of each ranking, one line each, with its pool; where there are two readings, by their names."""
+    from class_kit.study.ranking import ANY
     from class_kit.terminal import one_line
 
+    shown = {name + ", its own partner" if name + ANY in metrics else name: own for name, own in metrics.items()}
+    width = max(26, *map(len, shown))
     title = f"ranking ({one_line(split)})"
-    print(f"{title:<26} {'pool':>7} {'Hits@1 %':>9} {'Hits@10 %':>10} {'MRR':>7} {'Mean Rank':>10}")
-    for name, values in metrics.items():
+    print(f"{title:<{width}} {'pool':>7} {'Hits@1 %':>9} {'Hits@10 %':>10} {'MRR':>7} {'Mean Rank':>10}")
+    for name, values in shown.items():
         hits = f"{100 * values['hits@1']:>9.1f} {100 * values['hits@10']:>10.1f}"
-        print(f"{name:<26} {int(values['pool']):>7,} {hits} {values['mrr']:>7.3f} {values['mean_rank']:>10.1f}")
+        print(f"{name:<{width}} {int(values['pool']):>7,} {hits} {values['mrr']:>7.3f} {values['mean_rank']:>10.1f}")

@@ -19,6 +19,7 @@ from class_kit.options import TrainingConfig
 from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.config import Cell, StudyConfig, cells, foreseen_steps
+from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.results import grouped, rounded, study_results, study_tables
 from class_kit.study.runner import Failure, code_digest, run_all, stored_record
@@ -159,6 +160,7 @@ def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
         "ranks": {
             name: {"greater": ranks.greater.tolist(), "equal": ranks.equal.tolist(), "pool": ranks.pool}
             for name, ranks in record.ranks.items()
+            if name in RANKINGS
         },
     }
 

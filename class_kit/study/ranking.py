@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.inputs import Inputs, encode
+from class_kit.molecules.structures import structures
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
@@ -30,6 +31,8 @@ SIDES = {
     "molecule_to_text/split": ("molecules", "text"),
 }
 RANKINGS = tuple(SIDES)
+# the second reading of a ranking, where texts or molecules repeat in its pool
+ANY = ", any right one"
 # numbers kept of what full scores need: 2 GiB in float32
 _MOST_NUMBERS = 2**29
 _ENCODED_AT_ONCE = 64
@@ -38,20 +41,21 @@ _ENCODED_AT_ONCE = 64
 def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
     """Rank a split in both directions: in the split's own pool, and text→molecule in the pool of all molecules.
 
-    Where the backbone's full score needs a text and a molecule together, cosines rank the whole pool and the full
-    score ranks each query's best 50 again.
+    Right is a pair's own partner; where `right_candidates` finds more, the ranking stands a second time under its name
+    and `ANY`. Where the backbone's full score needs a text and a molecule together, cosines rank the whole pool and the
+    full score ranks each query's best 50 again.
     """
     inputs = _three_sides(backbone, task, split)
     vectors = _encoded(backbone, inputs)
-    goals = _targets(task, split)
     ranks = {}
-    for name, (queries, candidates) in SIDES.items():
-        ranks[name] = retrieval_ranks(vectors[queries], vectors[candidates], goals[candidates])
+    for name, targets in _readings(task, split).items():
+        queries, candidates = SIDES[name.removesuffix(ANY)]
+        ranks[name] = retrieval_ranks(vectors[queries], vectors[candidates], targets)
         if backbone.reranks:
             swap = candidates == "text"
             best, _ = search(vectors[queries], vectors[candidates], min(RERANKED, len(vectors[candidates])))
             score = full_scores(backbone, inputs["text"], inputs[queries if swap else candidates], swap=swap)
-            ranks[name] = rerank(ranks[name], best, goals[candidates], score, progress=False)
+            ranks[name] = rerank(ranks[name], best, targets, score, progress=False)
     return ranks
 
 
@@ -61,11 +65,59 @@ def rank_ensemble(models: Sequence[tuple[Backbone, Task]], split: str) -> dict[s
     Each model comes with its own task, since models may read other encoders; the pairs must be the same.
     """
     vectors = [_encoded(backbone, _three_sides(backbone, task, split)) for backbone, task in models]
-    goals = _targets(models[0][1], split)
-    return {
-        name: ensemble_ranks([(sides[queries], sides[candidates]) for sides in vectors], goals[candidates])
-        for name, (queries, candidates) in SIDES.items()
-    }
+    ranks = {}
+    for name, targets in _readings(models[0][1], split).items():
+        queries, candidates = SIDES[name.removesuffix(ANY)]
+        ranks[name] = ensemble_ranks([(sides[queries], sides[candidates]) for sides in vectors], targets)
+    return ranks
+
+
+def right_candidates(task: Task, split: str) -> dict[str, list[list[int]]]:
+    """Every right candidate of each query, for the rankings in which some query has several.
+
+    A molecule is right for a text where some pair of the task has this text and this molecule, stereochemistry aside
+    (the `key` of `class_kit.molecules.structures`); and the other way round.
+
+    Returns
+    -------
+    dict of ranking to Q lists of positions in its pool, ascending
+    """
+    rows = task.rows(split)
+
+    def keys(smiles: Sequence[str]) -> list[str]:
+        return [found.key or given for found, given in zip(structures(smiles), smiles, strict=True)]
+
+    own, texts = keys(task.pairs.smiles), task.pairs.text
+    sides = {"text": [texts[row] for row in rows], "molecules": [own[row] for row in rows]}
+    sides["pool"] = own if task.molecules is task.pairs else keys(task.molecules.smiles)
+    partners: dict[str, dict[str, set[str]]] = {"text": {}, "molecules": {}}
+    for text, key in zip(texts, own, strict=True):
+        partners["text"].setdefault(text, set()).add(key)
+        partners["molecules"].setdefault(key, set()).add(text)
+    right = {}
+    for name, (queries, candidates) in SIDES.items():
+        places: dict[str, list[int]] = {}
+        for place, value in enumerate(sides[candidates]):
+            places.setdefault(value, []).append(place)
+        # equal queries share one list
+        found = {
+            query: sorted(place for value in partners[queries][query] for place in places.get(value, ()))
+            for query in set(sides[queries])
+        }
+        if any(len(one) > 1 for one in found.values()):
+            right[name] = [found[query] for query in sides[queries]]
+    return right
+
+
+def _readings(task: Task, split: str) -> dict[str, Any]:
+    """Targets of every ranking, and right behind it of its second reading."""
+    several, goals = right_candidates(task, split), _targets(task, split)
+    readings: dict[str, Any] = {}
+    for name, (_, candidates) in SIDES.items():
+        readings[name] = goals[candidates]
+        if name in several:
+            readings[name + ANY] = several[name]
+    return readings
 
 
 def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, Inputs]:

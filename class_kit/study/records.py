@@ -22,20 +22,22 @@ from class_kit.files import atomic_write, json_digest, lock, sha256_file, write_
 from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study.arms import plan_arm, training_duplicates
-from class_kit.study.ranking import RANKINGS, rank_split, validation_metrics
+from class_kit.study.ranking import ANY, RANKINGS, rank_split, validation_metrics
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
 _BESIDE = ("model.safetensors", "ranks.npz")
+_RANK_PARTS = ("greater", "equal", "pool", "right")
 
 
 @dataclass(frozen=True)
 class Record:
     """What one training left: who it was, what it cost, and where each held-out pair was ranked.
 
-    `ranks` maps "text_to_molecule/split" and the like to `Ranks`; `folder` holds the weights.
+    `ranks` maps "text_to_molecule/split" and the like, as `rank_split` names them, to `Ranks`; `folder` holds the
+    weights.
     """
 
     arm: Arm
@@ -91,7 +93,7 @@ def train_record(
     write_tensors(folder / "model.safetensors", result.backbone.state_dict())
     arrays: dict[str, Any] = {}
     for name, ranks in rank_split(result.backbone, task, task.evaluation_split).items():
-        arrays |= {f"{name}/greater": ranks.greater, f"{name}/equal": ranks.equal, f"{name}/pool": ranks.pool}
+        arrays |= {f"{name}/{part}": getattr(ranks, part) for part in _RANK_PARTS}
     with atomic_write(folder / "ranks.npz") as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
     costs = {name: getattr(result, name) for name in ("steps", "samples", "best_epoch", "seconds", "history")}
@@ -119,10 +121,12 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
             if sha256_file(folder / name) != digests[name]:
                 raise ValueError(f"{name} does not match its digest")
         with open(folder / "ranks.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            ranks = {
-                name: Ranks(arrays[f"{name}/greater"], arrays[f"{name}/equal"], int(arrays[f"{name}/pool"]))
-                for name in RANKINGS
-            }
+            names = [name for ranking in RANKINGS for name in (ranking, ranking + ANY)]
+            ranks = {}
+            for name in names:
+                if name in RANKINGS or f"{name}/pool" in arrays:
+                    greater, equal, pool, right = (arrays[f"{name}/{part}"] for part in _RANK_PARTS)
+                    ranks[name] = Ranks(greater, equal, int(pool), right)
         arm = Arm(**stored.pop("arm"))
         return Record(arm=arm, **stored, ranks=ranks, folder=folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile) as error:

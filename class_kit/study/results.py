@@ -207,7 +207,9 @@ def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> pd.
 
 def keep_queries(record: Record, kept: NDArray[np.bool_]) -> Record:
     """The same training with the ranks of some queries only, `kept` `(Q,)` bool; pools are as they were."""
-    ranks = {name: Ranks(own.greater[kept], own.equal[kept], own.pool) for name, own in record.ranks.items()}
+    ranks = {
+        name: Ranks(own.greater[kept], own.equal[kept], own.pool, own.right[kept]) for name, own in record.ranks.items()
+    }
     return replace(record, ranks=ranks)
 
 
