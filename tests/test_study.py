@@ -17,11 +17,12 @@ from class_kit import files, study
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.errors import InputError
+from class_kit.molecules.structures import structure
 from class_kit.pairs import PairSet, content_digest
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
 from class_kit.study import records, runner
 from class_kit.study.arms import Arm
-from class_kit.study.ranking import first_molecules
+from class_kit.study.ranking import ANY, RANKINGS, first_molecules, rank_split, right_candidates
 from class_kit.task import Task, ring_class
 from class_kit.training import TrainingConfig, encode
 
@@ -90,6 +91,32 @@ def test_ranks_are_those_of_the_stored_weights(task: Task, trained: list[records
     ranks = record.ranks["text_to_molecule/split"]
     assert per_query_metrics(ranks)["mrr"].mean() > 0.4  # chance is 0.15
     np.testing.assert_array_equal(first_molecules(backbone, task, "test") == own, ranks.greater + ranks.equal == 0)
+
+
+def test_any_right_one_is_read_beside_its_own_partner(task: Task, trained: list[records.Record]) -> None:
+    assert right_candidates(task, "test") == {}
+    text, smiles = list(task.pairs.text), list(task.pairs.smiles)
+    text[3] = text[96] = text[110]  # one text of two test pairs and a training pair
+    smiles[97], smiles[111] = "C[C@H](N)O", "C[C@@H](N)O"  # one molecule of two test pairs, stereochemistry aside
+    pairs = replace(task.pairs, text=tuple(text), smiles=tuple(smiles))
+    task = replace(task, pairs=pairs, molecules=pairs)
+    keys, rows = [structure(one).key for one in smiles], task.rows("test")
+    known = {(text[row], keys[row]) for row in range(120)}
+    expected = {
+        "text_to_molecule/split": [[at for at, row in enumerate(rows) if (text[q], keys[row]) in known] for q in rows],
+        "text_to_molecule/all": [[row for row in range(120) if (text[q], keys[row]) in known] for q in rows],
+        "molecule_to_text/split": [[at for at, row in enumerate(rows) if (text[row], keys[q]) in known] for q in rows],
+    }
+    assert right_candidates(task, "test") == expected
+    assert [max(map(len, lists)) for lists in expected.values()] == [2, 3, 2]
+    backbone = records.load_backbone(trained[3], task)
+    found = rank_split(backbone, task, "test")
+    assert list(found) == [name + reading for name in RANKINGS for reading in ("", ANY)]
+    t, m = (encode(backbone, side, own[rows]) for side, own in (("text", task.t), ("molecules", task.m)))
+    again = retrieval_ranks(t, m, expected["text_to_molecule/split"])
+    for part in ("greater", "equal", "right"):
+        np.testing.assert_array_equal(getattr(found["text_to_molecule/split" + ANY], part), getattr(again, part))
+    np.testing.assert_array_equal(found["text_to_molecule/split"].greater, retrieval_ranks(t, m, np.arange(25)).greater)
 
 
 def test_equal_trainings_are_done_once_and_their_number_of_processes_changes_nothing(task: Task) -> None:
