@@ -6,10 +6,11 @@
     python figures/publish.py
 
 The first copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its
-notebooks into `notebooks/`; the second, of the folder of `class-kit study paper`, its `paper.json` and the figure that
-the pages show to `figures/paper/`; the third, of a run of notebook 2 alone on real pairs, its answer to
-`figures/difficulty/`. Each then rewrites the generated parts of README.md and of the reference pages from everything
-committed, which is all that the last does. Nothing there is typed; the test suite checks that pages and records agree.
+notebooks into `notebooks/`. The second takes the folder of `class-kit study paper` and copies `paper.json` and the
+figure shown on the pages to `figures/paper/`. The third takes a run of notebook 2 alone on real pairs and writes its
+result to `figures/difficulty/`. Each then rewrites the generated parts of README.md and of the reference pages from
+everything committed; without an argument, that is all it does. No number there is typed by hand; the tests check that
+pages and records agree.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ PAPER, BENCH = "figures/paper/README.md", "tests/bench/README.md"
 
 
 def publish(run: Path) -> None:
-    """Copy what is committed of a finished run, or of the paper's study, and rewrite the pages' generated parts."""
+    """Copy what is committed from a finished run or from the paper's study, and rewrite the generated parts."""
     if (run / "paper.json").is_file():
         publish_paper(run)
     elif set(json.loads((run / "metrics.json").read_text(encoding="utf-8"))) == {"02_difficulty"}:
@@ -61,7 +62,7 @@ def publish(run: Path) -> None:
 
 
 def rewrite_pages() -> None:
-    """Make the generated parts of the pages from what is committed."""
+    """Rewrite the generated parts of the pages from the committed records."""
     for (page, mark), words in generated_parts().items():
         path = ROOT / page
         path.write_text(with_part(path.read_text(encoding="utf-8"), mark, words), encoding="utf-8")
@@ -73,7 +74,7 @@ def committed(name: str) -> Any:
 
 
 def generated_parts() -> dict[tuple[str, str], str]:
-    """Every generated part: the page it stands on and the name in its marks, and what stands between them."""
+    """Every generated part by its page and the name in its marks: the text between the marks."""
     paper = read_results()
     return {
         ("README.md", "the paper's study"): front_section(paper),
@@ -90,7 +91,7 @@ def generated_parts() -> dict[tuple[str, str], str]:
 
 
 def with_part(page: str, name: str, words: str) -> str:
-    """A page with `words` between the marks of a generated part; SystemExit where a mark is missing or stands twice."""
+    """A page with `words` between the marks of a generated part; SystemExit if a mark is missing or occurs twice."""
     start, end = (f"<!-- from {name}: {edge} -->" for edge in ("begin", "end"))
     if page.count(start) != 1 or page.count(end) != 1:
         raise SystemExit(f"expected each of {start!r} and {end!r} once on the page")
@@ -109,7 +110,7 @@ def publish_paper(run: Path) -> None:
 
 
 def publish_prediction(run: Path) -> None:
-    """Keep what a run of notebook 2 on real pairs found about measures and ranks."""
+    """Commit what a run of notebook 2 on real pairs found about measures and ranks."""
     found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["02_difficulty"]
     if not (run / "done").is_file() or found["predicted"]["pairs"] == "corpus":
         raise SystemExit(f"{run}: expected a finished run of notebook 2 on real pairs")
@@ -130,7 +131,7 @@ def publish_run(run: Path) -> None:
 
 
 def copy_outputs(executed: Path, source: Path) -> None:
-    """Give the cells of `source` the outputs that they had in `executed`; the run's own parameters cell is left out."""
+    """Copy the outputs of `executed` into the cells of `source`; the injected parameters cell is left out."""
     done = {cell.id: cell for cell in nbformat.read(executed, as_version=4).cells}
     notebook = nbformat.read(source, as_version=4)
     for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
@@ -145,7 +146,7 @@ def copy_outputs(executed: Path, source: Path) -> None:
 
 
 def clean(output: Any) -> Any:
-    """Keep what a reader sees: a widget needs a kernel, so only its place is marked; pictures are made small."""
+    """Keep what a reader sees: a widget needs a kernel, so a note stands in for it; pictures are made smaller."""
     data = output.get("data", {})
     if "image/png" in data:
         data["image/png"] = small_png(data["image/png"])
@@ -157,9 +158,9 @@ def clean(output: Any) -> Any:
 
 
 def small_png(encoded: str) -> str:
-    """A picture in base64 with a palette of 128 colours: a third of the bytes, and the same to look at."""
+    """A base64 picture with a palette of 128 colours: a third of the bytes, and it looks the same."""
     image = Image.open(io.BytesIO(base64.b64decode(encoded)))
-    # on white, since a palette has one transparent colour at most
+    # on white, since a palette has at most one transparent colour
     page = Image.new("RGBA", image.size, "white")
     page.alpha_composite(image.convert("RGBA"))
     buffer = io.BytesIO()
@@ -169,7 +170,7 @@ def small_png(encoded: str) -> str:
 
 
 def front_section(results: dict[str, Any]) -> str:
-    """CLASS minus each control in Hits@1, a row a backbone."""
+    """CLASS minus each control in Hits@1, one row per backbone."""
     main = results["products"]["main"]
     inputs, controls = results["inputs"], (STANDARD, RANDOM, MATCHED)
     wanted = {"arm": CLASS, "metric": "hits@1", "ranking": RANKING}
@@ -214,7 +215,7 @@ def paper_section(results: dict[str, Any]) -> str:
         if name == "main":
             parts.append(f"![CLASS minus each control in Hits@1, by backbone, with intervals]({FIGURE}.png)")
     if search := find_search():
-        about = "Each arm minus the tuned plain run, tuned on validation pairs; Hits@1 in points, Mean Rank in places."
+        about = "Each arm minus the standard run, both tuned on validation pairs; Hits@1 in points, Mean Rank in ranks."
         parts += ["### The search for a gain", about, markdown_table(search_table(search)[1])]
     return "\n\n".join(parts)
 
@@ -227,24 +228,24 @@ def markdown_table(frame: Any) -> str:
 
 
 def backbones_section(results: dict[str, Any]) -> str:
-    """Every backbone bare and with CLASS, as a table whose every number is in `results`."""
+    """Every backbone with standard training and with CLASS; every number in the table is in `results`."""
     pairs, ridge = results["pairs"], results["ridge"]["text_to_molecule/split"]
     split, whole, back = "text_to_molecule/split", "text_to_molecule/all", "molecule_to_text/split"
     lines = [
         f"Trained on {pairs['train']:,} real pairs ({pairs['extra']:,} of them not of ChEBI-20's own validation file; "
-        f"this is not the published training set), read on {pairs['test']:,} test pairs, frozen MiniLM and Mol2vec. "
-        f"Hits@1 in percent with 95 % intervals over queries and seeds, text→molecule among {pairs['test']:,} and all "
-        f"{pairs['pool']:,} molecules and molecule→text among {pairs['test']:,} texts; last, CLASS minus bare in the "
-        f"first. Ridge regression from text to molecule vectors has MRR {ridge['mrr']:.3f} and Hits@1 "
-        f"{100 * ridge['hits@1']:.1f}.",
+        f"this is not the published training set), evaluated on {pairs['test']:,} test pairs, frozen MiniLM and "
+        f"Mol2vec. Hits@1 in percent with 95 % intervals over queries and seeds: text→molecule among {pairs['test']:,} "
+        f"and all {pairs['pool']:,} molecules, and molecule→text among {pairs['test']:,} texts. The last column is "
+        "CLASS minus standard for text→molecule in the smaller pool. Ridge regression from text to molecule vectors "
+        f"has MRR {ridge['mrr']:.3f} and Hits@1 {100 * ridge['hits@1']:.1f}.",
         "",
-        "| backbone | | MRR | Hits@1 | among all | molecule→text | samples | seconds | CLASS minus bare |",
+        "| backbone | arm | MRR | Hits@1 | among all | molecule→text | samples | seconds | CLASS minus standard |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, table in results["tables"].items():
         rows = {(row["arm"], row["ranking"]): row for row in table["summary"]}
         shift = _shift(next(row for row in table["differences"] if row["ranking"] == split))
-        for arm, word in (("standard", "bare"), ("curriculum", "CLASS")):
+        for arm, word in (("standard", "standard"), ("curriculum", "CLASS")):
             own = rows[arm, split]
             seeds = f"{own['seeds']} seed{'s' if own['seeds'] > 1 else ''}, {table['settings']['epochs']} epochs"
             options = "".join(f", {key}={value}" for key, value in table["options"].items())
@@ -273,15 +274,15 @@ def _shift(row: dict[str, Any]) -> str:
 
 
 def finetune_section(record: dict[str, Any]) -> str:
-    """Each arm with the text encoder trained too: Hits@1 in both pools, each minus the plain arm, and the cost."""
+    """Each arm with the text encoder fine-tuned: Hits@1 in both pools, the difference from the baseline, the cost."""
     settings = record["settings"]
     scales = ", ".join(f"×{scale:g} at batch {size}" for size, scale in settings["scale"].items())
     lines = [
         f"MiniLM and the `text2mol` head in bfloat16 on one {settings['device']} (torch {settings['torch']}); "
-        f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule, in brackets minus the "
-        "baseline with its 95 % interval over queries and seeds.",
+        f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule; in brackets, the difference from "
+        "the baseline with its 95 % interval over queries and seeds.",
         "",
-        "| batch | wrong pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s |",
+        "| batch | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s |",
         "|---:|---:|---|---:|---|---|---:|---:|---:|",
     ]
     for table in record["tables"]:
@@ -301,7 +302,7 @@ def finetune_section(record: dict[str, Any]) -> str:
 
 
 def prediction_section(results: dict[str, Any]) -> str:
-    """Every measure's correlation with the rank, a line a measure, of a recorded run of notebook 2."""
+    """Every measure's correlation with the rank, one line per measure, from a recorded run of notebook 2."""
     ran, columns = results["predicted"], {"train": 1, "pool": 2, "pair": 3, "model": 3}
     cells: dict[str, list[str]] = {}
     for row in results["prediction"]:
@@ -312,12 +313,12 @@ def prediction_section(results: dict[str, Any]) -> str:
         cells.setdefault(row["measure"], [row["measure"], "", "", ""])[columns[row["counted_in"]]] = shown
     return "\n".join(
         [
-            f"Spearman's ρ with the rank, and its 95 % bootstrap interval, of {ran['held_out_pairs']:,} held-out pairs "
-            f"of {ran['pairs']} (text vectors {ran['text_encoder']}, Mol2vec vectors {ran['vectors']}), ranked "
+            f"Spearman's ρ with the rank, and its 95 % bootstrap interval, for {ran['held_out_pairs']:,} held-out "
+            f"pairs of {ran['pairs']} (text vectors {ran['text_encoder']}, Mol2vec vectors {ran['vectors']}), ranked "
             f"text→molecule among {ran['pool']:,} by heads trained for {ran['epochs']} epochs on "
-            f"{results['training_pairs']:,} pairs ({ran['note']}). Above 0, what counts as harder is ranked worse; "
-            "bold: the interval leaves out 0. Counts that name no σ take "
-            f"σ = {ran['sigmas'][0]:.2f}. A neighbour in the pool is one more rival whatever was trained.",
+            f"{results['training_pairs']:,} pairs ({ran['note']}). Above 0, pairs that the measure calls harder are "
+            "ranked worse; bold: the interval excludes 0. Counts without a stated σ use "
+            f"σ = {ran['sigmas'][0]:.2f}. A neighbour in the pool competes for the rank, whatever the training.",
             "",
             "| measure | neighbours in the training set | in the pool | without neighbours |",
             "|---|---|---|---|",
@@ -327,12 +328,12 @@ def prediction_section(results: dict[str, Any]) -> str:
 
 
 def times_section(times: dict[str, Any]) -> str:
-    """A table of seconds by method and number of pairs; foreseen ones are marked."""
+    """A table of seconds by method and number of pairs; extrapolated ones are marked."""
     rows = times["rows"]
     sizes = sorted({row["size"] for row in rows})
     lines = [
-        f"Seconds on {times['threads']} cores at σ = {times['sigma']:g}; ≈ marks times foreseen by L² from the last "
-        f"measured size. {_kinds(rows)}",
+        f"Seconds on {times['threads']} cores at σ = {times['sigma']:g}; ≈ marks times extrapolated as L² from the "
+        f"last measured size. {_kinds(rows)}",
         "",
         "| method | " + " | ".join(f"{size:,}" for size in sizes) + " |",
         "|---|" + "---:|" * len(sizes),
@@ -349,23 +350,23 @@ def times_section(times: dict[str, Any]) -> str:
     peak = max(row.get("peak_gib", 0.0) for row in rows)
     lines += [
         "",
-        f"From 50,000 pairs on the kit's time grows like L^{times['exponent']:.2f}; the largest size took "
+        f"From 50,000 pairs on, the kit's time grows like L^{times['exponent']:.2f}; the largest size took "
         f"{peak:.1f} GiB, input included.",
     ]
     return "\n".join(lines)
 
 
 def cost_section(figures: dict[str, Any]) -> str:
-    """What the curriculum costs, measured beside what it may cost at most; every number is in `figures`."""
+    """What the curriculum costs, next to the limit it must stay under; every number is in `figures`."""
     limits, rows = figures["limits"], f"{figures['rows']:,}"
     table = [
         (f"plan of {figures['epochs']} epochs over {rows} pairs", "plan_seconds", "{:.2g} s"),
-        ("its sampler, share of an epoch's training", "sampler_share", "{:.2%}"),
-        ("a step with the plan against one without", "step_difference", "{:+.1%}"),
+        ("its sampler, as a share of an epoch's training", "sampler_share", "{:.2%}"),
+        ("a training step with the plan, relative to one without", "step_difference", "{:+.1%}"),
         (f"groups of near neighbours among {rows} pairs", "groups_seconds", "{:.3g} s"),
-        ("batches of such groups, duplicates apart, share of an epoch", "composition_share", "{:.2%}"),
+        ("batches from such groups without duplicates, as a share of an epoch", "composition_share", "{:.2%}"),
     ]
-    lines = ["| what | measured | at most |", "|---|---:|---:|"]
+    lines = ["| cost | measured | limit |", "|---|---:|---:|"]
     for words, name, form in table:
         most = form.replace("+", "").format(limits[name]) if name in limits else "–"
         lines.append(f"| {words} | {form.format(figures[name])} | {'±' * ('+' in form)}{most} |")
@@ -374,38 +375,38 @@ def cost_section(figures: dict[str, Any]) -> str:
         lines.append(f"| time of a run with {run['share']:.0%} of the samples | {run['time']:.0%} | {most:.0%} |")
     lines += [
         "",
-        f"Processor time of a small dual encoder on frozen vectors, batches of {figures['batch_size']}, with and "
-        f"without in turns; a larger model makes every share smaller. Memory at most {figures['peak_gib']:.1f} GiB.",
+        f"CPU time of a small dual encoder on frozen vectors, batches of {figures['batch_size']}, measured with and "
+        f"without in turn; a larger model makes every share smaller. Memory at most {figures['peak_gib']:.1f} GiB.",
     ]
     return "\n".join(lines)
 
 
 def _kinds(rows: list[dict[str, Any]]) -> str:
-    """Which numbers of pairs are real ones, as each row says of itself."""
+    """Which sizes are real pairs, as each row says of itself."""
     real = sorted({row["size"] for row in rows if row["data"] == "real"})
     own = f"{', '.join(f'{size:,}' for size in real)} pairs are real ChEBI-20, the others" if real else "All pairs"
     return f"{own} are generated to resemble {'it' if real else 'ChEBI-20'}."
 
 
 def results_section(metrics: dict[str, Any]) -> str:
-    """Sentences and a table about the default run, every number from `metrics`."""
+    """Sentences and a table about the default run; every number is from `metrics`."""
     embedding, difficulty, retrieval = (metrics[name] for name in ("01_embedding", "02_difficulty", "05_retrieval"))
     rows = [row for row in retrieval["summary"] if row["ranking"] == "text_to_molecule/split"]
     shift = {row["arm"]: row for row in retrieval["differences"] if row["ranking"] == "text_to_molecule/split"}
     count = difficulty["counts"][-1]
     lines = [
         f"The bundled corpus has {embedding['pairs']:,} pairs with generated descriptions. At σ = {count['sigma']:g}, "
-        f"{count['zero']:.1%} of its training pairs have no neighbour; the difficulty of the others, and a seeded "
-        f"shuffle of the ties, decide the order. Text→molecule among the {rows[0]['pool']:,.0f} held-out molecules, "
+        f"{count['zero']:.1%} of its training pairs have no neighbour; the neighbour counts of the others and a seeded "
+        f"shuffle of the ties decide the order. Text→molecule among the {rows[0]['pool']:,.0f} held-out molecules, "
         f"{rows[0]['seeds']:.0f} seeds, 95 % intervals over queries and seeds:",
         "",
-        "| arm | Hits@1 | MRR | Mean Rank | share of the baseline's samples | Hits@1 minus CLASS's |",
+        "| arm | Hits@1 | MRR | Mean Rank | share of the baseline's samples | Hits@1 minus that of CLASS |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = [row["arm"], _percent(row), f"{row['mrr']:.3f}", f"{row['mean_rank']:.1f}", f"{row['share']:.0%}"]
         lines.append(f"| {' | '.join(cells)} | {_shift(shift[row['arm']]) if row['arm'] in shift else '–'} |")
-    lines += ["", "Descriptions made by a program show how the kit works, not whether the method does."]
+    lines += ["", "Generated descriptions show how the kit works, not whether the method does."]
     return "\n".join(lines)
 
 

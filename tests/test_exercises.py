@@ -58,7 +58,7 @@ WRONG = [
     ("words", 2.5, "`2.5` is not a whole number"),
     ("neighbours", [3, 3, 2, 1, 2], "neighbour of itself"),
     ("neighbours", [3, 2, 2, 0, 1], "exactly 0.9"),
-    ("neighbours", [4, 3, 3, 1, 2], "Each pair counts itself"),
+    ("neighbours", [4, 3, 3, 1, 2], "Two mistakes"),
     ("neighbours", [0, 1, 1, 2, 2], "sorted"),
     ("neighbours", [2, 1, 1, 0, 1], "Look at pair 2"),
     ("neighbours", [2, 2], "expected 5 whole numbers"),
@@ -67,8 +67,8 @@ WRONG = [
     ("growth", 3, "3 % is 0.03"),
     ("growth", -0.1, "from 0 to 1"),
     ("growth", 0.01, "never reaches all pairs"),
-    ("growth", 0.03, "more quickly"),
-    ("growth", 0.2, "more slowly"),
+    ("growth", 0.03, "a larger β"),
+    ("growth", 0.2, "a smaller β"),
     ("epoch", 9, "exactly 0.9, not above"),
     ("epoch", 2, "That is γ₁"),
     ("epoch", 0, "counted from 1"),
@@ -79,10 +79,10 @@ WRONG = [
     ("expected hits", 1.75, "the sum over the queries"),
     ("expected hits", 43.75, "per cent"),
     ("expected hits", 0.9, "one by one"),
-    ("holm", 3, "as they stand"),
+    ("holm", 3, "before correction"),
     ("holm", 1, "Bonferroni"),
     ("holm", 0, "the next by 3"),
-    ("holm", 5, "There are 4 comparisons"),
+    ("holm", 5, "only 4 comparisons"),
 ]
 
 
