@@ -20,11 +20,8 @@ WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
 VALUES = {word: k for k, word in enumerate(WORDS)} | {str(k): k for k in range(13, 100)} | {"a": 1, "an": 1}
 NUMBER = rf"(?:{'|'.join(WORDS[1:])}|\d\d)"
 COUNT = rf"(?:an?|{NUMBER})"
-SYMBOLS = {
-    "nitrogen": "N", "oxygen": "O", "sulfur": "S", "silicon": "Si", "phosphorus": "P", "boron": "B", "selenium": "Se",
-    "tin": "Sn", "germanium": "Ge", "arsenic": "As", "mercury": "Hg", "lead": "Pb", "tellurium": "Te", "antimony": "Sb",
-    "bismuth": "Bi", "fluorine": "F", "chlorine": "Cl", "bromine": "Br", "iodine": "I",
-}  # fmt: skip
+_TABLE = Chem.GetPeriodicTable()
+SYMBOLS = {_TABLE.GetElementName(number).lower(): _TABLE.GetElementSymbol(number) for number in range(1, 84)}
 # Two wordings for one group; the second is the one that has a counter.
 SYNONYMS = {
     "free carboxylic acid group": "carboxy group",
@@ -156,26 +153,21 @@ def carbons(m: Graph, n: str, where: str) -> bool:
 
 N = rf"({NUMBER})"
 SENTENCES: dict[str, Callable[..., bool]] = {
-    r"The stereocentre has ([RS]) configuration": lambda m, c: labels(m) == Counter([c]),
+    r"(?:The stereocentre has|The chiral centre is) ([RS])(?: configuration)?": lambda m, c: labels(m) == Counter([c]),
     r"Its one defined stereocentre is ([RS])-configured": lambda m, c: labels(m) == Counter([c]),
-    r"The chiral centre is ([RS])": lambda m, c: labels(m) == Counter([c]),
     r"Both defined stereocentres have ([RS]) configuration": lambda m, c: labels(m) == Counter({c: 2}),
     rf"All {N} defined stereocentres have ([RS]) configuration": lambda m, n, c: labels(m) == Counter({c: VALUES[n]}),
     rf"Of its {N} defined stereocentres, {N} (?:is|are) R and {N} (?:is|are) S": centres,
     rf"The configuration of {N} stereocentres? is not specified": lambda m, n: open_centres(m) == VALUES[n],
-    rf"It has {N} stereocentres? of unspecified configuration": lambda m, n: open_centres(m) == VALUES[n],
-    rf"No configuration is given for {N} stereocentres?": lambda m, n: open_centres(m) == VALUES[n],
-    rf"(?:There are|It counts) {N} carbon atoms (in all|in its organic part)": lambda m, n, where: carbons(m, n, where),
-    rf"Carbon atoms number {N} (in all|in its organic part)": lambda m, n, where: carbons(m, n, where),
-    r"Besides carbon and hydrogen it is built from (.+)": hetero_atoms,
-    r"Its hetero atoms: (.+)": hetero_atoms,
-    r"The hetero atoms are (.+)": hetero_atoms,
+    rf"(?:It has|No configuration is given for) {N} stereocentres?(?: of unspecified configuration)?": (
+        lambda m, n: open_centres(m) == VALUES[n]
+    ),
+    rf"(?:There are|It counts|Carbon atoms number) {N}(?: carbon atoms)? (in all|in its organic part)": carbons,
+    r"(?:Besides carbon and hydrogen it is built from|Its hetero atoms:|The hetero atoms are) (.+)": hetero_atoms,
     r"Among the elements other than carbon and hydrogen one counts (.+)": hetero_atoms,
 }
-_NOUNS = "|".join(
-    re.sub(r"(group|linkage|bond|substituent|atom|bridge|ring)(?= |$)", r"\1s?", re.escape(noun).replace(r"\ ", " "))
-    for noun in sorted(COUNTERS, key=len, reverse=True)
-)
+PLURAL = r"(group|bond|substituent|atom)"
+_NOUNS = "|".join(re.sub(rf"{PLURAL}(?= |$)", r"\1s?", noun) for noun in sorted(COUNTERS, key=len, reverse=True))
 _CLAIM = re.compile(rf"\b({COUNT}) ({_NOUNS})(?=[,.;]| and | with )")
 
 
@@ -183,11 +175,7 @@ def claims_of(smiles: str, description: str) -> Iterator[tuple[str, bool]]:
     """Every counted group and every sentence of numbers in a description, and whether it is true."""
     m = Graph(smiles)
     for count, noun in _CLAIM.findall(description):
-        one = re.sub(r"(group|linkage|bond|substituent|atom|bridge|(?<!outside )ring)s\b", r"\1", noun)
-        one = re.sub(
-            r" on (aromatic|benzene|non-aromatic) ring$", lambda k: f" on a{'n' * (k[1][0] == 'a')} {k[1]} ring", one
-        )
-        yield f"{count} {noun}", COUNTERS[one](m) == VALUES[count]
+        yield f"{count} {noun}", COUNTERS[re.sub(rf"{PLURAL}s\b", r"\1", noun)](m) == VALUES[count]
     for sentence in re.split(r"(?<=\.) (?=[A-Z])", description):
         for pattern, holds in SENTENCES.items():
             if match := re.fullmatch(pattern + r"\.", sentence):

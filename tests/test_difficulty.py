@@ -210,15 +210,10 @@ def test_el2n_by_hand():
     assert el2n(scores, [0, 2]) == pytest.approx(expected)
 
 
-@pytest.fixture(scope="module")
-def sides():
+def test_each_measure_that_looks_around_is_counted_in_both_sets():
     pairs = everything(280, seed=3)
     pairs |= {name: pairs[name].mean(axis=0) for name in ("loss", "el2n")}
-    return {name: values[200:] for name, values in pairs.items()}, {name: pairs[name][:200] for name in pairs}
-
-
-def test_each_measure_that_looks_around_is_counted_in_both_sets(sides):
-    held, known = sides
+    held, known = ({name: values[part] for name, values in pairs.items()} for part in (slice(200, None), slice(200)))
     found = heldout_measures(held, known, [0.8, 0.9], weight=0.3, k=4)
     assert (found[0].name, found[0].counted_in, found[0].label) == ("neighbours", "train", "N, σ = 0.80")
     places = {name: [one.counted_in for one in found if one.name == name] for name in MEASURES}

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,10 @@ import pandas
 import pytest
 
 from class_kit import exercises
-from class_kit.cli import main
 from class_kit.runs.notebooks import declared_parameters
 from class_kit.study.paper_tables import inputs_table, key_rows, read_results
-from tests.browser_tools import Hands, Server
 from tests.short_run import MARKUP
+from tests.test_report import Found
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -229,6 +229,9 @@ def test_text_of_a_file_stays_text(short_run: Path) -> None:
                 assert not [attack for attack in MARKUP if attack in output], executed.name
                 escaped += "&lt;script&gt;" in output
     assert escaped
+    report = (short_run / "report.html").read_text(encoding="utf-8")
+    assert Found(report).bad == []
+    assert escape(MARKUP[0])[:30] in report, "what was an attack can be read as the text it is"
     assert not list(short_run.parent.rglob("hit*"))
 
 
@@ -241,21 +244,6 @@ def test_no_notebook_lets_data_act_on_a_terminal(short_run: Path) -> None:
             assert not {"\x1b", "\x07", "\x08", "\r", "\x9b", "\u202e"} & set(text), (executed.name, text)
             escaped += "\\u202e" in text
     assert escaped, "texts and ids were printed at all"
-
-
-def test_the_report_of_a_run_acts_in_no_browser(short_run: Path, browser: Any, tmp_path: Path) -> None:
-    """Whatever a reader points at and clicks on; `test_browser` shows that these eyes notice what acts."""
-    hands = Hands(browser, Server(0, ""), tmp_path)
-    hands.page.goto((short_run / "report.html").as_uri())
-    hands.page.evaluate(
-        "() => { document.querySelectorAll('a[href]:not([href^=http])').forEach(link => link.click());"
-        " document.querySelectorAll('td, th, img').forEach(part => part.dispatchEvent(new Event('mouseover'))); }"
-    )
-    hands.page.wait_for_timeout(300)
-    assert hands.page.locator("script, iframe, object, embed, form").count() == 0
-    assert hands.page.title() == "class_kit run short"
-    assert MARKUP[0][:30] in hands.page.inner_text("body"), "what was an attack can be read as the text it is"
-    hands.close()
 
 
 def test_the_recorded_results_agree_with_each_other(short_run: Path) -> None:
@@ -289,13 +277,3 @@ def test_notebook_7_shows_what_its_results_say(short_run: Path, small_results: d
             table = "savings" if name == "savings" else "differences"
             assert key_rows(small_results, name, table).to_html(index=False, border=0) in shown
     assert len(data_in(executed, "image/png")) == len(list((short_run / "figures").glob("07_*.png"))) >= 8
-
-
-def test_strict_parameters_refuse_before_a_kernel_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, value, message in (("epoch", "3", "epochs"), ("epochs", "many", "epochs"), ("seeds", "[a]", "seeds")):
-        assert main(["run", "5", "-p", name, value]) == 2
-        assert message in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []

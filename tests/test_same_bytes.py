@@ -63,14 +63,7 @@ def test_two_runs_give_equal_figures(short_run: Path, again: Path) -> None:
     assert {Path(name).suffix for name in figures} >= {".png", ".pdf"}
     assert {name[:2] for name in figures} == {"03", "05"}
     assert [name for name in figures if (short_run / "figures" / name).read_bytes() != figures[name]] == []
-
-
-def test_no_figure_says_when_or_where_it_was_made(again: Path) -> None:
-    for path in (again / "figures").iterdir():
-        content = path.read_bytes()
-        assert b"CreationDate" not in content
-        assert b"ModDate" not in content
-        assert str(again.parent).encode() not in content
+    assert [name for name in figures if str(again.parent).encode() in figures[name]] == []
 
 
 # --- threads: sums are taken in another order, so floats may differ in their last places and nothing else may

@@ -48,13 +48,6 @@ def test_a_wanted_share_of_samples_is_met(name: str, start: float, between: floa
     assert schedule.share(epochs) == pytest.approx(share, abs=1e-6)
 
 
-def test_shares_worked_out_by_hand() -> None:
-    # 0.4 twice, 0.7 three times, then 1
-    assert Schedule(0.4, 0.1, "step", interval=3).share(10) == pytest.approx((2 * 0.4 + 3 * 0.7 + 5) / 10)
-    # (1 + 4 + 9) / 16 before the fourth epoch
-    assert Schedule(0.0, 0.25, "quadratic").share(5) == pytest.approx((14 / 16 + 2) / 5)
-
-
 def test_baby_steps_from_nothing_begin_with_one_pair() -> None:
     plan = EpochPlan(np.arange(100), Schedule(0.0, 0.1, "step", interval=3), epochs=12)
     assert [plan.count(k) for k in range(1, 13)] == [1, 1, 30, 30, 30, 60, 60, 60, 90, 90, 90, 100]
