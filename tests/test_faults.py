@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from class_kit import cli, files, runs
+from class_kit import cli, runs
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, lock, scratch_folder, write_text
 from class_kit.runs import kernels, run
@@ -169,29 +168,9 @@ def small_files(here: Path, needed: int) -> Iterator[tuple[Path, Callable[[], No
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def read_only_after(writes: int) -> Fault:
-    """As a failing disk is by the system; played, because a folder with an open lock cannot be remounted."""
-
-    @contextmanager
-    def place(here: Path, needed: int) -> Iterator[tuple[Path, Callable[[], None]]]:
-        real, made = files._open_locked, count()
-
-        def open_locked(path: Path) -> int:
-            if next(made) >= writes:
-                raise OSError(errno.EROFS, "Read-only file system", "run")
-            return real(path)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(files, "_open_locked", open_locked)
-            yield here, patch.undo
-
-    return place
-
-
 FAULTS: dict[str, tuple[Fault, str]] = {
     **{f"a disk of {share:.0%}": (full(share), "No space left on device") for share in (0.02, 0.2, 0.5, 0.8)},
     "small files": (small_files, "File too large"),
-    **{f"read-only after {n} writes": (read_only_after(n), "Read-only file system") for n in (0, 2, 4)},
 }
 
 
