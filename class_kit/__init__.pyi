@@ -31,6 +31,7 @@ from .neighbours import neighbour_counts as neighbour_counts
 from .pairs import PairSet as PairSet
 from .pairs import load_molecules as load_molecules
 from .pairs import load_pairs as load_pairs
+from .retrieval import export_trec as export_trec
 from .retrieval import retrieval_metrics as retrieval_metrics
 from .retrieval import retrieval_ranks as retrieval_ranks
 from .task import Task as Task

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from rdkit import Chem
 
 from class_kit.backbones import _REGISTERED
 from class_kit.cli import build_parser, main
@@ -106,11 +107,53 @@ def test_several_runs_rank_as_one_and_choices_are_told(
 def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     text = "The molecule is a carboxylic acid."
     assert main(["search", text, "--run", "run", "--top", "5"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr().out.splitlines()
+    lines = [line for line in shown if not line.startswith(" " * 14)]
     assert [line.split()[0] for line in lines] == ["1", "2", "3", "4", "5"]
     scores = [float(line.split()[1]) for line in lines]
     assert scores == sorted(scores, reverse=True)
     assert np.all(np.abs(scores) <= 1)
+    _, task = load_trained("run")
+    texts = dict(zip(task.pairs.smiles, task.pairs.text, strict=True))
+    assert [line.strip() for line in shown if line not in lines] == [texts[line.split()[3]] for line in lines]
+
+
+def test_a_molecule_with_several_texts_is_listed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pandas.read_csv("own.csv").dropna().iloc[:20]
+    several = pandas.concat([rows, *(rows.assign(words=f"other words {number}") for number in range(4))])
+    # another spelling is the same molecule
+    several.iloc[-20:, 0] = [Chem.MolToSmiles(Chem.MolFromSmiles(one), doRandom=True) for one in rows["structure"]]
+    several.to_csv(tmp_path / "several.csv", index=False)
+    run = str(tmp_path / "run")
+    assert main(["train", str(tmp_path / "several.csv"), *SHORT, "--out", run]) == 0
+    assert "any right one" in capsys.readouterr().out
+    assert main(["search", "an acid", "--run", run, "--top", "50"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    lines = [line for line in shown if not line.startswith(" " * 14)]
+    assert len(lines) == len({line.split()[3] for line in lines}) == rows["structure"].nunique()
+    assert sum("and 2 more texts" in line for line in shown) == len(lines)
+
+
+def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "run", "--trec", str(tmp_path / "trec")]) == 0
+    assert "how ties are broken" in capsys.readouterr().out
+    metrics = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))["metrics"]
+    folders = {name: name.replace("/", "-").replace(", any right one", "-any-right-one") for name in metrics}
+    assert {path.name for path in (tmp_path / "trec").iterdir()} == set(folders.values())
+    for name, folder in folders.items():
+        read = {}
+        for file in ("run", "qrels"):
+            for line in (tmp_path / "trec" / folder / f"{file}.txt").read_text(encoding="ascii").splitlines():
+                query, _, document, *rest = line.split()
+                read.setdefault(file, {}).setdefault(query, {})[document] = float(rest[-2]) if rest[1:] else 1
+        best = []
+        for query, scores in read["run"].items():
+            ordered = sorted(scores, key=lambda one: -scores[one])
+            best.append(min(ordered.index(one) for one in read["qrels"][query]) + 1)
+        # ties, of which there are few, are read in one order here
+        assert np.mean(1 / np.array(best)) == pytest.approx(metrics[name]["mrr"], abs=0.02)
+    assert main(["evaluate", "run", "run", "--trec", "x"]) == 2
+    assert "expected one RUN" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -290,6 +333,6 @@ def test_search_takes_the_training_that_finished_last(
     assert main(["search", "acid", "--top", "1"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "searching with runs/new, the last finished of runs/; --run names another\n"
-    assert len(shown.out.splitlines()) == 1
+    assert len(shown.out.splitlines()) == 2, "a molecule and its text"
     assert main(["search", "acid", "--top", "1", "--run", "runs/new"]) == 0
     assert capsys.readouterr().err == ""

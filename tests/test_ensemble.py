@@ -109,7 +109,7 @@ def test_the_order_of_models_and_of_the_pool_and_scales_of_scores_do_not_matter(
     [
         ([], r"models rank \[\]"),
         ([np.ones((2, 3)), np.ones((2, 4))], r"models rank \[\(2, 3\), \(2, 4\)\]"),
-        ([(np.ones((2, 3)), np.ones((4, 5)))], "model 0: queries have 3 dimensions"),
+        ([(np.ones((2, 3)), np.ones((4, 5)))], "queries of model 0 have 3 dimensions"),
         ([(np.ones((2, 3)),) * 3], "tuple of 3"),
         ([np.array([[1.0, np.nan], [0, 0]])], "scores of model 0 must be finite"),
         ([np.ones((2, 1))], r"targets\[1\] is 1, outside the pool of 1"),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from class_kit.errors import InputError
 from class_kit.retrieval import (
     ensemble_ranks,
+    export_trec,
     ranks_from_scores,
     rerank,
     retrieval_ranks,
@@ -303,29 +304,32 @@ RANX = """
 import json, sys
 from ranx import Qrels, Run, evaluate
 
-scores = json.load(sys.stdin)
-run = Run({f"q{q}": {f"c{c}": score for c, score in enumerate(row)} for q, row in enumerate(scores)})
-relevant = Qrels({f"q{q}": {f"c{c}": 1 for c in (q, q + 30)} for q in range(len(scores))})
+run, relevant = (kind.from_file(f"{sys.argv[1]}/{kind.__name__.lower()}.txt", kind="trec") for kind in (Run, Qrels))
 names = ["hit_rate@1", "hit_rate@10", "mrr", "recall@1", "recall@10", "ndcg@1", "ndcg@10", "map"]
 print(json.dumps({name: float(value) for name, value in evaluate(relevant, run, names).items()}))
 """
 
 
-def test_agrees_with_ranx_where_nothing_ties():
+def test_agrees_with_ranx_where_nothing_ties(tmp_path):
     rng = np.random.default_rng(11)
     candidates = rng.standard_normal((60, 8))
     queries = candidates[:30] + rng.standard_normal((30, 8))
+    right = [[row, row + 30] for row in range(30)]
+    names = {"query_ids": [f"text {row}" for row in range(30)], "candidate_ids": [f"é{row}%" for row in range(60)]}
+    files = export_trec(tmp_path, (queries, candidates), right, **names)
+    as_scores = export_trec(tmp_path / "again", reference_cosines(queries, candidates), right, **names)
+    assert [path.read_text() for path in files] == [path.read_text() for path in as_scores]
+    assert files[0].read_text().startswith("text%200 Q0 %C3%A9")
     # its own process, since ranx takes a minute to compile what plain Python does at once on so few scores
     done = subprocess.run(
-        [sys.executable, "-c", RANX],
-        input=json.dumps(reference_cosines(queries, candidates).tolist()),
+        [sys.executable, "-c", RANX, str(tmp_path)],
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
     oracle = json.loads(done.stdout.splitlines()[-1])
-    ranks = retrieval_ranks(queries, candidates, [[row, row + 30] for row in range(30)], every=True)
+    ranks = retrieval_ranks(queries, candidates, right, every=True)
     table = retrieval_metrics(ranks)
     assert ranks.equal.max() == 0
     assert 0 < table["hits@1"] < table["hits@10"]
@@ -437,6 +441,21 @@ def test_chances_in_large_pools_keep_their_precision(k: int) -> None:
         # the sum over ranks telescopes: C(n, k) - C(n - e - 1, k) with n candidates not above the target
         ways = Fraction(comb(pool - g, k) - comb(pool - g - e - 1, k), (e + 1) * comb(pool - 1, k - 1))
         assert chance == pytest.approx(float(ways), rel=1e-9, abs=1e-13)
+
+
+def test_tied_candidates_are_listed_in_the_order_of_the_pool_and_bad_names_refused(tmp_path):
+    run, _ = export_trec(tmp_path, [[0.5, 1.0, 0.5, 0.5]], [2], depth=3)
+    assert [line.split()[2:5] for line in run.read_text().splitlines()] == [
+        ["c1", "1", "1.000000000"], ["c0", "2", "0.500000000"], ["c2", "3", "0.500000000"]
+    ]  # fmt: skip
+    for options, message in [
+        ({"candidate_ids": ["a", "b", "a", "c"]}, "candidate_ids has 4 names, 3 of them different: expected 4"),
+        ({"query_ids": [""]}, "none of them empty"),
+        ({"depth": 0}, "depth=0"),
+        ({"tag": "two words"}, "tag='two words'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            export_trec(tmp_path, [[0.5, 1.0, 0.5, 0.5]], [2], **options)
 
 
 RANKS = Ranks(np.array([1]), np.array([0]), 4)

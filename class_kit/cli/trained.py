@@ -10,6 +10,9 @@ from typing import Any
 from class_kit.cli.options import add_import_option, import_own
 from class_kit.errors import InputError
 
+# texts of a molecule that search shows, and characters of each
+_TEXTS, _WIDTH = 3, 200
+
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
@@ -18,6 +21,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--split", metavar="NAME", help="which pairs are the queries (default: the held-out ones)")
     add("--pool", choices=("split", "all"), help="candidates: the split's own, or all molecules (default: both)")
     add("--choose", type=int, nargs="+", default=[], metavar="K", help="also: the chance to choose right among K")
+    add("--trec", metavar="DIR", help="also write each ranking as a TREC run and qrels, in folders of their names")
     add_import_option(parser)
 
 
@@ -27,9 +31,12 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     rank as one, by the mean of the ranks that each gives a candidate.
     """
     from class_kit.retrieval import k_way_chances, retrieval_metrics
-    from class_kit.study.ranking import ANY, rank_ensemble, rank_split
+    from class_kit.study.ranking import ANY, export_rankings, rank_ensemble, rank_split
     from class_kit.study.records import load_backbone, load_trained
+    from class_kit.terminal import visible
 
+    if arguments.trec and len(arguments.run) > 1:
+        raise InputError(f"--trec: expected one RUN, whose cosines are written; got {len(arguments.run)}")
     import_own(arguments.modules)
     loaded = [load_trained(run) for run in arguments.run]
     task = loaded[0][1]
@@ -49,6 +56,9 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
         for name, ranks in wanted.items():
             share = k_way_chances(ranks, k).mean()
             print(f"{name:<26} right among {k}: {share:.1%} (by chance {1 / k:.1%})")
+    if arguments.trec:
+        export_rankings(arguments.trec, *backbones[0], split, wanted)
+        print(f"TREC runs and qrels are in {visible(arguments.trec)}; README.txt there says how ties are broken")
     return 0
 
 
@@ -62,7 +72,11 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_search(arguments: argparse.Namespace) -> int:
-    """Rank all molecules of a trained run's pairs by how well they fit a text; print cosine, id and SMILES."""
+    """
+    Rank all molecules of a trained run's pairs by how well they fit a text; print cosine, id and SMILES of each, and
+    the texts that the pairs have of it.
+    """
+    from class_kit.molecules.structures import structure, structures
     from class_kit.study.ranking import search_molecules
     from class_kit.study.records import load_backbone, load_trained, newest_training
     from class_kit.terminal import one_line, visible
@@ -78,9 +92,17 @@ def handle_search(arguments: argparse.Namespace) -> int:
         print(f"searching with {visible(run)}, the last finished of runs/; --run names another", file=sys.stderr)
     record, task = load_trained(run)
     best = search_molecules(load_backbone(record, task), task, arguments.query, arguments.top)
+    texts: dict[str, dict[str, None]] = {}
+    for molecule, text in zip(structures(task.pairs.smiles), task.pairs.text, strict=True):
+        texts.setdefault(molecule.isomer, {})[text] = None
     for place, (row, score) in enumerate(best, start=1):
         name, smiles = (one_line(column[row]) for column in (task.molecules.id, task.molecules.smiles))
         print(f"{place:>4}  {score:6.3f}  {name:<14}  {smiles}")
+        own = list(texts.get(structure(task.molecules.smiles[row]).isomer, ()))
+        for text in own[:_TEXTS]:
+            print(f"{'':14}{one_line(text, _WIDTH)}")
+        if len(own) > _TEXTS:
+            print(f"{'':14}and {len(own) - _TEXTS:,} more texts")
     return 0
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
 from class_kit.neighbours.blocks import run_blocks, single_blas
-from class_kit.neighbours.cosines import ROWS, Cosines, Rows, make_rows, spans
+from class_kit.neighbours.cosines import ROWS, Cosines, Rows, spans
 from class_kit.neighbours.nearest import nearest
 from class_kit.retrieval.ensemble import ensemble_ranks
 from class_kit.retrieval.metrics import (
@@ -26,17 +26,20 @@ from class_kit.retrieval.metrics import (
     best_right,
     check_scores,
     check_targets,
+    check_vectors,
     join_right,
     k_way_chances,
     per_query_metrics,
     retrieval_metrics,
 )
 from class_kit.retrieval.rerank import RERANKED, rerank
+from class_kit.retrieval.trec import export_trec
 
 __all__ = [
     "RERANKED",
     "Ranks",
     "ensemble_ranks",
+    "export_trec",
     "k_way_chances",
     "per_query_metrics",
     "ranks_from_scores",
@@ -84,7 +87,7 @@ def retrieval_ranks(
     InputError
         For shapes that do not fit, values that are not finite, a target outside the pool or named twice, or none.
     """
-    rows, pool = _vectors(queries, candidates, ("queries", "candidates"))
+    rows, pool = check_vectors(queries, candidates, ("queries", "candidates"))
     query, goals = check_targets(targets, len(rows), len(pool))
     with single_blas():
         scores = Cosines(rows, pool, copied=False).exact(query, goals)
@@ -120,19 +123,11 @@ def retrieval_ranks_both_ways(
     InputError
         For shapes that differ or values that are not finite.
     """
-    left, right = _vectors(first, second, ("first", "second"))
+    left, right = check_vectors(first, second, ("first", "second"))
     if len(left) != len(right):
         raise InputError(f"first has {len(left)} rows and second {len(right)}: expected one row each for every pair")
     there, back = _ranks(left, right, None, progress)
     return there, back
-
-
-def _vectors(first: ArrayLike, second: ArrayLike, names: tuple[str, str]) -> tuple[Rows, Rows]:
-    """Two sets of vectors that live in one space, checked."""
-    left, right = (make_rows(x, names=(name, "")) for x, name in zip((first, second), names, strict=True))
-    if left.width != right.width:
-        raise InputError(f"{names[0]} have {left.width} dimensions and {names[1]} {right.width}: expected the same")
-    return left, right
 
 
 def _ranks(queries: Rows, pool: Rows, targets: NDArray[np.int64] | None, progress: bool | None) -> list[Ranks]:
@@ -236,6 +231,6 @@ def search(
     InputError
         For shapes that do not fit, values that are not finite or a k outside the pool.
     """
-    rows, pool = _vectors(query_vectors, candidates, ("query_vectors", "candidates"))
+    rows, pool = check_vectors(query_vectors, candidates, ("query_vectors", "candidates"))
     k = check_whole("k", k, low=1, high=len(pool))
     return nearest(rows, pool, k, decimals=9, progress=progress, desc="search", unit=" queries")

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from class_kit.errors import InputError
 from class_kit.neighbours.blocks import run_blocks, single_blas
-from class_kit.neighbours.cosines import Cosines, make_rows, spans
-from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, best_right, check_scores, check_targets
+from class_kit.neighbours.cosines import Cosines, spans
+from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, best_right, check_scores, check_targets, check_vectors
 
 # of a block: scores, their order, their sorted copy and the summed standings, each 8 bytes
 _CELLS = 2**20
@@ -76,15 +76,7 @@ def _side(model: Any, number: int) -> NDArray[Any] | Cosines:
         return check_scores(model, f"scores of model {number}")
     if len(model) != 2:
         raise InputError(f"model {number} is a tuple of {len(model)}: expected queries and candidates, or a matrix")
-    queries, candidates = (
-        make_rows(x, names=(f"{name} of model {number}", ""))
-        for x, name in zip(model, ("queries", "candidates"), strict=True)
-    )
-    if queries.width != candidates.width:
-        raise InputError(
-            f"model {number}: queries have {queries.width} dimensions and candidates {candidates.width}: "
-            "expected the same"
-        )
+    queries, candidates = check_vectors(*model, (f"queries of model {number}", f"candidates of model {number}"))
     return Cosines(queries, candidates, copied=False)
 
 

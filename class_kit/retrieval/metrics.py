@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.neighbours.cosines import check_matrix
+from class_kit.neighbours.cosines import Rows, check_matrix, make_rows
 
 # scores that differ by no more, as rounding alone makes them differ, are tied
 TIE_TOLERANCE = 1e-9
@@ -162,6 +162,14 @@ def check_scores(scores: ArrayLike, name: str) -> NDArray[Any]:
     return matrix
 
 
+def check_vectors(first: ArrayLike, second: ArrayLike, names: tuple[str, str]) -> tuple[Rows, Rows]:
+    """Two sets of vectors that live in one space, or an InputError that says why they do not."""
+    left, right = (make_rows(x, names=(name, "")) for x, name in zip((first, second), names, strict=True))
+    if left.width != right.width:
+        raise InputError(f"{names[0]} have {left.width} dimensions and {names[1]} {right.width}: expected the same")
+    return left, right
+
+
 def per_query_metrics(ranks: Ranks, *, ks: Sequence[int] = (1, 10)) -> dict[str, NDArray[np.float64]]:
     """Every metric of every query, each its expectation under a random order of the tied candidates.
 
@@ -223,7 +231,8 @@ def _metrics_of_every(every: Every, pool: int, ks: Sequence[int]) -> dict[str, N
     inverse = mean(1 / places)
     before = (every.right_level - 1) / np.maximum(every.level - 1, 1)
     metrics["map"] = by_query((every.right_above + 1) * inverse + before * (1 - (first + 1) * inverse)) / relevant
-    return metrics
+    # rounding may carry a sum of shares beyond 1
+    return {name: np.minimum(values, 1.0) for name, values in metrics.items()}
 
 
 def k_way_chances(ranks: Ranks, k: int) -> NDArray[np.float64]:

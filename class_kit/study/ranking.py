@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.errors import InputError
 from class_kit.inputs import Inputs, encode
-from class_kit.molecules.structures import structures
+from class_kit.molecules.structures import structure, structures
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
     ensemble_ranks,
+    export_trec,
     per_query_metrics,
     rerank,
     retrieval_ranks,
@@ -137,12 +141,41 @@ def validation_metrics(task: Task, split: str = "validation") -> Callable[[Backb
     return validate
 
 
+def export_rankings(
+    folder: str | os.PathLike[str], backbone: Backbone, task: Task, split: str, rankings: Collection[str]
+) -> None:
+    """Write some of the rankings of `rank_split` as TREC files (`export_trec`), each in a folder of its name.
+
+    Raises
+    ------
+    InputError
+        The backbone ranks again by a full score, which only some of the candidates have.
+    """
+    if backbone.reranks:
+        raise InputError("this backbone ranks its best candidates again by a full score: only cosines can be exported")
+    vectors = _encoded(backbone, _three_sides(backbone, task, split))
+    own = [task.pairs.id[row] for row in task.rows(split)]
+    names = {"text": own, "molecules": own, "pool": task.molecules.id}
+    for name, targets in _readings(task, split).items():
+        queries, candidates = SIDES[name.removesuffix(ANY)]
+        if name in rankings:
+            place = Path(folder) / name.replace("/", "-").replace(ANY, "-any-right-one")
+            sides, ids = (vectors[queries], vectors[candidates]), (names[queries], names[candidates])
+            export_trec(place, sides, targets, query_ids=ids[0], candidate_ids=ids[1])
+
+
 def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
-    """Rows of the pool of all molecules that fit a free text best, with their cosines, best first."""
+    """Rows of the pool of all molecules that fit a free text best, with their cosines, best first, a molecule once."""
     query = encode(backbone, "text", read_texts([text], backbone.inputs.text, task.encoders["text"]))
     pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
-    rows, scores = search(query, pool, min(top, len(pool)))
-    return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
+    rows, scores = search(query, pool, len(pool))
+    found: dict[str, tuple[int, float]] = {}
+    for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True):
+        smiles = task.molecules.smiles[row]
+        found.setdefault(structure(smiles).isomer or smiles, (row, score))
+        if len(found) == top:
+            break
+    return list(found.values())
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
