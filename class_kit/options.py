@@ -21,12 +21,27 @@ if TYPE_CHECKING:
     from class_kit.curriculum.schedules import Schedule
 
 Model = TypeVar("Model")
-Order = Literal["curriculum", "anti-curriculum", "random", "standard", "self-paced", "loss-pruned"]
+Order = Literal[
+    "curriculum",
+    "anti-curriculum",
+    "random",
+    "standard",
+    "self-paced",
+    "loss-pruned",
+    "agreement",
+    "small-loss",
+    "mixture",
+    "auto",
+    "oracle",
+    "random-subset",
+]
 Shape = Literal["linear", "root", "competence", "quadratic", "exponential", "logarithmic", "step", "full"]
 Curve = Literal["sigmoid", "inverse", "constant", "linear", "cosine"]
 Target = Literal["loss", "lr"]
 # orders that follow recorded losses instead of a difficulty
 DYNAMIC = ("self-paced", "loss-pruned")
+# orders that leave out the pairs which seem mismatched, or are controls of those: no schedule, and γ = 1
+SELECTIVE = ("small-loss", "mixture", "auto", "oracle", "random-subset")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
@@ -111,7 +126,10 @@ class Arm:
     order: Order = Field(
         default="curriculum",
         description="which pairs come first: the easiest, the hardest (anti-curriculum), random ones, all in every "
-        "epoch (standard), those of least recorded loss (self-paced), all but some of those learnt (loss-pruned)",
+        "epoch (standard), those of least recorded loss (self-paced), all but some of those learnt (loss-pruned), "
+        "those whose text and molecule agree most (agreement). Among mismatched pairs: all but an estimated share of "
+        "greatest loss (small-loss), all weighted by their losses (mixture), small-loss where the estimate asks for it "
+        "(auto), all but those exchanged by noise (oracle), as many as small-loss at random (random-subset)",
     )
     step_matched: bool = Field(
         default=False, description="with the order standard: the steps of the schedule, from all pairs"
@@ -136,7 +154,8 @@ class Arm:
     weighting: Literal["hard", "linear", "log"] = Field(default="hard", description="weights of the order self-paced")
     prune: float = Field(default=0.5, ge=0, lt=1, description="share of learnt pairs that loss-pruned leaves out")
     intensity: Curve | dict[str, Curve] = Field(
-        default="inverse", description="γ of all loss terms or by term, * for the rest; 1 with the order standard"
+        default="inverse",
+        description="γ of all loss terms or by term, * for the rest; 1 with standard and orders among mismatched pairs",
     )
     hardness: float = Field(default=0.0, ge=0, le=1, description="share of a batch drawn as groups of near neighbours")
     hardness_from: float = Field(default=0.0, ge=0, le=1, description="share of the epochs at which hardness begins")
@@ -162,7 +181,7 @@ class Arm:
             raise ValueError(f"step_matched with order={self.order!r}: only 'standard' can be matched to a schedule")
         if self.difficulty in ("loss", "rank", "el2n") and self.order == "standard":
             raise ValueError(f"difficulty={self.difficulty!r} with order='standard': nothing is ordered")
-        if self.duplicates == "drop" and self.order in DYNAMIC:
+        if self.duplicates == "drop" and self.order in (*DYNAMIC, *SELECTIVE):
             raise ValueError(f"duplicates='drop' with order={self.order!r}: expected an order fixed in advance")
         if self.refresh > 1 and not (self.hardness and self.near == "model"):
             raise ValueError(
@@ -179,7 +198,7 @@ class Arm:
         if self.share is not None and self.full_at is not None:
             raise ValueError(f"share={self.share} and full_at={self.full_at}: both set β, expected one of them")
         if self.pace == "metric":
-            if self.order in ("standard", *DYNAMIC):
+            if self.order in ("standard", *DYNAMIC, *SELECTIVE):
                 raise ValueError(f"pace='metric' with order={self.order!r}: expected an order that a schedule cuts")
             for name in ("full_at", "share"):
                 if (value := getattr(self, name)) is not None:
@@ -189,14 +208,15 @@ class Arm:
     @property
     def training_key(self) -> dict[str, Any]:
         """The values that this arm's training depends on; where nothing is ordered, σ and the like change nothing."""
-        scheduled = self.order != "loss-pruned" and (self.order != "standard" or self.step_matched)
+        whole = self.order in ("loss-pruned", *SELECTIVE)
+        scheduled = not whole and (self.order != "standard" or self.step_matched)
         steps = (scheduled and self.schedule == "step") or (self.hardness and self.hardness_shape == "step")
         used = {
-            ("sigma", "difficulty"): self.order not in ("standard", *DYNAMIC),
+            ("sigma", "difficulty"): self.order not in ("standard", "agreement", *DYNAMIC, *SELECTIVE),
             ("schedule", "start", "full_at", "share"): scheduled,
             ("growth",): scheduled and self.full_at is None and self.share is None,
             ("interval",): steps,
-            ("intensity",): self.order != "standard",
+            ("intensity",): self.order not in ("standard", *SELECTIVE),
             ("weighting",): self.order == "self-paced",
             ("prune",): self.order == "loss-pruned",
             ("hardness_from", "hardness_until", "hardness_shape", "near", "group_size"): self.hardness > 0,

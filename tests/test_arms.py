@@ -13,12 +13,15 @@ from class_kit.backbones import create_backbone
 from class_kit.curriculum import EpochPlan
 from class_kit.curriculum.controls import StepMatchedPlan
 from class_kit.curriculum.duplicates import count_repeats
-from class_kit.curriculum.feedback import LossPrunedPlan, PacedPlan, SelfPacedPlan
+from class_kit.curriculum.feedback import LossPrunedPlan, PacedPlan, SelfPacedPlan, SmallLossPlan
 from class_kit.curriculum.hard_batches import HardnessSchedule
+from class_kit.curriculum.mismatched import WARMUP, choose_order
+from class_kit.options import SELECTIVE
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
-from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_duplicates
+from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_audit, training_duplicates
 from class_kit.study.records import load_backbone, train_record
 from class_kit.study.reference import pair_errors, pair_losses
+from class_kit.task import exchange_molecules
 from class_kit.training import encode
 from tests.test_study import CONFIG, small_task
 
@@ -41,6 +44,10 @@ def task():
         (Arm("a", order="self-paced", full_at=0.5, weighting="linear"), SelfPacedPlan),
         (Arm("a", order="loss-pruned"), LossPrunedPlan),
         (Arm("a", pace="metric", growth=0.3), PacedPlan),
+        (Arm("a", order="agreement", full_at=0.5), EpochPlan),
+        (Arm("a", order="small-loss"), SmallLossPlan),
+        (Arm("a", order="mixture"), SmallLossPlan),
+        (Arm("a", order="oracle"), EpochPlan),
     ],
 )
 def test_every_order_trains_and_leaves_a_record(task, tmp_path: Path, arm: Arm, kind: type) -> None:
@@ -81,6 +88,33 @@ def test_what_changes_nothing_is_no_part_of_the_key_of_stored_trainings() -> Non
         (Arm("c", order="loss-pruned"), {"prune": 0.2}),
     ):
         assert replace(base, **change).training_key != base.training_key
+
+
+def test_orders_among_mismatched_pairs_leave_out_what_the_audit_says() -> None:
+    """Of 600 training pairs, some exchanged: the oracle trains on the others, and what is left out is mostly wrong."""
+    clean = small_task(700)
+    clean = replace(clean, pairs=replace(clean.pairs, split=("train",) * 600 + ("test",) * 100))
+    noisy = exchange_molecules(clean, 0.3, seed=1)
+    wrong, audit = noisy.exchanged[:600], training_audit(noisy)
+    config = replace(CONFIG, epochs=WARMUP + 2)
+    plans = {name: plan_arm(noisy, Arm("a", order=name), config) for name in SELECTIVE}
+    kept = {name: plan.rows(WARMUP + 1) for name, plan in plans.items()}
+    np.testing.assert_array_equal(np.sort(kept["oracle"]), np.flatnonzero(~wrong))
+    ordered = plan_arm(noisy, Arm("a", order="agreement", full_at=0.5), config).order
+    assert np.all(np.diff(audit.agreement[ordered]) <= 0)
+    assert len(kept["small-loss"]) == len(kept["random-subset"])
+    assert len(kept["small-loss"]) == pytest.approx(600 * (1 - audit.mismatch_share_ci[1]), abs=1)
+    assert wrong[kept["random-subset"]].mean() == pytest.approx(0.3, abs=0.06)
+    assert wrong[kept["small-loss"]].mean() < 0.05
+    order, why = choose_order(audit)
+    assert order == "small-loss"
+    assert f"{audit.mismatch_share:.1%} of the training pairs look mismatched" in why
+    assert plans["auto"].digest(16) == plans["small-loss"].digest(16)
+    # among pairs that belong together, auto is the plain run, and so is the oracle
+    assert choose_order(training_audit(clean))[0] == "standard"
+    plain = [plan_arm(clean, Arm("a", order=name), config) for name in ("standard", "auto", "oracle")]
+    for other in plain[1:]:
+        np.testing.assert_array_equal(other.rows(3), plain[0].rows(3))
 
 
 def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:

@@ -17,6 +17,8 @@ from class_kit.curriculum.feedback import (
     MetricPacing,
     PacedPlan,
     SelfPacedPlan,
+    SmallLossPlan,
+    lower_component,
     record_losses,
     self_paced_weights,
 )
@@ -90,6 +92,30 @@ def test_pruning_ends_before_the_run_does_and_starts_with_nothing_known() -> Non
     assert [len(batch) for batch in zero.batches(1, 64)] == [64]
 
 
+def test_small_losses_and_little_doubt_are_kept_after_the_warm_up() -> None:
+    doubt = np.random.default_rng(1).normal(size=200)
+    plan = SmallLossPlan(np.full(200, np.nan), 0.25, 2, doubt, seed=1, epochs=9)
+    assert len(plan.rows(2)) == 200
+    # before a loss is known, the doubt decides
+    assert set(plan.rows(3)) == set(np.argsort(doubt)[:150])
+    told = plan.with_feedback(losses=LOSSES)
+    total = [sum(int((x < x[row]).sum()) for x in (LOSSES, doubt)) for row in range(200)]
+    assert sorted(total[row] for row in told.rows(3)) == sorted(total)[:150]
+    assert (told.weights(3)[told.rows(3)] == 1.0).all()
+    assert set(SmallLossPlan(LOSSES, 0.25).rows(1)) == set(np.argsort(LOSSES)[:150])
+
+
+def test_mixture_weights_are_the_posterior_of_the_lower_component() -> None:
+    rng = np.random.default_rng(2)
+    losses = np.abs(np.concatenate([rng.normal(2, 0.5, 3000), rng.normal(6, 1.0, 1000)]))
+    density = [0.75 * np.exp(-((losses - 2) ** 2) / 0.5) / 0.5, 0.25 * np.exp(-((losses - 6) ** 2) / 2)]
+    expected = np.where(losses < 2, 1.0, density[0] / (density[0] + density[1]))
+    np.testing.assert_allclose(lower_component(losses), expected, atol=0.1)
+    plan = SmallLossPlan(losses, 0.0, 1, mixture=True)
+    assert (plan.weights(1) == 1.0).all()
+    np.testing.assert_array_equal(plan.weights(2), lower_component(losses))
+
+
 @given(st.lists(st.floats(-5, 5), max_size=40), st.integers(1, 4))
 @settings(deadline=None)
 def test_a_paced_schedule_is_monotone_and_pure(history: list[float], patience: int) -> None:
@@ -121,6 +147,9 @@ def test_pacing_moves_on_when_a_stage_is_learnt() -> None:
         (lambda: LossPrunedPlan(LOSSES, 4).with_feedback(), "every pair's last loss"),
         (lambda: LossPrunedPlan(LOSSES, 4, prune=1.0), "prune=1.0"),
         (lambda: LossPrunedPlan(LOSSES, 0), "epochs=0"),
+        (lambda: SmallLossPlan(LOSSES, 1.0), "drop=1.0"),
+        (lambda: SmallLossPlan(LOSSES, 0.2, -1), "warmup=-1"),
+        (lambda: SmallLossPlan(LOSSES, 0.2, 0, LOSSES[:9]), r"doubt has shape \(9,\)"),
         (lambda: record_losses(LOSSES, np.array([0]), np.array([np.nan])), "nan"),
         (lambda: MetricPacing(0.0, 0.1), "start=0"),
         (lambda: MetricPacing(0.2, 0.0), "growth=0"),

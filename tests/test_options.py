@@ -22,6 +22,7 @@ from class_kit.curriculum.schedules import SHAPES
 from class_kit.errors import InputError
 from class_kit.options import (
     DYNAMIC,
+    SELECTIVE,
     Arm,
     Curve,
     Order,
@@ -83,7 +84,7 @@ def test_names_are_those_of_the_tables_that_they_choose_from() -> None:
     assert set(get_args(Shape)) == set(choices["schedule"]) == set(SHAPES)
     assert set(choices["weighting"]) == set(KINDS)
     assert get_args(Curve) == INTENSITIES
-    assert get_args(Order) == (*ORDERS, *DYNAMIC)
+    assert get_args(Order) == (*ORDERS, *DYNAMIC, "agreement", *SELECTIVE)
     with pytest.raises(InputError, match="'text_encodr' is unknown; did you mean 'text_encoder'"):
         load_task(text_encodr="minilm")
 

@@ -15,7 +15,7 @@ from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.curriculum import EpochPlan, LinearSchedule, make_schedule
 from class_kit.curriculum.controls import StepMatchedPlan
-from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
+from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan, SmallLossPlan
 from class_kit.curriculum.hard_batches import locality_order
 from class_kit.errors import InputError
 from class_kit.training import TrainingConfig, encode, learning_rate, loop, train
@@ -192,6 +192,11 @@ def self_paced(kind: str = "hard") -> SelfPacedPlan:
     return SelfPacedPlan(unseen(), RISING, kind, seed=5, epochs=3)
 
 
+def small_loss(mixture: bool = False, epochs: int = 3) -> SmallLossPlan:
+    doubt = None if mixture else np.random.default_rng(4).normal(size=40)
+    return SmallLossPlan(unseen(), 0.3, 1, doubt, mixture, seed=5, epochs=epochs)
+
+
 def paced(epochs: int = 3, start: float = 0.4, growth: float = 0.6) -> PacedPlan:
     return PacedPlan(np.arange(40), MetricPacing(start, growth), seed=5, epochs=epochs)
 
@@ -288,6 +293,8 @@ def trace_of(given):
         (CONFIG, plan_of, ()),
         (CONFIG, lambda: self_paced("linear"), (3, 5, 7)),
         (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, seed=5), (5, 7)),
+        (CONFIG, small_loss, (5, 7, 9)),
+        (CONFIG, lambda: small_loss(mixture=True), (6, 11)),
         (CONFIG, paced, (2, 3)),
         (CONFIG, lambda: own_neighbours(refresh=2), (5, 7, 12)),
         (CONFIG, lambda: own_neighbours(self_paced()), (3, 5)),
@@ -348,6 +355,30 @@ def test_a_plan_follows_the_losses_that_it_found(plan, monkeypatch: pytest.Monke
     assert at == len(rows)
     counts = [entry["rows"] for entry in result.history]
     assert counts == sorted(counts) if plan.epochs == 3 else min(counts[1:7]) < counts[0] == counts[7] == 40
+
+
+def test_losses_are_measured_over_all_pairs_after_each_epoch() -> None:
+    """With one batch of all pairs in evaluation mode, a pair's loss is that of the formula over the vectors."""
+    text, molecules = pairs()
+    vectors, told = [], []
+
+    def validate(backbone) -> dict[str, float]:
+        factor = backbone.scale.log_scale.exp().item()
+        logits = factor * encode(backbone, "text", text) @ encode(backbone, "molecules", molecules).T
+        own = np.diag(logits)
+        vectors.append(np.logaddexp.reduce(logits, 0) - own + np.logaddexp.reduce(logits, 1) - own)
+        return {"mrr": 0.0}
+
+    class Told(SmallLossPlan):
+        def with_feedback(self, losses=None, metrics=()):
+            told.append(losses)
+            return super().with_feedback(losses, metrics)
+
+    plan = Told(unseen(), 0.5, 1, seed=5, epochs=4)
+    result = train(replace(CONFIG, epochs=4, batch_size=40), plan, text, molecules, validate=validate)
+    assert np.isnan(told[0]).all()
+    np.testing.assert_allclose(told[1:], vectors[:3], rtol=1e-4)
+    assert [entry["fraction"] for entry in result.history] == [1.0, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("refresh", [1, 2])

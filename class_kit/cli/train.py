@@ -43,6 +43,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 def handle_train(arguments: argparse.Namespace) -> int:
     """Train a retriever with a curriculum, rank the held-out pairs and keep the result in a folder."""
     from class_kit.cli.trained import print_metrics
+    from class_kit.curriculum.mismatched import choose_order
+    from class_kit.study.arms import training_audit
     from class_kit.study.records import train_in
     from class_kit.terminal import visible
 
@@ -71,6 +73,8 @@ def handle_train(arguments: argparse.Namespace) -> int:
             shared = f"{entry['repeats']:,} near-duplicates share a batch with another"
             print(f"epoch {entry['epoch']}: {shared}, {entry['unavoidable']:,} of them unavoidably")
     print_metrics(metrics, task.evaluation_split)
+    if arm.order == "auto":
+        print(choose_order(training_audit(task))[1])
     if options.noise:
         print(visible(task.pairs.notes[-1]))
     print(f"kept in {place}")

@@ -201,6 +201,93 @@ class LossPrunedPlan(_LossPlan):
 
 
 @dataclass(frozen=True)
+class KeepAfter:
+    """λ(k) is 1 for `warmup` epochs, 0 or more, and `keep` in (0, 1] after them."""
+
+    warmup: int
+    keep: float
+
+    def __call__(self, epoch: int) -> float:
+        """λ of an epoch, counted from 1."""
+        return 1.0 if check_epoch(epoch) <= self.warmup else self.keep
+
+
+class SmallLossPlan(_LossPlan):
+    """All pairs for some epochs, then those of least loss, all but a share that is taken to be mismatched.
+
+    A network learns what its pairs have in common before it learns the odd ones by heart, so that small losses mark
+    pairs that belong together (co-teaching; Han et al., NeurIPS 2018). The losses are those of all pairs under the
+    model after the epoch before, so that a pair that was left out can come back.
+
+    Parameters
+    ----------
+    losses
+        (L,) measured losses, 0 or more; all NaN before the first epoch.
+    drop
+        Share of the pairs that is left out after the warm-up, in [0, 1).
+    warmup
+        Epochs with all pairs, 0 or more.
+    doubt
+        (L,) finite numbers, higher where text and molecule belong together less, such as the agreement of `audit_pairs`
+        with its sign changed. What is small is then the sum of the ranks of loss and doubt, and before any loss is
+        known, the doubt.
+    mixture
+        Weigh each pair after the warm-up by the probability that its loss is of the lower component of a mixture of two
+        Gaussians, as NCR (Huang et al., NeurIPS 2021), rather than by 1.
+    intensity, seed, epochs
+        As of `EpochPlan`.
+    """
+
+    measures_losses = True
+
+    def __init__(
+        self,
+        losses: np.ndarray,
+        drop: float,
+        warmup: int = 0,
+        doubt: np.ndarray | None = None,
+        mixture: bool = False,
+        intensity: IntensitySpec = "constant",
+        seed: int = 0,
+        epochs: int | None = None,
+    ) -> None:
+        if check_real("drop", drop, low=0.0, high=1.0) == 1.0:
+            raise InputError("drop=1.0 would leave no pair: expected a number in [0, 1)")
+        self.doubt = None if doubt is None else np.asarray(doubt, np.float64)
+        if self.doubt is not None and (self.doubt.shape != np.shape(losses) or not np.isfinite(self.doubt).all()):
+            raise InputError(f"doubt has shape {self.doubt.shape}: expected a finite number a pair, {np.shape(losses)}")
+        self.mixture, self.warmup = bool(mixture), check_whole("warmup", warmup, low=0)
+        super().__init__(losses, KeepAfter(self.warmup, 1.0 - drop), intensity, seed, epochs)
+
+    def _record(self, losses: np.ndarray) -> None:
+        super()._record(losses)
+        if self.doubt is not None:
+            known = not np.isnan(self.losses).any()
+            self.order = np.argsort(_ranks(self.doubt) + (_ranks(self.losses) if known else 0), kind="stable")
+
+    def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
+        chosen = super().weights(epoch, at_least)
+        if not self.mixture or epoch <= self.warmup or np.isnan(self.losses).any():
+            return chosen
+        return chosen * lower_component(self.losses)
+
+
+def lower_component(losses: np.ndarray) -> np.ndarray:
+    """Probability that each loss is of the lower component of a mixture of two Gaussians, (L,) float64; 1 below it."""
+    from sklearn.mixture import GaussianMixture
+
+    column = losses[:, None]
+    fit = GaussianMixture(2, means_init=np.quantile(column, [0.25, 0.9], axis=0), random_state=0).fit(column)
+    lower = int(np.argmin(fit.means_))
+    # the wider component outweighs the other in both tails
+    return np.where(losses < fit.means_[lower], 1.0, fit.predict_proba(column)[:, lower])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable")
+
+
+@dataclass(frozen=True)
 class MetricPacing:
     """λ stays while the metric improves, and grows by `growth` after `patience` epochs without improvement.
 

@@ -69,11 +69,15 @@ class Plan:
         What of the training the plan depends on: nothing, "losses" (every pair's last loss), "metrics" (the validation
         metric after every epoch) or "vectors" (the model's own, for its neighbours). Before each epoch `with_feedback`
         gives it losses and metrics, `with_line` an arrangement by the vectors.
+    measures_losses : bool
+        Whether the losses that it needs are those of all pairs after each epoch, measured anew, rather than each
+        pair's when it was last trained on.
     hardness, line, group_size, apart, refresh
         How batches are composed, see `compose`.
     """
 
     needs_feedback: tuple[str, ...] = ()
+    measures_losses: bool = False
     hardness: Callable[[int], float] | None = None
     line: np.ndarray | None = None
     group_size: int = 32

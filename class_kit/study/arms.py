@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.agreement import PairAudit, audit_pairs
 from class_kit.curriculum.controls import make_order, make_plan
 from class_kit.curriculum.duplicates import duplicate_labels, one_of_each, pairs_above
 from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import HardnessSchedule, locality_order
+from class_kit.curriculum.mismatched import selective_plan
 from class_kit.difficulty import difficulty, difficulty_order
 from class_kit.neighbours import neighbour_counts
-from class_kit.options import DYNAMIC, Arm
+from class_kit.options import DYNAMIC, SELECTIVE, Arm
 
 if TYPE_CHECKING:
     from class_kit.curriculum import Plan
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from class_kit.task import Task
 
 __all__ = ["Arm", "kept_pairs", "plan_arm", "training_counts", "training_difficulty", "training_duplicates"]
+
+# by digest of the task, for the arms of a study that ask for the same
+_AUDITS: dict[str, PairAudit] = {}
 
 
 def training_counts(task: Task, sigma: float) -> np.ndarray:
@@ -33,6 +38,8 @@ def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = Non
 
     `reference` `(L_train,)` is what a trained model said of them, for the measures "loss", "rank" and "el2n".
     """
+    if arm.order == "agreement":
+        return -training_audit(task).agreement
     if arm.order in ("standard", *DYNAMIC):
         return np.zeros(len(task.rows("train")), np.int64)
     rows = task.rows("train")
@@ -48,6 +55,14 @@ def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = Non
         rank=reference,
         el2n=reference,
     )
+
+
+def training_audit(task: Task) -> PairAudit:
+    """Which training pairs look mismatched, and how many are; computed once in a process."""
+    if task.digest not in _AUDITS:
+        rows = task.rows("train")
+        _AUDITS[task.digest] = audit_pairs(task.t[rows], task.m[rows])
+    return _AUDITS[task.digest]
 
 
 def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
@@ -87,6 +102,10 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
     """
     count, epochs, seed = len(task.rows("train")), config.epochs, config.seed
     composition = _composition(task, arm, config)
+    if arm.order in SELECTIVE:
+        exchanged = None if task.exchanged is None else task.exchanged[task.rows("train")]
+        audit = None if arm.order == "oracle" else training_audit(task)
+        return selective_plan(arm.order, count, audit, exchanged, seed, epochs).compose(**composition)
     if arm.order == "self-paced":
         losses = np.full(count, np.nan)
         plan = SelfPacedPlan(losses, arm.make_schedule(epochs), arm.weighting, arm.intensity, seed, epochs)
@@ -96,10 +115,10 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
         return pruned.compose(**composition)
     order = difficulty_order(training_difficulty(task, arm, reference), ties="shuffle", seed=seed)
     order = order[np.isin(order, kept_pairs(task, arm))]
+    kind = "step-matched" if arm.step_matched else "curriculum" if arm.order == "agreement" else arm.order
     if arm.pace == "metric":
         pacing = MetricPacing(arm.start, arm.growth)
-        return PacedPlan(make_order(arm.order, order, seed), pacing, arm.intensity, seed, epochs, **composition)
-    kind = "step-matched" if arm.step_matched else arm.order
+        return PacedPlan(make_order(kind, order, seed), pacing, arm.intensity, seed, epochs, **composition)
     schedule = arm.make_schedule(epochs)
     return make_plan(kind, order, schedule, arm.intensity, seed, epochs, batch_size=config.batch_size, **composition)
 

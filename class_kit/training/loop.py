@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone
+from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
 from class_kit.curriculum.feedback import record_losses
 from class_kit.curriculum.hard_batches import locality_order
@@ -250,11 +251,8 @@ class Trainer:
         text, molecules = self._take(rows)
         self._train_critic(text, molecules)
         index = torch.as_tensor(rows, device=self.device)
-        near = None if self.near is None else duplicate_mask(self.near[index])
-        with self._precision():
-            losses = self.backbone.losses(text, molecules, not_negative=near)
-        losses = {name: term.float() for name, term in losses.items()}
-        if "losses" in self.arrays:
+        losses = self._losses(index, text, molecules)
+        if "losses" in self.arrays and not plan.measures_losses:
             self.arrays["losses"] = record_losses(self.arrays["losses"], rows, self._pair_losses(losses))
         if pair_weights is not None:
             # V_i; a term that knows no pairs stays as it is
@@ -277,6 +275,13 @@ class Trainer:
         main.step()
         self.step += 1
         self.samples += len(rows)
+
+    def _losses(self, index: Tensor, text: Any, molecules: Any) -> dict[str, Tensor]:
+        """The backbone's terms of some rows, near-duplicates left out of the negatives."""
+        near = None if self.near is None else duplicate_mask(self.near[index])
+        with self._precision():
+            losses = self.backbone.losses(text, molecules, not_negative=near)
+        return {name: term.float() for name, term in losses.items()}
 
     def _train_critic(self, text: Any, molecules: Any) -> None:
         if "critic" not in self.optimizers:
@@ -340,8 +345,22 @@ class Trainer:
         self.history.append(entry)
         self.sums = {}
         if "losses" in self.arrays:
+            if plan.measures_losses:
+                self.arrays["losses"] = self._measure_losses(len(self.history))
             self.arrays["losses_before"] = self.arrays["losses"]
         self.save()
+
+    def _measure_losses(self, epoch: int) -> np.ndarray:
+        """Every pair's loss under the model as it is, in random batches of the training's size, `(L,)` float64."""
+        every = EpochPlan(np.arange(len(self.text)), make_schedule("full"), "constant", self.config.seed)
+        found = np.empty(len(self.text))
+        self.backbone.eval()
+        # a backbone that draws at random here leaves the training's own draws as they are
+        with torch.random.fork_rng(), torch.no_grad():
+            for rows in every.batches(epoch, self.config.batch_size):
+                index = torch.as_tensor(rows, device=self.device)
+                found[rows] = self._pair_losses(self._losses(index, *self._take(rows)))
+        return found
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
