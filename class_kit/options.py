@@ -98,7 +98,7 @@ Text = Annotated[str, AfterValidator(_unicode)]
 class TaskOptions:
     """Which pairs, and what embeds them: what `load_task` takes."""
 
-    pairs: Text = Field(default="corpus", description="corpus, chebi20, or a CSV, TSV or Parquet file")
+    pairs: Text = Field(default="corpus", description="corpus, chebi20, or the path of a table")
     data: Text | None = Field(default=None, description="folder with fetched data")
     extra: Text | None = Field(default=None, description="further training pairs for chebi20")
     swap: bool = Field(default=False, description="with extra: train on test, evaluate on validation")
@@ -109,6 +109,17 @@ class TaskOptions:
     )
     text: Text | None = Field(default=None, description="column of the texts")
     smiles: Text | None = Field(default=None, description="column of the SMILES")
+    id: Text | None = Field(default=None, description="column of the ids, which have to be unique")
+    split_column: Text | None = Field(default=None, description="column of the splits")
+    make_split: Literal["random", "scaffold"] | None = Field(
+        default=None, description="make a split of a file, by molecule or by scaffold, even if it has a split column"
+    )
+    quoting: bool | None = Field(
+        default=None, description="in delimited text, whether quotes enclose cells; found out if not given"
+    )
+    standardize: bool = Field(
+        default=False, description="take the largest fragment of each molecule, neutral, in its canonical tautomer"
+    )
     text_encoder: Text = Field(default="minilm", description="minilm, scibert, a hub id or a folder")
     molecule_encoder: Literal["mol2vec", "morgan"] = Field(default="mol2vec", description="what embeds the molecules")
     vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
@@ -116,6 +127,13 @@ class TaskOptions:
         default=0.0, ge=0, le=1, description="share of the training pairs whose molecules are exchanged on purpose"
     )
     noise_seed: int = Field(default=0, ge=0, description="with noise: which pairs, and for whose molecules")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the pairs are read: keyword arguments of `load_pairs`; an empty string is "not given"."""
+        others = ("pairs", "text_encoder", "molecule_encoder", "vectors", "noise", "noise_seed")
+        values = {name: getattr(self, name) for name in option_names(self, but=others)}
+        return {name: None if value == "" else value for name, value in values.items()}
 
 
 @option_model

@@ -199,8 +199,8 @@ def load_task(
     rejected_to : path, optional
         CSV file to which rejected rows are written.
     options
-        data, extra, swap, group, text, smiles, text_encoder, molecule_encoder, vectors, noise, noise_seed: the fields
-        of `class_kit.options.TaskOptions`. An empty string means "not given", so that notebook parameters stay plain.
+        The other fields of `class_kit.options.TaskOptions`: how the pairs are read, and what embeds them. An empty
+        string means "not given", so that notebook parameters stay plain.
 
     Raises
     ------
@@ -212,15 +212,14 @@ def load_task(
 
     given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
     chosen = TaskOptions(pairs=os.fspath(pairs), **given)
-    source: dict[str, Any] = {name: getattr(chosen, name) or None for name in ("text", "smiles", "data", "extra")}
-    loaded = load_pairs(chosen.pairs, **source, swap=chosen.swap, group=chosen.group, rejected_to=rejected_to)
+    loaded = load_pairs(chosen.pairs, **chosen.reading, rejected_to=rejected_to)
     vectors: dict[str, Any] = {"encoder": chosen.molecule_encoder, "vectors": chosen.vectors}
     t = embed_text(loaded.text, encoder=chosen.text_encoder)
     m = embed_molecules(loaded.smiles, **vectors)
     encoders = {"text": chosen.text_encoder, "molecules": chosen.molecule_encoder, "vectors": chosen.vectors}
     molecules, pool = loaded, m
     if chosen.pairs == "chebi20":
-        molecules = load_molecules("chebi20", data=source["data"])
+        molecules = load_molecules("chebi20", data=chosen.data or None)
         pool = embed_molecules(molecules.smiles, **vectors)
     task = Task(loaded, t, m, molecules, pool, encoders)
     return exchange_molecules(task, chosen.noise, chosen.noise_seed) if chosen.noise else task

@@ -67,7 +67,7 @@ def test_exchanged_pairs_are_said_and_written(here: Path, capsys: pytest.Capture
     rows = write_pairs(Path("mine.csv"), exchanged=48)
     assert cli.main(["check", "mine.csv"]) == 0
     said = capsys.readouterr().out
-    assert "240 distinct texts in 240 pairs, 1 rows rejected" in said
+    assert "240 distinct texts in 240 pairs, 1 rejected" in said
     assert "mismatched pairs: " in said
     assert "suspects.rejected.csv" in said
     with open("suspects.csv", encoding="utf-8", newline="") as file:

@@ -56,6 +56,24 @@ def record_of(folder: Path) -> dict:
     return json.loads((folder / "record.json").read_text(encoding="utf-8"))
 
 
+def test_a_run_finds_its_pairs_from_another_folder_and_says_where_it_looked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "run"]) == 0
+    stored = json.loads(Path("run/task.json").read_text(encoding="utf-8"))
+    assert stored["task"]["pairs"] == str(folder / "own.csv")
+    stored["task"]["pairs"] = "/moved/own.csv"
+    Path("run/task.json").write_text(json.dumps(stored), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["evaluate", "run"]) == 2
+    said = capsys.readouterr().err
+    assert all(str(place) in said for place in ("/moved/own.csv", tmp_path / "run" / "own.csv", tmp_path / "own.csv"))
+    shutil.copy(folder / "own.csv", "run")
+    assert main(["evaluate", "run"]) == 0
+
+
 def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "run"
     names = {path.name for path in run.iterdir()}

@@ -52,10 +52,14 @@ def test_named_columns_win_over_common_names(tmp_path):
 @pytest.mark.parametrize(
     ("header", "options", "words"),
     [
-        ("id,smiles,words", {}, "'id', 'smiles', 'words'; name the one to use with the option text"),
-        ("id,molecule,text", {}, "no column is called smiles, canonical_smiles"),
-        ("id,smiles,text", {"text": "words"}, "no column 'words' (option text); its columns are 'id', 'smiles'"),
-        ("id,smiles,text", {"split_column": "fold"}, "no column 'fold' (option split_column)"),
+        ("id,smiles,words", {}, "'id', 'smiles', 'words'; name the one to use with text= (--text)"),
+        ("id,molecule,text", {}, "no column is called smiles, isosmiles, isomericsmiles, canonicalsmiles"),
+        (
+            "id,smiles,text",
+            {"text": "words"},
+            "no column 'words', named by text= (--text); its columns are 'id', 'smiles'",
+        ),
+        ("id,smiles,text", {"split_column": "fold"}, "no column 'fold', named by split_column= (--split-column)"),
         ("smiles,text,caption", {}, "'text' and 'caption' could each be the text"),
         ("SMILES,smiles,text", {}, "'SMILES' and 'smiles' could each be the smiles"),
     ],
@@ -74,6 +78,7 @@ def test_rejected_rows_are_listed_with_place_and_reason(tmp_path):
         "2,C(,broken": "RDKit: syntax error at position 2",
         "3,CC,": "empty text",
         "4,CC,nan": "text is a number (nan), not a description",
+        "4a,CC, n/A ": "text is a placeholder (n/A), not a description",
         "5,,no structure": "empty SMILES",
         ",CC,no id": "empty id",
         f"{'6' * 201},CC,long": "id of 201 characters; at most 200 are read",
@@ -81,12 +86,12 @@ def test_rejected_rows_are_listed_with_place_and_reason(tmp_path):
         '7,CCC,"two\nlines"': "",
         "8,CC(C)(C)(C)C,five bonds": "RDKit: Explicit valence for atom # 1 C, 5, is greater than permitted",
     }
-    pairs = load_pairs(table(tmp_path, rows, header="id,smiles,text"), max_rejected=0.9)
+    pairs = load_pairs(table(tmp_path, rows, header="id,smiles,text"), id="id", max_rejected=0.9)
     assert pairs.id == ("1", "7")
     assert [bad.reason for bad in pairs.rejected] == [reason for reason in rows.values() if reason]
-    assert [(bad.row, bad.line) for bad in pairs.rejected] == [*((row, row + 1) for row in range(2, 10)), (11, 13)]
+    assert [(bad.row, bad.line) for bad in pairs.rejected] == [*((row, row + 1) for row in range(2, 11)), (12, 14)]
     assert str(pairs.rejected[1]) == "pairs.csv row 3 (line 4): RDKit: syntax error at position 2"
-    assert "9 rows were rejected" in pairs.notes
+    assert "10 rows rejected" in pairs.notes
 
 
 def test_parquet_values_that_are_no_text(tmp_path):
@@ -101,7 +106,7 @@ def test_parquet_values_that_are_no_text(tmp_path):
         }
     )
     frame.to_parquet(tmp_path / "a.parquet")
-    pairs = load_pairs(tmp_path / "a.parquet", max_rejected=0.9)
+    pairs = load_pairs(tmp_path / "a.parquet", id="id", max_rejected=0.9)
     assert pairs.id == ("1",)
     assert pairs.extra == {"n": ("1",)}
     assert [bad.reason for bad in pairs.rejected] == ["empty text", "empty id", "empty SMILES"]
@@ -112,6 +117,36 @@ def test_parquet_values_that_are_no_text(tmp_path):
     for name in (None, "text"):
         with pytest.raises(InputError, match="'text' holds list"):
             load_pairs(tmp_path / "lists.parquet", text=name)
+
+
+def test_a_column_of_lists_beside_the_texts_is_named(tmp_path):
+    import pandas
+
+    frame = pandas.DataFrame({"description": [["a"], ["b"]], "smiles": ["C", "CC"], "caption": ["one", "two"]})
+    for source in (frame, tmp_path / "a.parquet"):
+        frame.to_parquet(tmp_path / "a.parquet")
+        assert any("'description' holds list" in note for note in load_pairs(source).notes)
+
+
+@pytest.mark.parametrize(
+    "text", ["NA", "none", "Null", "<NA>", r"\N", "N/A", "-", "nan", "NaN", "-inf", " null ", "\tn/a", "None\n"]
+)
+def test_placeholders_are_no_texts(text):
+    pairs = load_pairs({"smiles": ["CCO", "CC"], "text": ["an alcohol, none of the acids", text]}, max_rejected=1.0)
+    assert len(pairs) == len(pairs.rejected) == 1
+    assert pairs.rejected[0].row == 2
+
+
+def test_ids_that_are_found_are_labels_and_ids_that_are_named_a_promise(tmp_path):
+    rows = ["7,CCO,a", "7,CC,b", "7 (2),CCC,c", ",C,d", f"{'x' * 500},CN,e", "7,CCCC,f"]
+    path = table(tmp_path, rows, header="cid,smiles,text")
+    pairs = load_pairs(path)
+    assert pairs.id == ("7", "7 (2)", "7 (2) (2)", "row 4", "row 5", "7 (3)")
+    assert "column 'cid' repeats or has gaps: 5 of its ids were made unique" in pairs.notes
+    named = load_pairs(path, id="cid", max_rejected=1.0)
+    assert (named.id, len(named.rejected)) == (("7", "7 (2)"), 4)
+    both = load_pairs({"CID": ["1", "1"], "ID": ["b", "a"], "smiles": ["C", "CC"], "text": ["one", "two"]})
+    assert both.id == ("b", "a")
 
 
 def test_too_many_bad_rows_stop_with_the_first_reasons(tmp_path):
@@ -166,7 +201,7 @@ def test_make_split_overrides_the_column_and_says_so(tmp_path):
 
 
 def test_given_splits_are_kept_and_their_overlap_is_counted(tmp_path):
-    rows = ["1,C[C@H](N)O,a text,train", "2,C[C@@H](N)O,a text,Val", "3,CC,other,fold x", "4,CCC,none,"]
+    rows = ["1,C[C@H](N)O,a text,train", "2,C[C@@H](N)O,a text,Val", "3,CC,other,fold x", "4,CCC,words,"]
     pairs = load_pairs(table(tmp_path, rows, header="id,smiles,text,split"), max_rejected=0.5)
     assert pairs.split == ("train", "validation", "fold x")
     assert any(note.startswith("train/validation share 1 stereo-free structures") for note in pairs.notes)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -19,8 +24,9 @@ from hypothesis import strategies as st
 import class_kit
 from class_kit import cli
 from class_kit.errors import InputError
-from class_kit.pairs import readers
-from class_kit.pairs.readers import MAX_CELL, read_table
+from class_kit.pairs import table as limits
+from class_kit.pairs.readers import read_table
+from class_kit.pairs.table import MAX_CELL
 from tests.pair_files import TABLE, parquet
 
 PLAIN = b"text,smiles\nan alcohol,CCO\n"
@@ -61,14 +67,13 @@ def test_cells_are_read_exactly(tmp_path: Path, name: str, content: bytes, colum
     if columns is not None:
         assert table.columns == columns
     assert not any(place.reason for place in table.places)
-    assert (table.skipped, table.literal_quotes) == ({}, False)
+    assert (table.skipped, table.notes) == ({}, ())
 
 
 REFUSED = [
-    ("a.csv", TABLE.decode().encode("utf-16"), "NUL bytes: not a UTF-8 text file (UTF-16"),
-    ("a.csv", TABLE.replace(b"water", b"caf\xe9"), "byte 0xe9 on line 6"),
+    ("a.csv", TABLE.decode().encode("utf-16-le"), "NUL bytes: not a text file"),
     ("a.csv", "é".encode() * 600_000 + b"\n" + TABLE + b"th\xe9,C\n", "byte 0xe9 on line 8"),
-    ("a.csv", TABLE + b"caf\xc3", "is not UTF-8"),
+    ("a.csv", TABLE.decode().encode("utf-16")[:-1], "truncated data"),
     ("a.csv", TABLE.replace(b"water", b"wa\0ter"), "NUL bytes"),
     ("a.csv", TABLE + b'"open,C\nand,on\n', "row that starts on line 7 cannot be read: unexpected end of data"),
     ("a.csv", TABLE + b'"a"b,C\n', "row that starts on line 7 cannot be read"),
@@ -78,9 +83,9 @@ REFUSED = [
     ("a.csv", b"text,smiles,text\na,C,b\n", "'text' occurs more than once"),
     ("a.csv", b"", "is empty"),
     ("a.csv", b"text,smiles\n", "no data row"),
-    ("a.xlsx", TABLE, "files of this kind are not read; expected CSV, TSV"),
-    ("a.csv.gz", gzip.compress(TABLE * 50, mtime=0)[:-20], "gzip data is damaged"),
-    ("a.csv.gz", gzip.compress(TABLE, mtime=0) + b"tail", "gzip data is damaged"),
+    ("a.doc", TABLE, "files of this kind are not read; expected CSV, TSV"),
+    ("a.csv.gz", gzip.compress(TABLE * 50, mtime=0)[:-20], "compressed data is damaged"),
+    ("a.csv.gz", gzip.compress(TABLE, mtime=0) + b"tail", "compressed data is damaged"),
     ("a.parquet", parquet()[:-30], "not a readable Parquet file"),
     ("a.parquet", parquet({"text": pyarrow.array([], pyarrow.string())}), "no data row"),
     ("a.parquet", parquet({f"c{n}": [1] for n in range(5_000)}), "5,000 columns"),
@@ -102,7 +107,7 @@ def test_what_cannot_be_read_is_one_error(tmp_path: Path, name: str, content: by
     [
         (Path.mkdir, "is a folder"),
         (os.mkfifo, "not a regular file"),
-        (lambda path: path.symlink_to(path), "cannot be opened"),
+        (lambda path: path.symlink_to(path), "cannot be read"),
         (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (lambda path: None, "no such file"),
     ],
@@ -130,7 +135,42 @@ def test_without_quoting_a_quote_is_a_character(tmp_path: Path, header: str, quo
     path = written(tmp_path, "a.tsv", f'{header}\n1\tC\t"never closed\n2\tCC\t5\'"-phosphate\n'.encode())
     table = read_table(path, quoting=quoting)
     assert list(table.columns.values())[2] == ['"never closed', "5'\"-phosphate"]
-    assert table.literal_quotes
+    assert table.released == quoting
+
+
+TAB = "id\tsmiles\ttext\n"
+# a tab-separated file, the texts it holds, and those with quotes as cells
+QUOTES = [
+    ('1\tCCO\t"Smoky\n2\tCCN\tfishy\n3\tCCC\tends"\n4\tCCF\tx\n', ['"Smoky', "fishy", 'ends"', "x"]),
+    ('1\tCCO\t"Smoky\n2\tCCN\tfishy\n3\tCCC\t"ends"\n', ['"Smoky', "fishy", '"ends"']),
+    ('1\tCCO\t"Smoky"\n2\tCCN\t"so ""fishy"""\n', ["Smoky", 'so "fishy"']),
+    ('1\tCCO\t5"-AMP\n2\tCCN\t"fishy" at first\n', ['5"-AMP', '"fishy" at first']),
+    ('1\tCCO\t"two\nlines"\n2\tCCN\t"a\ttab"\n', ["two\nlines", "a\ttab"]),
+    ('1\tCCO\t"two\nlines"\n2\tCCN\n3\tCC\tx\n', ['"two', None, None, "x"]),
+    ('1\tCCO\t"Smoky\n2\tCCN\n3\tCCC\tends"\n4\tCCF\tx\n', ['"Smoky', None, 'ends"', "x"]),
+]
+
+
+@pytest.mark.parametrize(("rows", "texts"), QUOTES, ids=range(len(QUOTES)))
+def test_quotes_in_a_tab_file_lose_no_row(tmp_path: Path, rows: str, texts: list) -> None:
+    path = written(tmp_path, "a.tsv", (TAB + rows).encode())
+    table = read_table(path)
+    assert table.columns["text"] == texts
+    pairs = class_kit.load_pairs(path, max_rejected=1.0)
+    assert len(pairs) + len(pairs.rejected) == len(texts)
+    spanning = any("\n" in (text or "") for text in texts)
+    assert spanning == any("hold tabs or line ends" in note and "--no-quoting" in note for note in pairs.notes)
+    # the lines are the rows of the file where no quote encloses a line end
+    literal = read_table(path, quoting=False)
+    assert len(literal.places) == rows.count("\n")
+    assert spanning or literal.places == table.places
+
+
+def test_quotes_are_cells_where_the_user_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", (TAB + QUOTES[0][0]).encode())
+    assert read_table(path, quoting=True).columns["text"] == ["Smoky\n2\tCCN\tfishy\n3\tCCC\tends", "x"]
+    path = written(tmp_path, "a.csv", b'smiles,text\nC,"a\nCC,b"\n')
+    assert read_table(path, quoting=False).columns["text"] == ['"a', 'b"']
 
 
 def test_columns_of_parquet_without_text_are_named(tmp_path: Path) -> None:
@@ -171,7 +211,7 @@ def test_limits(limit: str, value: int, words: str, tmp_path: Path, monkeypatch:
     for path in (written(tmp_path, "a.csv", TABLE), written(tmp_path, "a.parquet", parquet())):
         read_table(path)
         with monkeypatch.context() as patch:
-            patch.setattr(readers, limit, value)
+            patch.setattr(limits, limit, value)
             with pytest.raises(InputError, match=words):
                 read_table(path)
 
@@ -180,11 +220,12 @@ def test_limits(limit: str, value: int, words: str, tmp_path: Path, monkeypatch:
 BOMBS = """
 import gzip, json, resource
 from pathlib import Path
+from typing import Any
 import pyarrow, pyarrow.parquet
 from class_kit.errors import InputError
-from class_kit.pairs import load_pairs, readers
+from class_kit.pairs import load_pairs, table
 
-readers.MAX_ROWS = 200_000
+table.MAX_ROWS = 200_000
 
 def zipped(block, times):
     # members of a gzip file follow each other, so that one block is compressed once
@@ -263,3 +304,207 @@ def test_a_command_that_cannot_go_on_is_one_line_and_changes_nothing(
     assert words in error
     left = {path.name: path.read_bytes() for path in Path().iterdir() if path.name != "difficulty.rejected.csv"}
     assert left == before
+
+
+FAULTY = {
+    "words.csv": b"smiles,words\nC,a\n",
+    "molecules.csv": b"molecule,text\nC,a\n",
+    "two.csv": b"smiles,text,caption\nC,a,b\n",
+    "splits.csv": b"smiles,text,split,Split\nC,a,train,train\n",
+    "many.csv": b"smiles,text,split\n" + b"".join(b"%s,a,s%d\n" % (b"C" * n, n) for n in range(1, 60)),
+    "bad.csv": b"smiles,text\nnothing,a\n",
+}
+TAKE_PAIRS = [["check"], ["difficulty"], ["train"], ["run", "retrieval", "--pairs"], ["study", "paper", "--pairs"]]
+
+
+@pytest.mark.parametrize("command", TAKE_PAIRS, ids=lambda command: command[0])
+def test_a_command_names_only_options_that_it_has(command: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("class_kit.runs.kernels.execute", lambda *ignored: pytest.fail("a kernel was started"))
+    (parsers,) = [action.choices for action in cli.build_parser()._actions if isinstance(action.choices, dict)]
+    options = {word for action in parsers[command[0]]._actions for word in action.option_strings}
+    assert {"--text", "--smiles", "--id", "--split", "--split-column"} <= options
+    for name, content in FAULTY.items():
+        if command[0] == "run" and name in ("many.csv", "bad.csv"):
+            continue
+        written(tmp_path, name, content)
+        assert cli.main([*command, name]) == 2, name
+        said = capsys.readouterr().err
+        assert set(re.findall(r"--[a-z-]+", said)) <= options, said
+        assert name in said
+        assert ("--" in said) == (name != "bad.csv"), said
+
+
+def test_every_option_in_a_message_exists() -> None:
+    (parsers,) = [action.choices for action in cli.build_parser()._actions if isinstance(action.choices, dict)]
+    options = {word for parser in parsers.values() for action in parser._actions for word in action.option_strings}
+    root = Path(class_kit.__file__).parent
+    texts = [
+        node.value
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    named = {word for text in texts for word in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text)}
+    git = {"--always", "--dirty", "--abbrev", "--exclude"}
+    assert named - options <= {"--version", *git}
+
+
+# --- one table of shapes, each with the same 60 pairs
+
+ALKYL = [f"{'C' * (at % 12 + 1)}{end}" for at in range(12) for end in ("O", "N", "C(=O)O", "[C@H](F)Cl", "c1ccccc1")]
+SIXTY = [(smiles, f'number {at}: "a chain", é, {len(smiles)} signs; or so') for at, smiles in enumerate(ALKYL)]
+
+
+def delimited(rows: list, names: tuple[str, ...] = ("smiles", "text"), **options: Any) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n", **options).writerows([*([names] if names else []), *rows])
+    return buffer.getvalue()
+
+
+def chembl() -> str:
+    """A semicolon between cells, all of them quoted, and the names that ChEMBL gives its columns."""
+    rows = [(f"CHEMBL{at}", text, "1", smiles) for at, (smiles, text) in enumerate(SIXTY)]
+    return delimited(rows, ("ChEMBL ID", "Name", "Max Phase", "Smiles"), delimiter=";", quoting=csv.QUOTE_ALL)
+
+
+def pubchem() -> str:
+    from rdkit import Chem
+
+    names = ("cid", "cmpdname", "isosmiles", "canonicalsmiles", "inchi", "Description")
+    rows = [
+        (at, "x", smiles, Chem.MolToSmiles(Chem.MolFromSmiles(smiles), isomericSmiles=False), "InChI=1S/C", text)
+        for at, (smiles, text) in enumerate(SIXTY)
+    ]
+    return delimited(rows, names)
+
+
+def chebi() -> str:
+    rows = [(f"CHEBI:{at}", text.replace('"', "'"), smiles) for at, (smiles, text) in enumerate(SIXTY)]
+    return delimited(rows, ("CHEBI_ACCESSION", "DEFINITION", "STRUCTURE"), delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def drugbank() -> str:
+    rows = [{"drugbank-id": at, "description": text, "SMILES": smiles} for at, (smiles, text) in enumerate(SIXTY)]
+    return json.dumps(rows, indent=1)
+
+
+def inchis() -> str:
+    from rdkit import Chem
+
+    return delimited([(Chem.MolToInchi(Chem.MolFromSmiles(smiles)), text) for smiles, text in SIXTY], ("InChI", "text"))
+
+
+def sdf() -> str:
+    from rdkit import Chem
+
+    records = []
+    for smiles, text in SIXTY:
+        records.append(f"{Chem.MolToMolBlock(Chem.MolFromSmiles(smiles))}> <ID>\nx\n\n> <Definition>\n{text}\n\n$$$$\n")
+    return "".join(records)
+
+
+LINES = "".join(json.dumps({"SMILES": smiles, "Summary": text}) + "\n" for smiles, text in SIXTY)
+TABS = delimited(SIXTY, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
+COLUMNS = {"smiles": [smiles for smiles, _ in SIXTY], "text": [text for _, text in SIXTY]}
+FILES: dict[str, Any] = {
+    "comma.csv": lambda: delimited(SIXTY),
+    "semicolon.csv": lambda: delimited(SIXTY, delimiter=";"),
+    "bar.txt": lambda: delimited(SIXTY, delimiter="|"),
+    "tab.csv": lambda: delimited(SIXTY, delimiter="\t"),
+    "literal.tsv": lambda: TABS,
+    "bom.csv": lambda: b"\xef\xbb\xbf" + delimited(SIXTY).encode(),
+    "utf16.csv": lambda: delimited(SIXTY).encode("utf-16"),
+    "utf16.txt": lambda: TABS.encode("utf-16-be").join([b"\xfe\xff", b""]),
+    "latin1.csv": lambda: delimited(SIXTY).encode("latin-1"),
+    "a.csv.gz": lambda: gzip.compress(delimited(SIXTY).encode()),
+    "a.tsv.bz2": lambda: bz2.compress(TABS.encode()),
+    "a.csv.xz": lambda: lzma.compress(delimited(SIXTY).encode()),
+    "a.csv.zst": lambda: pyarrow.compress(delimited(SIXTY).encode(), codec="zstd", asbytes=True),
+    "lines.jsonl": lambda: LINES,
+    "lines.json.gz": lambda: gzip.compress(LINES.encode()),
+    "records.json": lambda: json.dumps([{"structure": smiles, "caption": text} for smiles, text in SIXTY]),
+    "cxsmiles.csv": lambda: delimited([(f"{smiles} |$;;$,c:1|", text) for smiles, text in SIXTY]),
+    "headless.csv": lambda: delimited([(at, smiles, text) for at, (smiles, text) in enumerate(SIXTY)], ()),
+    "headless.tsv": lambda: TABS.partition("\n")[2],
+    "a.smi": lambda: "".join(f"{smiles} {text}\n" for smiles, text in SIXTY),
+    "header.smi": lambda: "smiles\tname\n" + "".join(f"{smiles} |$_AV:$|\t{text}\n" for smiles, text in SIXTY),
+    "a.sdf": sdf,
+    "a.sdf.gz": lambda: gzip.compress(sdf().encode()),
+    "a.parquet": lambda: parquet(COLUMNS),
+    "chembl.csv": chembl,
+    "pubchem.csv": pubchem,
+    "chebi.tsv": chebi,
+    "drugbank.json": drugbank,
+    "inchi.csv": inchis,
+}
+OPTIONS = {"chembl.csv": {"text": "Name"}}
+
+
+def same_pairs(pairs: Any) -> None:
+    from rdkit import Chem
+
+    wanted = [(Chem.CanonSmiles(smiles), text.replace('"', "'")) for smiles, text in SIXTY]
+    assert [(Chem.CanonSmiles(s), t.replace('"', "'")) for s, t in zip(pairs.smiles, pairs.text, strict=True)] == wanted
+    assert pairs.rejected == ()
+    assert "60 rows, 60 kept" in pairs.notes[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shape_of_file_gives_the_same_pairs(tmp_path: Path, name: str) -> None:
+    content = FILES[name]()
+    path = written(tmp_path, name, content.encode() if isinstance(content, str) else content)
+    pairs = class_kit.load_pairs(path, **OPTIONS.get(name, {}))
+    same_pairs(pairs)
+    said = " ".join(pairs.notes)
+    told = {
+        "latin1": "read as Latin-1",
+        "headless": "no header",
+        "inchi": "converted to SMILES: 60",
+        "cx": "cut off: 60",
+    }
+    assert all(words in said for start, words in told.items() if name.startswith(start))
+
+
+def test_every_object_gives_the_same_pairs(tmp_path: Path) -> None:
+    import pandas
+    from pyarrow import feather
+
+    table, frame = pyarrow.table(COLUMNS), pandas.DataFrame(COLUMNS, index=range(9, 69))
+    feather.write_feather(table, tmp_path / "a.feather", compression="zstd")
+    sources = [table, frame, frame.astype("category"), COLUMNS, SIXTY, [*map(list, SIXTY)], frame.to_dict("records")]
+    for source in [*sources, tmp_path / "a.feather"]:
+        same_pairs(class_kit.load_pairs(source))
+
+
+def test_data_sets_and_saved_folders_keep_their_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra trainers is not installed")
+    whole = datasets.Dataset.from_dict(COLUMNS)
+    parts = datasets.DatasetDict({"train": whole.select(range(40)), "test": whole.select(range(40, 60))})
+    whole.save_to_disk(tmp_path / "whole")
+    parts.save_to_disk(tmp_path / "parts")
+    for source in (whole, tmp_path / "whole", parts, tmp_path / "parts"):
+        pairs = class_kit.load_pairs(source)
+        same_pairs(pairs)
+        if source in (parts, tmp_path / "parts"):
+            assert pairs.split == ("train",) * 40 + ("test",) * 20
+    same_pairs(class_kit.load_pairs(whole.select([*range(59, -1, -1)]).select([*range(59, -1, -1)])))
+
+
+@pytest.mark.parametrize(
+    ("library", "make"),
+    [
+        ("polars", lambda module, folder: module.DataFrame(COLUMNS)),
+        ("openpyxl", lambda module, folder: excel(module, folder / "a.xlsx")),
+    ],
+)
+def test_what_needs_another_library_gives_the_same_pairs(library: str, make: Any, tmp_path: Path) -> None:
+    same_pairs(class_kit.load_pairs(make(pytest.importorskip(library, reason=f"{library} is not installed"), tmp_path)))
+
+
+def excel(module: Any, path: Path) -> Path:
+    book = module.Workbook()
+    for row in [("smiles", "text"), *SIXTY]:
+        book.active.append(row)
+    book.save(path)
+    return path

@@ -130,7 +130,7 @@ def handle_check(arguments: argparse.Namespace) -> int:
         check_real("--fail-above", arguments.fail_above, low=0, high=1)
     pairs, t, m = _embedded(arguments)
     for name, column in (("texts", pairs.text), ("SMILES", pairs.smiles)):
-        print(f"{len(set(column)):,} distinct {name} in {len(pairs):,} pairs, {len(pairs.rejected):,} rows rejected")
+        print(f"{len(set(column)):,} distinct {name} in {len(pairs):,} pairs, {len(pairs.rejected):,} rejected")
     audit = audit_pairs(t, m, seed=arguments.seed)
     low, high = audit.mismatch_share_ci
     print(f"mismatched pairs: {audit.mismatch_share:.1%} (95 % interval {low:.1%} to {high:.1%})")
@@ -150,7 +150,6 @@ def _add_pairs(parser: argparse.ArgumentParser, out: str) -> None:
     add = parser.add_argument
     add("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
     add("--split", metavar="NAME", help="only this split (default: all rows)")
-    add("--id", metavar="COLUMN", help="column of the ids")
     add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs", "swap", "noise", "noise_seed"))
     add("--out", default=out, metavar="FILE", help="CSV to write (default: %(default)s)")
 
@@ -171,8 +170,7 @@ def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.nd
         for given in (os.path.expanduser(each) for each in (options.pairs, options.extra) if each):
             if path.exists() and os.path.exists(given) and path.samefile(given):
                 raise InputError(f"--out: {str(path)!r} is an input and would be overwritten")
-    source = {"split": arguments.split, "id": arguments.id, "text": options.text, "smiles": options.smiles}
-    pairs = load_pairs(options.pairs, **source, data=options.data, extra=options.extra, rejected_to=rejected)
+    pairs = load_pairs(options.pairs, arguments.split, **options.reading, rejected_to=rejected)
     if not len(pairs):
         raise InputError(f"{arguments.pairs}: no usable pairs")
     for note in pairs.notes:

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from class_kit.errors import InputError
 
+# where a command is not about one split, `--split` names the column, as `--text` does
+SPLIT = {"split_column": "--split"}
 _METAVARS = {int: "N", float: "X", str: "NAME"}
 
 
@@ -21,6 +23,7 @@ def add_options(
     *,
     skip: Collection[str] = (),
     defaults: Mapping[str, str] = {},
+    also: Mapping[str, str] = {},
 ) -> None:
     """Add an option for every field of a model; what is not given is not set, see `given_options`.
 
@@ -31,6 +34,8 @@ def add_options(
         Fields that the command reads in another way.
     defaults : mapping of str to str
         What the command does without an option, where that is not the field's default.
+    also : mapping of str to str
+        Second spellings of the options of some fields.
     """
     group = parser.add_argument_group(title)
     for name, field in model.__pydantic_fields__.items():
@@ -40,17 +45,18 @@ def add_options(
         if get_origin(kind) is not Literal:
             # `int | None` is given as an int, and what is checked besides as what it is
             kind = next((part for part in get_args(kind) if part is not NoneType), kind)
-            kind = getattr(kind, "__origin__", kind)
+            kind = kind if get_origin(kind) is Literal else getattr(kind, "__origin__", kind)
         default = defaults.get(name, field.default)
         shown = "" if default is None or default is False else f" (default: {default})"
         about: dict[str, Any] = {"help": f"{field.description}{shown}".replace("%", "%%"), "default": argparse.SUPPRESS}
         if kind is bool:
-            about["action"] = "store_true"
+            about["action"] = "store_true" if field.default is False else argparse.BooleanOptionalAction
         elif get_origin(kind) is Literal:
             about["choices"] = get_args(kind)
         else:
             about |= {"type": kind, "metavar": _METAVARS[kind]}
-        group.add_argument(f"--{name.replace('_', '-')}", **about)
+        spellings = [f"--{name.replace('_', '-')}", *([also[name]] if name in also else [])]
+        group.add_argument(*spellings, **about)
 
 
 def given_options(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from class_kit.cli.options import help_of
+from class_kit.cli.options import SPLIT, add_options, given_options, help_of
 from class_kit.errors import InputError
-from class_kit.options import TaskOptions
+from class_kit.options import TaskOptions, option_names
 
 # As in class_kit.figures.layout, which would load Matplotlib for every command; a test holds the two equal.
 STYLES = ("notebook", "acl", "nature", "slides")
+# What the notebooks take together, as their parameter `reading`
+_READING = ("group", "text", "smiles", "id", "split_column", "make_split", "quoting", "standardize")
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
   class-kit run retrieval -p seeds '[0, 1, 2]'   one notebook with a parameter of its own
@@ -30,6 +32,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("notebooks", nargs="*", metavar="NOTEBOOK", help="a path or a stem; all numbered ones if none")
     for name, metavar in (("pairs", "SOURCE"), ("data", "DIR"), ("extra", "FILE")):
         add(f"--{name}", metavar=metavar, help=help_of(TaskOptions, name))
+    others = [name for name in option_names(TaskOptions) if name not in _READING]
+    add_options(parser, TaskOptions, "how the pairs are read", skip=others, also=SPLIT)
     refused = "set a parameter; refused where no chosen notebook declares it or the type differs"
     add("-p", dest="parameters", nargs=2, **many, metavar=("NAME", "VALUE"), help=refused)
     commas = (
@@ -53,6 +57,9 @@ def handle_run(arguments: argparse.Namespace) -> int:
     from class_kit.runs.sweep import read_sweeps
 
     common = [(name, getattr(arguments, name)) for name in ("pairs", "data", "extra") if getattr(arguments, name)]
+    given = given_options(arguments, TaskOptions)
+    if reading := {name: given[name] for name in _READING if name in given}:
+        common.append(("reading", json.dumps(reading)))
     parameters: dict[str, Raw] = {}
     for name, value in [*arguments.parameters, *common]:
         if name in parameters:

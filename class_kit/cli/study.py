@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from class_kit.cli.options import add_import_option, add_options, folder_name, given_options, import_own
+from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_name, given_options, import_own
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
 
@@ -22,7 +22,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: one a core)")
     add("--plan", action="store_true", help="say what would be done and how long it takes, and stop")
     add_import_option(parser)
-    add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"})
+    add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
     add("--only", nargs="+", metavar="PRODUCT", help="these products alone, such as main ablation sigma")
     add("--seeds", type=int, metavar="N", help="at most so many seeds a setting (default: 5)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from class_kit.cli.options import add_import_option, add_options, folder_name, given_options, help_of, import_own
+from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_name, given_options, help_of, import_own
 from class_kit.errors import InputError
 from class_kit.options import Arm, Curve, TaskOptions, TrainingConfig
 
@@ -24,7 +24,7 @@ _DEFAULTS = {
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `train`."""
     parser.add_argument("pairs", metavar="PAIRS", help=help_of(TaskOptions, "pairs"))
-    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs",))
+    add_options(parser, TaskOptions, "pairs and encoders", skip=("pairs",), also=SPLIT)
     add_options(parser, Arm, "curriculum", skip=("name", "intensity"), defaults=_DEFAULTS)
     add_options(parser, TrainingConfig, "training", skip=("backbone_options",), defaults=_DEFAULTS)
     add = parser.add_argument

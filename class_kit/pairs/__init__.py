@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
-from class_kit.files import corpus_file, home_path
+from class_kit.files import corpus_file
 from class_kit.pairs import chebi20
+from class_kit.pairs.cleaning import as_smiles, standardized
 from class_kit.pairs.pairset import PairSet, Rejected, content_digest, pool_targets, write_rejected
-from class_kit.pairs.readers import read_table
-from class_kit.pairs.rows import check_rows, find_column, refuse_too_many, rows_of
+from class_kit.pairs.readers import read_source, read_table
+from class_kit.pairs.rows import Rows, check_rows, find_column, refuse_too_many, rows_of, unique_labels
 from class_kit.pairs.splits import GROUPS, KINDS, make_splits, overlap_notes, split_name, split_order
+from class_kit.pairs.table import COMMON_NAMES, Table, is_common
 from class_kit.terminal import one_line
 
 __all__ = [
@@ -31,7 +35,7 @@ MAX_SPLITS = 50
 
 
 def load_pairs(
-    source: str | os.PathLike[str],
+    source: Any,
     split: str | None = None,
     *,
     text: str | None = None,
@@ -43,6 +47,8 @@ def load_pairs(
     swap: bool = False,
     make_split: str | None = None,
     group: str = "skeleton",
+    quoting: bool | None = None,
+    standardize: bool = False,
     seed: int = 0,
     max_rejected: float = 0.2,
     rejected_to: str | os.PathLike[str] | None = None,
@@ -51,13 +57,17 @@ def load_pairs(
 
     Parameters
     ----------
-    source : str or path
-        "corpus" (bundled, generated descriptions), "chebi20", or a CSV, TSV, TXT (each also .gz) or Parquet file.
+    source : str, path, or table in memory
+        "corpus" (bundled, generated descriptions), "chebi20", or a file: CSV, TSV or TXT with any usual delimiter, JSON
+        Lines, JSON records, SDF, SMI (each also .gz, .bz2, .xz or .zst), Parquet, Feather, Excel, a folder saved by the
+        library datasets, "hf://owner/name". Or a DataFrame of pandas or Polars, a Dataset or DatasetDict, a mapping of
+        columns, a list of records or of (SMILES, text).
     split : str, optional
         Return only this split; "val", "valid" and "dev" mean "validation".
     text, smiles, id, split_column : str, optional
-        Column names of a file. Without them: text, description or caption; smiles or canonical_smiles; id or cid;
-        split — in any letter case. Without an id column the row number is the id.
+        Column names. Without them: text, description, caption, summary or definition; smiles, isosmiles,
+        canonical_smiles, structure or inchi; id or cid; split — in any letter case. Ids of a column that is named have
+        to be unique; those of one that is found are made so, and without one the row number is the id.
     data : path, optional
         Folder with ChEBI-20 files; else $CLASS_KIT_DATA and the kit's data folder are searched.
     extra : path, optional
@@ -71,6 +81,12 @@ def load_pairs(
     group : {"skeleton", "structure"}
         What the splits made here keep together: molecules with one skeleton (the first block of the InChIKey:
         stereoisomers, protonation states, tautomers), or with one structure but for stereo only.
+    quoting : bool, optional
+        In delimited text, whether quotes enclose cells or are ordinary characters. By default they enclose cells, but
+        in tab-separated files only where the whole file is well-formed with them.
+    standardize : bool
+        Replace every molecule by its largest fragment, neutral, in its canonical tautomer (RDKit's rdMolStandardize);
+        the SMILES as given are kept in the column "smiles as given".
     seed : int
         Seed of the splits made here.
     max_rejected : float
@@ -92,8 +108,10 @@ def load_pairs(
     if make_split is not None:
         check_choice("make_split", make_split, KINDS)
     check_choice("group", group, GROUPS)
-    if source == "chebi20":
-        given = {"text": text, "smiles": smiles, "id": id, "split_column": split_column, "make_split": make_split}
+    named = source if isinstance(source, str) else ""
+    if named == "chebi20":
+        given: dict[str, Any] = {"text": text, "smiles": smiles, "id": id, "split_column": split_column}
+        given |= {"make_split": make_split, "quoting": quoting, "standardize": standardize or None}
         _refuse_options(given, "are for files; the published rows of chebi20 never move")
         folder = chebi20.chebi20_folder(data)
         if extra is not None:
@@ -105,10 +123,14 @@ def load_pairs(
     else:
         _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
         columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
-        pairs, notes = _load_table(source, columns, make_split, group, seed)
+        if named == "corpus":
+            table = replace(read_table(corpus_file()), source="corpus")
+        else:
+            table = read_source(source, quoting=quoting, names=[name for name in columns.values() if name is not None])
+        pairs, notes = _pairs_of(table, columns, make_split, group, seed, standardize)
     refuse_too_many(pairs, max_rejected, rejected_to)
     if pairs.rejected:
-        notes.append(f"{len(pairs.rejected):,} rows were rejected")
+        notes.append(f"{_count(len(pairs.rejected), 'row')} rejected")
     # notes are printed wherever pairs are used, and quote names from the file
     pairs = replace(pairs, notes=tuple(one_line(note) for note in notes))
     return pairs if split is None else pairs.where(split_name(split))
@@ -131,24 +153,36 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
     return chebi20.load_pool(chebi20.chebi20_folder(data))
 
 
-def _load_table(
-    source: str | os.PathLike[str], wanted: dict[str, str | None], make_split: str | None, group: str, seed: int
+def check_columns(source: Any, **options: Any) -> None:
+    """Refuse a source whose columns `load_pairs` with these options could not use; its rows are not looked at."""
+    if source in ("corpus", "chebi20"):
+        return
+    wanted = {role: options.get("split_column" if role == "split" else role) or None for role in COMMON_NAMES}
+    table = read_source(source, quoting=options.get("quoting"), names=[name for name in wanted.values() if name])
+    for role, given in wanted.items():
+        find_column(table, role, given)
+
+
+def _pairs_of(
+    table: Table, wanted: dict[str, str | None], make_split: str | None, group: str, seed: int, standardize: bool
 ) -> tuple[PairSet, list[str]]:
-    bundled = source == "corpus"
-    path = corpus_file() if bundled else home_path(source)
-    table = read_table(path)
     columns = {role: find_column(table, role, given) for role, given in wanted.items()}
     rows, given = rows_of(table, columns), columns["split"]
-    pairs, molecules = check_rows(
-        rows, "corpus" if bundled else path.name, need_split=given is not None and make_split is None
-    )
+    bundled = table.source == "corpus"
     notes = ["generated descriptions: written by a program from each structure, not by chemists"] if bundled else []
-    skipped = [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in table.skipped.items()]
-    notes += skipped[:10] + ([f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else [])
-    if table.literal_quotes:
-        notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
-    if columns["id"] is None:
-        notes.append("no id column: the ids are row numbers")
+    notes += _column_notes(table, columns, rows, promised=bundled or wanted["id"] is not None)
+    rows.cells["smiles"], done = as_smiles(rows.cells["smiles"])
+    notes += done
+    if standardize:
+        rows.extra["smiles as given"] = rows.cells["smiles"]
+        alike, said = standardized([cell or "" for cell in rows.cells["smiles"]])
+        rows.cells["smiles"] = [*alike]
+        notes.append(said)
+    name = Path(table.source).name
+    pairs, molecules = check_rows(rows, name, need_split=given is not None and make_split is None)
+    if not bundled:
+        about = ", ".join(f"{role} from {column!r:.80}" for role, column in columns.items() if column is not None)
+        notes.insert(0, f"{name}: {table.how}; {about}; {_count(len(rows.places), 'row')}, {len(pairs):,} kept")
     if given is None or make_split is not None:
         if given is not None:
             notes.append(f"column {given!r} was not followed: make_split={make_split!r}")
@@ -157,14 +191,33 @@ def _load_table(
     splits = split_order(pairs.split)
     if len(splits) > MAX_SPLITS:
         raise InputError(
-            f"{path}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are followed, "
-            "make_split='random' makes others"
+            f"{name}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are followed, "
+            "make_split='random' (--make-split random) makes others"
         )
     notes.append(f"splits given by column {given!r}: {', '.join(splits)}")
     written = {(name or "").strip() for name in rows.cells["split"]}
     renamed = sorted(repr(name) for name in written if split_name(name) != name)
     notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
     return pairs, [*notes, *overlap_notes(pairs.split, molecules, pairs.text)]
+
+
+def _column_notes(table: Table, columns: dict[str, str | None], rows: Rows, *, promised: bool) -> list[str]:
+    """What is to be said of the columns; ids that nobody promised to be unique are made so."""
+    notes = list(table.notes)
+    skipped = sorted(table.skipped.items(), key=lambda item: not is_common(item[0]))
+    notes += [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in skipped[:10]]
+    notes += [f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else []
+    if columns["id"] is None:
+        notes.append("no id column: the ids are row numbers")
+    elif not promised:
+        rows.cells["id"], changed = unique_labels(rows.cells["id"], rows.places)
+        if changed:
+            notes.append(f"column {columns['id']!r} repeats or has gaps: {changed:,} of its ids were made unique")
+    return notes
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:

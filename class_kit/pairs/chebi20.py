@@ -13,8 +13,9 @@ from class_kit.errors import InputError
 from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.files import home_path
 from class_kit.molecules.structures import Structure
+from class_kit.pairs.delimited import RELEASE_HEADER
 from class_kit.pairs.pairset import PairSet
-from class_kit.pairs.readers import RELEASE_HEADER, read_table
+from class_kit.pairs.readers import read_table
 from class_kit.pairs.rows import Rows, check_rows, find_column, joined, rows_of
 from class_kit.pairs.splits import (
     TEST,
@@ -26,6 +27,7 @@ from class_kit.pairs.splits import (
     overlap_notes,
     split_name,
 )
+from class_kit.pairs.table import Table
 
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
@@ -58,7 +60,7 @@ def load_with_extra(
     if missing:
         raise InputError(f"{folder} has no {' and no '.join(missing)}; extra= needs {' and '.join(sources)}")
     path = home_path(extra)
-    table = read_table(path, quoting=False)
+    table = _read(path)
     more = rows_of(table, {role: find_column(table, role) for role in ("text", "smiles")}, prefix="extra-")
     more = _marked(more, TRAIN, table.columns.get("source", ["extra"] * len(more.places)))
     rows = joined([_file_rows(folder / sources[0], TRAIN), more, _file_rows(folder / sources[1], TEST)])
@@ -93,7 +95,7 @@ def load_pool(folder: Path) -> PairSet:
     """
     notes: list[str] = []
     if (folder / MOLECULES).is_file():
-        table = read_table(folder / MOLECULES, quoting=False)
+        table = _read(folder / MOLECULES)
         columns = {role: find_column(table, role) for role in ("id", "smiles", "split")}
         if None in columns.values():
             raise InputError(f"{table.source}: expected the columns CID, SMILES and split")
@@ -111,6 +113,11 @@ def load_pool(folder: Path) -> PairSet:
     return PairSet(("",) * len(ids), smiles, ids, names, "chebi20 molecules", notes=tuple(notes))
 
 
+def _read(path: Path) -> Table:
+    """A table in the style of the release: quotes are ordinary characters, and backslashes may be doubled."""
+    return replace(read_table(path, quoting=False), released=True)
+
+
 def _published_rows(folder: Path) -> tuple[Rows, list[str]]:
     present = {split: name for split, name in FILES.items() if (folder / name).is_file()}
     if not present:
@@ -125,7 +132,7 @@ def _published_rows(folder: Path) -> tuple[Rows, list[str]]:
 
 def _file_rows(path: Path, split: str) -> Rows:
     """Rows of one released file: tab-separated, quotes are ordinary characters, header CID, SMILES, description."""
-    table = read_table(path, quoting=False)
+    table = _read(path)
     if tuple(table.columns) != RELEASE_HEADER:
         raise InputError(f"{path}: the columns are {', '.join(table.columns)}; expected {', '.join(RELEASE_HEADER)}")
     rows = rows_of(table, {"id": "CID", "smiles": "SMILES", "text": "description"})

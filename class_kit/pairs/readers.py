@@ -1,231 +1,298 @@
-"""Tables from strangers become columns of text with the place of each row, or one clear error.
+"""Every kind of table that people have becomes a `Table`, or one clear error: files here, objects of other libraries.
 
 `read_table` alone opens files, and a kind of file is one entry of `READERS`; nothing behind it asks where a table came
-from. Delimited text is read by the csv module in its strict mode: pandas pads short rows in silence, and Arrow takes a
-quote that is never closed for one bad row, however much of the file it swallows; neither knows on which line a row
-begins. All other kinds pass through Arrow.
-
-The limits lie far above any real set of descriptions and far below what a decompression bomb makes.
+from. What a library reads well it reads; delimited text is in `class_kit.pairs.delimited`.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
-import itertools
+import json
+import lzma
+import os
 import re
 import stat
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any
 
 from class_kit.errors import InputError
+from class_kit.files import home_path
+from class_kit.pairs.delimited import read_delimited
+from class_kit.pairs.table import (
+    MAX_COLUMNS,
+    Place,
+    Table,
+    check_size,
+    column_names,
+    is_common,
+    kind_of,
+    open_lines,
+    table_of_values,
+)
 
 if TYPE_CHECKING:
     import pyarrow
 
-EXPECTED = "CSV, TSV, TXT (each also .gz) or Parquet"
-# The released ChEBI-20 files are separated by tabs, and a quote in them is an ordinary character.
-RELEASE_HEADER = ("CID", "SMILES", "description")
-
-MAX_BYTES = 1 << 30
-MAX_CELL = 16 << 20
-MAX_LINE = 32 << 20
-MAX_COLUMNS = 4_096
-MAX_ROWS = 2_000_000
-MAX_CELLS = 10_000_000
-
-# what Python makes of bytes that are not UTF-8 where it is told to go on
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
-
-
-class Place(NamedTuple):
-    """Where a row stands: file, 1-based data row, line of a file that has lines; and why it cannot be used, if so."""
-
-    file: str
-    row: int
-    line: int | None
-    reason: str = ""
+EXPECTED = (
+    "CSV, TSV, TXT, JSON, JSON Lines, SDF, SMI (each also .gz, .bz2, .xz or .zst), Parquet, Feather, Excel, or a "
+    "folder saved by the library datasets"
+)
+HUB = "hf://"
+# JSON that is one list is held in memory as a whole, at about twenty times its size
+MAX_JSON = 64 << 20
+# of a record of an SDF file, a hundred times that of a large molecule
+MAX_RECORD = 1 << 20
+# of a molecule's atoms: RDKit writes the SMILES by recursion
+MAX_ATOMS = 2_000
+_STRUCTURE = "structure of the record"
+_SPLIT = "split of the data set"
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as it was read, no row of it left out.
-
-    Attributes
-    ----------
-    source : str
-        What messages about the whole table call it.
-    columns : dict of str to list
-        Cells as text, None where there is none; a row with a reason against it has no cells.
-    places : list of Place
-        One for each row.
-    skipped : dict of str to str
-        Columns that have no text, and what they hold.
-    literal_quotes : bool
-        Whether quotes were read as ordinary characters.
-    """
-
-    source: str
-    columns: dict[str, list[str | None]]
-    places: list[Place]
-    skipped: dict[str, str] = field(default_factory=dict)
-    literal_quotes: bool = False
-
-
-def read_table(path: Path, *, quoting: bool = True) -> Table:
-    """Read a table; `quoting=False`, or the header of ChEBI-20's release, takes quotes as ordinary characters.
+def read_source(source: Any, *, quoting: bool | None = None, names: Collection[str] = ()) -> Table:
+    """Read a table from a path, the hub, or an object in memory; see `read_table`.
 
     Raises
     ------
     InputError
-        If the file is missing, not a regular file, of an unknown kind, empty, not UTF-8, holds NUL characters, has no
-        data row, repeats a column name, leaves a quote open, or is beyond the limits of this module.
+        If it is nothing that holds a table.
+    """
+    if isinstance(source, str) and source.startswith(HUB):
+        return _read_hub(source)
+    if isinstance(source, str | os.PathLike):
+        return read_table(home_path(source), quoting=quoting, names=names)
+    return _read_object(source)
+
+
+def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str] = ()) -> Table:
+    """Read a file.
+
+    Parameters
+    ----------
+    path : Path
+    quoting : bool, optional
+        In delimited text, whether quotes enclose cells or are ordinary characters. By default they enclose cells, but
+        in tab-separated files only where the whole file is well-formed with them.
+    names : collection of str
+        Columns that the user named, by which a header is known.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not a regular file, of an unknown kind, empty, holds NUL characters, has no data row,
+        repeats a column name, leaves a quote open, or is beyond the limits of `class_kit.pairs.table`.
     """
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode) and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
+            return _read_saved(path)
         if not stat.S_ISREG(mode):
             # opening a pipe or a device could wait for ever
             what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise InputError(f"{path} is {what}; expected {EXPECTED}")
-        if _kind(path) not in READERS:
+        if kind_of(path) in (".csv", ".tsv", ".tab", ".txt"):
+            table = read_delimited(path, quoting, names)
+        elif kind_of(path) in READERS:
+            table = READERS[kind_of(path)](path)
+        else:
             raise InputError(f"{path}: files of this kind are not read; expected {EXPECTED}")
-        table = READERS[_kind(path)](path, quoting)
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: the gzip data is damaged ({error})") from None
+        raise InputError(f"{path}: there is no such file (looked for {path.absolute()})") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise InputError(f"{path}: the compressed data is damaged ({error})") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be opened: {error}") from None
-    if not table.places:
-        raise InputError(f"{path} has a header and no data row")
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from None
     return table
 
 
-def _kind(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+# --- records: JSON, JSON Lines, SDF and SMILES files
 
 
-def _column_names(path: Path, header: Sequence[str]) -> list[str]:
-    """The header's names without white space around them, `column N` for empty ones."""
-    if len(header) > MAX_COLUMNS:
-        raise InputError(f"{path} has {len(header):,} columns; at most {MAX_COLUMNS:,} are read")
-    names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise InputError(f"{path}: column {twice[0][:60]!r} occurs more than once; each name must be unique")
-    return names
-
-
-def _check_size(path: Path, size: int, rows: int, columns: int) -> None:
-    if size > MAX_BYTES:
-        raise InputError(
-            f"{path} holds more than {MAX_BYTES:,} bytes, the most that are read (once decompressed); "
-            "split the file, or keep only the columns needed as Parquet"
-        )
-    if rows > MAX_ROWS or rows * columns > MAX_CELLS:
-        raise InputError(f"{path}: at most {MAX_ROWS:,} rows and {MAX_CELLS:,} values are read; split the file")
-
-
-def _read_text(path: Path, quoting: bool) -> Table:
-    # one limit for the whole process, and no reason to lower it again
-    csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
-    with open(path, "rb") as file:
-        opener = gzip.open if file.read(2) == b"\x1f\x8b" else open
-    # newline="" leaves line ends to the csv reader, which keeps those inside quotes
-    with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        lines = _lines(path, text)
-        first = next(lines, "")
-        if not first:
-            raise InputError(f"{path} is empty; expected a header line and data rows")
-        tabs = _kind(path) == ".tsv" or (_kind(path) == ".txt" and "\t" in first)
-        literal = not quoting or (tabs and tuple(first.rstrip("\r\n").split("\t")) == RELEASE_HEADER)
-        reader = csv.reader(
-            itertools.chain([first], lines),
-            delimiter="\t" if tabs else ",",
-            quoting=csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL,
-            strict=True,
-        )
-        rows: list[list[str | None]] = []
-        places: list[Place] = []
-        line = 1
-        try:
-            names = _column_names(path, next(reader))
-            missing: list[str | None] = [None] * len(names)
-            line = reader.line_num + 1
-            for cells in reader:
-                if cells:
-                    _check_size(path, 0, len(rows) + 1, len(names))
-                    whole = len(cells) == len(names)
-                    reason = "" if whole else f"{len(cells)} fields where the header has {len(names)}"
-                    rows.append([*cells] if whole else missing)
-                    places.append(Place(path.name, len(places) + 1, line, reason))
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise InputError(f"{path}: the row that starts on line {line} cannot be read: {error}") from None
-    columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-    return Table(str(path), columns, places, literal_quotes=literal)
-
-
-def _lines(path: Path, text: TextIO) -> Iterator[str]:
-    """The lines of a text file, up to one that is too long, holds a NUL, or bytes that are not UTF-8."""
+def _read_json(path: Path) -> Table:
+    """One list of records, or a record a line."""
+    records: list[Any] = []
+    starts: list[int | None] = []
+    whole: list[str] = []
     size = 0
-    for number in itertools.count(1):
-        line = text.readline(MAX_LINE + 1)
-        size += len(line)
-        _check_size(path, size, 0, 0)
-        if len(line) > MAX_LINE:
-            raise InputError(f"{path}: line {number} is longer than {MAX_LINE:,} characters")
-        if "\0" in line:
-            raise InputError(f"{path} holds NUL bytes: not a UTF-8 text file (UTF-16, or binary?)")
-        if not line.isascii() and (wrong := _ESCAPED_BYTE.search(line)):
-            byte = f"0x{ord(wrong[0]) - 0xDC00:02x}"
-            raise InputError(f"{path} is not UTF-8: byte {byte} on line {number}; save it as UTF-8 and try again")
-        if not line:
-            return
-        yield line
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if whole or (not records and line.lstrip().startswith("[")):
+                whole.append(line)
+                size += len(line)
+                if size > MAX_JSON:
+                    raise InputError(f"{path}: a list of more than {MAX_JSON:,} characters; write a record a line")
+            elif line.strip():
+                check_size(str(path), rows=len(records))
+                try:
+                    records.append(json.loads(line))
+                except (ValueError, RecursionError) as error:
+                    records.append(_Unusable(f"no JSON record: {str(error)[:200]}"))
+                starts.append(number)
+    if whole:
+        try:
+            records, starts = json.loads("".join(whole)), []
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path} is not readable JSON: {str(error)[:200]}") from None
+    how = f"JSON {'records' if whole else 'Lines'}, {lines.how}"
+    return _table_of_records(str(path), path.name, records, starts, how=how, notes=lines.notes)
 
 
-def _read_parquet(path: Path, quoting: bool) -> Table:
+class _Unusable(str):
+    """Why a record cannot be used, in its place."""
+
+
+def _table_of_records(
+    source: str, file: str, records: Sequence[Any], starts: Sequence[int | None] = (), **about: Any
+) -> Table:
+    """A table of records, each a mapping of names to values, or two values: SMILES and text."""
+    rows: list[Mapping[Any, Any]] = []
+    places, names = [], dict[Any, None]()
+    for at, record in enumerate(records):
+        row, reason = record, ""
+        if isinstance(record, tuple | list) and len(record) == 2:
+            row = dict(zip(("smiles", "text"), record, strict=True))
+        elif not isinstance(record, Mapping):
+            reason = record if isinstance(record, _Unusable) else f"a {type(record).__name__}; expected a record"
+            row = {}
+        names |= dict.fromkeys(row)
+        if len(names) > MAX_COLUMNS:
+            raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
+        rows.append(row)
+        places.append(Place(file, at + 1, starts[at] if starts else None, str(reason)))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return table_of_values(source, columns, places, **about)
+
+
+def _read_sdf(path: Path) -> Table:
+    records: list[Any] = []
+    starts: list[int | None] = []
+    block: list[str] = []
+    with open_lines(path) as lines:
+        size = 0
+        for number, line in enumerate(lines, start=1):
+            if not block:
+                starts.append(number)
+                size = 0
+            block.append(line)
+            size += len(line)
+            if line.strip() == "$$$$":
+                check_size(str(path), rows=len(records))
+                records.append(_sdf_record("".join(block), size))
+                block = []
+            elif size > MAX_RECORD:
+                block[1:] = []
+    if "".join(block).strip():
+        records.append(_sdf_record("".join(block), size))
+    how = f"SDF, {lines.how}"
+    roles = {"smiles": _STRUCTURE}
+    return _table_of_records(str(path), path.name, records, starts, how=how, roles=roles, notes=lines.notes)
+
+
+def _sdf_record(block: str, size: int) -> dict[str, str] | _Unusable:
+    from rdkit import Chem, rdBase
+
+    if size > MAX_RECORD:
+        return _Unusable(f"record of {size:,} characters; at most {MAX_RECORD:,} are read")
+    try:
+        with rdBase.BlockLogs():
+            supplier = Chem.SDMolSupplier()
+            supplier.SetData(block)
+            molecule = next(iter(supplier), None)
+            if molecule is None or not molecule.GetNumAtoms():
+                return _Unusable("RDKit cannot read the structure of this record")
+            if molecule.GetNumAtoms() > MAX_ATOMS:
+                return _Unusable(f"molecule of {molecule.GetNumAtoms():,} atoms; at most {MAX_ATOMS:,} are read")
+            properties = {name: molecule.GetProp(name) for name in molecule.GetPropNames()}
+            return properties | {_STRUCTURE: Chem.MolToSmiles(molecule)}
+    except (RuntimeError, ValueError) as error:
+        return _Unusable(f"RDKit cannot read this record: {' '.join(str(error).split())[:200]}")
+
+
+def _read_smi(path: Path) -> Table:
+    """SMILES, perhaps with an extension in bars, then the rest of the line as the text."""
+    records: list[Any] = []
+    starts: list[int | None] = []
+    with open_lines(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            found = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
+            if found and (records or starts or not is_common(found[1])):
+                check_size(str(path), rows=len(records))
+                records.append({"smiles": found[1], "text": found[2]})
+                starts.append(number)
+    return _table_of_records(str(path), path.name, records, starts, how=f"SMILES file, {lines.how}", notes=lines.notes)
+
+
+# --- tables of Arrow: Parquet, Feather, and what other libraries hand over
+
+
+def _read_parquet(path: Path) -> Table:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-        names = dict(zip(_column_names(path, schema.names), schema, strict=True))
+        names = dict(zip(column_names(str(path), schema.names), schema, strict=True))
         # what is nested can unfold to any size, so it is not even decoded
-        plain = {name: each for name, each in names.items() if not pyarrow.types.is_nested(each.type)}
+        plain = [each.name for each in schema if not pyarrow.types.is_nested(each.type)]
         size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-        _check_size(path, size, metadata.num_rows, len(plain))
-        wanted = [each.name for each in plain.values()]
+        check_size(str(path), size=size, rows=metadata.num_rows, cells=metadata.num_rows * len(plain))
         # one value can stand for millions of rows: strings are read as a dictionary and indices
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=wanted) as file:
-            table = file.read(columns=wanted, use_threads=False)
-        columns, skipped = {}, {name: str(each.type)[:100] for name, each in names.items() if name not in plain}
-        for name, each in plain.items():
-            try:
-                columns[name] = _texts(table.column(each.name))
-            except (pyarrow.ArrowException, ValueError):
-                skipped[name] = f"{str(each.type)[:100]} that has no text"
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=plain) as file:
+            table = file.read(columns=plain, use_threads=False)
     except InputError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
         raise InputError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:300]}") from None
-    places = [Place(path.name, row, None) for row in range(1, table.num_rows + 1)]
-    return Table(str(path), columns, places, skipped)
+    nested = {name: str(each.type)[:100] for name, each in names.items() if each.name not in plain}
+    read = _table_of_arrow(str(path), path.name, table, "Parquet")
+    read.skipped.update(nested)
+    return read
+
+
+def _read_feather(path: Path) -> Table:
+    import pyarrow
+
+    try:
+        with pyarrow.OSFile(str(path)) as file, pyarrow.ipc.open_file(file) as reader:
+            batches = []
+            for number in range(reader.num_record_batches):
+                batches.append(reader.get_batch(number))
+                rows, size = sum(batch.num_rows for batch in batches), sum(batch.nbytes for batch in batches)
+                check_size(str(path), size=size, rows=rows)
+            table = pyarrow.Table.from_batches(batches, reader.schema)
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
+        raise InputError(f"{path} is not a readable Feather file: {' '.join(str(error).split())[:300]}") from None
+    return _table_of_arrow(str(path), path.name, table, "Feather")
+
+
+def _table_of_arrow(source: str, file: str, table: pyarrow.Table, how: str, **about: Any) -> Table:
+    import pyarrow
+
+    names = column_names(source, table.schema.names)
+    check_size(source, size=table.nbytes, rows=table.num_rows, cells=table.num_rows * len(names))
+    columns, skipped = {}, {}
+    for at, name in enumerate(names):
+        kind = str(table.schema.field(at).type)[:100]
+        try:
+            columns[name] = _texts(table.column(at))
+        except (pyarrow.ArrowException, ValueError):
+            skipped[name] = kind if pyarrow.types.is_nested(table.schema.field(at).type) else f"{kind} that has no text"
+    places = [Place(file, row, None) for row in range(1, table.num_rows + 1)]
+    return Table(source, columns, places, how, skipped=skipped, **about)
 
 
 def _texts(column: pyarrow.ChunkedArray) -> list[str | None]:
     """Cells of an Arrow column as text; equal cells share one string, so that a small file stays small."""
     import pyarrow
 
+    if pyarrow.types.is_nested(column.type):
+        raise ValueError(f"{column.type} is nested")
     if pyarrow.types.is_floating(column.type):
         # table libraries turn whole numbers into floats where one is missing
         with suppress(pyarrow.ArrowException):
@@ -238,10 +305,116 @@ def _texts(column: pyarrow.ChunkedArray) -> list[str | None]:
     return cells
 
 
-READERS = {
-    ".csv": _read_text,
-    ".tsv": _read_text,
-    ".txt": _read_text,
+# --- Excel, data sets, and objects in memory
+
+
+def _read_excel(path: Path) -> Table:
+    import zipfile
+
+    import pandas
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_size(str(path), size=sum(each.file_size for each in archive.infolist()))
+        frame = pandas.read_excel(path, header=None, dtype=object, keep_default_na=False, engine="openpyxl")
+    except InputError:
+        raise
+    except ImportError:
+        raise InputError(f"{path}: reading Excel needs openpyxl: pip install 'class-kit[excel]'") from None
+    except Exception as error:  # openpyxl meets damaged files with exceptions of many kinds
+        raise InputError(f"{path} is not a readable Excel file: {' '.join(str(error).split())[:300]}") from None
+    if frame.empty:
+        raise InputError(f"{path} is empty; expected a header row and data rows")
+    names = column_names(str(path), frame.iloc[0].tolist())
+    places = [Place(path.name, row, row + 1) for row in range(1, len(frame))]
+    columns = {name: frame.iloc[1:, at].tolist() for at, name in enumerate(names)}
+    return table_of_values(str(path), columns, places, how="Excel, first sheet")
+
+
+def _read_saved(path: Path) -> Table:
+    return _read_object(_from_datasets("load_from_disk", str(path)), str(path))
+
+
+def _read_hub(source: str) -> Table:
+    table = _read_object(_from_datasets("load_dataset", source.removeprefix(HUB)), source)
+    return replace(table, notes=("read from the hub by the library datasets, which the kit's tests do not try",))
+
+
+def _from_datasets(function: str, argument: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(f"{argument}: needs the library datasets: pip install 'class-kit[trainers]'") from None
+    try:
+        return getattr(datasets, function)(argument)
+    except Exception as error:  # whatever the hub or a damaged folder brings
+        raise InputError(f"{argument} cannot be read by datasets: {' '.join(str(error).split())[:300]}") from None
+
+
+def _read_object(source: Any, name: str = "") -> Table:
+    """A table of an object in memory; its kind stands where a file's name would."""
+    import pandas
+
+    kind = type(source).__name__
+    name = name or kind
+    if isinstance(source, pandas.DataFrame):
+        names = column_names(kind, source.columns.tolist())
+        values = source.astype(object).where(source.notna(), None)
+        columns = {column: values.iloc[:, at].tolist() for at, column in enumerate(names)}
+        return table_of_values(name, columns, _places(kind, len(source)), how="pandas DataFrame")
+    if isinstance(source, Mapping) and source and all(hasattr(part, "with_format") for part in source.values()):
+        return _joined_splits(source, kind, name)
+    if hasattr(source, "with_format"):
+        return _table_of_arrow(name, kind, source.with_format("arrow")[:], "data set")
+    if hasattr(source, "__arrow_c_stream__"):
+        import pyarrow
+
+        return _table_of_arrow(name, kind, pyarrow.table(source), f"{kind} through Arrow")
+    if isinstance(source, Mapping):
+        columns = {column: list(values) for column, values in source.items()}
+        lengths = {column: len(values) for column, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"columns of unequal length: {lengths}"[:300])
+        rows = next(iter(lengths.values()), 0)
+        return table_of_values(name, columns, _places(kind, rows), how="columns")
+    if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
+        return _table_of_records(name, kind, source, how="records")
+    raise InputError(
+        f"source is a {kind}: expected corpus, chebi20, a path, a DataFrame of pandas or Polars, a Dataset, a mapping "
+        "of columns, or a list of (SMILES, text)"
+    )
+
+
+def _places(kind: str, rows: int) -> list[Place]:
+    return [Place(kind, row, None) for row in range(1, rows + 1)]
+
+
+def _joined_splits(source: Mapping[str, Any], kind: str, name: str) -> Table:
+    import pyarrow
+
+    parts = []
+    for split, part in source.items():
+        rows = part.with_format("arrow")[:]
+        parts.append(rows.append_column(_SPLIT, pyarrow.array([split] * len(rows))))
+    try:
+        whole = pyarrow.concat_tables(parts, promote_options="default")
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{name}: its splits do not fit each other: {str(error)[:200]}") from None
+    return _table_of_arrow(name, kind, whole, "data set with splits", roles={"split": _SPLIT})
+
+
+READERS: dict[str, Callable[[Path], Table]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".ndjson": _read_json,
+    ".sdf": _read_sdf,
+    ".sd": _read_sdf,
+    ".smi": _read_smi,
+    ".smiles": _read_smi,
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
+    ".feather": _read_feather,
+    ".arrow": _read_feather,
+    ".xlsx": _read_excel,
+    ".xlsm": _read_excel,
 }

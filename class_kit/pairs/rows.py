@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from class_kit.errors import InputError
 from class_kit.molecules.structures import Structure, structures
 from class_kit.pairs.pairset import PairSet, Rejected, write_rejected
-from class_kit.pairs.readers import Place, Table
 from class_kit.pairs.splits import split_name
+from class_kit.pairs.table import COMMON_NAMES, Place, Table, plain_name
 
-COMMON_NAMES = {
-    "text": ("text", "description", "caption"),
-    "smiles": ("smiles", "canonical_smiles"),
-    "id": ("id", "cid"),
-    "split": ("split",),
-}
+# Texts that say that there is none, in lower case; numbers such as nan are refused besides.
+PLACEHOLDERS = ("na", "none", "null", "<na>", "\\n", "n/a", "-", "nil", "#n/a")
 
 # ids and splits are printed, put under drawings and held in arrays that are as wide as the longest of them
 MAX_NAME = 200
 _SHOWN = 200
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FIRST_REASONS = 3
 
 
@@ -35,51 +34,71 @@ class Rows:
 
 
 def find_column(table: Table, role: str, given: str | None = None) -> str | None:
-    """Return the column that holds `role`: the one given, else the only one with a common name, else None.
+    """Return the column that holds `role`: the one given, the one this kind of table has for it, or the one with a
+    common name; None for an id or a split where there is none.
 
     Raises
     ------
     InputError
         If the given column does not exist or has no text, or several columns have a common name.
     """
-    option = "split_column" if role == "split" else role
+    option = "split_column= (--split-column)" if role == "split" else f"{role}= (--{role})"
     there = ", ".join(repr(name[:60]) for name in list(table.columns)[:20]) or "none"
     there += " …" if len(table.columns) > 20 else ""
-    common = COMMON_NAMES[role]
+    if given is None and role in table.roles:
+        return table.roles[role]
+    groups = ((given,),) if given is not None else COMMON_NAMES[role]
+    for group in groups:
 
-    def fits(name: str) -> bool:
-        return name.lower() in common if given is None else name == given
+        def fits(name: str, group: tuple[str, ...] = group) -> bool:
+            return name == given if given is not None else plain_name(name) in group
 
-    named = list(filter(fits, table.columns))
-    if len(named) > 1:
-        both = " and ".join(map(repr, named))
-        raise InputError(f"{table.source}: {both} could each be the {role}; choose one with the option {option}")
-    if named or (given is None and role in ("id", "split")):
-        return named[0] if named else None
-    for name in filter(fits, table.skipped):
-        raise InputError(f"{table.source}: column {name!r} holds {table.skipped[name]}; expected text")
+        named = list(filter(fits, table.columns))
+        if len(named) > 1 and role != "id":
+            both = " and ".join(map(repr, named))
+            raise InputError(f"{table.source}: {both} could each be the {role}; choose one with {option}")
+        if named:
+            return named[0]
+        for name in filter(fits, table.skipped):
+            raise InputError(f"{table.source}: column {name!r} holds {table.skipped[name]}; expected text")
     if given is not None:
-        raise InputError(f"{table.source} has no column {given!r} (option {option}); its columns are {there}")
+        raise InputError(f"{table.source} has no column {given!r}, named by {option}; its columns are {there}")
+    if role in ("id", "split"):
+        return None
+    common = ", ".join(name for group in groups for name in group)
     raise InputError(
-        f"{table.source}: no column is called {', '.join(common)}; its columns are {there}; "
-        f"name the one to use with the option {option}"
+        f"{table.source}: no column is called {common}; its columns are {there}; name the one to use with {option}"
     )
 
 
 def rows_of(table: Table, columns: dict[str, str | None], *, prefix: str = "") -> Rows:
-    """Lay out a table by role; where no id column is named, `prefix` + the data row's number serves as id.
-
-    Files in which quotes are ordinary characters are those of ChEBI-20, where backslashes are doubled as well.
-    """
+    """Lay out a table by role; where no id column is named, `prefix` + the data row's number serves as id."""
     cells = {role: table.columns[column] for role, column in columns.items() if column is not None}
     cells.setdefault("id", [f"{prefix}{place.row}" for place in table.places])
     cells.setdefault("split", [None] * len(table.places))
-    if table.literal_quotes:
+    if table.released:
         # RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a
         # row are no SMILES, so a file that never had them doubled reads the same.
         cells["smiles"] = [value and value.replace("\\\\", "\\") for value in cells["smiles"]]
     extra = {name: values for name, values in table.columns.items() if name not in columns.values()}
     return Rows(cells, extra, table.places)
+
+
+def unique_labels(cells: Sequence[str | None], places: Sequence[Place]) -> tuple[list[str | None], int]:
+    """Ids of a column that nobody promised to be unique: a number behind those that occurred before, the row's number
+    where there is none or it is too long; and how many were changed.
+    """
+    labels: list[str | None] = []
+    used: Counter[str] = Counter()
+    for cell, place in zip(cells, places, strict=True):
+        name = (cell or "").strip()
+        base = label = name if name and len(name) <= MAX_NAME - 20 else f"row {place.row}"
+        while label in used:
+            used[base] += 1
+            label = f"{base} ({used[base]})"
+        used[label] += 1
+        labels.append(label)
+    return labels, sum(label != (cell or "").strip() for label, cell in zip(labels, cells, strict=True))
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -155,6 +174,10 @@ def _name_reason(what: str, name: str) -> str:
 
 
 def _text_reason(text: str) -> str:
+    if text.lower() in PLACEHOLDERS:
+        return f"text is a placeholder ({_short(text)}), not a description"
+    if not text.isascii() and _SURROGATE.search(text):
+        return "text is not valid Unicode"
     try:
         # "nan" as well: the way in which missing values reach a file that was written without care
         float(text)

@@ -20,7 +20,8 @@ from typing import Any
 from class_kit.checks import nearest, refusal
 from class_kit.errors import InputError
 from class_kit.files import json_digest, plain, shipped
-from class_kit.options import check_setting
+from class_kit.options import TaskOptions, check_setting
+from class_kit.pairs import check_columns
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Parameters that name files or folders, and what they may name besides
@@ -84,7 +85,13 @@ class Notebook:
             check_setting(name, value, self.declared[name], self.stem)
             named = name not in _PATHS or value in (*_NAMED, self.declared[name]) or not isinstance(value, str)
             if not named and not os.path.exists(value):
-                raise InputError(f"{name} {value!r}: not found; expected a file or folder, or one of corpus, chebi20")
+                raise InputError(
+                    f"{name} {value!r}: not found at {os.path.abspath(value)}; expected a file or folder, or one of "
+                    "corpus, chebi20"
+                )
+            if not named:
+                # what is made again from the record may be started in another folder
+                values[name] = os.path.abspath(value)
         return values
 
 
@@ -216,7 +223,8 @@ def resolve_parameters(chosen: Sequence[Notebook], given: Mapping[str, Any]) -> 
     Raises
     ------
     InputError
-        For a parameter that no chosen notebook declares, a wrong type, `out`, or a path that does not exist.
+        For a parameter that no chosen notebook declares, a wrong type, `out`, a path that does not exist, or pairs
+        without usable columns.
     """
     if "out" in given:
         raise InputError("parameter out is set by the run itself; choose the folder with --out")
@@ -225,7 +233,11 @@ def resolve_parameters(chosen: Sequence[Notebook], given: Mapping[str, Any]) -> 
         if name not in known:
             stems = ", ".join(notebook.stem for notebook in chosen)
             raise InputError(f"no parameter {name!r} in {stems}; {nearest(name, known)}")
-    return {notebook.stem: notebook.checked(given) for notebook in chosen}
+    checked = {notebook.stem: notebook.checked(given) for notebook in chosen}
+    for values in checked.values():
+        source = values.get("path") or values.get("pairs") or "corpus"
+        check_columns(source, **TaskOptions(pairs=source, **values.get("reading", {})).reading)
+    return checked
 
 
 def _type_of(default: Any) -> Any:

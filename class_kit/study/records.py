@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, json_digest, lock, sha256_file, write_json, write_text
+from class_kit.files import atomic_write, home_path, json_digest, lock, sha256_file, write_json, write_text
 from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study.arms import plan_arm, training_duplicates
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
+# values of a task's options that name no file, whatever files there are
+_NO_FILES = ("corpus", "chebi20", "minilm", "scibert", "text2mol", "mol2vec")
 _BESIDE = ("model.safetensors", "ranks.npz")
 _RANK_PARTS = ("greater", "equal", "pool", "right")
 
@@ -182,6 +184,7 @@ def train_in(
     from class_kit.study.runner import reference_scores
     from class_kit.task import load_task
 
+    options = _located(options)
     with lock(folder):
         finished = (folder / "done").exists()
         if not resume and (finished or (folder / "checkpoint.safetensors").exists()):
@@ -253,6 +256,32 @@ def _stored_task(folder: Path) -> tuple[TaskOptions, str]:
     """
     try:
         stored = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-        return TaskOptions(**stored["task"]), str(stored["digest"])
+        return _located(TaskOptions(**stored["task"]), folder), str(stored["digest"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{folder}: its task.json is damaged or missing ({error}); train again") from None
+
+
+def _located(options: TaskOptions, run: Path | None = None) -> TaskOptions:
+    """The options with the files that they name as absolute paths, so that a run finds them from every folder.
+
+    A file that has moved since is looked for by its name in the `run`'s folder and in the present one.
+
+    Raises
+    ------
+    InputError
+        If the pairs of a run are in none of these places.
+    """
+    found: dict[str, Any] = {}
+    for name in ("pairs", "data", "extra", "text_encoder", "vectors"):
+        value = getattr(options, name)
+        if not value or value in _NO_FILES or value.startswith("hf://"):
+            continue
+        path = home_path(value)
+        places = [path, *([run / path.name, Path(path.name)] if run else [])]
+        there = next((place for place in places if place.exists()), None)
+        if there:
+            found[name] = str(there.absolute())
+        elif run and name in ("pairs", "extra"):
+            looked = ", ".join(str(place.absolute()) for place in places)
+            raise InputError(f"{run}: its {name} are not there any more; looked for {looked}")
+    return replace(options, **found)

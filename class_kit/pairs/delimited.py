@@ -1,0 +1,167 @@
+"""Tables of delimited text: which delimiter, what quotes mean, and whether there is a header.
+
+The csv module reads them in its strict mode: pandas pads short rows in silence, and Arrow takes a quote that is never
+closed for one bad row, however much of the file it swallows; neither knows on which line a row begins.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from class_kit.errors import InputError
+from class_kit.pairs.table import (
+    MAX_CELL,
+    Lines,
+    Place,
+    Table,
+    check_size,
+    column_names,
+    is_common,
+    kind_of,
+    open_lines,
+)
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+# The released ChEBI-20 files are separated by tabs, and a quote in them is an ordinary character.
+RELEASE_HEADER = ("CID", "SMILES", "description")
+# what is looked at to find the delimiter, and the column of texts where there is no header
+_SAMPLE_LINES, _SAMPLE_SIZE = 50, 1 << 20
+
+
+class _Rows(NamedTuple):
+    """Rows of a file, the header among them, and the line on which each begins."""
+
+    cells: list[list[str]]
+    starts: list[int]
+    text: Lines
+
+    def ragged(self) -> bool:
+        return any(len(row) != len(self.cells[0]) for row in self.cells)
+
+
+def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> Table:
+    """Read a table of delimited text, see `class_kit.pairs.readers.read_table`."""
+    # one limit for the whole process, and no reason to lower it again
+    csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
+    delimiter = _delimiter(path)
+    tabs = delimiter == "\t"
+    rows = _read(path, delimiter, quotes=not tabs and quoting is not False)
+    released = tabs and tuple(rows.cells[0]) == RELEASE_HEADER
+    if tabs and not released:
+        if quoting:
+            rows = _read(path, delimiter, quotes=True)
+        elif quoting is None and any(cell[:1] == '"' for row in rows.cells for cell in row):
+            rows = _by_quotes(path, rows)
+    notes = [*rows.text.notes]
+    if released:
+        notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
+    if tabs and (spanning := sum(any(mark in cell for mark in "\t\n\r") for row in rows.cells for cell in row)):
+        notes.append(
+            f"{spanning:,} cells in quotes hold tabs or line ends; with quoting=False (--no-quoting) a quote is an "
+            "ordinary character"
+        )
+    header, first, roles = rows.cells[0], 1, {}
+    molecule = _molecule_in(header, names)
+    if molecule is not None:
+        header, first, roles = [""] * len(header), 0, _guessed_roles(rows.cells, molecule)
+        guessed = " and ".join(f"{role} is {column}" for role, column in roles.items())
+        notes.append(f"no header, since the first row holds a molecule: {guessed}")
+    columns = column_names(str(path), header)
+    missing: list[str | None] = [None] * len(columns)
+    cells: list[list[str | None]] = []
+    places: list[Place] = []
+    for row, line in zip(rows.cells[first:], rows.starts[first:], strict=True):
+        whole = len(row) == len(columns)
+        reason = "" if whole else f"{len(row)} fields where the {'header' if first else 'first row'} has {len(columns)}"
+        cells.append([*row] if whole else missing)
+        places.append(Place(path.name, len(places) + 1, line, reason))
+    by_name = {name: [row[at] for row in cells] for at, name in enumerate(columns)}
+    how = f"{DELIMITERS[delimiter]}-separated text, {rows.text.how}"
+    return Table(str(path), by_name, places, how, roles=roles, notes=tuple(notes), released=released)
+
+
+def _read(path: Path, delimiter: str, *, quotes: bool) -> _Rows:
+    with open_lines(path) as lines:
+        quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+        cells: list[list[str]] = []
+        starts: list[int] = []
+        line, total = 1, 0
+        try:
+            for row in reader:
+                if row:
+                    total += len(row)
+                    check_size(str(path), rows=len(cells), cells=total)
+                    cells.append(row)
+                    starts.append(line)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise InputError(f"{path}: the row that starts on line {line} cannot be read: {error}") from None
+    if not cells:
+        raise InputError(f"{path} is empty; expected a header line and data rows")
+    return _Rows(cells, starts, lines)
+
+
+def _by_quotes(path: Path, literal: _Rows) -> _Rows:
+    """The rows of a tab-separated file in which some cell begins with a quote.
+
+    The quotes enclose cells where the whole file is well-formed with them. Two stray ones look alike, and would take
+    all rows between them for one cell: so where quotes make cells of several fields or lines, they must be what gives
+    every row its width, and no cell may hold tabs and line ends at once.
+    """
+    try:
+        quoted = _read(path, "\t", quotes=True)
+    except InputError:
+        return literal
+    if list(map(len, quoted.cells)) == list(map(len, literal.cells)):
+        return quoted
+    swallowed = any("\t" in cell and ("\n" in cell or "\r" in cell) for row in quoted.cells for cell in row)
+    return quoted if literal.ragged() and not quoted.ragged() and not swallowed else literal
+
+
+def _delimiter(path: Path) -> str:
+    """The delimiter that gives most of the first rows the width of the very first, which is more than one cell."""
+    sample: list[str] = []
+    size = 0
+    with open_lines(path) as lines:
+        for line in lines:
+            sample.append(line)
+            size += len(line)
+            if len(sample) == _SAMPLE_LINES or size > _SAMPLE_SIZE:
+                break
+    tabs = kind_of(path) in (".tsv", ".tab") or (kind_of(path) == ".txt" and "\t" in "".join(sample[:1]))
+    usual = "\t" if tabs else ","
+    best, chosen = (0.0, False, 0), usual
+    for delimiter in DELIMITERS:
+        try:
+            widths = [len(row) for row in csv.reader(sample, delimiter=delimiter) if row]
+        except csv.Error:
+            continue
+        if widths and widths[0] > 1:
+            fit = (widths.count(widths[0]) / len(widths), delimiter == usual, widths[0])
+            if fit > best:
+                best, chosen = fit, delimiter
+    return chosen
+
+
+def _molecule_in(header: list[str], names: Collection[str]) -> int | None:
+    """Where the first row holds a molecule instead of names of columns; None where it is a header."""
+    from class_kit.molecules.structures import parse
+
+    cells = [cell.strip() for cell in header[:_SAMPLE_LINES]]
+    if any(is_common(cell) or cell in names for cell in cells):
+        return None
+    return next((at for at, cell in enumerate(cells) if parse(cell)[0] is not None), None)
+
+
+def _guessed_roles(rows: list[list[str]], molecule: int) -> dict[str, str]:
+    """Columns of the molecules and of the texts, which are the longest of the others."""
+    whole = [row for row in rows[:_SAMPLE_LINES] if len(row) == len(rows[0])]
+    others = [at for at in range(len(rows[0])) if at != molecule]
+    roles = {"smiles": f"column {molecule + 1}"}
+    if others:
+        roles["text"] = f"column {max(others, key=lambda at: sum(len(row[at]) for row in whole)) + 1}"
+    return roles
