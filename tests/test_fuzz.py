@@ -186,7 +186,7 @@ def test_smiles(smiles: str) -> None:
     assert (parse(smiles)[0] is not None) == bool(found.key)
     if found.key:
         assert mol2vec_words(smiles)
-        assert math.isfinite(fingerprint(smiles, 0).sum())
+        assert math.isfinite(fingerprint(smiles).sum())
         make_splits([found], "scaffold")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -283,21 +284,37 @@ def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     assert mol2vec_sentences(smiles) == words
     for _ in range(2):  # computed, then from the cache
         assert structures.structures(smiles) == keys
-    with pytest.raises(InputError, match=r"SMILES of row 30 .*'C1CC'"):
+    with pytest.raises(InputError, match=r"one SMILES cannot be used: row 30: 'C1CC'"):
         mol2vec_sentences([*smiles, "C1CC"])
 
 
 @pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
-def test_a_smiles_that_rdkit_refuses_is_named_with_its_row(encoder: str, table: Mol2vecVectors) -> None:
-    embed_molecules(["CC"], encoder, vectors=table)  # a row that is stored counts as well
-    with pytest.raises(InputError, match=r"SMILES of row 2 cannot be used: 'C\(' \(RDKit: syntax error"):
-        embed_molecules(["C", "CC", "C(", "C1CC"], encoder, vectors=table)
+def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(
+    encoder: str, table: Mol2vecVectors, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = ["C", "CCO", "C(", "C1CC", "CC(=O)O"]
+    embed_molecules(["CCO"], encoder, vectors=table)  # a row that is stored counts as well
+    named = r"row 2: 'C\(' \(RDKit: syntax error .*\); row 3: 'C1CC' \(RDKit: unclosed ring"
+    with pytest.raises(InputError, match=f"2 of 5 SMILES cannot be used: {named}"):
+        embed_molecules(some, encoder, vectors=table)
+    with pytest.raises(InputError, match=r"14 of 14 .* row 9: [^;]*; …$"):
+        embed_molecules(["C(" + "C" * number for number in range(14)], encoder, vectors=table)
+    caplog.clear()
+    found = embed_molecules(some, encoder, vectors=table, errors="zero")
+    assert re.search(f"2 of 5 SMILES cannot be used and get a zero vector: {named}", caplog.text)
+    np.testing.assert_array_equal(
+        found[[0, 1, 4]], embed_molecules([some[at] for at in (0, 1, 4)], encoder, vectors=table)
+    )
+    assert not found[2:4].any()
+    with pytest.raises(InputError, match="none of 1 SMILES can be used: row 0"):
+        embed_molecules(["C("], encoder, vectors=table, errors="zero")
 
 
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
         ((["C"], "fingerprint"), {}, "molecule encoder='fingerprint': expected one of mol2vec, morgan"),
+        ((["C"],), {"errors": "skip"}, "errors='skip': expected one of raise, zero"),
         ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
         (([],), {}, "smiles is empty"),
         ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),

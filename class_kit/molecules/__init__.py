@@ -24,13 +24,15 @@ from class_kit.molecules.structures import (
     MORGAN_BITS,
     MORGAN_RADIUS,
     atom_words,
+    check_readable,
     check_smiles,
     each_molecule,
     fingerprint,
+    list_unreadable,
     mol2vec_sentences,
     mol2vec_words,
     read_molecule,
-    sentence,
+    unreadable,
 )
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
 from class_kit.store import Maker, digest_of, stored_vectors
@@ -51,6 +53,7 @@ __all__ = [
 
 ENCODERS = ("mol2vec", "morgan")
 UNKNOWN = ("unk", "skip")
+ERRORS = ("raise", "zero")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ def mol2vec_coverage(
     Raises
     ------
     InputError
-        Vectors that cannot be found or read, no molecule, or a SMILES that RDKit refuses (row and string are named).
+        Vectors that cannot be found or read, no molecule, or SMILES that RDKit refuses (rows and strings are named).
     """
     rows = check_smiles(smiles)
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
@@ -117,6 +120,7 @@ def embed_molecules(
     *,
     vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
     unknown: str = "unk",
+    errors: str = "raise",
     cache: bool = True,
     progress: bool | None = None,
 ) -> np.ndarray:
@@ -137,6 +141,9 @@ def embed_molecules(
         What a word without a vector adds: `"unk"`, the vector of the rare words, as Text2Mol does; `"skip"`, nothing.
         A molecule without a single known word gets a zero vector either way, because a multiple of one vector
         would make all such molecules duplicates of each other; the log names them.
+    errors
+        What becomes of SMILES that RDKit refuses: `"raise"`, an error that names them before anything is embedded;
+        `"zero"`, a zero vector and a warning that names them.
     cache
         Keep and reuse results on disk (`class_kit.store`).
     progress
@@ -150,11 +157,14 @@ def embed_molecules(
     Raises
     ------
     InputError
-        A SMILES that RDKit refuses (row and string are named), an unknown option, vectors that cannot be found or
-        read, or `unknown="unk"` with vectors that have none for rare words.
+        SMILES that RDKit refuses (the first ten are named, with their rows; with `errors="zero"` only where it refuses
+        all), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have none for rare
+        words.
     """
     check_choice("molecule encoder", encoder, ENCODERS)
     rows = check_smiles(smiles)
+    if check_choice("errors", errors, ERRORS) == "zero":
+        return _embed_readable(rows, encoder, vectors, unknown, cache, progress)
     table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
     options = digest_of(
         rdkit=version("rdkit"),
@@ -162,7 +172,8 @@ def embed_molecules(
     )
 
     def compute(missing: list[int]) -> Iterator[tuple[Sequence[int], np.ndarray, np.ndarray]]:
-        work, what = (fingerprint, "fingerprints") if table is None else (sentence, "molecule words")
+        check_readable(rows, missing, progress=progress)
+        work, what = (fingerprint, "fingerprints") if table is None else (mol2vec_words, "molecule words")
         found = each_molecule(rows, missing, work, what, progress)
         while block := list(itertools.islice(found, BLOCK)):
             done, missing = missing[: len(block)], missing[len(block) :]
@@ -172,6 +183,29 @@ def embed_molecules(
     known, result = stored_vectors(Maker(encoder, source, options), rows, compute, use=cache)
     if table:
         tell_zero_rows(known, rows, table)
+    return result
+
+
+def _embed_readable(
+    rows: list[str],
+    encoder: str,
+    vectors: str | os.PathLike[str] | Mol2vecVectors,
+    unknown: str,
+    cache: bool,
+    progress: bool | None,
+) -> np.ndarray:
+    """The vectors of `embed_molecules`, with zeros for what RDKit refuses."""
+    refused = unreadable(rows, range(len(rows)), progress=progress)
+    if len(refused) == len(rows):
+        raise InputError(f"none of {len(rows):,} SMILES can be used: {list_unreadable(rows, refused)}")
+    read = [row for row in range(len(rows)) if row not in refused]
+    some = [rows[row] for row in read]
+    found = embed_molecules(some, encoder, vectors=vectors, unknown=unknown, cache=cache, progress=progress)
+    result = np.zeros((len(rows), found.shape[1]), np.float32)
+    result[read] = found
+    if refused:
+        said = list_unreadable(rows, refused)
+        logger.warning("%d of %d SMILES cannot be used and get a zero vector: %s", len(refused), len(rows), said)
     return result
 
 

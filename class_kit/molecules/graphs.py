@@ -25,7 +25,7 @@ import numpy as np
 
 from class_kit.inputs import Inputs, Ragged, offsets_of
 from class_kit.molecules import known_vectors, tell_zero_rows
-from class_kit.molecules.structures import atom_words, check_smiles, each_molecule, read_molecule
+from class_kit.molecules.structures import atom_words, check_readable, check_smiles, each_molecule, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
 from class_kit.store import Maker, digest_of, stored
 
@@ -167,6 +167,7 @@ def molecule_graphs(
     maker = Maker("graphs", "rdkit", digest_of(rdkit=version("rdkit"), layout=_LAYOUT))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+        check_readable(rows, missing, progress=progress)
         values = each_molecule(rows, missing, _saved_graph, "molecule graphs", progress, cost=_COST)
         return zip(missing, values, strict=True)
 
@@ -206,10 +207,10 @@ def _kinds(
     return padded[pairs // len(padded)] + padded[pairs % len(padded)], kind.astype(np.int32)
 
 
-def _saved_graph(smiles: str, row: int) -> bytes:
+def _saved_graph(smiles: str) -> bytes:
     from safetensors.numpy import save
 
-    return save(_graph(read_molecule(smiles, row)))
+    return save(_graph(read_molecule(smiles)))
 
 
 def _graph(molecule: Mol) -> dict[str, np.ndarray]:

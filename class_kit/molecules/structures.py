@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -114,7 +114,7 @@ def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[S
     maker = Maker("structures", "rdkit", digest_of(rdkit=version("rdkit"), rules=1))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        found = each_molecule(smiles, missing, _structure, "reading structures", progress)
+        found = each_molecule(smiles, missing, structure, "reading structures", progress)
         return ((row, json.dumps(one).encode()) for row, one in zip(missing, found, strict=True))
 
     return [Structure(*json.loads(value)) for value in stored(maker, smiles, compute).read()]
@@ -139,22 +139,21 @@ def scaffold(key: str) -> str:
         return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(molecule)))
 
 
-def read_molecule(smiles: str, row: int | None = None) -> Mol:
+def read_molecule(smiles: str) -> Mol:
     """Parse one SMILES string.
 
     Raises
     ------
     InputError
-        RDKit refuses it or it has no atom; the message names `row`, where given, and the string.
+        RDKit refuses it or it has no atom; the message names the string.
     TypeError
         It is not a string.
     """
-    where = "SMILES" if row is None else f"SMILES of row {row}"
     if not isinstance(smiles, str):
-        raise TypeError(f"{where} is {type(smiles).__name__}: expected a string")
+        raise TypeError(f"SMILES is {type(smiles).__name__}: expected a string")
     molecule, reason = parse(smiles)
     if molecule is None:
-        raise InputError(f"{where} cannot be used: {smiles[:200]!r} ({reason})")
+        raise InputError(f"SMILES cannot be used: {smiles[:200]!r} ({reason})")
     return molecule
 
 
@@ -197,10 +196,11 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
     Raises
     ------
     InputError
-        No molecule, or a SMILES that RDKit refuses (row and string are named).
+        No molecule, or SMILES that RDKit refuses (rows and strings are named).
     """
     checked = check_smiles(smiles)
-    return list(each_molecule(checked, range(len(checked)), sentence, "molecule words", progress))
+    check_readable(checked, range(len(checked)), progress=progress)
+    return list(each_molecule(checked, range(len(checked)), mol2vec_words, "molecule words", progress))
 
 
 @cache
@@ -223,48 +223,62 @@ def check_smiles(smiles: Sequence[str]) -> list[str]:
     return rows
 
 
-def sentence(smiles: str, row: int) -> list[str]:
-    """Mol2vec words of a molecule, whose row errors name."""
-    return mol2vec_words(read_molecule(smiles, row))
+def unreadable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> dict[int, str]:
+    """Those of these rows that RDKit refuses, with the reason of each."""
+    reasons = each_molecule(smiles, rows, _refusal, "checking SMILES", progress)
+    return {row: reason for row, reason in zip(rows, reasons, strict=True) if reason}
 
 
-def fingerprint(smiles: str, row: int) -> np.ndarray:
-    """Morgan counts `(2048,)` float32 of a molecule, whose row errors name.
+def check_readable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> None:
+    """Refuse rows that RDKit cannot read, all in one `InputError`, before any work is done on the others."""
+    if refused := unreadable(smiles, rows, progress=progress):
+        many = f"{len(refused):,} of {len(smiles):,} SMILES" if len(refused) > 1 else "one SMILES"
+        raise InputError(f"{many} cannot be used: {list_unreadable(smiles, refused)}")
+
+
+def list_unreadable(smiles: Sequence[str], refused: Mapping[int, str]) -> str:
+    """The first ten refused SMILES with their rows and reasons, in one line."""
+    some = [f"row {row}: {smiles[row][:200]!r} ({reason})" for row, reason in itertools.islice(refused.items(), 10)]
+    return "; ".join(some) + ("; …" if len(refused) > 10 else "")
+
+
+def fingerprint(smiles: str) -> np.ndarray:
+    """Morgan counts `(2048,)` float32 of a molecule.
 
     Counts rather than bits, because the cosine of two molecules of different size should see that a group occurs
     twice. Neither stereo nor isotopes enter.
     """
-    counts: np.ndarray = _generator(MORGAN_RADIUS).GetCountFingerprintAsNumPy(read_molecule(smiles, row))
+    counts: np.ndarray = _generator(MORGAN_RADIUS).GetCountFingerprintAsNumPy(read_molecule(smiles))
     return counts.astype(np.float32)
 
 
 def each_molecule(
     smiles: Sequence[str],
     rows: Sequence[int],
-    work: Callable[[str, int], Any],
+    work: Callable[[str], Any],
     what: str,
     progress: bool | None,
     *,
     cost: int = 1,
 ) -> Iterator[Any]:
-    """`work(SMILES, row)` of these rows, in their order, in several processes where there are many.
+    """`work(SMILES)` of these rows, in their order, in several processes where there are many.
 
     `cost` tells how many times the work of a row is that of finding its Mol2vec words; rows that cost more go to
     several processes sooner, fewer at a time. The result does not depend on how many processes there are.
     """
-    tasks = ((smiles[row], row) for row in rows)
-    results: Iterable[Any] = itertools.starmap(work, tasks)
+    tasks = (smiles[row] for row in rows)
+    results: Iterable[Any] = map(work, tasks)
     if len(rows) * cost >= PARALLEL_FROM:
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=-1, batch_size=max(1, BLOCK // cost), return_as="generator")
-        results = parallel(delayed(work)(*task) for task in tasks)
+        results = parallel(delayed(work)(task) for task in tasks)
     disable = None if progress is None else not progress
     return iter(progress_bar(results, total=len(rows), desc=what, unit="molecule", disable=disable))
 
 
-def _structure(smiles: str, row: int) -> Structure:
-    return structure(smiles)
+def _refusal(smiles: str) -> str:
+    return parse(smiles)[1]
 
 
 def _first_block(molecule: Mol) -> str:
