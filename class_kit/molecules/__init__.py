@@ -158,8 +158,8 @@ def embed_molecules(
     ------
     InputError
         SMILES that RDKit refuses (the first ten are named, with their rows; with `errors="zero"` only where it refuses
-        all), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have none for rare
-        words.
+        all), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have none
+        for rare words.
     """
     check_choice("molecule encoder", encoder, ENCODERS)
     rows = check_smiles(smiles)
