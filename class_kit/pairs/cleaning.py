@@ -56,7 +56,7 @@ def standardized(smiles: Sequence[str]) -> tuple[list[str], str]:
     )
 
 
-def _standardize(smiles: str, row: int) -> tuple[str, tuple[bool, bool, bool]]:
+def _standardize(smiles: str) -> tuple[str, tuple[bool, bool, bool]]:
     molecule, reason = parse(smiles)
     if molecule is None or reason:
         return smiles, (False, False, False)
