@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from class_kit.task import Task
     from class_kit.training import TrainingConfig
 
-# Shares of pairs without a neighbour at which σ is looked up; the second is the one suggested.
+# Shares of pairs without a neighbour at which σ is looked up; the second is the one suggested where it orders them.
 QUANTILES = (0.25, 0.50, 0.75, 0.90)
+# share of pairs tied beyond which an order is the tie rule's
+TIED = 0.8
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class DataReport:
         Neighbour counts of the training pairs.
     by_quantile : list of {quantile, sigma, tie_mass}
     sigma : float
-        The suggested threshold: half of the training pairs have no neighbour. None for a single training pair.
+        The suggested threshold: half of the training pairs have no neighbour; where that leaves nearly all of them
+        tied, the one looked at that ties the fewest. None for a single training pair.
     cost, seconds : see `training_cost`
     advice : list of {about, level, says}
         What to watch out for; level is "warning" or "note".
@@ -144,7 +147,7 @@ def data_report(
         },
         "difficulty": counted,
         "by_quantile": by_quantile,
-        "sigma": by_quantile[1]["sigma"] if by_quantile else None,
+        "sigma": _suggested(counted, by_quantile)["sigma"] if by_quantile else None,
     }
     findings["cost"], seconds = training_cost(task, config, start=start, growth=growth, seed=seed)
     return DataReport(**findings, groups=groups, seconds=seconds, advice=advise(findings))
@@ -300,6 +303,12 @@ def _difficulty(
     return by_sigma, by_quantile
 
 
+def _suggested(by_sigma: Sequence[Mapping[str, Any]], by_quantile: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The threshold at which half of the pairs have a neighbour; where it ties nearly all, the one that ties fewest."""
+    half = by_quantile[1]
+    return half if half["tie_mass"] <= TIED else min([half, *by_quantile, *by_sigma], key=lambda each: each["tie_mass"])
+
+
 def _coverage(task: Task, progress: bool | None) -> dict[str, Any]:
     from class_kit.molecules import mol2vec_coverage
 
@@ -370,12 +379,19 @@ def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, st
     says = (
         f"At σ = {highest['sigma']:g} the count leaves {highest['tie_mass']:.1%} of the training pairs tied: the tie "
     )
-    yield "difficulty", highest["tie_mass"] - 0.8, 0, f"{says}rule, not the difficulty, would order them."
-    for entry in findings["by_quantile"][1:2]:
+    yield "difficulty", highest["tie_mass"] - TIED, 0, f"{says}rule, not the difficulty, would order them."
+    for half in findings["by_quantile"][1:2]:
+        best = _suggested(findings["difficulty"], findings["by_quantile"])
         says = (
-            f"At σ = {entry['sigma']:.3f} half of the training pairs have a neighbour and {entry['tie_mass']:.1%} are "
+            f"No threshold that was looked at ties less than {best['tie_mass']:.1%} of the training pairs: the count "
         )
-        yield "difficulty", 1, math.inf, f"{says}tied: start from there."
+        says += "cannot order them. Another measure may: kth_distance with more neighbours, or loss."
+        if best["tie_mass"] <= TIED:
+            with_neighbour = "half of the training pairs have a neighbour and " if best is half else ""
+            says = f"At σ = {best['sigma']:.3f} {with_neighbour}{best['tie_mass']:.1%} are tied: start from there."
+        yield "difficulty", 1, math.inf, says
+        says = "More than half of the training pairs have a neighbour with nearly equal vectors (median similarity "
+        yield "difficulty", half["tie_mass"] - TIED, 0, f"{says}{half['sigma']:.6f}): look at the repeats."
     epochs, last = findings["cost"]["epochs"], findings["cost"]["curriculum"]["last_fraction"]
     says = f"With {epochs} epochs the schedule ends at {last:.0%} of the pairs: the hardest are never trained on."
     yield "schedule", 1 - last, 0, says

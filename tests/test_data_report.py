@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 import class_kit as ck
 from class_kit.data_report import (
     DataReport,
+    _difficulty,
+    _suggested,
     advise,
     data_report,
     find_repeats,
@@ -56,7 +58,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
         csv.writer(file).writerows([("id", "text", "smiles", "split"), *ROWS])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLASS_KIT_CACHE", str(folder / "cache"))
-        pairs = ck.load_pairs(folder / "mine.csv", max_rejected=0.5)
+        pairs = ck.load_pairs(folder / "mine.csv", id="id", max_rejected=0.5)
         words = sorted({word for sentence in mol2vec_sentences(pairs.smiles) for word in sentence})
         vectors = np.random.default_rng(0).normal(size=(len(words), 6)).astype(np.float32)
         known = dict(zip(["UNK", *words[::2]], vectors, strict=False))
@@ -223,6 +225,31 @@ def test_each_trouble_is_warned_of_with_its_number(change: Any, about: str, said
     warnings = [entry for entry in advise(found) if entry["level"] == "warning"]
     assert [entry["about"] for entry in warnings] == [about]
     assert said in warnings[0]["says"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sigma", "said"),
+    [
+        # groups of pairs with equal vectors: the count below 1 is the size of a pair's group, less one
+        (range(1, 30), 0.9, "At σ = 0.900 6.7% are tied: start from there"),
+        (
+            [4] * 20,
+            0.9,
+            "No threshold that was looked at ties less than 100.0% of the training pairs",
+        ),
+    ],
+)
+def test_a_threshold_at_which_every_count_is_zero_is_not_suggested(sizes: Any, sigma: float, said: str) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    t = np.eye(len(sizes), dtype=np.float32)[groups]
+    counted, by_quantile = _difficulty(t, t, [0.9, 0.99], False)
+    assert by_quantile[1]["sigma"] == 1.0
+    assert not ck.neighbour_counts(t, t, sigma=1.0).any()
+    assert _suggested(counted, by_quantile)["sigma"] in ((sigma,) if len(set(sizes)) > 1 else (sigma, 0.99, 1.0))
+    told = advise(good() | {"difficulty": counted, "by_quantile": by_quantile})
+    assert any(said in entry["says"] for entry in told)
+    assert any("neighbour with nearly equal vectors" in entry["says"] for entry in told)
+    assert not any("σ = 1.000" in entry["says"] for entry in told)
 
 
 def test_what_cannot_be_reported_on_is_refused(task: Task) -> None:
