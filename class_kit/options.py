@@ -1,7 +1,7 @@
-"""Every setting of a task, of an arm and of the training loop, written once: type, range, default, a line of help.
+"""Every setting of a task, an arm and the training loop, defined once: type, range, default and a line of help.
 
-The command line, a study's file, a notebook's parameters and the records of trainings all read these models, so that a
-new field here is an option, a key and a recorded value at once. Nothing heavy is imported.
+The command line, study files, notebook parameters and training records all read these models, so a new field here
+becomes an option, a key and a recorded value at once. Nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Order = Literal[
 Shape = Literal["linear", "root", "competence", "quadratic", "exponential", "logarithmic", "step", "full"]
 Curve = Literal["sigmoid", "inverse", "constant", "linear", "cosine"]
 Target = Literal["loss", "lr"]
-# orders that follow recorded losses instead of a difficulty
+# orders that follow recorded losses instead of a difficulty measure
 DYNAMIC = ("self-paced", "loss-pruned")
 # orders that leave out the pairs which seem mismatched, or are controls of those: no schedule, and γ = 1
 SELECTIVE = ("small-loss", "mixture", "auto", "oracle", "random-subset")
@@ -46,17 +46,17 @@ SELECTIVE = ("small-loss", "mixture", "auto", "oracle", "random-subset")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
 def option_model(cls: type[Model]) -> type[Model]:
-    """Class decorator: a frozen pydantic dataclass that converts no value and refuses with an `InputError`.
+    """Make a class a frozen pydantic dataclass that converts no value and refuses bad ones with an `InputError`.
 
-    The error names the field, the value and what was expected; of an unknown field, the nearest known one. The fields'
-    descriptions become the attributes of its docstring.
+    The error names the field, the value and what was expected; for an unknown field, the nearest known one. The fields'
+    descriptions are added to the docstring as attributes.
     """
     made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls)
     check: Callable[..., None] = made.__init__
 
     @wraps(check)
     def init(self: Any, *values: Any, **named: Any) -> None:
-        # NumPy's numbers are as good as Python's
+        # accept NumPy numbers like Python's own
         named = {
             name: each.item() if isinstance(each, Number) and hasattr(each, "item") else each
             for name, each in named.items()
@@ -74,7 +74,7 @@ def option_model(cls: type[Model]) -> type[Model]:
 
 
 def option_names(model: Any, but: Collection[str] = ()) -> tuple[str, ...]:
-    """Names of a model's fields, but some."""
+    """Names of a model's fields, except those in `but`."""
     return tuple(field.name for field in fields(model) if field.name not in but)
 
 
@@ -96,37 +96,38 @@ Text = Annotated[str, AfterValidator(_unicode)]
 
 @option_model
 class TaskOptions:
-    """Which pairs, and what embeds them: what `load_task` takes."""
+    """Which pairs to load and how to embed them: the options of `load_task`."""
 
     pairs: Text = Field(default="corpus", description="corpus, chebi20, or the path of a table")
     data: Text | None = Field(default=None, description="folder with fetched data")
     extra: Text | None = Field(default=None, description="further training pairs for chebi20")
-    swap: bool = Field(default=False, description="with extra: train on test, evaluate on validation")
+    swap: bool = Field(default=False, description="with extra: train on the test split, evaluate on validation")
     group: Literal["skeleton", "structure"] = Field(
         default="skeleton",
-        description="what splits made here keep together: molecules with one first InChIKey block (stereoisomers, "
-        "protonation states, tautomers), or with one structure but for stereo",
+        description="molecules that a split made here keeps together: those with the same first InChIKey block "
+        "(stereoisomers, protonation states, tautomers), or those with the same structure ignoring stereochemistry",
     )
-    text: Text | None = Field(default=None, description="column of the texts")
-    smiles: Text | None = Field(default=None, description="column of the SMILES")
-    id: Text | None = Field(default=None, description="column of the ids, which have to be unique")
-    split_column: Text | None = Field(default=None, description="column of the splits")
+    text: Text | None = Field(default=None, description="column with the texts")
+    smiles: Text | None = Field(default=None, description="column with the SMILES")
+    id: Text | None = Field(default=None, description="column with the ids, which have to be unique")
+    split_column: Text | None = Field(default=None, description="column with the splits")
     make_split: Literal["random", "scaffold"] | None = Field(
         default=None, description="make a split of a file, by molecule or by scaffold, even if it has a split column"
     )
     quoting: bool | None = Field(
-        default=None, description="in delimited text, whether quotes enclose cells; found out if not given"
+        default=None, description="in delimited text, whether quotes enclose cells; detected if not given"
     )
     standardize: bool = Field(
-        default=False, description="take the largest fragment of each molecule, neutral, in its canonical tautomer"
+        default=False,
+        description="replace each molecule by its largest fragment, neutralised, as its canonical tautomer",
     )
     text_encoder: Text = Field(default="minilm", description="minilm, scibert, a hub id or a folder")
-    molecule_encoder: Literal["mol2vec", "morgan"] = Field(default="mol2vec", description="what embeds the molecules")
+    molecule_encoder: Literal["mol2vec", "morgan"] = Field(default="mol2vec", description="encoder of the molecules")
     vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
     noise: float = Field(
         default=0.0, ge=0, le=1, description="share of the training pairs whose molecules are exchanged on purpose"
     )
-    noise_seed: int = Field(default=0, ge=0, description="with noise: which pairs, and for whose molecules")
+    noise_seed: int = Field(default=0, ge=0, description="with noise: seed of which molecules are exchanged")
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -138,67 +139,69 @@ class TaskOptions:
 
 @option_model
 class Arm:
-    """One way to train: which pairs when, how hard, in which batches."""
+    """One way to train: which pairs when, with what intensity, in which batches."""
 
-    name: str = Field(description="how tables and figures call it")
+    name: str = Field(description="its name in tables and figures")
     order: Order = Field(
         default="curriculum",
-        description="which pairs come first: the easiest, the hardest (anti-curriculum), random ones, all in every "
-        "epoch (standard), those of least recorded loss (self-paced), all but some of those learnt (loss-pruned), "
-        "those whose text and molecule agree most (agreement). Among mismatched pairs: all but an estimated share of "
-        "greatest loss (small-loss), all weighted by their losses (mixture), small-loss where the estimate asks for it "
-        "(auto), all but those exchanged by noise (oracle), as many as small-loss at random (random-subset)",
+        description="which pairs come first: the easiest (curriculum), the hardest (anti-curriculum), a random order, "
+        "all in every epoch (standard), those with the lowest recorded loss (self-paced), all except some already "
+        "learnt (loss-pruned), those whose text and molecule agree most (agreement). For mismatched pairs: all except "
+        "an estimated share with the greatest loss (small-loss), all weighted by their losses (mixture), small-loss "
+        "only if the estimate calls for it (auto), all except those exchanged by noise (oracle), a random subset of "
+        "the size of small-loss (random-subset)",
     )
     step_matched: bool = Field(
-        default=False, description="with the order standard: the steps of the schedule, from all pairs"
+        default=False, description="with order standard: as many steps as the schedule takes, on all pairs"
     )
     schedule: Shape = Field(default="linear", description="shape of λ")
-    interval: int | None = Field(default=None, ge=1, description="with the shape step: epochs from a step to the next")
-    start: float = Field(default=0.40, ge=0, le=1, description="α, the share at the start")
-    growth: float = Field(default=0.03, ge=0, allow_inf_nan=False, description="β, mean growth an epoch")
+    interval: int | None = Field(default=None, ge=1, description="with the shape step: epochs between two steps")
+    start: float = Field(default=0.40, ge=0, le=1, description="α, the share of pairs at the start")
+    growth: float = Field(default=0.03, ge=0, allow_inf_nan=False, description="β, mean growth per epoch")
     full_at: float | None = Field(
-        default=None, gt=0, le=1, description="β by its end: all pairs after this share of the epochs"
+        default=None, gt=0, le=1, description="instead of β: reach all pairs after this share of the epochs"
     )
     share: float | None = Field(
-        default=None, ge=0, le=1, description="β by its cost: this share of the samples of as many full epochs"
+        default=None, ge=0, le=1, description="instead of β: use this share of the samples of standard training"
     )
     pace: Literal["schedule", "metric"] = Field(
-        default="schedule", description="metric: λ grows by β when the validation metric stalls"
+        default="schedule", description="metric: λ grows by β whenever the validation metric stalls"
     )
     difficulty: Annotated[str, AfterValidator(_measure)] = Field(
         default="neighbours", description="measure that orders the pairs"
     )
     sigma: float = Field(default=0.95, gt=-1, le=1, description="threshold of measures that count neighbours")
-    weighting: Literal["hard", "linear", "log"] = Field(default="hard", description="weights of the order self-paced")
-    prune: float = Field(default=0.5, ge=0, lt=1, description="share of learnt pairs that loss-pruned leaves out")
+    weighting: Literal["hard", "linear", "log"] = Field(default="hard", description="weights for order self-paced")
+    prune: float = Field(default=0.5, ge=0, lt=1, description="share of the learnt pairs that loss-pruned leaves out")
     intensity: Curve | dict[str, Curve] = Field(
         default="inverse",
-        description="γ of all loss terms or by term, * for the rest; 1 with standard and orders among mismatched pairs",
+        description="γ for all loss terms, or by term with * for the rest; always 1 for standard and for the orders "
+        "for mismatched pairs",
     )
     hardness: float = Field(default=0.0, ge=0, le=1, description="share of a batch drawn as groups of near neighbours")
-    hardness_from: float = Field(default=0.0, ge=0, le=1, description="share of the epochs at which hardness begins")
-    hardness_until: float = Field(default=0.0, ge=0, le=1, description="share of the epochs at which it is in force")
+    hardness_from: float = Field(default=0.0, ge=0, le=1, description="share of the epochs after which hardness starts")
+    hardness_until: float = Field(default=0.0, ge=0, le=1, description="share of the epochs after which it is full")
     hardness_shape: Shape = Field(default="linear", description="how it rises between the two")
     near: Literal["joint", "text", "molecules", "model"] = Field(
-        default="joint", description="space in which neighbours are near; model: the one that is being trained"
+        default="joint", description="space in which neighbours are found; model: that of the model in training"
     )
-    refresh: int = Field(default=1, ge=1, description="with near model: epochs until neighbours are found anew")
+    refresh: int = Field(default=1, ge=1, description="with near model: epochs between two searches for neighbours")
     group_size: int = Field(default=32, ge=1, description="near neighbours in a group")
     duplicates: Literal["ignore", "mask", "apart", "drop"] = Field(
         default="ignore",
-        description="pairs of equal text, or of equal structure without stereochemistry: no negatives of each other "
-        "(mask), never in one batch (apart), or one of each group trained on and λ a share of these (drop)",
+        description="pairs with the same text, or the same structure ignoring stereochemistry: not used as each "
+        "other's negatives (mask), never in one batch (apart), or only one of each group is kept for training (drop)",
     )
     duplicates_above: float | None = Field(
-        default=None, ge=-1, le=1, description="pairs of higher mean cosine count as duplicates too"
+        default=None, ge=-1, le=1, description="pairs with a mean cosine above this also count as duplicates"
     )
 
     @model_validator(mode="after")
     def _check(self) -> Arm:
         if self.step_matched and self.order != "standard":
-            raise ValueError(f"step_matched with order={self.order!r}: only 'standard' can be matched to a schedule")
+            raise ValueError(f"step_matched with order={self.order!r}: expected order='standard'")
         if self.difficulty in ("loss", "rank", "el2n") and self.order == "standard":
-            raise ValueError(f"difficulty={self.difficulty!r} with order='standard': nothing is ordered")
+            raise ValueError(f"difficulty={self.difficulty!r} with order='standard': expected an order that uses it")
         if self.duplicates == "drop" and self.order in (*DYNAMIC, *SELECTIVE):
             raise ValueError(f"duplicates='drop' with order={self.order!r}: expected an order fixed in advance")
         if self.refresh > 1 and not (self.hardness and self.near == "model"):
@@ -208,24 +211,24 @@ class Arm:
             )
         steps = "step" in (self.schedule, self.hardness_shape)
         if self.interval is not None and not steps:
-            raise ValueError(f"interval={self.interval} with schedule={self.schedule!r}: only 'step' has one")
+            raise ValueError(f"interval={self.interval} with schedule={self.schedule!r}: only 'step' takes an interval")
         if self.interval is None and (self.schedule == "step" or (self.hardness and steps)):
-            raise ValueError("interval=None with the shape 'step': expected the epochs from one step to the next")
+            raise ValueError("interval=None with the shape 'step': expected the number of epochs between two steps")
         if self.share is not None and self.share < self.start:
-            raise ValueError(f"share={self.share} with start={self.start}: expected at least the share at the start")
+            raise ValueError(f"share={self.share} with start={self.start}: expected a share of at least start")
         if self.share is not None and self.full_at is not None:
             raise ValueError(f"share={self.share} and full_at={self.full_at}: both set β, expected one of them")
         if self.pace == "metric":
             if self.order in ("standard", *DYNAMIC, *SELECTIVE):
-                raise ValueError(f"pace='metric' with order={self.order!r}: expected an order that a schedule cuts")
+                raise ValueError(f"pace='metric' with order={self.order!r}: expected an order with a schedule")
             for name in ("full_at", "share"):
                 if (value := getattr(self, name)) is not None:
-                    raise ValueError(f"{name}={value} with pace='metric': the metric decides how λ grows")
+                    raise ValueError(f"{name}={value} with pace='metric': the metric decides how λ grows, leave it out")
         return self
 
     @property
     def training_key(self) -> dict[str, Any]:
-        """The values that this arm's training depends on; where nothing is ordered, σ and the like change nothing."""
+        """The values that this arm's training depends on; without an ordering, σ and the like have no effect."""
         whole = self.order in ("loss-pruned", *SELECTIVE)
         scheduled = not whole and (self.order != "standard" or self.step_matched)
         steps = (scheduled and self.schedule == "step") or (self.hardness and self.hardness_shape == "step")
@@ -245,7 +248,7 @@ class Arm:
         return {name: getattr(self, name) for name in option_names(self, but=unused)}
 
     def make_schedule(self, epochs: int) -> Schedule:
-        """λ over so many epochs."""
+        """The arm's schedule λ over a number of epochs."""
         from class_kit.curriculum.schedules import make_schedule
 
         extra = {"interval": self.interval} if self.schedule == "step" else {}
@@ -258,37 +261,37 @@ class Arm:
 class TrainingConfig:
     """Settings of one training; plain values, so that a run's record can hold them."""
 
-    epochs: int = Field(default=15, ge=1, description="passes over the pairs that the plan gives")
-    batch_size: int = Field(default=128, ge=1, description="pairs in a step; more in-batch negatives are a harder task")
+    epochs: int = Field(default=15, ge=1, description="number of epochs; each is a pass over the pairs of the plan")
+    batch_size: int = Field(default=128, ge=1, description="pairs per step; more in-batch negatives are a harder task")
     learning_rate: float = Field(
-        default=1e-3, gt=0, allow_inf_nan=False, description="peak rate after warm-up; it falls linearly to 0"
+        default=1e-3, gt=0, allow_inf_nan=False, description="peak rate after warm-up; it then falls linearly to 0"
     )
     weight_decay: float = Field(
         default=0.01, ge=0, allow_inf_nan=False, description="decoupled for AdamW, the usual L2 term for SGD"
     )
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps with a linearly rising rate")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps over which the rate rises linearly")
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="sgd has momentum 0.9")
     intensity_on: Target = Field(
         default="loss",
-        description="what γ multiplies, the loss (the paper, section 3.3) or the learning rate; Adam divides by the "
-        "gradient's own scale and so all but cancels the first",
+        description="what γ multiplies: the loss (as in the paper, section 3.3) or the learning rate; Adam normalises "
+        "the gradient, so scaling the loss has almost no effect",
     )
     term_weights: Literal["fixed", "learned"] = Field(
-        default="fixed", description="learned: loss terms are weighted by the uncertainty of each"
+        default="fixed", description="learned: each loss term is weighted by its learned uncertainty"
     )
-    seed: int = Field(default=0, ge=0, description="initial weights, dropout, ties and the order within epochs")
+    seed: int = Field(default=0, ge=0, description="seed of initial weights, dropout, ties and the order within epochs")
     threads: int = Field(
-        default=1, ge=1, description="CPU threads; with a fixed number the weights come out the same on other machines"
+        default=1, ge=1, description="CPU threads; a fixed number gives the same weights on other machines"
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of matrix products in losses and validation; bfloat16 suits graphics cards"
+        default="float32", description="of matrix products in losses and validation; bfloat16 suits GPUs"
     )
-    backbone: str = Field(default="dual_encoder", description="which retriever")
+    backbone: str = Field(default="dual_encoder", description="name of the retriever")
     backbone_options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the backbone")
 
 
 def check_setting(name: str, value: Any, default: Any, where: str = "") -> None:
-    """Check a notebook's parameter that is named like a setting and has a default that the setting could have.
+    """Check a notebook parameter that has the name of a setting and a default that the setting allows.
 
     Raises
     ------

@@ -219,7 +219,7 @@ def test_pair_errors_are_the_length_of_the_error_vector(task, name: str) -> None
     [
         ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
         ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
-        ({"order": "standard", "difficulty": "loss"}, "nothing is ordered"),
+        ({"order": "standard", "difficulty": "loss"}, "expected an order that uses it"),
         ({"order": "self-paced", "duplicates": "drop"}, "duplicates='drop' with order='self-paced'"),
         ({"near": "model", "refresh": 2}, "refresh=2 with near='model', hardness=0"),
     ],

@@ -54,7 +54,7 @@ def test_every_command_has_a_handler_and_help(capsys: pytest.CaptureFixture[str]
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(36, "File name too long", "x" * 300), 2, "File name too long"),
         (NotADirectoryError(20, "Not a directory", "x"), 2, "Not a directory"),
-        (OSError(28, "No space left on device", "x"), 1, "make room and run it again"),
+        (OSError(28, "No space left on device", "x"), 1, "free some space and run it again"),
         (PermissionError(13, "Permission denied", "x"), 1, "Permission denied"),
         (OSError(30, "Read-only file system", "x"), 1, "Read-only file system"),
     ],

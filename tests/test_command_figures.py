@@ -43,8 +43,8 @@ def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]]) -> No
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no manifest.json of a run"),
-        ("[1]", "no manifest.json of a run"),
+        (None, "expected the folder of a run"),
+        ("[1]", "expected the folder of a run"),
         ('{"notebooks": {"03_short": {}, "elsewhere/mine": {}}, "overrides": {}}', "class-kit run"),
         ('{"notebooks": {"03_short": {}}, "overrides": {"no_such": 1}}', "no_such"),
     ],

@@ -113,7 +113,7 @@ def test_several_runs_rank_as_one_and_choices_are_told(
     ranks = ensemble_ranks(models, np.arange(len(rows)))
     (line,) = [line for line in shown.splitlines() if line.startswith("text_to_molecule/split") and "among" not in line]
     assert f"{retrieval_metrics(ranks)['mrr']:.3f}" in line
-    assert f"right among 5: {k_way_chances(ranks, 5).mean():.1%} (by chance 20.0%)" in shown
+    assert f"right among 5: {k_way_chances(ranks, 5).mean():.1%} (chance level 20.0%)" in shown
     lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
     (folder / "fewer.csv").write_text("\n".join(lines[:-9]) + "\n", encoding="utf-8")
     assert main(["train", "fewer.csv", *SHORT, "--out", third]) == 0
@@ -191,10 +191,10 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, capsys: pytest.
         (["train", "own.csv", "--epochs", "0"], "epochs=0"),
         (["train", "own.csv", "--order", "hardest"], "invalid choice: 'hardest'"),
         (["train", "own.csv", "--backbone", "b"], "dual_encoder"),
-        (["train", "own.csv", "--growth", "0.1", "--full-at", "0.5"], "give one of them"),
+        (["train", "own.csv", "--growth", "0.1", "--full-at", "0.5"], "give only one of them"),
         (["train", "own.csv", "--intensity", "a=inverse", "a=inverse"], "once for each term"),
         (["train", "own.csv", "--backbone-option", "hidden"], "expected NAME=VALUE"),
-        (["train", "own.csv", "--backbone-option", "hidden=[1"], "no plain value"),
+        (["train", "own.csv", "--backbone-option", "hidden=[1"], "expected a plain value"),
     ],
 )
 def test_bad_requests_are_one_line_and_exit_2(
@@ -247,7 +247,9 @@ def test_noise_is_in_the_name_the_record_and_the_last_lines(here: Path, capsys: 
 def test_near_duplicates_that_share_a_batch_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--order", "standard", "--hardness", "0.5", "--near", "molecules", "--duplicates", "apart"]
     assert main(["train", "own.csv", *SHORT, *options, "--out", str(tmp_path / "run")]) == 0
-    assert re.search(r"epoch 1: \d+ near-duplicates share a batch with another, \d+ of them", capsys.readouterr().out)
+    assert re.search(
+        r"epoch 1: \d+ near-duplicates share a batch with another, unavoidable for \d+ of them", capsys.readouterr().out
+    )
 
 
 def test_the_text_encoder_is_trained_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -325,7 +327,7 @@ def test_resume_continues_to_the_same_weights(folder: Path, capsys: pytest.Captu
     assert (run / "model.safetensors").read_bytes() == before
     finished = (run / "done").read_bytes()
     assert main([*RUN, "--resume"]) == 0
-    assert "finished before with these settings" in capsys.readouterr().out
+    assert "already trained with these settings" in capsys.readouterr().out
     assert (run / "done").read_bytes() == finished
 
 
@@ -350,7 +352,7 @@ def test_search_takes_the_training_that_finished_last(
     (tmp_path / "runs" / "unfinished" / "record.json").touch()
     assert main(["search", "acid", "--top", "1"]) == 0
     shown = capsys.readouterr()
-    assert shown.err == "searching with runs/new, the last finished of runs/; --run names another\n"
+    assert shown.err == "searching with runs/new, the newest in runs/; --run selects another\n"
     assert len(shown.out.splitlines()) == 2, "a molecule and its text"
     assert main(["search", "acid", "--top", "1", "--run", "runs/new"]) == 0
     assert capsys.readouterr().err == ""

@@ -143,7 +143,7 @@ def test_a_finished_training_is_never_undone(tmp_path: Path, capsys: pytest.Capt
     finished = content(tmp_path / "run")
     assert "done" in finished
     for options, code, says in (
-        (["--resume"], 0, "finished before"),
+        (["--resume"], 0, "already trained"),
         ([], 2, "holds a finished training"),
         (["--resume", "--epochs", "9"], 2, "finished training with another config"),
         (["--resume", "--seed", "4"], 2, "finished training with another config"),

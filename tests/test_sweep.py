@@ -220,7 +220,7 @@ def test_jobs_without_a_sweep_and_a_parameter_twice_are_refused(
     book: Path, capsys: pytest.CaptureFixture[str], played: Played
 ):
     for arguments, said in [
-        (["--jobs", "2"], "--jobs is for the runs of a --sweep"),
+        (["--jobs", "2"], "--jobs needs --sweep"),
         (["--sweep", "share=0.1", "-p", "share", "0.2"], "share is given twice"),
         (["--sweep", "pairs=corpus", "--pairs", "corpus"], "pairs is given twice"),
         (["-p", "pairs", "corpus", "--pairs", "corpus"], "pairs is given twice"),

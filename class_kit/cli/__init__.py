@@ -1,6 +1,6 @@
-"""The command `class-kit`.
+"""The command-line program `class-kit`.
 
-`COMMANDS` says where each command is; its module is imported when the command is given, and what is heavy by its
+`COMMANDS` lists the commands; a command's module is imported only when it is used, and heavy packages only in its
 handler, so that `class-kit --help` answers at once. Exit codes: 0 done, 1 something failed, 2 the input cannot be used,
 130 interrupted.
 """
@@ -26,28 +26,28 @@ from class_kit.terminal import one_line, visible
 # Command -> module and help. The module has `add_COMMAND`, which adds arguments to a parser, and `handle_COMMAND`, a
 # function of the arguments that returns the exit code; its docstring is the command's description.
 COMMANDS = {
-    "run": ("run", "execute notebooks and leave a record in runs/<name>/"),
-    "fetch": ("data", "get ChEBI-20, the published Mol2vec vectors or SciBERT, verified"),
-    "cache": ("data", "list or clear the kept embeddings"),
+    "run": ("run", "run the notebooks and record the results in runs/<name>/"),
+    "fetch": ("data", "download and verify ChEBI-20, the published Mol2vec vectors or SciBERT"),
+    "cache": ("data", "list or clear the stored embeddings"),
     "difficulty": ("data", "neighbour counts and easy-to-hard order of your own pairs"),
-    "check": ("data", "rows, repeats and mismatched pairs of a table"),
-    "train": ("train", "train a retriever with a curriculum on pairs"),
-    "evaluate": ("trained", "rank the held-out pairs of a trained run"),
+    "check": ("data", "find unusable rows, repeats and mismatched pairs in a table"),
+    "train": ("train", "train a retriever with a curriculum"),
+    "evaluate": ("trained", "rank the held-out pairs with a trained retriever"),
     "search": ("trained", "find molecules for a text"),
-    "study": ("study", "compare many ways to train, with controls, seeds and intervals"),
-    "figures": ("run", "make a run's figures again in a paper's or a slide's style"),
-    "teach": ("run", "notebooks without answers, the same with answers, and a lesson plan"),
+    "study": ("study", "compare ways to train, with controls, seeds and intervals"),
+    "figures": ("run", "redraw the figures of a run in the style of a paper or slides"),
+    "teach": ("run", "write notebooks for learners and for the instructor, and a lesson plan"),
 }
 
-# The machine's trouble, not the kit's: one line says it better than a traceback.
+# Problems of the machine, not of the kit: one line is clearer than a traceback.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MACHINE = _FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-# No path that the kit makes itself is like that, so it was given.
+# Errors that no path made by the kit can cause, so the path came from the user.
 _NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that shows values of the command line with their control characters made visible."""
+    """An argument parser whose errors show control characters in command-line values as escapes."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
@@ -59,11 +59,11 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     Parameters
     ----------
     chosen : str, optional
-        The command whose arguments are needed; by default those of all.
+        The command whose arguments are needed; by default, all commands.
     """
     parser = _Parser(
         prog="class-kit",
-        description="Curriculum learning for text–molecule retrieval: run the notebooks, fetch data, measure, train.",
+        description="Curriculum learning for text–molecule retrieval: run notebooks, fetch data, check pairs, train.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"class-kit {__version__}")
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; the entry point of `class-kit`."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # what a terminal's encoding lacks is written as an escape instead of failing
+            # characters that the terminal's encoding lacks are escaped instead of raising an error
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else list(argv)
     chosen = next((word for word in words if not word.startswith("-")), "")
@@ -102,7 +102,7 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = int(handler(arguments))
-        # what is still in the buffer may not fit where it goes, which the interpreter would report too late
+        # a full disk shows only when the buffer is written; at interpreter exit it would be too late to report
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -116,16 +116,16 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """SIGTERM takes the way of Ctrl-C, so that kernels are stopped and records say what happened."""
+    """Treat SIGTERM like Ctrl-C, so that kernels are stopped and records say what happened."""
     raise KeyboardInterrupt
 
 
 def _say_error(error: Exception) -> int:
-    """Print one line for what the user or the machine did, a traceback for a defect; the exit code."""
+    """Print one line for an error of the user or the machine, a traceback for a bug; return the exit code."""
     number = error.errno if isinstance(error, OSError) else None
     given = isinstance(error, InputError) or number in _NO_PATH
     if given or number in _MACHINE:
-        advice = "; make room and run it again, what is finished is kept" if number in _FULL else ""
+        advice = "; free some space and run it again, finished work is kept" if number in _FULL else ""
         print(f"class-kit: error: {one_line(error)}{advice}", file=sys.stderr)
     elif not isinstance(error, BrokenPipeError):  # whose reader went away, e.g. `| head`
         print(visible("".join(traceback.format_exception(error))), file=sys.stderr, end="")

@@ -1,4 +1,4 @@
-"""`class-kit fetch`, `cache`, `difficulty` and `check`: data brought in, kept embeddings listed, pairs measured."""
+"""`class-kit fetch`, `cache`, `difficulty` and `check`: fetch data, list stored embeddings, measure pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_fetch(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fetch`."""
     parser.add_argument("what", choices=("chebi20", "mol2vec", "scibert"))
-    parser.add_argument("--from", dest="source", metavar="DIR", help="take the files from a local folder instead")
+    parser.add_argument("--from", dest="source", metavar="DIR", help="use files from a local folder instead")
     parser.add_argument("--folder", metavar="DIR", help="where to put them (default: the kit's data folder)")
 
 
@@ -40,7 +40,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_cache(arguments: argparse.Namespace) -> int:
-    """List the kept embeddings with their sizes, or remove them."""
+    """List the stored embeddings with their sizes, or remove them."""
     from class_kit.store import cache_entries, cache_folder, clear_cache
     from class_kit.terminal import visible
 
@@ -66,30 +66,30 @@ def add_difficulty(parser: argparse.ArgumentParser) -> None:
     _add_pairs(parser, "difficulty.csv")
     add = parser.add_argument
     add("--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)")
-    add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="what orders equal counts")
+    add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="how equal counts are ordered")
     add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
-    kept = "keep finished blocks of the count here: the same command continues, and removes them when it is complete"
+    kept = "save finished blocks of the count here, so that the same command can resume; removed when complete"
     add("--checkpoint", metavar="DIR", help=kept)
 
 
 def handle_difficulty(arguments: argparse.Namespace) -> int:
     """
     Count each pair's neighbours at one or more thresholds; write counts and ranks (1 is the easiest) as CSV and print
-    how much of each order is decided by ties. Text that a spreadsheet would take for a formula is written with an
-    apostrophe in front.
+    how much of each order is decided by ties. Text that a spreadsheet would read as a formula gets a leading
+    apostrophe.
     """
     import numpy as np
 
     from class_kit.difficulty import difficulty_table, tie_mass
     from class_kit.files import write_csv
 
-    # what would otherwise fail after minutes of embedding is refused first
+    # refuse bad values before minutes of embedding, not after
     for sigma in arguments.sigma:
         check_setting("sigma", sigma, 0.99)
     check_setting("seed", arguments.seed, 0)
     # the names of the columns have six digits
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
-        raise InputError("--sigma: the same threshold is given twice")
+        raise InputError(f"--sigma {arguments.sigma}: the same threshold is given twice, expected distinct ones")
     pairs, t, m = _embedded(arguments)
     table = difficulty_table(
         pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
@@ -100,7 +100,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
         counts = table[f"neighbours@{sigma:g}"]
         print(
             f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
-            f"largest {counts.max()}; the largest tie holds {tie_mass(counts):.1%}"
+            f"largest {counts.max()}; tie mass {tie_mass(counts):.1%}"
         )
     print(_where(arguments, pairs))
     return 0
@@ -110,15 +110,15 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `check`."""
     _add_pairs(parser, "suspects.csv")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the folds and of the interval")
-    about = "end with exit code 1 where the whole interval of the share of mismatched pairs lies above this"
+    about = "exit with code 1 if the whole interval of the mismatched share is above this"
     parser.add_argument("--fail-above", type=float, metavar="SHARE", help=about)
 
 
 def handle_check(arguments: argparse.Namespace) -> int:
     """
-    Say what a table of pairs has: rows and those that cannot be used, repeats, and how many pairs are mismatched, that
-    is, have a text that does not belong to the molecule. The most suspicious pairs are printed and, with all suspects,
-    written as CSV. Nothing is trained; the vectors alone decide.
+    Report the usable and unusable rows of a table, its repeats, and how many pairs are mismatched, that is, have a
+    text that does not belong to the molecule. The most suspicious pairs are printed; all suspects are written as CSV.
+    No retriever is trained: the vectors alone decide.
     """
     from class_kit.agreement import audit_pairs, suspect_table
     from class_kit.checks import check_real
@@ -155,7 +155,7 @@ def _add_pairs(parser: argparse.ArgumentParser, out: str) -> None:
 
 
 def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.ndarray]:
-    """The pairs that a command names and their vectors; rejected rows are written beside its output."""
+    """The pairs that a command names and their vectors; rejected rows are written next to its output."""
     from class_kit.molecules import embed_molecules
     from class_kit.pairs import load_pairs
     from class_kit.terminal import visible
@@ -181,7 +181,7 @@ def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.nd
 
 
 def _where(arguments: argparse.Namespace, pairs: PairSet) -> str:
-    """The line that says where the output of `_embedded` pairs is."""
+    """The line that says where the output for `pairs` is."""
     from class_kit.terminal import visible
 
     rejected = f"; rejected rows: {visible(_rejected(arguments))}" if pairs.rejected else ""

@@ -1,4 +1,4 @@
-"""Options made of the models in `class_kit.options`, and what several commands share."""
+"""Command-line options made from the models in `class_kit.options`, and helpers that several commands share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_options(
     defaults: Mapping[str, str] = {},
     also: Mapping[str, str] = {},
 ) -> None:
-    """Add an option for every field of a model; what is not given is not set, see `given_options`.
+    """Add an option for every field of a model; options that are not given stay unset, see `given_options`.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def add_options(
     skip : collection of str
         Fields that the command reads in another way.
     defaults : mapping of str to str
-        What the command does without an option, where that is not the field's default.
+        The default to show in the help, if the command's differs from the field's.
     also : mapping of str to str
         Second spellings of the options of some fields.
     """
@@ -43,7 +43,7 @@ def add_options(
             continue
         kind: Any = field.annotation
         if get_origin(kind) is not Literal:
-            # `int | None` is given as an int, and what is checked besides as what it is
+            # `int | None` is parsed as int, an annotated type as its base
             kind = next((part for part in get_args(kind) if part is not NoneType), kind)
             kind = kind if get_origin(kind) is Literal else getattr(kind, "__origin__", kind)
         default = defaults.get(name, field.default)
@@ -65,18 +65,18 @@ def given_options(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:
 
 
 def help_of(model: Any, name: str) -> str:
-    """What a model says of a field, for an argument that a command adds itself."""
+    """A field's description, as the help of an argument that a command adds itself."""
     return str(model.__pydantic_fields__[name].description)
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:
-    """`--import`: a module of the user's own, for the backbones and measures it registers."""
-    about = "import this module of yours first, for the backbones it registers; may be given again"
+    """Add `--import`: a module of the user's own, for the backbones it registers."""
+    about = "import your own module first, for the backbones it registers; may be repeated"
     parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE", help=about)
 
 
 def import_own(modules: Sequence[str]) -> None:
-    """Import the user's modules, from the working folder as well; they are code, named by the user alone.
+    """Import the user's own modules, also from the working folder; they are code, so only the user may name them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`class-kit run`, `figures` and `teach`: the notebooks executed, drawn again in another style, and handed out."""
+"""`class-kit run`, `figures` and `teach`: run the notebooks, redraw their figures, make a teaching pack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STYLES = ("notebook", "acl", "nature", "slides")
 _READING = ("group", "text", "smiles", "id", "split_column", "make_split", "quoting", "standardize")
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
-  class-kit run retrieval -p seeds '[0, 1, 2]'   one notebook with a parameter of its own
+  class-kit run retrieval -p seeds '[0, 1, 2]'   one notebook with another parameter
   class-kit run --pairs chebi20 --out runs/real  on ChEBI-20 (class-kit fetch chebi20)
   class-kit run scheduler --sweep growth=0.02,0.06 --sweep start=0.2,0.4
                                                  four runs side by side, one for each combination
@@ -34,23 +34,23 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         add(f"--{name}", metavar=metavar, help=help_of(TaskOptions, name))
     others = [name for name in option_names(TaskOptions) if name not in _READING]
     add_options(parser, TaskOptions, "how the pairs are read", skip=others, also=SPLIT)
-    refused = "set a parameter; refused where no chosen notebook declares it or the type differs"
+    refused = "set a parameter; refused if none of the chosen notebooks declares it or the type is wrong"
     add("-p", dest="parameters", nargs=2, **many, metavar=("NAME", "VALUE"), help=refused)
     commas = (
-        "run once for each value, and for each combination where given again; commas in brackets or quotes belong to a "
-        "value: 'seeds=[0],[1,2]'"
+        "run once per value; if repeated, once per combination. Commas inside brackets or quotes belong to a value: "
+        "'seeds=[0],[1,2]'"
     )
     add("--sweep", dest="sweeps", **many, metavar="NAME=V1,V2", help=commas)
-    add("--jobs", type=int, metavar="N", help="runs of a sweep at a time (default: one a core)")
-    add("--out", metavar="DIR", help="the run's folder (default: runs/default, or named after the parameters)")
-    add("--force", action="store_true", help="compute again what is finished")
+    add("--jobs", type=int, metavar="N", help="runs of a sweep in parallel (default: one per core)")
+    add("--out", metavar="DIR", help="folder of the run (default: runs/default, or named after the parameters)")
+    add("--force", action="store_true", help="repeat work that is already finished")
 
 
 def handle_run(arguments: argparse.Namespace) -> int:
     """
-    Execute notebooks with strict parameters; write the executed notebooks, metrics.json, figures, report.html and
-    manifest.json to runs/<name>/. What is finished and unchanged is not computed again. A sweep does so for every
-    combination of values, in parallel, and adds an index.html with all figures.
+    Run notebooks with strict parameters; write the executed notebooks, metrics.json, figures, report.html and
+    manifest.json to runs/<name>/. Finished, unchanged work is not repeated. A sweep does this for every combination of
+    values, in parallel, and adds an index.html with all figures.
     """
     from class_kit.runs import run_notebooks, sweep_notebooks
     from class_kit.runs.notebooks import Raw
@@ -70,22 +70,22 @@ def handle_run(arguments: argparse.Namespace) -> int:
         options |= {"sweeps": read_sweeps(arguments.sweeps), "jobs": arguments.jobs}
         return sweep_notebooks(arguments.notebooks, parameters=parameters, **options).exit_code
     if arguments.jobs is not None:
-        raise InputError("--jobs is for the runs of a --sweep; notebooks of one run follow each other")
+        raise InputError("--jobs needs --sweep: the notebooks of a single run are executed one after another")
     return run_notebooks(arguments.notebooks, parameters, **options).exit_code
 
 
 def add_figures(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `figures`."""
-    parser.add_argument("run", metavar="RUN", help="a run's folder")
-    parser.add_argument("--style", required=True, choices=STYLES, help="widths, type and lines to draw with")
+    parser.add_argument("run", metavar="RUN", help="folder of a run")
+    parser.add_argument("--style", required=True, choices=STYLES, help="sets widths, fonts and lines")
     parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: RUN-STYLE)")
 
 
 def handle_figures(arguments: argparse.Namespace) -> int:
     """
-    Run the notebooks of a run again with the same parameters and another style: vector PDF with embedded fonts and
-    PNG, each beside a JSON of what regenerates it. Vectors and trainings are stored, so that most of the time goes into
-    drawing.
+    Run the notebooks of a run again with the same parameters and another style: PDF with embedded fonts and PNG, each
+    with a JSON file of the parameters that regenerate it. Vectors and trainings are stored, so most of the time is
+    spent drawing.
     """
     from class_kit.runs import run_notebooks
     from class_kit.runs.notebooks import numbered_notebooks
@@ -95,12 +95,12 @@ def handle_figures(arguments: argparse.Namespace) -> int:
         manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         stems, parameters = set(manifest["notebooks"]), {**manifest["overrides"], "style": arguments.style}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{arguments.run!r}: no manifest.json of a run there ({error})") from None
-    # a folder may come from a stranger: only the kit's own notebooks are run from it
+        raise InputError(f"{arguments.run!r}: expected the folder of a run, with manifest.json ({error})") from None
+    # the folder may come from a stranger: only the kit's own notebooks are run from it
     own = [path for path in numbered_notebooks() if path.stem in stems]
     if left := sorted(stems - {path.stem for path in own}):
         raise InputError(
-            f"{arguments.run!r} holds notebooks of your own, {', '.join(left)}: run them again by "
+            f"{arguments.run!r} contains notebooks that are not the kit's, {', '.join(left)}: run them with "
             f"`class-kit run PATH -p style {arguments.style}`"
         )
     return run_notebooks(own, parameters, out=arguments.out or f"{run}-{arguments.style}").exit_code
@@ -108,14 +108,14 @@ def handle_figures(arguments: argparse.Namespace) -> int:
 
 def add_teach(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `teach`."""
-    parser.add_argument("folder", metavar="DIR", help="a folder that does not exist yet or is empty")
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
     parser.add_argument("--minutes", type=int, default=90, metavar="N", help="length of the lesson (default: 90)")
 
 
 def handle_teach(arguments: argparse.Namespace) -> int:
     """
     Copy the notebooks to a new folder: learners/ without outputs and answers, instructor/ with answers and solved
-    exercises, and lesson_plan.md made from their aims and times.
+    exercises, and lesson_plan.md, built from their aims and times.
     """
     from class_kit.teaching import make_pack
     from class_kit.terminal import visible

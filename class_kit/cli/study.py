@@ -1,4 +1,4 @@
-"""`class-kit study`: settings crossed with seeds, each beside its controls, as tables and figures with intervals."""
+"""`class-kit study`: settings crossed with seeds, each with its controls, as tables and figures with intervals."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
 
-# the one word that is not taken for the path of a study's file
+# the one word that is not read as the path of a study file
 PAPER = "paper"
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `study`."""
     add = parser.add_argument
-    add("config", metavar="CONFIG", help='a YAML file, whose keys the README shows, or "paper" for the paper\'s claims')
-    add("--out", metavar="DIR", help="folder of the results (default: runs/study-NAME, or runs/paper)")
-    add("--jobs", type=int, metavar="N", help="trainings at a time (default: one a core)")
-    add("--plan", action="store_true", help="say what would be done and how long it takes, and stop")
+    config = 'a YAML file (keys: figures/paper/README.md), or "paper" to test the claims of the paper'
+    add("config", metavar="CONFIG", help=config)
+    add("--out", metavar="DIR", help="folder for the results (default: runs/study-NAME, or runs/paper)")
+    add("--jobs", type=int, metavar="N", help="trainings in parallel (default: one per core)")
+    add("--plan", action="store_true", help="print what would be trained and for how long, and stop")
     add_import_option(parser)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
-    add("--only", nargs="+", metavar="PRODUCT", help="these products alone, such as main ablation sigma")
-    add("--seeds", type=int, metavar="N", help="at most so many seeds a setting (default: 5)")
-    add("--epochs", type=int, metavar="N", help="at most so many epochs a training (default: 40, of slow backbones 5)")
+    add("--only", nargs="+", metavar="PRODUCT", help="only these products, such as main ablation sigma")
+    add("--seeds", type=int, metavar="N", help="at most N seeds per setting (default: 5)")
+    add("--epochs", type=int, metavar="N", help="at most N epochs per training (default: 40, slow backbones 5)")
 
 
 def handle_study(arguments: argparse.Namespace) -> int:
     """
-    Cross the settings of a YAML file, train what is not done yet, and leave every run's ranks, tables (CSV, LaTeX) and
-    figures. Running it again continues.
+    Cross the settings of a YAML file, train what is missing, and write the ranks of every run, tables (CSV, LaTeX) and
+    figures. Run it again to continue.
     """
     from joblib import cpu_count
 
@@ -44,7 +45,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
     if arguments.config == PAPER:
         return _handle_paper(arguments, {"source": given.pop("pairs", "chebi20"), **given}, jobs)
     for name in (*given, *(name for name in ("only", "seeds", "epochs") if getattr(arguments, name) is not None)):
-        raise InputError(f"--{name.replace('_', '-')} belongs to `study {PAPER}`; a study's file says it itself")
+        raise InputError(f"--{name.replace('_', '-')} belongs to `study {PAPER}`; set it in the study file instead")
     return _handle_file(arguments, jobs)
 
 
@@ -70,7 +71,7 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
     for line in failed_lines(results):
         print(line)
     failed = bool(results["failed"])
-    print(f"kept in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if failed else ""))
+    print(f"saved in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if failed else ""))
     return int(failed)
 
 
@@ -92,5 +93,5 @@ def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: in
     with lock(out):
         results = run_paper(studies, task, pairs, out, jobs=jobs)
     failed = sum(len(results["products"][name]["failed"]) for name in studies)
-    print(f"kept in {visible(out)}" + (f"; {failed} trainings failed, see its failures.json files" if failed else ""))
+    print(f"saved in {visible(out)}" + (f"; {failed} trainings failed, see failures.json there" if failed else ""))
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""`class-kit train`: a retriever trained with a curriculum on one's own pairs, and measured."""
+"""`class-kit train`: train a retriever with a curriculum on your own pairs and evaluate it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_
 from class_kit.errors import InputError
 from class_kit.options import Arm, Curve, TaskOptions, TrainingConfig
 
-# Text2Mol's rates for a trained encoder (Edwards et al. 2021), and a batch that a whole encoder's activations fit
+# Text2Mol's rate when the encoder is fine-tuned (Edwards et al. 2021), and a batch whose activations fit in memory
 _FINETUNED = {"batch_size": 32, "learning_rate": 1e-4}
-# where this command does something else than the model
+# defaults of this command that differ from the model's
 _DEFAULTS = {
-    "growth": "none; all pairs after two thirds of the epochs",
+    "growth": "none: all pairs after two thirds of the epochs",
     "batch_size": "128, with --finetune 32",
     "learning_rate": "0.001, with --finetune 0.0001",
 }
@@ -28,20 +28,20 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add_options(parser, Arm, "curriculum", skip=("name", "intensity"), defaults=_DEFAULTS)
     add_options(parser, TrainingConfig, "training", skip=("backbone_options",), defaults=_DEFAULTS)
     add = parser.add_argument
-    curves = f"γ: {', '.join(get_args(Curve))}; or TERM=NAME for single loss terms, *=NAME for the rest"
+    curves = f"γ: {', '.join(get_args(Curve))}; or TERM=NAME for single loss terms and *=NAME for the rest"
     add("--intensity", nargs="+", default=["inverse"], metavar="NAME", help=curves)
-    option = "an option of the backbone, for example hidden=256; may be given again"
+    option = "an option of the backbone, for example hidden=256; may be repeated"
     add("--backbone-option", action="append", default=[], metavar="NAME=VALUE", help=option)
-    finetune = "train the text encoder too: at --encoder-rate, in smaller batches and at a smaller rate by default"
+    finetune = "fine-tune the text encoder too, at --encoder-rate; smaller default batch size and learning rate"
     add("--finetune", action="store_true", help=finetune)
     add("--encoder-rate", type=float, default=3e-5, metavar="X", help="learning rate of the text encoder")
     add_import_option(parser)
-    add("--out", metavar="DIR", help="folder of the result (default: runs/train-PAIRS[-noise-SHARE]-ORDER-SEED)")
+    add("--out", metavar="DIR", help="folder for the result (default: runs/train-PAIRS[-noise-SHARE]-ORDER-SEED)")
     add("--resume", action="store_true", help="continue an interrupted training in the same folder")
 
 
 def handle_train(arguments: argparse.Namespace) -> int:
-    """Train a retriever with a curriculum, rank the held-out pairs and keep the result in a folder."""
+    """Train a retriever with a curriculum, rank the held-out pairs and save the result in a folder."""
     from class_kit.cli.trained import print_metrics
     from class_kit.curriculum.mismatched import choose_order
     from class_kit.study.arms import training_audit
@@ -61,23 +61,23 @@ def handle_train(arguments: argparse.Namespace) -> int:
         )
     except (KeyboardInterrupt, OSError):
         if (folder / "checkpoint.safetensors").exists():
-            print(f"the last finished epoch is kept in {place}; the same command with --resume --out {place} continues")
+            print(f"the last finished epoch is saved in {place}; add --resume --out {place} to continue")
         raise
     if finished:
-        print("finished before with these settings")
+        print("already trained with these settings")
     else:
         cost = f"{record.samples:,} samples in {record.steps:,} steps, {record.seconds:.1f} s"
         print(f"{cost}; best epoch {record.best_epoch}")
     for entry in record.history[:: max(1, len(record.history) - 1)]:
         if "repeats" in entry:
             shared = f"{entry['repeats']:,} near-duplicates share a batch with another"
-            print(f"epoch {entry['epoch']}: {shared}, {entry['unavoidable']:,} of them unavoidably")
+            print(f"epoch {entry['epoch']}: {shared}, unavoidable for {entry['unavoidable']:,} of them")
     print_metrics(metrics, task.evaluation_split)
     if arm.order == "auto":
         print(choose_order(training_audit(task))[1])
     if options.noise:
         print(visible(task.pairs.notes[-1]))
-    print(f"kept in {place}")
+    print(f"saved in {place}")
     return 0
 
 
@@ -89,7 +89,7 @@ def arm_from(arguments: argparse.Namespace) -> Arm:
         values["intensity"] = _named(curves, "--intensity", "one NAME, or TERM=NAME once for each term")
     rises = [name for name in ("growth", "full_at", "share") if name in values]
     if len(rises) > 1:
-        raise InputError("--growth, --full-at and --share each set how λ grows: give one of them")
+        raise InputError(f"--{' and --'.join(rises).replace('_', '-')}: each sets how λ grows, give only one of them")
     if values.get("pace") == "metric":
         values.setdefault("growth", 0.1)
     elif not rises:
@@ -98,7 +98,7 @@ def arm_from(arguments: argparse.Namespace) -> Arm:
 
 
 def config_from(arguments: argparse.Namespace) -> TrainingConfig:
-    """The settings of the loop that the options describe."""
+    """The training settings that the options describe."""
     import yaml
 
     from class_kit.backbones import available_backbones
@@ -108,7 +108,7 @@ def config_from(arguments: argparse.Namespace) -> TrainingConfig:
         try:
             options[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(f"--backbone-option {name}={value!r} is no plain value") from None
+            raise InputError(f"--backbone-option {name}={value!r}: expected a plain value") from None
     config = TrainingConfig(**values, backbone_options=options)
     if config.backbone not in available_backbones():
         raise InputError(f"--backbone {config.backbone!r}: expected one of {', '.join(available_backbones())}")

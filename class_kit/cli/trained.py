@@ -1,4 +1,4 @@
-"""`class-kit evaluate` and `search`: a trained retriever measured again, and asked."""
+"""`class-kit evaluate` and `search`: evaluate a trained retriever, or search with it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ _TEXTS, _WIDTH = 3, 200
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
     add = parser.add_argument
-    add("run", metavar="RUN", nargs="+", help="folder that class-kit train made")
-    add("--split", metavar="NAME", help="which pairs are the queries (default: the held-out ones)")
-    add("--pool", choices=("split", "all"), help="candidates: the split's own, or all molecules (default: both)")
-    add("--choose", type=int, nargs="+", default=[], metavar="K", help="also: the chance to choose right among K")
+    add("run", metavar="RUN", nargs="+", help="folder written by class-kit train")
+    add("--split", metavar="NAME", help="split whose pairs are the queries (default: the held-out one)")
+    add("--pool", choices=("split", "all"), help="candidates: those of the split, or all molecules (default: both)")
+    choose = "also print the chance of choosing the right one among K candidates"
+    add("--choose", type=int, nargs="+", default=[], metavar="K", help=choose)
     add("--trec", metavar="DIR", help="also write each ranking as a TREC run and qrels, in folders of their names")
     add_import_option(parser)
 
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
     """
-    Rank a split's pairs with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several runs on the same pairs
-    rank as one, by the mean of the ranks that each gives a candidate.
+    Rank the pairs of a split with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several runs on the same
+    pairs form an ensemble, which ranks by the mean of their ranks.
     """
     from class_kit.retrieval import k_way_chances, retrieval_metrics
     from class_kit.study.ranking import ANY, export_rankings, rank_ensemble, rank_split
@@ -42,7 +43,7 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     task = loaded[0][1]
     for run, (_, other) in zip(arguments.run, loaded, strict=True):
         if (other.pairs.digest, len(other.pool)) != (task.pairs.digest, len(task.pool)):
-            raise InputError(f"{run}: trained on other pairs than {arguments.run[0]}; expected the same")
+            raise InputError(f"{run}: trained on other pairs than {arguments.run[0]}; expected runs on the same pairs")
     split = arguments.split or task.evaluation_split
     backbones = [(load_backbone(record, task), task) for record, task in loaded]
     rankings = rank_split(*backbones[0], split) if len(backbones) == 1 else rank_ensemble(backbones, split)
@@ -55,7 +56,7 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     for k in arguments.choose:
         for name, ranks in wanted.items():
             share = k_way_chances(ranks, k).mean()
-            print(f"{name:<26} right among {k}: {share:.1%} (by chance {1 / k:.1%})")
+            print(f"{name:<26} right among {k}: {share:.1%} (chance level {1 / k:.1%})")
     if arguments.trec:
         export_rankings(arguments.trec, *backbones[0], split, wanted)
         print(f"TREC runs and qrels are in {visible(arguments.trec)}; README.txt there says how ties are broken")
@@ -65,9 +66,9 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `search`."""
     add = parser.add_argument
-    add("query", metavar="TEXT", help="what to look for, in words")
-    add("--run", metavar="RUN", help="folder that class-kit train made (default: the newest in runs/)")
-    add("--top", type=int, default=10, metavar="K", help="how many molecules (default: %(default)s)")
+    add("query", metavar="TEXT", help="description of the molecule to look for")
+    add("--run", metavar="RUN", help="folder written by class-kit train (default: the newest in runs/)")
+    add("--top", type=int, default=10, metavar="K", help="number of molecules to print (default: %(default)s)")
     add_import_option(parser)
 
 
@@ -89,7 +90,7 @@ def handle_search(arguments: argparse.Namespace) -> int:
     run = arguments.run
     if not run:
         run = newest_training("runs")
-        print(f"searching with {visible(run)}, the last finished of runs/; --run names another", file=sys.stderr)
+        print(f"searching with {visible(run)}, the newest in runs/; --run selects another", file=sys.stderr)
     record, task = load_trained(run)
     best = search_molecules(load_backbone(record, task), task, arguments.query, arguments.top)
     texts: dict[str, dict[str, None]] = {}
