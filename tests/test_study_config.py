@@ -22,6 +22,7 @@ from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, runner
 from class_kit.study.config import Cell, _plan, cells, foreseen_steps, read_config, study_config
 from class_kit.study.tables import latex_table, latex_text
+from class_kit.task import exchange_molecules
 from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
@@ -198,9 +199,35 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     assert again.lines(2) == ["8 trainings: 8 are done already, 0 to do"]
     # equal trainings are shared; what they are called is the study's own
     renamed = [replace(cell, arm=replace(cell.arm, name=f"my {cell.arm.name}")) for cell in again.cells]
-    shared = conduct.run_study(replace(again, cells=renamed), tmp_path / "two", jobs=1, progress=False)
+    work = [(task, cell.arm, loop) for cell, (task, _, loop) in zip(renamed, again.work, strict=True)]
+    shared = conduct.run_study(replace(again, cells=renamed, work=work), tmp_path / "two", jobs=1, progress=False)
     assert shared["training_seconds"] == results["training_seconds"]
     assert {row["arm"] for row in shared["summary"]} == {cell.arm.name for cell in renamed}
+
+
+def test_noise_exchanges_molecules_anew_for_each_seed_and_its_shares_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
+    plan = planned(seeds=[0, 1], noise=[0, 0.5], orders=["standard", "small-loss", "oracle"])
+    for cell, (task, _, config) in zip(plan.cells, plan.work, strict=True):
+        if cell.group["noise"] == "0":
+            assert task is TASK
+        else:
+            same = exchange_molecules(TASK, 0.5, config.seed)
+            np.testing.assert_array_equal(task.exchanged, same.exchanged)
+            assert task.digest == same.digest
+    results = conduct.run_study(plan, tmp_path / "out", jobs=1, progress=False)
+    samples = {(row["noise"], row["arm"]): row["samples"] for row in results["summary"]}
+    # half of 80 training pairs, three epochs; without noise the oracle leaves nothing out
+    assert samples["0.5", "oracle"] == 120
+    assert samples["0", "oracle"] == samples["0", "standard"] == samples["0.5", "standard"] == 240
+    gaps = [row for row in results["differences"] if row["metric"] == "hits@1"]
+    assert [row["noise"] for row in gaps] == ["0"] * 6 + ["0.5"] * 6
+    with pytest.raises(InputError, match="noise of its own"):
+        planned(noise=[0.2], pairs={"source": "corpus", "noise": 0.1})
+    with pytest.raises(InputError, match="noise"):
+        planned(noise=[1.2])
 
 
 def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from class_kit.study.config import Cell, StudyConfig, cells, foreseen_steps
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.results import grouped, rounded, study_results, study_tables
-from class_kit.study.runner import Failure, code_digest, run_all, stored_record
+from class_kit.study.runner import Failure, Work, code_digest, run_all, stored_record
 from class_kit.study.tables import history_frame, write_table
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class StudyPlan:
     tasks : mapping of name to Task
     cells : list of Cell
         Every training, done or not.
+    work : list of (Task, Arm, TrainingConfig)
+        What each of them trains: the task of its pairs, with the noise of its own seed.
     done : list of bool
         Whether the store holds it already.
     seconds : float
@@ -50,6 +53,7 @@ class StudyPlan:
     config: StudyConfig
     tasks: Mapping[str, Task]
     cells: list[Cell]
+    work: list[Work]
     done: list[bool]
     seconds: float
 
@@ -76,18 +80,24 @@ def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> 
     InputError
         As `load_task`; or where a budget asks for more than ten times the plain run's epochs.
     """
-    from class_kit.task import load_task
+    from class_kit.task import exchange_molecules, load_task
 
     tasks = tasks or {choice.name: load_task(**choice.sets) for choice in config.pairs}
     first = next(iter(tasks.values()))
     laid_out = cells(config, tasks)
-    done = [stored_record(tasks[cell.group["pairs"]], cell.arm, cell.config) is not None for cell in laid_out]
+    # arms that share pairs, noise and seed share the task
+    noisy = cache(lambda name, noise, seed: exchange_molecules(tasks[name], noise, seed) if noise else tasks[name])
+    work = [
+        (noisy(cell.group["pairs"], float(cell.group["noise"]), cell.config.seed), cell.arm, cell.config)
+        for cell in laid_out
+    ]
+    done = [stored_record(*item) is not None for item in work]
     missing = [cell for cell, there in zip(laid_out, done, strict=True) if not there]
     # by backbone; seed and epochs change no step
     backbones = {cell.group["backbone"]: cell.config for cell in missing}
     a_step = {name: seconds_a_step(first, loop) for name, loop in backbones.items()}
     seconds = [foreseen_steps(cell, tasks[cell.group["pairs"]]) * a_step[cell.group["backbone"]] for cell in missing]
-    return StudyPlan(config, tasks, laid_out, done, math.fsum(seconds))
+    return StudyPlan(config, tasks, laid_out, work, done, math.fsum(seconds))
 
 
 def seconds_a_step(task: Task, config: TrainingConfig) -> float:
@@ -125,9 +135,7 @@ def run_study(
     out, config = Path(out), plan.config
     for name in ("done", "failures.json"):
         (out / name).unlink(missing_ok=True)
-    outcomes = run_all(
-        [(plan.tasks[cell.group["pairs"]], cell.arm, cell.config) for cell in plan.cells], jobs, progress
-    )
+    outcomes = run_all(plan.work, jobs, progress)
     ended = list(zip(plan.cells, outcomes, strict=True))
     records = [(cell, one) for cell, one in ended if isinstance(one, Record)]
     failures = [(cell, one) for cell, one in ended if isinstance(one, Failure)]

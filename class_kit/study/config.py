@@ -24,7 +24,7 @@ from class_kit.checks import check_choice, check_real, check_whole, nearest
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty import sigma_for_quantile
 from class_kit.errors import InputError
-from class_kit.options import Arm, Target, TaskOptions, TrainingConfig, option_model, option_names
+from class_kit.options import SELECTIVE, Arm, Target, TaskOptions, TrainingConfig, option_model, option_names
 from class_kit.study.arms import kept_pairs
 
 if TYPE_CHECKING:
@@ -224,6 +224,9 @@ class StudyConfig:
     difficulties: Several[Annotated[Choice, _difficulty]] = Field(
         default="neighbours", validate_default=True, description="measures that order the pairs"
     )
+    noise: Several[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=(0.0,), description="shares of the training pairs whose molecules are exchanged, anew for each seed"
+    )
     budgets: Several[Literal["epochs", "steps", "samples"]] = Field(
         default="epochs", validate_default=True, description="what every arm gets as much of as the plain run"
     )
@@ -254,7 +257,7 @@ class StudyConfig:
 
 KEYS = option_names(StudyConfig)
 # choices that no table compares with each other
-GROUP = ("pairs", "backbone", "budget")
+GROUP = ("pairs", "noise", "backbone", "budget")
 # crossed keys of an arm, each with the setting that says whether it matters to an arm
 _CROSSED = {
     "orders": "order",
@@ -333,9 +336,11 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
     """
     laid_out = []
     arms = {choice.name: list(_arms(config, tasks[choice.name])) for choice in config.pairs}
-    for pairs, backbone, budget in product(config.pairs, config.backbones, config.budgets):
+    for pairs, noise, backbone, budget in product(config.pairs, config.noise, config.backbones, config.budgets):
+        if noise and pairs.sets.get("noise"):
+            raise InputError(f"noise: {pairs.name!r} sets a noise of its own: expected it in one place")
         plain = TrainingConfig(**{**config.training, **backbone.sets})
-        group = dict(zip(GROUP, (pairs.name, backbone.name, budget), strict=True))
+        group = dict(zip(GROUP, (pairs.name, f"{noise:g}", backbone.name, budget), strict=True))
         for arm, on in arms[pairs.name]:
             loop = replace(plain, intensity_on=on)
             if budget != "epochs":
@@ -382,7 +387,7 @@ def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
 
 def _plan(arm: Arm, rows: int, config: TrainingConfig) -> EpochPlan:
     """A plan with the arm's sizes; which rows it holds does not matter here."""
-    whole = arm.order == "loss-pruned" or (arm.order == "standard" and not arm.step_matched)
+    whole = arm.order in ("loss-pruned", *SELECTIVE) or (arm.order == "standard" and not arm.step_matched)
     plan = EpochPlan(np.arange(rows), make_schedule("full") if whole else arm.make_schedule(config.epochs), "constant")
     # set afterwards: a plan that never reaches all pairs would warn, and is only counted here
     plan.epochs = config.epochs
@@ -391,7 +396,7 @@ def _plan(arm: Arm, rows: int, config: TrainingConfig) -> EpochPlan:
 
 def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> TrainingConfig:
     """The number of epochs whose cost is nearest to the plain run's; costs grow with epochs, so bisection finds it."""
-    if arm.pace == "metric" or arm.order == "loss-pruned":
+    if arm.pace == "metric" or arm.order in ("loss-pruned", *SELECTIVE):
         raise InputError(
             f"budget {budget!r} for {arm.name!r}: what it spends is decided while it trains, expected the "
             "budget 'epochs' for such an arm"

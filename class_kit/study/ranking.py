@@ -95,7 +95,8 @@ def right_candidates(task: Task, split: str) -> dict[str, list[list[int]]]:
     sides = {"text": [texts[row] for row in rows], "molecules": [own[row] for row in rows]}
     sides["pool"] = own if task.molecules is task.pairs else keys(task.molecules.smiles)
     partners: dict[str, dict[str, set[str]]] = {"text": {}, "molecules": {}}
-    for text, key in zip(texts, own, strict=True):
+    known = range(len(own)) if task.exchanged is None else np.flatnonzero(~task.exchanged)
+    for text, key in ((texts[row], own[row]) for row in known):
         partners["text"].setdefault(text, set()).add(key)
         partners["molecules"].setdefault(key, set()).add(text)
     right = {}
