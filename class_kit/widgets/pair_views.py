@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import numpy as np
 
 from class_kit import figures
 from class_kit.checks import check_whole
+from class_kit.curriculum import Plan
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
+from class_kit.pairs import PairSet
 from class_kit.widgets.parts import Pages, Plot, View, beside, check_rows, pair_card, paragraph, row_of, toggles
-
-if TYPE_CHECKING:
-    from class_kit.curriculum import Plan
-    from class_kit.pairs import PairSet
 
 _AXES = ("neighbours $N_i$", "pairs")
 _SPACES = {"both": ("text", "molecule"), "text": ("text",), "molecule": ("molecule",)}

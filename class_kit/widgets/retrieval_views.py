@@ -13,14 +13,15 @@ import numpy as np
 from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
+from class_kit.molecules.structures import parse
 from class_kit.retrieval import per_query_metrics
+from class_kit.study.records import Record
+from class_kit.task import Task
 from class_kit.widgets.parts import Pages, Plot, View, beside, card, pair_card, paragraph, row_of, toggles
 from class_kit.widgets.trained import Runs
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
-    from class_kit.study.records import Record
-    from class_kit.task import Task
 
 _RANKING = "text_to_molecule/split"
 
@@ -104,8 +105,6 @@ def retrieval_playground(
 
 def _refused(question: str, kind: str) -> str:
     """Why a question cannot be asked, or nothing."""
-    from class_kit.molecules.structures import parse
-
     if not question:
         return f"Type a {kind} first."
     if kind == "SMILES" and parse(question)[0] is None:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs
+from class_kit.inputs import Inputs, encode
 from class_kit.retrieval import search
 from class_kit.retrieval.rerank import RERANKED
 from class_kit.study.ranking import full_scores
+from class_kit.study.records import Record, load_backbone
 from class_kit.task import Task, read_molecules, read_texts
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
-    from class_kit.study.records import Record
 
 
 class Runs:
@@ -47,20 +47,13 @@ class Runs:
         self.pool = cache(self._pool)
 
     def _backbone(self, name: str) -> Backbone:
-        from class_kit.study.records import load_backbone
-
         return load_backbone(self.records[name], self.task) if name in self.records else self.trained[name]
 
     def _pool(self, name: str, pool: str) -> np.ndarray:
         """Unit vectors of a pool's molecules, `(n, d)` float64."""
         from sklearn.preprocessing import normalize
 
-        return normalize(self._encode(name, "molecules", self.inputs(name, pool)).astype(np.float64))
-
-    def _encode(self, name: str, side: str, inputs: Inputs) -> np.ndarray:
-        from class_kit.training import encode
-
-        return encode(self.backbone(name), side, inputs)
+        return normalize(encode(self.backbone(name), "molecules", self.inputs(name, pool)).astype(np.float64))
 
     def inputs(self, name: str, pool: str) -> Inputs:
         """Candidates as the retriever reads them: "all" molecules, or those of the split it is evaluated on."""
@@ -81,16 +74,17 @@ class Runs:
     def molecules_like(self, name: str, smiles: str, top: int) -> list[tuple[int, float]]:
         """Molecules of the pool "all" nearest to a molecule that need not be in it, with their cosines."""
         molecule = read_molecules([smiles], self.backbone(name).inputs.molecules, self.task.encoders)
-        return self._closest(name, "all", self._encode(name, "molecules", molecule)[0], top)
+        return self._closest(name, "all", encode(self.backbone(name), "molecules", molecule)[0], top)
 
     def molecules_for(self, name: str, text: Inputs, top: int, pool: str = "all") -> list[tuple[int, float]]:
         """Molecules of a pool that fit one text best, with their scores: cosines, or the full score where there is one.
 
         As in the evaluation, a full score ranks only the best by cosine again.
         """
-        reranks = self.backbone(name).reranks
-        found = self._closest(name, pool, self._encode(name, "text", text)[0], max(top, RERANKED) if reranks else top)
-        if reranks:
+        backbone = self.backbone(name)
+        best = max(top, RERANKED) if backbone.reranks else top
+        found = self._closest(name, pool, encode(backbone, "text", text)[0], best)
+        if backbone.reranks:
             rows = np.array([row for row, _ in found])
             scores = self.scores(name, text, rows, pool)
             found = [(int(rows[at]), float(scores[at])) for at in np.argsort(-scores, kind="stable")]
@@ -102,7 +96,7 @@ class Runs:
 
         if self.backbone(name).reranks:
             return full_scores(self.backbone(name), text, self.inputs(name, pool))(np.zeros_like(rows), rows)
-        return self.pool(name, pool)[rows] @ normalize(self._encode(name, "text", text).astype(np.float64))[0]
+        return self.pool(name, pool)[rows] @ normalize(encode(self.backbone(name), "text", text).astype(np.float64))[0]
 
     def _closest(self, name: str, pool: str, vector: np.ndarray, top: int) -> list[tuple[int, float]]:
         candidates = self.pool(name, pool)
