@@ -204,17 +204,18 @@ class Backbone(nn.Module, ABC):
 class TwoTowers(Backbone):
     """A tower for each side, and losses of the vectors that they give.
 
-    Subclasses set `text_tower` and `molecule_tower`, modules that give `(B, d)` and record the scale of their inputs
-    in `fit`, such as `class_kit.backbones.layers.Tower`, and write `terms`.
+    Subclasses set `text_tower` and `molecule_tower`, modules that give `(B, d)`, and write `terms`. A tower with a
+    method `fit`, such as `class_kit.backbones.layers.Tower`, records the scale of its inputs there.
     """
 
     text_tower: Any
     molecule_tower: Any
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
-        """Record the scales of both inputs; they are saved with the weights."""
-        self.text_tower.fit(text)
-        self.molecule_tower.fit(molecules)
+        """Let the towers record the scales of their inputs; they are saved with the weights."""
+        for tower, inputs in ((self.text_tower, text), (self.molecule_tower, molecules)):
+            if hasattr(tower, "fit"):
+                tower.fit(inputs)
 
     def encode_text(self, text: Any) -> Tensor:
         """Vectors `(B, d)` of the text tower."""

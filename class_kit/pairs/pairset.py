@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +41,7 @@ class Rejected:
 class PairSet:
     """Text–molecule pairs, one position a pair in every tuple of length L.
 
-    `digest` is the SHA-256 over (id, text, smiles, split) of all pairs in order; it does not depend on where the pairs
-    came from, so that equal content shares cached embeddings and recorded runs. `extra` holds the file's other columns.
-    `notes` are facts a table made from the pairs has to state.
+    `extra` holds the file's other columns. `notes` are facts a table made from the pairs has to state.
     """
 
     text: tuple[str, ...]
@@ -53,14 +52,21 @@ class PairSet:
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False, repr=False)
-    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         columns = {"text": self.text, "smiles": self.smiles, "split": self.split, **self.extra}
         for name, column in columns.items():
             if len(column) != len(self.id):
                 raise ValueError(f"{name} has {len(column)} values where id has {len(self.id)}")
-        object.__setattr__(self, "digest", content_digest(self.id, self.text, self.smiles, self.split))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over id, text, smiles and split of all pairs in order.
+
+        It does not depend on where the pairs came from, so that equal content shares recorded runs. It is computed when
+        first asked for, as most subsets never are.
+        """
+        return content_digest(self.id, self.text, self.smiles, self.split)
 
     def __len__(self) -> int:
         return len(self.id)
