@@ -30,6 +30,7 @@ from class_kit.retrieval.metrics import (
     join_right,
     k_way_chances,
     per_query_metrics,
+    rank_dense,
     retrieval_metrics,
 )
 from class_kit.retrieval.rerank import RERANKED, rerank
@@ -191,16 +192,9 @@ def ranks_from_scores(
         For shapes that do not fit, scores that are not finite or a target outside the matrix.
     """
     matrix = check_scores(scores, "scores")
-    query, goals = check_targets(targets, *matrix.shape)
+    targeted = check_targets(targets, *matrix.shape)
     check_real("tie_tolerance", tie_tolerance, low=0.0)
-    own = matrix[query, goals].astype(np.float64)
-    ranked = np.arange(len(goals)) if every else best_right(query, own, tie_tolerance)[0]
-    greater, equal = np.empty((2, len(ranked)), np.int64)
-    for part in spans(len(ranked), max(1, 2**21 // matrix.shape[1])):
-        difference = matrix[query[ranked[part]]].astype(np.float64) - own[ranked[part], None]
-        greater[part] = np.count_nonzero(difference > tie_tolerance, axis=1)
-        equal[part] = np.count_nonzero(np.abs(difference) <= tie_tolerance, axis=1) - 1
-    return join_right(Ranks(greater, equal, matrix.shape[1]), query, own, tie_tolerance, every)
+    return rank_dense(matrix, *targeted, tie_tolerance, every)
 
 
 def search(

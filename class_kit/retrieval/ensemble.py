@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from class_kit.errors import InputError
 from class_kit.neighbours.blocks import run_blocks, single_blas
 from class_kit.neighbours.cosines import Cosines, spans
-from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, best_right, check_scores, check_targets, check_vectors
+from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, check_scores, check_targets, check_vectors, rank_dense
 
 # of a block: scores, their order, their sorted copy and the summed standings, each 8 bytes
 _CELLS = 2**20
@@ -97,9 +97,5 @@ def _rank_block(shared: tuple[Any, ...], rows: slice) -> tuple[NDArray[np.int64]
             reached = np.searchsorted(ascending, ascending + TIE_TOLERANCE, side="right")
             one[order] += len(own) - reached - np.searchsorted(ascending, ascending - TIE_TOLERANCE)
     part = slice(*np.searchsorted(query, (rows.start, rows.stop)))
-    at = query[part] - rows.start
-    own = standing[at, goals[part]]
-    best, right = best_right(at, -own)
-    target = own[best, None]
-    level = np.count_nonzero(standing == target, axis=1)
-    return np.count_nonzero(standing < target, axis=1), level - right, right
+    found = rank_dense(-standing, query[part] - rows.start, goals[part])
+    return found.greater, found.equal, found.right

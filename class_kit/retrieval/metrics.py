@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.neighbours.cosines import Rows, check_matrix, make_rows
+from class_kit.neighbours.cosines import Rows, check_matrix, make_rows, spans
 
 # scores that differ by no more, as rounding alone makes them differ, are tied
 TIE_TOLERANCE = 1e-9
@@ -152,6 +152,24 @@ def join_right(
     equal = np.maximum(counted.equal[best] - (right - 1), 0)
     each = Every(query, counted.greater, counted.equal + 1, above, level)
     return Ranks(counted.greater[best], equal, counted.pool, right, each)
+
+
+def rank_dense(
+    scores: NDArray[Any],
+    query: NDArray[np.int64],
+    goals: NDArray[np.int64],
+    tolerance: float = TIE_TOLERANCE,
+    every: bool = False,
+) -> Ranks:
+    """Ranks of relevant columns, as `check_targets` gives them, in a matrix of scores `(Q, C)`, compared in float64."""
+    own = scores[query, goals].astype(np.float64)
+    ranked = np.arange(len(goals)) if every else best_right(query, own, tolerance)[0]
+    greater, equal = np.empty((2, len(ranked)), np.int64)
+    for part in spans(len(ranked), max(1, 2**21 // scores.shape[1])):
+        difference = scores[query[ranked[part]]].astype(np.float64) - own[ranked[part], None]
+        greater[part] = np.count_nonzero(difference > tolerance, axis=1)
+        equal[part] = np.count_nonzero(np.abs(difference) <= tolerance, axis=1) - 1
+    return join_right(Ranks(greater, equal, scores.shape[1]), query, own, tolerance, every)
 
 
 def check_scores(scores: ArrayLike, name: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from class_kit.errors import InputError
 from class_kit.neighbours.cosines import spans
 from class_kit.progress import progress_bar
-from class_kit.retrieval.metrics import TIE_TOLERANCE, Ranks, check_targets
+from class_kit.retrieval.metrics import Ranks, check_targets, rank_dense
 
 RERANKED = 50
 # pairs scored in one call: what a padded block of tokens and graphs may cost
@@ -73,12 +73,11 @@ def rerank(
     hit = np.isin(best + np.arange(len(best))[:, None] * ranks.pool, goals + query * ranks.pool)
     inside = hit.any(axis=1)
     outside = ~inside
-    gap = full - np.where(hit, full, -np.inf).max(axis=1)[:, None]
-    level = np.abs(gap) <= TIE_TOLERANCE
     greater, equal, right = ranks.greater.copy(), ranks.equal.copy(), ranks.right.copy()
-    greater[inside] = (gap > TIE_TOLERANCE).sum(axis=1)[inside]
-    equal[inside] = (level & ~hit).sum(axis=1)[inside]
-    right[inside] = (level & hit).sum(axis=1)[inside]
+    if inside.any():
+        query, column = np.nonzero(hit[inside])
+        again = rank_dense(full[inside], query, column)
+        greater[inside], equal[inside], right[inside] = again.greater, again.equal, again.right
     behind = np.maximum(ranks.greater, best.shape[1])[outside]
     equal[outside] -= behind - greater[outside]
     greater[outside] = behind

@@ -214,7 +214,9 @@ def main() -> None:
     add("--jobs", type=int)
     add("--out", default="search.json", help="file beside this script")
     arguments = parser.parse_args()
-    real = {"data": arguments.data, "extra": arguments.extra, "vectors": arguments.vectors}
+    # the split that search.json was made with
+    split = {"data": arguments.data, "extra": arguments.extra, "group": "structure"}
+    real = {**split, "vectors": arguments.vectors}
     task = load_task("chebi20", **real) if arguments.data else load_task("corpus")
     name = "chebi20" if arguments.data else "corpus"
     results: dict[str, Any] = {
