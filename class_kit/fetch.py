@@ -122,7 +122,7 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
     """
     wanted = tuple(files)
     if data is not None:
-        folders = [home_path(data), home_path(data) / name]
+        folders = [home_path(data) / name, home_path(data)]
     else:
         shared = os.environ.get("CLASS_KIT_DATA")
         folders = [home_path(shared) / name, home_path(shared)] if shared else []
@@ -132,7 +132,8 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
             return folder
     raise InputError(
         f"{name}: none of {', '.join(wanted)} in {' or '.join(map(str, folders))}; "
-        f"run `class-kit fetch {name}`, or name the folder that has them"
+        + (f"run `class-kit fetch {name}`, or " if name in PINNED else "")
+        + "name the folder that has them"
     )
 
 

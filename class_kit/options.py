@@ -98,7 +98,7 @@ Text = Annotated[str, AfterValidator(_unicode)]
 class TaskOptions:
     """Which pairs to load and how to embed them: the options of `load_task`."""
 
-    pairs: Text = Field(default="corpus", description="corpus, chebi20, or the path of a table")
+    pairs: Text = Field(default="corpus", description="corpus, chebi20, pcdes, or the path of a table")
     data: Text | None = Field(default=None, description="folder with fetched data")
     extra: Text | None = Field(default=None, description="further training pairs for chebi20")
     swap: bool = Field(default=False, description="with extra: train on the test split, evaluate on validation")

@@ -154,3 +154,17 @@ def test_real_split_with_extra_pairs_and_the_whole_pool(chebi20_dir):
     test = pairs.where("test")
     targets = pool_targets(test, molecules)
     assert [molecules.smiles[row] for row in targets] == list(test.smiles)
+
+
+def test_pcdes_is_trained_on_its_test_rows_and_asked_its_validation_rows(tmp_path, no_data):
+    folder = release(tmp_path / "pcdes", validation=6, test=40)
+    pairs = load_pairs("pcdes", data=tmp_path)
+    assert Counter(pairs.split) == {"train": 36, "validation": 4, "test": 6}
+    origin = dict(zip(pairs.extra["origin"], pairs.split, strict=True))
+    assert origin["validation.txt"] == "test"
+    assert "differs from the known files: test.txt, validation.txt" in pairs.notes[0]
+    with pytest.raises(InputError, match='extra: these options are for "chebi20" only'):
+        load_pairs("pcdes", extra="x.tsv")
+    (folder / "validation.txt").unlink()
+    with pytest.raises(InputError, match=r"no validation\.txt; pcdes needs test.txt and validation.txt"):
+        load_pairs("pcdes", data=tmp_path)

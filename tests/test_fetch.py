@@ -370,5 +370,6 @@ def test_home_folder_and_search_order(monkeypatch, tmp_path):
     (tmp_path / "shared" / "set" / "a.txt").unlink()
     assert find_folder("set", ["a.txt"]) == tmp_path / "shared"
     assert find_folder("set", ["a.txt"], tmp_path / "named") == tmp_path / "named" / "set"
-    with pytest.raises(InputError, match="class-kit fetch set"):
-        find_folder("set", ["b.txt"], tmp_path / "named")
+    for name, way in (("set", "b.txt in .*named; name the folder"), ("chebi20", "run `class-kit fetch chebi20`")):
+        with pytest.raises(InputError, match=way):
+            find_folder(name, ["b.txt"], tmp_path / "named")

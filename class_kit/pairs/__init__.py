@@ -30,6 +30,8 @@ __all__ = [
     "write_rejected",
 ]
 
+# published splits, read from a folder of their files
+RELEASES = ("chebi20", "pcdes")
 # every two splits are compared, so their number counts twice
 MAX_SPLITS = 50
 
@@ -58,10 +60,11 @@ def load_pairs(
     Parameters
     ----------
     source : str, path, or table in memory
-        "corpus" (bundled, generated descriptions), "chebi20", or a file: CSV, TSV or TXT with any usual delimiter, JSON
-        Lines, JSON records, SDF, SMI (each also .gz, .bz2, .xz or .zst), Parquet, Feather, Excel, a folder saved by the
-        library datasets, "hf://owner/name". Or a DataFrame of pandas or Polars, a Dataset or DatasetDict, a mapping of
-        columns, a list of records or of (SMILES, text).
+        "corpus" (bundled, generated descriptions), "chebi20", "pcdes" (its test rows to train on, its validation rows
+        as test), or a file: CSV, TSV or TXT with any usual delimiter, JSON Lines, JSON records, SDF, SMI (each also
+        .gz, .bz2, .xz or .zst), Parquet, Feather, Excel, a folder saved by the library datasets, "hf://owner/name".
+        Or a DataFrame of pandas or Polars, a Dataset or DatasetDict, a mapping of columns, a list of records or of
+        (SMILES, text).
     split : str, optional
         Return only this split; "val", "valid" and "dev" mean "validation".
     text, smiles, id, split_column : str, optional
@@ -69,7 +72,7 @@ def load_pairs(
         canonical_smiles, structure or inchi; id or cid; split — in any letter case. Ids of a column that is named have
         to be unique; those of one that is found are made so, and without one the row number is the id.
     data : path, optional
-        Folder with ChEBI-20 files; else $CLASS_KIT_DATA and the kit's data folder are searched.
+        Folder with the files of ChEBI-20 or PCdes; else $CLASS_KIT_DATA and the kit's data folder are searched.
     extra : path, optional
         "chebi20" only: tab-separated file with SMILES and description. Makes the split that needs no train.txt:
         train on validation.txt and the extra pairs, 500 of these rows held out as "validation", test on test.txt.
@@ -109,17 +112,19 @@ def load_pairs(
         check_choice("make_split", make_split, KINDS)
     check_choice("group", group, GROUPS)
     named = source if isinstance(source, str) else ""
-    if named == "chebi20":
+    if named in RELEASES:
         given: dict[str, Any] = {"text": text, "smiles": smiles, "id": id, "split_column": split_column}
         given |= {"make_split": make_split, "quoting": quoting, "standardize": standardize or None}
-        _refuse_options(given, "are for files; the published rows of chebi20 never move")
-        folder = chebi20.chebi20_folder(data)
-        if extra is not None:
-            pairs, notes = chebi20.load_with_extra(folder, extra, swap, group, seed)
+        _refuse_options(given, f"are for files; the published rows of {named} never move")
+        if named == "pcdes":
+            _refuse_options({"extra": extra, "swap": swap or None}, 'are for "chebi20" only')
+            pairs, notes = chebi20.load_pcdes(data, group, seed)
+        elif extra is not None:
+            pairs, notes = chebi20.load_with_extra(chebi20.chebi20_folder(data), extra, swap, group, seed)
         elif swap:
             raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
         else:
-            pairs, notes = chebi20.load_published(folder)
+            pairs, notes = chebi20.load_published(chebi20.chebi20_folder(data))
     else:
         _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
         columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
@@ -155,7 +160,7 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
 
 def check_columns(source: Any, **options: Any) -> None:
     """Refuse a source whose columns `load_pairs` with these options could not use; its rows are not looked at."""
-    if source in ("corpus", "chebi20"):
+    if source in ("corpus", *RELEASES):
         return
     wanted = {role: options.get("split_column" if role == "split" else role) or None for role in COMMON_NAMES}
     table = read_source(source, quoting=options.get("quoting"), names=[name for name in wanted.values() if name])

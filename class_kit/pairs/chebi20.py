@@ -1,6 +1,7 @@
-"""ChEBI-20 as published, in part or whole, and the split made of its two smaller files and unpublished extra pairs.
+"""ChEBI-20 as published, in part or whole, and splits made of its two smaller files, or of the two of PCdes.
 
-Files: the release of MolT5 (Edwards et al., EMNLP 2022) at one pinned commit; split of Text2Mol (EMNLP 2021).
+Files: the release of MolT5 (Edwards et al., EMNLP 2022) at one pinned commit; split of Text2Mol (EMNLP 2021). PCdes are
+descriptions of PubChem in the same layout (Zeng et al., Nature Communications 2022).
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ from class_kit.pairs.table import Table
 
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
+# trained on and asked, with their git blob ids
+PCDES = {
+    "test.txt": "9e9f7f38cd2234d88a7bfc9858e07e037ff3aa34",
+    "validation.txt": "bfa420fa9514bf62472768493c08c6bfbb27ec17",
+}
 ORIGIN = "origin"
 HELD_OUT = 500
 
@@ -50,42 +56,61 @@ def load_published(folder: Path) -> tuple[PairSet, list[str]]:
 def load_with_extra(
     folder: Path, extra: str | os.PathLike[str], swap: bool, group: str, seed: int
 ) -> tuple[PairSet, list[str]]:
-    """Load validation.txt and the extra pairs as training rows and test.txt as test rows; `swap` exchanges the two.
-
-    For model selection 500 seeded training rows (a tenth where there are fewer than 5,000) become "validation". Rows
-    of one skeleton, or of one structure (`group`), move together; the published test rows stay what they are.
-    """
+    """Load validation.txt and the extra pairs as training rows and test.txt as test rows; `swap` exchanges the two."""
     sources = [FILES[TEST], FILES[VALIDATION]] if swap else [FILES[VALIDATION], FILES[TEST]]
-    missing = [name for name in sources if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"{folder} has no {' and no '.join(missing)}; extra= needs {' and '.join(sources)}")
     path = home_path(extra)
     table = _read(path)
     more = rows_of(table, {role: find_column(table, role) for role in ("text", "smiles")}, prefix="extra-")
     more = _marked(more, TRAIN, table.columns.get("source", ["extra"] * len(more.places)))
-    rows = joined([_file_rows(folder / sources[0], TRAIN), more, _file_rows(folder / sources[1], TEST)])
-    pairs, molecules = check_rows(rows, f"chebi20 with extra pairs{', swapped' if swap else ''}", need_split=True)
-    train = [row for row, name in enumerate(pairs.split) if name == TRAIN]
-    groups = molecule_groups([molecules[row] for row in train], group)
-    names = list(pairs.split)
-    held = group_split(groups, {VALIDATION: min(HELD_OUT, len(train) // 10)}, seed=seed)
-    for row, name in zip(train, held, strict=True):
-        names[row] = name
-    pairs = replace(pairs, split=tuple(names))
-    notes = [
+    pairs, notes = _held_out(
+        folder, sources, [more], f"chebi20 with extra pairs{', swapped' if swap else ''}", group, seed
+    )
+    made = [
         f"train is {sources[0]} and {path.name}, less the rows held out; test is {sources[1]}: "
         "this is not the published training set",
         f"{len(more.places):,} of the pairs ({path.name}) are unpublished as a set",
         _release_note(folder, sources),
     ]
     if (folder / FILES[TRAIN]).is_file():
-        notes.append("train.txt is there and not used: extra= makes the same split with and without it")
-    notes.append(
+        made.append("train.txt is there and not used: extra= makes the same split with and without it")
+    return pairs, [*made, *notes]
+
+
+def load_pcdes(data: str | os.PathLike[str] | None, group: str, seed: int) -> tuple[PairSet, list[str]]:
+    """Load the 3,000 test rows of PCdes as training rows and its 1,500 validation rows as test rows."""
+    folder = find_folder("pcdes", PCDES, data)
+    pairs, notes = _held_out(folder, list(PCDES), [], "pcdes", group, seed)
+    other = [name for name, blob in PCDES.items() if git_blob_id(folder / name) != blob]
+    known = f"differs from the known files: {', '.join(other)}" if other else "both files are verified"
+    return pairs, [f"train is test.txt of PCdes, less the rows held out; test is validation.txt; {known}", *notes]
+
+
+def _held_out(
+    folder: Path, sources: list[str], more: list[Rows], name: str, group: str, seed: int
+) -> tuple[PairSet, list[str]]:
+    """The first file and `more` as training rows and the second as test rows, and what the split is.
+
+    For model selection 500 seeded training rows (a tenth where there are fewer than 5,000) become "validation". Rows
+    of one skeleton, or of one structure (`group`), move together; the test rows stay what they are.
+    """
+    missing = [file for file in sources if not (folder / file).is_file()]
+    if missing:
+        raise InputError(f"{folder} has no {' and no '.join(missing)}; {name} needs {' and '.join(sources)}")
+    rows = joined([_file_rows(folder / sources[0], TRAIN), *more, _file_rows(folder / sources[1], TEST)])
+    pairs, molecules = check_rows(rows, name, need_split=True)
+    train = [row for row, split in enumerate(pairs.split) if split == TRAIN]
+    groups = molecule_groups([molecules[row] for row in train], group)
+    names = list(pairs.split)
+    held = group_split(groups, {VALIDATION: min(HELD_OUT, len(train) // 10)}, seed=seed)
+    for row, split in zip(train, held, strict=True):
+        names[row] = split
+    pairs = replace(pairs, split=tuple(names))
+    note = (
         f"{names.count(VALIDATION):,} training rows are held out as validation for model selection, seed {seed}; "
         f"{names.count(TRAIN):,} are left to train on"
     )
     shared = overlap_notes(pairs.split, molecules, pairs.text)
-    return pairs, [*notes, grouping_note(groups, group), *shared, *_origin_notes(pairs, molecules)]
+    return pairs, [note, grouping_note(groups, group), *shared, *_origin_notes(pairs, molecules)]
 
 
 def load_pool(folder: Path) -> PairSet:

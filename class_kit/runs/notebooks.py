@@ -21,12 +21,12 @@ from class_kit.checks import nearest, refusal
 from class_kit.errors import InputError
 from class_kit.files import json_digest, plain, shipped
 from class_kit.options import TaskOptions, check_setting
-from class_kit.pairs import check_columns
+from class_kit.pairs import RELEASES, check_columns
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Parameters that name files or folders, and what they may name besides
 _PATHS = ("pairs", "path", "data", "extra")
-_NAMED = ("", "corpus", "chebi20")
+_NAMED = ("", "corpus", *RELEASES)
 
 
 @dataclass(frozen=True)

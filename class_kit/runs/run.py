@@ -34,6 +34,7 @@ from class_kit.files import (
     write_json,
     write_text,
 )
+from class_kit.pairs import RELEASES
 from class_kit.progress import beside_bars, printed, progress_bar
 from class_kit.runs.notebooks import SAFE_NAME, Notebook, choose_notebooks, resolve_parameters
 from class_kit.terminal import one_line, visible
@@ -347,8 +348,8 @@ def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
             path = value
             if name == "pairs" and value == "corpus":
                 path = corpus_file()
-            elif name == "pairs" and value == "chebi20" and not parameters.get("data"):
-                path = find_folder("chebi20", ("train.txt", "validation.txt", "test.txt"))
+            elif name == "pairs" and value in RELEASES and not parameters.get("data"):
+                path = find_folder(value, ("train.txt", "validation.txt", "test.txt"))
             if name != "out" and path and isinstance(path, str | Path) and os.path.exists(path):
                 digests[f"{name}={value}"] = path_digest(Path(path))
     return digests

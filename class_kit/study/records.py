@@ -20,6 +20,7 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, home_path, json_digest, lock, sha256_file, write_json, write_text
 from class_kit.options import Arm, TaskOptions, TrainingConfig
+from class_kit.pairs import RELEASES
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study.arms import plan_arm, training_duplicates
 from class_kit.study.ranking import ANY, RANKINGS, rank_split, validation_metrics
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from class_kit.task import Task
 
 # values of a task's options that name no file, whatever files there are
-_NO_FILES = ("corpus", "chebi20", "minilm", "scibert", "text2mol", "mol2vec")
+_NO_FILES = ("corpus", *RELEASES, "minilm", "scibert", "text2mol", "mol2vec")
 _BESIDE = ("model.safetensors", "ranks.npz")
 _RANK_PARTS = ("greater", "equal", "pool", "right")
 
