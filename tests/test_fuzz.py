@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import collections
 import contextlib
@@ -13,6 +14,7 @@ import functools
 import gzip
 import io
 import json
+import lzma
 import math
 import os
 import pickle
@@ -31,7 +33,7 @@ from class_kit.molecules.restricted_pickle import _BUILDERS, Dtype, Record, read
 from class_kit.molecules.structures import fingerprint, mol2vec_words, parse, structure
 from class_kit.molecules.vectors import load_vectors
 from class_kit.pairs import load_pairs
-from class_kit.pairs.readers import read_table
+from class_kit.pairs.readers import read_source, read_table
 from class_kit.pairs.splits import make_splits
 from class_kit.runs.notebooks import Notebook, Raw, declared_parameters
 from tests.notebook_tools import write_notebook
@@ -105,18 +107,76 @@ def check_table(path: Path) -> None:
 
 
 @examples(100)
-@given(content=bytes_of_text, name=st.sampled_from(["a.csv", "a.tsv", "a.txt", "a.csv.gz"]))
+@given(
+    content=bytes_of_text, name=st.sampled_from(["a.csv", "a.tsv", "a.txt", "a.csv.gz", "a.jsonl", "a.smi", "a.sdf"])
+)
 def test_texts(content: bytes, name: str, place: Path) -> None:
     path = place / name
     path.write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
     check_table(path)
 
 
+MOLFILE = b"""ethanol
+     RDKit          2D
+
+  3  2  0  0  0  0  0  0  0  0999 V2000
+    0.0000    0.0000    0.0000 C   0  0  0  0  0  0  0  0  0  0  0  0
+    1.2990    0.7500    0.0000 C   0  0  0  0  0  0  0  0  0  0  0  0
+    2.5981   -0.0000    0.0000 O   0  0  0  0  0  0  0  0  0  0  0  0
+  1  2  1  0
+  2  3  1  0
+M  END
+>  <text>
+an alcohol
+
+$$$$
+"""
+JSON = b'[{"text": "a", "smiles": "C", "n": 1.5, "x": [1, {"y": null}]}, ["CC", "b"], 3]'
+
+
+@functools.cache
+def whole_files() -> list[tuple[str, bytes]]:
+    """A name and the bytes of a small file of every kind that is more than lines of cells."""
+    import pyarrow.feather
+
+    buffer = io.BytesIO()
+    pyarrow.feather.write_feather(pyarrow.table({"text": ["a", None], "smiles": ["C", "CC"]}), buffer)
+    return [
+        ("a.csv.gz", gzip.compress(TABLE, mtime=0)),
+        ("a.csv.bz2", bz2.compress(TABLE)),
+        ("a.csv.xz", lzma.compress(TABLE)),
+        ("a.csv.zst", pyarrow.compress(TABLE, codec="zstd", asbytes=True)),
+        ("a.sdf", MOLFILE * 2),
+        ("a.json", JSON),
+        ("a.jsonl", JSON[1:]),
+        ("a.feather", buffer.getvalue()),
+    ]
+
+
+@examples(200)
+@given(data=st.data())
+def test_damaged_files(data: st.DataObject, place: Path) -> None:
+    name, whole = data.draw(st.sampled_from(whole_files()), label="which")
+    (place / name).write_bytes(data.draw(changed(whole), label="bytes"))
+    check_table(place / name)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.binary(max_size=3)
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Lists, mappings and pairs of values."""
+    records = st.dictionaries(texts | st.integers(), inner, max_size=4)
+    return st.lists(inner, max_size=4) | records | st.tuples(inner, inner)
+
+
 @examples(100)
-@given(content=changed(gzip.compress(TABLE, mtime=0)))
-def test_damaged_gzip(content: bytes, place: Path) -> None:
-    (place / "damaged.csv.gz").write_bytes(content)
-    check_table(place / "damaged.csv.gz")
+@given(source=st.recursive(VALUES, nested, max_leaves=12))
+def test_objects_in_memory(source: Any) -> None:
+    with contextlib.suppress(InputError):
+        table = read_source(source if not isinstance(source, str) else [source])
+        assert all(len(column) == len(table.places) for column in table.columns.values())
+        assert all(cell is None or isinstance(cell, str) for column in table.columns.values() for cell in column)
 
 
 @functools.cache

@@ -149,6 +149,23 @@ def test_ids_that_are_found_are_labels_and_ids_that_are_named_a_promise(tmp_path
     assert both.id == ("b", "a")
 
 
+def test_molecules_are_standardized_on_request():
+    from rdkit import Chem
+    from rdkit.Chem.MolStandardize import rdMolStandardize
+
+    given = ["CCO", "[Na+].CC(=O)[O-]", "C[NH3+].[Cl-]", "CC(O)=CC(C)=O", "OCC", "C("]
+    source = {"smiles": given, "text": [f"number {at}" for at in range(6)]}
+    pairs = load_pairs(source, standardize=True)
+    enumerator = rdMolStandardize.TautomerEnumerator()
+    wanted = [enumerator.Canonicalize(rdMolStandardize.ChargeParent(Chem.MolFromSmiles(each))) for each in given[:5]]
+    assert [Chem.CanonSmiles(each) for each in pairs.smiles] == [Chem.MolToSmiles(each) for each in wanted]
+    assert pairs.extra["smiles as given"] == tuple(given[:5])
+    assert pairs.smiles[4] == "OCC", "what no step changes keeps its spelling"
+    said = "standardize=True changed 3 molecules: 2 lost smaller fragments, 2 charges, 1 are another tautomer"
+    assert said in pairs.notes
+    assert load_pairs(source).smiles == tuple(given[:5])
+
+
 def test_too_many_bad_rows_stop_with_the_first_reasons(tmp_path):
     good = [f"{n},{alkane(n)},text {n}" for n in range(8)]
     bad = ["x1,C(,open", "x2,CC,"]

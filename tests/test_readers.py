@@ -218,10 +218,10 @@ def test_limits(limit: str, value: int, words: str, tmp_path: Path, monkeypatch:
 
 # Small files that unfold to gigabytes. They are read by another process, whose memory is measured and limited.
 BOMBS = """
-import gzip, json, resource
+import gzip, json, lzma, resource
 from pathlib import Path
 from typing import Any
-import pyarrow, pyarrow.parquet
+import pyarrow, pyarrow.feather, pyarrow.parquet
 from class_kit.errors import InputError
 from class_kit.pairs import load_pairs, table
 
@@ -242,6 +242,18 @@ tables = {
 }
 for name, columns in tables.items():
     pyarrow.parquet.write_table(pyarrow.table(columns), f"{name}.parquet", compression="zstd")
+for name, opened in {"line.csv.xz": lzma.open("line.csv.xz", "wb", preset=0),
+                     "line.csv.zst": pyarrow.output_stream("line.csv.zst", compression="zstd")}.items():
+    with opened as file:
+        file.write(b"text,smiles\\n")
+        for _ in range(8):
+            file.write(b"a" * (16 << 20))
+Path("list.json.gz").write_bytes(gzip.compress(b"[") + gzip.compress(b"[]," * (1 << 20)) * 100)
+column = pyarrow.repeat(pyarrow.scalar("x" * 1_000_000), 1_100)
+with pyarrow.ipc.new_file("value.feather", pyarrow.schema({"text": pyarrow.string()}),
+                          options=pyarrow.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    writer.write(pyarrow.record_batch({"text": column}))
+del column
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 found = {}
 for path in sorted(Path().iterdir()):
@@ -254,6 +266,10 @@ status = Path("/proc/self/status").read_text().splitlines()
 print(json.dumps([found, next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))]))
 """
 UNFOLDED = {
+    "line.csv.xz": "line 2 is longer than",
+    "line.csv.zst": "line 2 is longer than",
+    "list.json.gz": "line 1 is longer than",
+    "value.feather": "more than 1,073,741,824 bytes",
     "line.csv.gz": "line 2 is longer than",
     "list.parquet": "1 pairs",
     "rows.csv.gz": "at most 200,000 rows",

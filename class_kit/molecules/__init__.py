@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,6 +37,9 @@ from class_kit.molecules.structures import (
 )
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
 from class_kit.store import Maker, digest_of, stored_vectors
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +119,7 @@ def mol2vec_coverage(
 
 
 def embed_molecules(
-    smiles: Sequence[str],
+    smiles: Sequence[str | Mol],
     encoder: str = "mol2vec",
     *,
     vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
@@ -129,7 +133,7 @@ def embed_molecules(
     Parameters
     ----------
     smiles
-        L SMILES strings.
+        L SMILES strings, or molecules of RDKit.
     encoder
         `"mol2vec"`: the sum of the vectors of the molecule's words, added up in float64. `"morgan"`: counts of
         Morgan environments up to radius 2, folded to 2,048 columns (counts rather than bits).

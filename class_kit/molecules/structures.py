@@ -210,17 +210,23 @@ def _generator(radius: int) -> Any:
     return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=MORGAN_BITS)
 
 
-def check_smiles(smiles: Sequence[str]) -> list[str]:
-    """The molecules as a list; a single string, a row that is not a string, and no row at all are refused."""
+def check_smiles(smiles: Sequence[str | Mol]) -> list[str]:
+    """The molecules as a list of SMILES, RDKit's own written as such; a single string, other rows, and no row at all
+    are refused.
+    """
     if isinstance(smiles, str | bytes):
         raise TypeError(f"smiles is one {type(smiles).__name__}: expected a sequence of strings, such as [smiles]")
     rows = list(smiles)
     if not rows:
         raise InputError("smiles is empty: expected at least one molecule")
     for number, row in enumerate(rows):
+        if hasattr(row, "GetNumAtoms"):
+            from rdkit import Chem
+
+            row = rows[number] = Chem.MolToSmiles(row)
         if not isinstance(row, str):
             raise TypeError(f"SMILES of row {number} is {type(row).__name__}: expected a string")
-    return rows
+    return [str(row) for row in rows]
 
 
 def unreadable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> dict[int, str]:

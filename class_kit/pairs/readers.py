@@ -12,6 +12,7 @@ import lzma
 import os
 import re
 import stat
+import struct
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from class_kit.pairs.table import (
 )
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow
 
 EXPECTED = (
@@ -259,16 +261,44 @@ def _read_feather(path: Path) -> Table:
     import pyarrow
 
     try:
-        with pyarrow.OSFile(str(path)) as file, pyarrow.ipc.open_file(file) as reader:
-            batches = []
-            for number in range(reader.num_record_batches):
-                batches.append(reader.get_batch(number))
-                rows, size = sum(batch.num_rows for batch in batches), sum(batch.nbytes for batch in batches)
-                check_size(str(path), size=size, rows=rows)
-            table = pyarrow.Table.from_batches(batches, reader.schema)
-    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
+        with pyarrow.OSFile(str(path)) as file:
+            file.seek(8)
+            # the file's messages follow each other as in a stream; what they unfold to is summed up before any does
+            check_size(str(path), size=sum(map(_unfolded, pyarrow.ipc.MessageReader.open_stream(file))))
+            with pyarrow.ipc.open_file(file) as reader:
+                table = reader.read_all()
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError, struct.error) as error:
         raise InputError(f"{path} is not a readable Feather file: {' '.join(str(error).split())[:300]}") from None
     return _table_of_arrow(str(path), path.name, table, "Feather")
+
+
+def _unfolded(message: pyarrow.Message) -> int:
+    """Bytes that a message of Arrow's format takes once decompressed, when each of its buffers begins with its size.
+
+    The message is described in a FlatBuffer: a table points back to the offsets of its fields, 0 for one that it lacks.
+    """
+    if message.type == "schema":
+        return 0
+    about, body = message.metadata.to_pybytes(), message.body
+
+    def number(place: int, kind: str = "<i") -> int:
+        return int(struct.unpack_from(kind, about, place)[0])
+
+    def field(table: int, index: int) -> int:
+        offsets, at = table - number(table), 4 + 2 * index
+        offset = number(offsets + at, "<H") if at < number(offsets, "<H") else 0
+        return offset and table + offset + number(table + offset)
+
+    batch = field(number(0), 2)
+    if message.type == "dictionary":
+        batch = field(batch, 1)
+    size, buffers = int(body.size), field(batch, 2)
+    if not field(batch, 3):
+        return size
+    for at in range(number(buffers)):
+        start, length = (number(buffers + 4 + 16 * at + part, "<q") for part in (0, 8))
+        size += max(0, struct.unpack("<q", body[start : start + 8].to_pybytes())[0]) if length else 0
+    return size
 
 
 def _table_of_arrow(source: str, file: str, table: pyarrow.Table, how: str, **about: Any) -> Table:
@@ -283,8 +313,7 @@ def _table_of_arrow(source: str, file: str, table: pyarrow.Table, how: str, **ab
             columns[name] = _texts(table.column(at))
         except (pyarrow.ArrowException, ValueError):
             skipped[name] = kind if pyarrow.types.is_nested(table.schema.field(at).type) else f"{kind} that has no text"
-    places = [Place(file, row, None) for row in range(1, table.num_rows + 1)]
-    return Table(source, columns, places, how, skipped=skipped, **about)
+    return Table(source, columns, _places(file, table.num_rows), how, skipped=skipped, **about)
 
 
 def _texts(column: pyarrow.ChunkedArray) -> list[str | None]:
@@ -325,10 +354,7 @@ def _read_excel(path: Path) -> Table:
         raise InputError(f"{path} is not a readable Excel file: {' '.join(str(error).split())[:300]}") from None
     if frame.empty:
         raise InputError(f"{path} is empty; expected a header row and data rows")
-    names = column_names(str(path), frame.iloc[0].tolist())
-    places = [Place(path.name, row, row + 1) for row in range(1, len(frame))]
-    columns = {name: frame.iloc[1:, at].tolist() for at, name in enumerate(names)}
-    return table_of_values(str(path), columns, places, how="Excel, first sheet")
+    return _table_of_frame(str(path), path.name, frame[1:].set_axis(frame.iloc[0], axis=1), "Excel, first sheet")
 
 
 def _read_saved(path: Path) -> Table:
@@ -357,26 +383,21 @@ def _read_object(source: Any, name: str = "") -> Table:
 
     kind = type(source).__name__
     name = name or kind
-    if isinstance(source, pandas.DataFrame):
-        names = column_names(kind, source.columns.tolist())
-        values = source.astype(object).where(source.notna(), None)
-        columns = {column: values.iloc[:, at].tolist() for at, column in enumerate(names)}
-        return table_of_values(name, columns, _places(kind, len(source)), how="pandas DataFrame")
     if isinstance(source, Mapping) and source and all(hasattr(part, "with_format") for part in source.values()):
         return _joined_splits(source, kind, name)
     if hasattr(source, "with_format"):
         return _table_of_arrow(name, kind, source.with_format("arrow")[:], "data set")
+    if isinstance(source, Mapping):
+        try:
+            source = pandas.DataFrame(source, dtype=object)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{name}: expected columns of equal length: {str(error)[:200]}") from None
+    if isinstance(source, pandas.DataFrame):
+        return _table_of_frame(name, kind, source, "columns")
     if hasattr(source, "__arrow_c_stream__"):
         import pyarrow
 
         return _table_of_arrow(name, kind, pyarrow.table(source), f"{kind} through Arrow")
-    if isinstance(source, Mapping):
-        columns = {column: list(values) for column, values in source.items()}
-        lengths = {column: len(values) for column, values in columns.items()}
-        if len(set(lengths.values())) > 1:
-            raise InputError(f"columns of unequal length: {lengths}"[:300])
-        rows = next(iter(lengths.values()), 0)
-        return table_of_values(name, columns, _places(kind, rows), how="columns")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
         return _table_of_records(name, kind, source, how="records")
     raise InputError(
@@ -385,8 +406,15 @@ def _read_object(source: Any, name: str = "") -> Table:
     )
 
 
-def _places(kind: str, rows: int) -> list[Place]:
-    return [Place(kind, row, None) for row in range(1, rows + 1)]
+def _table_of_frame(source: str, file: str, frame: pandas.DataFrame, how: str) -> Table:
+    names = column_names(source, frame.columns.tolist())
+    values = frame.astype(object).where(frame.notna(), None)
+    columns = {name: values.iloc[:, at].tolist() for at, name in enumerate(names)}
+    return table_of_values(source, columns, _places(file, len(frame)), how=how)
+
+
+def _places(file: str, rows: int) -> list[Place]:
+    return [Place(file, row, None) for row in range(1, rows + 1)]
 
 
 def _joined_splits(source: Mapping[str, Any], kind: str, name: str) -> Table:
