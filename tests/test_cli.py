@@ -112,7 +112,7 @@ def test_unusable_arguments_end_with_2_and_no_file(
 def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     write_notebook(tmp_path / "01_book.ipynb", ["seeds = [0]  # seeds", 'word = ""  # text'])
-    (tmp_path / "mine.csv").write_text("text,smiles\n", encoding="utf-8")
+    (tmp_path / "mine.csv").write_text("text,smiles\nmethane,C\n", encoding="utf-8")
     seen: list[dict[str, Any]] = []
 
     def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
@@ -121,7 +121,7 @@ def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(kernels, "execute", execute)
     words = ["-p", "word", "-x = 'on'", "-p", "seeds", "[1, 2]"]
-    given = {"pairs": "mine.csv", "seeds": [1, 2], "word": "-x = 'on'"}
+    given = {"pairs": str(tmp_path / "mine.csv"), "seeds": [1, 2], "word": "-x = 'on'"}
     assert cli.main(["run", "01_book.ipynb", *words, "--pairs", "mine.csv", "--out", "here"]) == 0
     assert seen == [given | {"data": "", "extra": "", "out": "here"}]
     output = capsys.readouterr().out

@@ -90,7 +90,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     # the names of the columns have six digits
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError(f"--sigma {arguments.sigma}: the same threshold is given twice, expected distinct ones")
-    pairs, t, m = _embedded(arguments)
+    pairs, t, m, where = _embedded(arguments)
     table = difficulty_table(
         pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
     )
@@ -102,7 +102,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
             f"σ = {sigma}: {np.mean(counts == 0):.1%} of the pairs have no neighbour, median {np.median(counts):.0f}, "
             f"largest {counts.max()}; tie mass {tie_mass(counts):.1%}"
         )
-    print(_where(arguments, pairs))
+    print(where)
     return 0
 
 
@@ -128,7 +128,7 @@ def handle_check(arguments: argparse.Namespace) -> int:
     check_setting("seed", arguments.seed, 0)
     if arguments.fail_above is not None:
         check_real("--fail-above", arguments.fail_above, low=0, high=1)
-    pairs, t, m = _embedded(arguments)
+    pairs, t, m, where = _embedded(arguments)
     for name, column in (("texts", pairs.text), ("SMILES", pairs.smiles)):
         print(f"{len(set(column)):,} distinct {name} in {len(pairs):,} pairs, {len(pairs.rejected):,} rejected")
     audit = audit_pairs(t, m, seed=arguments.seed)
@@ -142,7 +142,7 @@ def handle_check(arguments: argparse.Namespace) -> int:
         id, smiles, text, reason = (columns[name][row] for name in ("id", "smiles", "text", "reason"))
         print(one_line(f"  {id}  {smiles:.40}  {text:.80}"))
         print(one_line(f"      {reason}"))
-    print(_where(arguments, pairs))
+    print(where)
     return int(arguments.fail_above is not None and low > arguments.fail_above)
 
 
@@ -154,8 +154,8 @@ def _add_pairs(parser: argparse.ArgumentParser, out: str) -> None:
     add("--out", default=out, metavar="FILE", help="CSV to write (default: %(default)s)")
 
 
-def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.ndarray]:
-    """The pairs that a command names and their vectors; rejected rows are written next to its output."""
+def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.ndarray, str]:
+    """The pairs that a command names, their vectors, and where its output and, next to it, the rejected rows are."""
     from class_kit.molecules import embed_molecules
     from class_kit.pairs import load_pairs
     from class_kit.terminal import visible
@@ -163,7 +163,7 @@ def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.nd
 
     options = TaskOptions(**given_options(arguments, TaskOptions))
     out = Path(arguments.out)
-    rejected = _rejected(arguments)
+    rejected = out.with_name(f"{out.stem}.rejected.csv") if out.name else out
     for path in (out, rejected):
         if not path.name or path.is_dir():
             raise InputError(f"--out {arguments.out!r}: expected the name of a file")
@@ -177,17 +177,5 @@ def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.nd
         print(visible(note))
     t = embed_text(pairs.text, encoder=options.text_encoder)
     m = embed_molecules(pairs.smiles, encoder=options.molecule_encoder, vectors=options.vectors)
-    return pairs, t, m
-
-
-def _where(arguments: argparse.Namespace, pairs: PairSet) -> str:
-    """The line that says where the output for `pairs` is."""
-    from class_kit.terminal import visible
-
-    rejected = f"; rejected rows: {visible(_rejected(arguments))}" if pairs.rejected else ""
-    return f"{len(pairs):,} pairs: {visible(arguments.out)}{rejected}"
-
-
-def _rejected(arguments: argparse.Namespace) -> Path:
-    out = Path(arguments.out)
-    return out.with_name(f"{out.stem}.rejected.csv") if out.name else out
+    beside = f"; rejected rows: {visible(rejected)}" if pairs.rejected else ""
+    return pairs, t, m, f"{len(pairs):,} pairs: {visible(arguments.out)}{beside}"

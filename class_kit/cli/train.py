@@ -45,7 +45,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.cli.trained import print_metrics
     from class_kit.curriculum.mismatched import choose_order
     from class_kit.study.arms import training_audit
-    from class_kit.study.records import train_in
+    from class_kit.study.runner import train_in
     from class_kit.terminal import visible
 
     import_own(arguments.modules)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, home_path, json_digest, lock, sha256_file, write_json, write_text
+from class_kit.files import atomic_write, home_path, json_digest, sha256_file, write_json
 from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.pairs import RELEASES
-from class_kit.retrieval import Ranks, retrieval_metrics
+from class_kit.retrieval import Ranks
 from class_kit.study.arms import plan_arm, training_duplicates
 from class_kit.study.ranking import ANY, RANKINGS, rank_split, validation_metrics
 
@@ -154,67 +153,6 @@ def load_backbone(record: Record, task: Task) -> Backbone:
     return backbone.eval()
 
 
-def train_in(
-    folder: Path,
-    options: TaskOptions,
-    arm: Arm,
-    config: TrainingConfig,
-    *,
-    resume: bool = False,
-    say: Callable[[str], None] = print,
-) -> tuple[Record, Task, dict[str, Any]]:
-    """Load the pairs, train, rank the held-out pairs and keep all of it in a folder that no other process writes.
-
-    Parameters
-    ----------
-    resume : bool
-        Continue what was interrupted; where it had finished, it is read only.
-    say : callable
-        Told what is noteworthy about the pairs.
-
-    Returns
-    -------
-    record, task, metrics
-        The metrics by the name of the ranking, as `retrieval_metrics` gives them.
-
-    Raises
-    ------
-    InputError
-        If the folder holds another training, or this one and `resume` is not set.
-    """
-    from class_kit.study.runner import reference_scores
-    from class_kit.task import load_task
-
-    options = _located(options)
-    with lock(folder):
-        finished = (folder / "done").exists()
-        if not resume and (finished or (folder / "checkpoint.safetensors").exists()):
-            held = "a finished training;" if finished else "an unfinished training; --resume continues it, or"
-            raise InputError(f"{folder}: holds {held} choose another --out")
-        if finished:
-            record, task = load_trained(folder)
-            was = {"arm": record.arm, "config": TrainingConfig(**record.config), "task": _stored_task(folder)[0]}
-            now = {"arm": replace(arm, name=record.arm.name), "config": config, "task": options}
-            if other := [part for part in was if was[part] != now[part]]:
-                raise InputError(
-                    f"{folder}: holds a finished training with another {', '.join(other)}; choose another --out"
-                )
-        else:
-            task = load_task(**asdict(options), rejected_to=folder / "rejected.csv")
-            for note in task.pairs.notes:
-                say(note)
-            write_json(folder / "task.json", {"task": asdict(options), "digest": task.digest})
-            reference = reference_scores(task, arm, config)
-            record = train_record(
-                task, arm, config, folder, checkpoints=True, resume=resume, reference=reference, progress=None
-            )
-        metrics = {name: retrieval_metrics(ranks) for name, ranks in record.ranks.items()}
-        if not finished:
-            write_json(folder / "metrics.json", {"split": task.evaluation_split, "metrics": metrics})
-            write_text(folder / "done", "finished\n")
-    return record, task, metrics
-
-
 def load_trained(folder: str | Path) -> tuple[Record, Task]:
     """The record and the task of a folder that `train_in` finished.
 
@@ -229,7 +167,7 @@ def load_trained(folder: str | Path) -> tuple[Record, Task]:
     if not (folder / "done").is_file():
         raise InputError(f"{folder}: no finished training here (class-kit train makes one; --resume continues one)")
     record = read_record(folder)
-    options, digest = _stored_task(folder)
+    options, digest = stored_task(folder)
     task = load_task(**asdict(options))
     if task.digest != digest:
         raise InputError(f"{folder}: its pairs or encoders have changed since the training; train again")
@@ -250,19 +188,19 @@ def newest_training(runs: str | Path) -> Path:
     return max(finished, key=lambda done: done.stat().st_mtime).parent
 
 
-def _stored_task(folder: Path) -> tuple[TaskOptions, str]:
+def stored_task(folder: Path) -> tuple[TaskOptions, str]:
     """What the training loaded, and the digest of what it got.
 
     The folder may come from someone else: it names nothing but the options of a task, and so no file to be written.
     """
     try:
         stored = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-        return _located(TaskOptions(**stored["task"]), folder), str(stored["digest"])
+        return located(TaskOptions(**stored["task"]), folder), str(stored["digest"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{folder}: its task.json is damaged or missing ({error}); train again") from None
 
 
-def _located(options: TaskOptions, run: Path | None = None) -> TaskOptions:
+def located(options: TaskOptions, run: Path | None = None) -> TaskOptions:
     """The options with the files that they name as absolute paths, so that a run finds them from every folder.
 
     A file that has moved since is looked for by its name in the `run`'s folder and in the present one.

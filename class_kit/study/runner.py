@@ -2,7 +2,7 @@
 
 A training is stored under a digest of everything it follows from (vectors, arm, settings, seed, the kit's code and the
 libraries that compute, a user's own backbone), so whoever asks for the same run shares it, and a study that was stopped
-continues.
+continues. A training for a user's own folder (`train_in`) is kept there alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -27,19 +27,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import json_digest, kit_state, scratch_folder
+from class_kit.files import json_digest, kit_state, lock, scratch_folder, write_json, write_text
+from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.progress import progress_bar
-from class_kit.study.arms import Arm
-from class_kit.study.records import Record, load_backbone, read_record, train_record
+from class_kit.retrieval import retrieval_metrics
+from class_kit.study.records import (
+    Record,
+    load_backbone,
+    load_trained,
+    located,
+    read_record,
+    stored_task,
+    train_record,
+)
 from class_kit.study.reference import pair_errors, pair_losses, pair_ranks
 
 if TYPE_CHECKING:
     from class_kit.task import Task
-    from class_kit.training import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
-Work = tuple["Task", Arm, "TrainingConfig"]
+Work = tuple["Task", Arm, TrainingConfig]
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,66 @@ def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
             with suppress(OSError):
                 place.rename(folder)
     return replace(read_record(folder), arm=arm)
+
+
+def train_in(
+    folder: Path,
+    options: TaskOptions,
+    arm: Arm,
+    config: TrainingConfig,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> tuple[Record, Task, dict[str, Any]]:
+    """Load the pairs, train, rank the held-out pairs and keep all of it in a folder that no other process writes.
+
+    Parameters
+    ----------
+    resume : bool
+        Continue what was interrupted; where it had finished, it is read only.
+    say : callable
+        Told what is noteworthy about the pairs.
+
+    Returns
+    -------
+    record, task, metrics
+        The metrics by the name of the ranking, as `retrieval_metrics` gives them.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another training, or this one and `resume` is not set.
+    """
+    from class_kit.task import load_task
+
+    options = located(options)
+    with lock(folder):
+        finished = (folder / "done").exists()
+        if not resume and (finished or (folder / "checkpoint.safetensors").exists()):
+            held = "a finished training;" if finished else "an unfinished training; --resume continues it, or"
+            raise InputError(f"{folder}: holds {held} choose another --out")
+        if finished:
+            record, task = load_trained(folder)
+            was = {"arm": record.arm, "config": TrainingConfig(**record.config), "task": stored_task(folder)[0]}
+            now = {"arm": replace(arm, name=record.arm.name), "config": config, "task": options}
+            if other := [part for part in was if was[part] != now[part]]:
+                raise InputError(
+                    f"{folder}: holds a finished training with another {', '.join(other)}; choose another --out"
+                )
+        else:
+            task = load_task(**asdict(options), rejected_to=folder / "rejected.csv")
+            for note in task.pairs.notes:
+                say(note)
+            write_json(folder / "task.json", {"task": asdict(options), "digest": task.digest})
+            reference = reference_scores(task, arm, config)
+            record = train_record(
+                task, arm, config, folder, checkpoints=True, resume=resume, reference=reference, progress=None
+            )
+        metrics = {name: retrieval_metrics(ranks) for name, ranks in record.ranks.items()}
+        if not finished:
+            write_json(folder / "metrics.json", {"split": task.evaluation_split, "metrics": metrics})
+            write_text(folder / "done", "finished\n")
+    return record, task, metrics
 
 
 def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
