@@ -83,6 +83,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("class_kit.task.load_task", lambda *unused, **options: small_task())
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     (tmp_path / "study.yml").write_text(STUDY, encoding="utf-8")
+    (tmp_path / "mine.csv").touch()
     environment = run.environment()
     monkeypatch.setattr(run, "environment", lambda: environment)
     monkeypatch.setattr(run, "git_commit", lambda: None)

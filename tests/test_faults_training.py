@@ -131,8 +131,9 @@ def train(*options: str) -> int:
 
 
 @pytest.fixture
-def played_task(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def played_task(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever pairs are named, the small task is what they are."""
+    (tmp_path / "mine.csv").touch()
     monkeypatch.setattr("class_kit.task.load_task", lambda *unused, **options: task)
 
 
@@ -170,7 +171,7 @@ def test_an_interrupted_training_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_step", step)
         assert train() == 130
-    assert "--resume --out run continues" in capsys.readouterr().out
+    assert "add --resume --out run to continue" in capsys.readouterr().out
     assert not (tmp_path / "run" / "done").exists()
     assert cli.main(["evaluate", "run"]) == 2
     assert "no finished training here" in capsys.readouterr().err
