@@ -14,12 +14,14 @@ from class_kit.curriculum.controls import make_order
 from class_kit.curriculum.feedback import SmallLossPlan
 from class_kit.curriculum.plan import EpochPlan, Plan
 from class_kit.curriculum.schedules import make_schedule
+from class_kit.errors import InputError
 
 if TYPE_CHECKING:
     from class_kit.agreement import PairAudit
 
-# Fixed once on validation pairs of the real split.
-WARMUP = 5
+# Share of the epochs with all pairs, and the share of mismatched pairs below which none is left out: fixed once on
+# validation pairs of the real split.
+WARMUP = 0.1
 SMALL_SHARE = 0.03
 
 
@@ -28,21 +30,23 @@ def choose_order(audit: PairAudit) -> tuple[str, str]:
 
     Small losses where the interval of the mismatched share excludes zero and reaches beyond 3 %; all pairs otherwise,
     since leaving out pairs that belong together costs more than so few wrong ones.
+
+    Raises
+    ------
+    InputError
+        The pairs look shuffled as a whole.
     """
+    if audit.shuffled_as_a_whole:
+        raise InputError(
+            f"order='auto': the training pairs look shuffled as a whole (area under the curve {audit.auc:.2f}, 0.5 is "
+            "chance): expected texts beside their molecules, so look at how the table was put together"
+        )
     low, high = audit.mismatch_share_ci
     found = f"{audit.mismatch_share:.1%} of the training pairs look mismatched (95 % interval {low:.1%} to {high:.1%})"
     if low == 0 or high < SMALL_SHARE:
         why = "the interval includes zero" if low == 0 else f"less than {SMALL_SHARE:.0%}"
         return "standard", f"auto: {found}: {why}, so all pairs are trained on"
-    return "small-loss", f"auto: {found}, so {dropped_share(audit):.1%} of greatest loss and doubt are left out"
-
-
-def dropped_share(audit: PairAudit) -> float:
-    """The share of pairs that small losses leave out: the upper end of the interval of the mismatched share.
-
-    A wrong pair that stays costs more than a right one that goes.
-    """
-    return min(0.95, audit.mismatch_share_ci[1])
+    return "small-loss", f"auto: {found}, so as many of greatest loss and doubt are left out"
 
 
 def selective_plan(
@@ -53,9 +57,10 @@ def selective_plan(
     Parameters
     ----------
     order : str
-        "small-loss" leaves out the `dropped_share` after a warm-up; "mixture" weighs all pairs by the mixture of their
-        losses; "auto" is as `choose_order` says; "random-subset" leaves as many out at random, for the whole run;
-        "oracle" leaves out exactly those that were exchanged.
+        "small-loss" leaves out the estimated share after a tenth of the epochs, those of the greatest sum of the ranks
+        of loss and doubt; "mixture" then weighs all pairs by the mixture of their losses; "auto" is as `choose_order`
+        says; "random-subset" leaves as many out at random, for the whole run; "oracle" leaves out those that were
+        exchanged.
     count : int
         L, the number of training pairs.
     audit : PairAudit, optional
@@ -65,16 +70,19 @@ def selective_plan(
     seed, epochs
         As of `EpochPlan`.
     """
+    warmup = max(1, round(WARMUP * epochs))
     every, unseen, full = np.arange(count), np.full(count, np.nan), make_schedule("full")
     if order == "oracle" or audit is None:
         kept = every if exchanged is None else np.flatnonzero(~exchanged)
         return EpochPlan(kept, full, "constant", seed, epochs)
+    # however many look wrong, a few are left to train on
+    drop = min(audit.mismatch_share, 0.9)
     if order == "auto":
         order = choose_order(audit)[0]
     if order == "mixture":
-        return SmallLossPlan(unseen, 0.0, WARMUP, mixture=True, seed=seed, epochs=epochs)
+        return SmallLossPlan(unseen, 0.0, warmup, mixture=True, seed=seed, epochs=epochs)
     if order == "small-loss":
-        return SmallLossPlan(unseen, dropped_share(audit), WARMUP, -audit.agreement, seed=seed, epochs=epochs)
+        return SmallLossPlan(unseen, drop, warmup, -audit.agreement, seed=seed, epochs=epochs)
     if order == "random-subset":
-        every = make_order("random", every, seed)[: count - round(dropped_share(audit) * count)]
+        every = make_order("random", every, seed)[: count - round(drop * count)]
     return EpochPlan(every, full, "constant", seed, epochs)
