@@ -14,9 +14,10 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from class_kit.files import home_path
 from class_kit.pairs.delimited import read_delimited
 from class_kit.pairs.table import (
     MAX_COLUMNS,
+    Lines,
     Place,
     Table,
     check_size,
@@ -115,33 +117,45 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
 # --- records: JSON, JSON Lines, SDF and SMILES files
 
 
-def _read_json(path: Path) -> Table:
-    """One list of records, or a record a line."""
+def _read_records(path: Path, kind: str, parse: Callable[[Lines], Iterator[tuple[int | None, Any]]]) -> Table:
+    """A table of a text file that `parse` takes apart into records, each with the line on which it begins."""
     records: list[Any] = []
     starts: list[int | None] = []
-    whole: list[str] = []
-    size = 0
     with open_lines(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if whole or (not records and line.lstrip().startswith("[")):
-                whole.append(line)
-                size += len(line)
-                if size > MAX_JSON:
-                    raise InputError(f"{path}: a list of more than {MAX_JSON:,} characters; write a record a line")
-            elif line.strip():
-                check_size(str(path), rows=len(records))
-                try:
-                    records.append(json.loads(line))
-                except (ValueError, RecursionError) as error:
-                    records.append(_Unusable(f"no JSON record: {str(error)[:200]}"))
-                starts.append(number)
-    if whole:
-        try:
-            records, starts = json.loads("".join(whole)), []
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is not readable JSON: {str(error)[:200]}") from None
-    how = f"JSON {'records' if whole else 'Lines'}, {lines.how}"
-    return _table_of_records(str(path), path.name, records, starts, how=how, notes=lines.notes)
+        for start, record in parse(lines):
+            check_size(str(path), rows=len(records))
+            records.append(record)
+            starts.append(start)
+    roles = {"smiles": _STRUCTURE} if kind == "SDF" else {}
+    how = f"{kind}, {lines.how}"
+    return _table_of_records(str(path), path.name, records, starts, how=how, roles=roles, notes=lines.notes)
+
+
+def _json_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
+    """A list of records, or a record a line."""
+    whole: list[str] = []
+    size = seen = 0
+    for number, line in enumerate(lines, start=1):
+        if whole or (not seen and line.lstrip().startswith("[")):
+            whole.append(line)
+            size += len(line)
+            if size > MAX_JSON:
+                raise InputError(f"{lines.path}: a list of more than {MAX_JSON:,} characters; write a record a line")
+        elif line.strip():
+            seen += 1
+            yield number, _json(line)
+    found = _json("".join(whole)) if whole else []
+    if isinstance(found, _Unusable):
+        raise InputError(f"{lines.path} is not readable: {found}")
+    for record in found:
+        yield None, record
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return _Unusable(f"no JSON: {str(error)[:200]}")
 
 
 class _Unusable(str):
@@ -170,29 +184,19 @@ def _table_of_records(
     return table_of_values(source, columns, places, **about)
 
 
-def _read_sdf(path: Path) -> Table:
-    records: list[Any] = []
-    starts: list[int | None] = []
+def _sdf_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
     block: list[str] = []
-    with open_lines(path) as lines:
-        size = 0
-        for number, line in enumerate(lines, start=1):
-            if not block:
-                starts.append(number)
-                size = 0
+    size, start = 0, 1
+    for number, line in enumerate(lines, start=1):
+        size += len(line)
+        # what goes beyond the limit is counted and not kept
+        if size <= MAX_RECORD:
             block.append(line)
-            size += len(line)
-            if line.strip() == "$$$$":
-                check_size(str(path), rows=len(records))
-                records.append(_sdf_record("".join(block), size))
-                block = []
-            elif size > MAX_RECORD:
-                block[1:] = []
-    if "".join(block).strip():
-        records.append(_sdf_record("".join(block), size))
-    how = f"SDF, {lines.how}"
-    roles = {"smiles": _STRUCTURE}
-    return _table_of_records(str(path), path.name, records, starts, how=how, roles=roles, notes=lines.notes)
+        if line.strip() == "$$$$":
+            yield start, _sdf_record("".join(block), size)
+            block, size, start = [], 0, number + 1
+    if "".join(block).strip() or size > MAX_RECORD:
+        yield start, _sdf_record("".join(block), size)
 
 
 def _sdf_record(block: str, size: int) -> dict[str, str] | _Unusable:
@@ -215,18 +219,12 @@ def _sdf_record(block: str, size: int) -> dict[str, str] | _Unusable:
         return _Unusable(f"RDKit cannot read this record: {' '.join(str(error).split())[:200]}")
 
 
-def _read_smi(path: Path) -> Table:
+def _smi_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
     """SMILES, perhaps with an extension in bars, then the rest of the line as the text."""
-    records: list[Any] = []
-    starts: list[int | None] = []
-    with open_lines(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            found = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
-            if found and (records or starts or not is_common(found[1])):
-                check_size(str(path), rows=len(records))
-                records.append({"smiles": found[1], "text": found[2]})
-                starts.append(number)
-    return _table_of_records(str(path), path.name, records, starts, how=f"SMILES file, {lines.how}", notes=lines.notes)
+    for number, line in enumerate(lines, start=1):
+        found = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
+        if found and not (number == 1 and is_common(found[1])):
+            yield number, {"smiles": found[1], "text": found[2]}
 
 
 # --- tables of Arrow: Parquet, Feather, and what other libraries hand over
@@ -432,13 +430,9 @@ def _joined_splits(source: Mapping[str, Any], kind: str, name: str) -> Table:
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
-    ".json": _read_json,
-    ".jsonl": _read_json,
-    ".ndjson": _read_json,
-    ".sdf": _read_sdf,
-    ".sd": _read_sdf,
-    ".smi": _read_smi,
-    ".smiles": _read_smi,
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), partial(_read_records, kind="JSON", parse=_json_records)),
+    **dict.fromkeys((".sdf", ".sd"), partial(_read_records, kind="SDF", parse=_sdf_records)),
+    **dict.fromkeys((".smi", ".smiles"), partial(_read_records, kind="SMILES file", parse=_smi_records)),
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
     ".feather": _read_feather,

@@ -183,7 +183,7 @@ class Lines:
     """
 
     def __init__(self, path: Path, text: TextIO, how: str) -> None:
-        self._path, self._text, self._how = path, text, how
+        self.path, self._text, self._how = path, text, how
         self._wrong = ""
         self._beyond_ascii = False
 
@@ -204,11 +204,11 @@ class Lines:
         for number in itertools.count(1):
             line = self._text.readline(MAX_LINE + 1)
             size += len(line)
-            check_size(str(self._path), size=size)
+            check_size(str(self.path), size=size)
             if len(line) > MAX_LINE:
-                raise InputError(f"{self._path}: line {number} is longer than {MAX_LINE:,} characters")
+                raise InputError(f"{self.path}: line {number} is longer than {MAX_LINE:,} characters")
             if "\0" in line:
-                raise InputError(f"{self._path} holds NUL bytes: not a text file (binary, or UTF-16 without its mark?)")
+                raise InputError(f"{self.path} holds NUL bytes: not a text file (binary, or UTF-16 without its mark?)")
             if not line.isascii():
                 line = self._decoded(line, number)
             if not line:
@@ -222,7 +222,7 @@ class Lines:
             self._wrong = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} on line {number}"
         if self._wrong and self._beyond_ascii:
             raise InputError(
-                f"{self._path} is not UTF-8 throughout, nor Latin-1: {self._wrong}; save it as UTF-8 and try again"
+                f"{self.path} is not UTF-8 throughout, nor Latin-1: {self._wrong}; save it as UTF-8 and try again"
             )
         return line.translate(_LATIN1) if wrong else line
 
