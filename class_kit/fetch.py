@@ -132,7 +132,7 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
             return folder
     raise InputError(
         f"{name}: none of {', '.join(wanted)} in {' or '.join(map(str, folders))}; "
-        + (f"run `class-kit fetch {name}`, or " if name in PINNED else "")
+        + (f"run `class-kit fetch {name}`, or " if name in RELEASES else "")
         + "name the folder that has them"
     )
 
