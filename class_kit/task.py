@@ -187,15 +187,13 @@ def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str]
     )
 
 
-def load_task(
-    pairs: str | os.PathLike[str] = "corpus", *, rejected_to: str | os.PathLike[str] | None = None, **options: Any
-) -> Task:
+def load_task(pairs: Any = "corpus", *, rejected_to: str | os.PathLike[str] | None = None, **options: Any) -> Task:
     """Load pairs, embed both sides (from the cache where possible) and gather the pool of all molecules.
 
     Parameters
     ----------
-    pairs : str or path
-        "corpus", "chebi20" or a file, as of `load_pairs`.
+    pairs : str, path, or table in memory
+        As of `load_pairs`.
     rejected_to : path, optional
         CSV file to which rejected rows are written.
     options
@@ -211,8 +209,9 @@ def load_task(
     from class_kit.text import embed_text
 
     given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
-    chosen = TaskOptions(pairs=os.fspath(pairs), **given)
-    loaded = load_pairs(chosen.pairs, **chosen.reading, rejected_to=rejected_to)
+    on_disk = isinstance(pairs, str | os.PathLike)
+    chosen = TaskOptions(pairs=os.fspath(pairs) if on_disk else type(pairs).__name__, **given)
+    loaded = load_pairs(chosen.pairs if on_disk else pairs, **chosen.reading, rejected_to=rejected_to)
     vectors: dict[str, Any] = {"encoder": chosen.molecule_encoder, "vectors": chosen.vectors}
     t = embed_text(loaded.text, encoder=chosen.text_encoder)
     m = embed_molecules(loaded.smiles, **vectors)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 import class_kit as ck
@@ -56,6 +57,7 @@ def test_a_task_is_its_parts(table: Path, tmp_path: Path, embedded: dict[str, di
     assert "C1CC" in (tmp_path / "rejected.csv").read_text(encoding="utf-8")
     again = ck.load_task(table)
     assert again.digest == task.digest
+    assert ck.load_task(pandas.read_csv(table)).digest == task.digest
     table.write_text(table.read_text(encoding="utf-8").replace("an acid", "a strong acid"), encoding="utf-8")
     assert ck.load_task(table).digest != task.digest
     with pytest.raises(InputError, match=r"words.*id.*smiles.*text"):

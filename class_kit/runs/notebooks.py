@@ -84,6 +84,7 @@ class Notebook:
         for name, value in values.items():
             check_setting(name, value, self.declared[name], self.stem)
             named = name not in _PATHS or value in (*_NAMED, self.declared[name]) or not isinstance(value, str)
+            named = named or value.startswith("hf://")
             if not named and not os.path.exists(value):
                 raise InputError(
                     f"{name} {value!r}: not found at {os.path.abspath(value)}; expected a file or folder, or one of "
