@@ -80,8 +80,9 @@ def test_what_changes_nothing_is_no_part_of_the_key_of_stored_trainings() -> Non
     assert set(Arm("a", full_at=0.5).training_key) == set(Arm("a", share=0.5).training_key) == names - {"growth"}
     assert "refresh" not in Arm("a", hardness=0.5).training_key
     assert Arm("a", hardness=0.5, near="model", refresh=3).training_key["refresh"] == 3
-    for same in ({"schedule": "step", "interval": 2, "share": 0.7}, {"sigma": 0.5, "intensity": "constant"}):
-        assert replace(plain, name="c", **same).training_key == plain.training_key
+    for base in (plain, *(Arm("b", order=name) for name in SELECTIVE)):
+        for same in ({"schedule": "step", "interval": 2, "share": 0.7}, {"sigma": 0.5, "intensity": "constant"}):
+            assert replace(base, name="c", **same).training_key == base.training_key
     for base, change in (
         (plain, {"step_matched": True}),
         (replace(plain, hardness=0.5), {"near": "text"}),
