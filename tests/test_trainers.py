@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -171,15 +172,32 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
             call()
         except ValueError as error:
             return str(error)
+    def resume(**more):
+        make(**more)[0].train(resume_from_checkpoint="hf/checkpoint-14")
+    def change(name, value):
+        trainer = make()[0]
+        setattr(trainer.args, name, value)
+        trainer.train()
     reasons = [
-        refused(lambda: make(plan=plan_of("sigmoid"))[0].train(resume_from_checkpoint="hf/checkpoint-14")),
+        refused(lambda: resume(plan=plan_of("sigmoid"))),
+        refused(lambda: resume(gradient_accumulation_steps=2)),
+        refused(lambda: resume(dataloader_drop_last=True)),
         refused(lambda: make(auto_find_batch_size=True)),
         refused(lambda: make(ignore_data_skip=True)),
         refused(lambda: make(max_steps=5)),
+        refused(lambda: make(accelerator_config={"split_batches": True})),
         refused(lambda: make(data=rows[:40])),
         refused(lambda: make(data={"a": rows})),
+        refused(lambda: change("max_steps", 3)),
+        refused(lambda: change("per_device_train_batch_size", 8)),
     ]
-    save({"resumed": second.seen, "same": same, "reasons": reasons,
+    late, _, watch_late = make(eval_delay=2, dataloader_drop_last=True)
+    speed = late.train().metrics
+    never, _, watch_never = make(eval_delay=9)
+    never.train()
+    save({"late": watch_late.evaluated, "never": watch_never.evaluated,
+          "pairs": speed["train_samples_per_second"] * speed["train_runtime"], "reasons": reasons,
+          "resumed": second.seen, "same": same,
           "seen": model.seen, "rates": watch.rates, "evaluated": watch.evaluated, "plan_epoch": trainer.plan_epoch,
           "steps": trainer.state.max_steps, "workers": fourth.seen, "accumulated": fifth.seen,
           "accumulated_steps": accumulated.state.global_step, "weights": model.layer.weight.item(),
@@ -200,17 +218,26 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
     assert seen["plan_epoch"] == EPOCHS
     assert seen["weights"] != seen["plain"]
     assert seen["loose"] == seen["plain"]
+    dropping = [row["steps"] for row in plan_of().table(BATCH, drop_last=True)]
+    assert seen["late"] == list(np.cumsum(dropping))[1:]
+    assert seen["never"] == []
+    assert seen["pairs"] == pytest.approx(sum(dropping) * BATCH, rel=1e-2)
     assert seen["resumed"] == batches[14:]
     assert seen["same"]
     for reason, words in zip(
         seen["reasons"],
         (
             "another plan",
+            "'gradient_accumulation_steps': 2",
+            "'dataloader_drop_last': True",
             "auto_find_batch_size=True",
             "ignore_data_skip=True",
             "max_steps=5",
+            "split_batches=True",
             "list of 40",
             "dict of 1",
+            "max_steps=3",
+            "'train_batch_size': 8",
         ),
         strict=True,
     ):
@@ -221,7 +248,7 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     needs("sentence_transformers", "datasets", "accelerate")
     script = """
     import torch
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -249,60 +276,130 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     loss = Record()
     trainer = Mine(model=model, args=arguments, train_dataset=data, loss=loss, plan=plan)
     trainer.train()
-    arguments.batch_sampler = "no_duplicates"
-    try:
-        Mine(model=model, args=arguments, train_dataset=data, loss=loss, plan=plan)
-    except ValueError as error:
-        save({"seen": loss.seen, "steps": trainer.state.max_steps, "reason": str(error)})
+    reasons = []
+    for sampler, rows, losses in (
+        ("no_duplicates", data, loss),
+        ("batch_sampler", DatasetDict({"a": data, "b": data}), {"a": loss, "b": loss}),
+    ):
+        arguments.batch_sampler = sampler
+        try:
+            Mine(model=model, args=arguments, train_dataset=rows, loss=losses, plan=plan)
+        except ValueError as error:
+            reasons.append(str(error))
+    save({"seen": loss.seen, "steps": trainer.state.max_steps, "reasons": reasons})
     """
     seen = run(script, tmp_path)
     assert seen["seen"] == [batch for epoch in expected() for batch in epoch]
     assert seen["steps"] == plan_of().steps_total(BATCH)
-    assert "batch_sampler='no_duplicates'" in seen["reason"]
-    assert "keeps duplicates apart" in seen["reason"]
+    for reason, words in zip(
+        seen["reasons"],
+        ("batch_sampler='no_duplicates'.* keeps duplicates apart", "is a DatasetDict of 2"),
+        strict=True,
+    ):
+        assert re.search(words, reason)
 
 
 LIGHTNING = """
-    import lightning, torch
+    import glob, os
+    import torch
+    import LIBRARY as lightning
     from class_kit.curriculum.trainers import lightning_data
     class Tiny(lightning.LightningModule):
         def __init__(self):
             super().__init__()
+            torch.manual_seed(0)
             self.layer, self.seen = torch.nn.Linear(1, 1), [[] for _ in range(4)]
         def training_step(self, batch, index):
             self.seen[self.current_epoch].append(batch.long().tolist())
-            return self.layer(batch[:, None]).square().mean()
+            return (self.layer(batch[:, None] / 45) - 1).square().mean()
         def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.01)
+            return torch.optim.Adam(self.parameters(), lr=0.01)
     rows = [torch.tensor(float(index)) for index in range(45)]
-    def trainer_of(**options):
-        return lightning.Trainer(**{"max_epochs": 4, "accelerator": "cpu", "devices": 1, "logger": False,
-            "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False} | options)
+    def fit(ckpt_path=None, folder=None, every=1, plan=plan, workers=0, callbacks=(), **options):
+        if folder:
+            callbacks = [lightning.callbacks.ModelCheckpoint(folder, save_top_k=-1, every_n_train_steps=every)]
+        trainer = lightning.Trainer(**{"max_epochs": 4, "accelerator": "cpu", "devices": 1, "logger": False,
+            "enable_checkpointing": bool(callbacks), "callbacks": list(callbacks), "enable_progress_bar": False,
+            "enable_model_summary": False, "reload_dataloaders_every_n_epochs": 1} | options)
+        model = Tiny()
+        data = lightning_data(rows, plan, batch_size=4, num_workers=workers)
+        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path)
+        return model, trainer
+    def resumed(folder, whole, **options):
+        "Of every checkpoint: the step, the batches that a training resumed from it sees, and whether it ends equal."
+        found = []
+        for path in glob.glob(folder + "/*.ckpt"):
+            model, _ = fit(path, **options)
+            step = torch.load(path, weights_only=False)["global_step"]
+            found.append([step, model.seen, torch.equal(model.layer.weight, whole.layer.weight)])
+        return sorted(found)
+    def refused(call):
+        try:
+            call()
+        except ValueError as error:
+            return str(error)
 """
 
 
-def test_lightning_trainer(tmp_path: Path) -> None:
-    needs("lightning")
-    script = (
-        LIGHTNING
-        + """
-    model = Tiny()
-    trainer = trainer_of(reload_dataloaders_every_n_epochs=1)
-    trainer.fit(model, datamodule=lightning_data(rows, plan, batch_size=4))
-    reasons = []
-    for options in ({}, {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 5}):
-        try:
-            trainer_of(**options).fit(Tiny(), datamodule=lightning_data(rows, plan, batch_size=4))
-        except ValueError as error:
-            reasons.append(str(error))
-    save({"seen": model.seen, "steps": trainer.global_step, "reasons": reasons})
+@pytest.mark.parametrize("library", ["lightning.pytorch", "pytorch_lightning"])
+def test_lightning_trainer(library: str, tmp_path: Path) -> None:
+    needs(library.split(".")[0])
+    script = """
+    model, trainer = fit(folder="one", every=3)
+    class Half(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.save_checkpoint(f"half-{trainer.fit_loop.total_batch_idx}.ckpt")
+    fit(accumulate_grad_batches=2, callbacks=[Half()])
+    first = glob.glob("one/*step=3.ckpt")[0]
+    save({"seen": model.seen, "steps": trainer.global_step, "resumed": resumed("one", model),
+          "fast": fit(fast_dev_run=True)[0].seen[0],
+          "reasons": [
+              refused(lambda: fit(reload_dataloaders_every_n_epochs=0)),
+              refused(lambda: fit(max_epochs=5)),
+              refused(lambda: fit(first, plan=plan_of("sigmoid"))),
+              refused(lambda: fit("half-2.ckpt", accumulate_grad_batches=2)),
+          ]})
     """
-    )
-    seen = run(script, tmp_path)
+    seen = run(LIGHTNING.replace("LIBRARY", library) + script, tmp_path)
     assert seen["seen"] == expected()
     assert seen["steps"] == plan_of().steps_total(BATCH)
-    assert "reload_dataloaders_every_n_epochs=0" in seen["reasons"][0]
-    assert "max_epochs=5" in seen["reasons"][1]
+    assert seen["fast"] == expected()[0][:1]
+    for reason, words in zip(
+        seen["reasons"],
+        ("reload_dataloaders_every_n_epochs=0", "max_epochs=5", "another plan", "after batch 3 of an epoch"),
+        strict=True,
+    ):
+        assert words in reason
+    check_resumed(seen["resumed"], range(3, seen["steps"] + 1, 3))
+
+
+@pytest.mark.parametrize(("workers", "accumulation", "every"), [(0, 1, 1), (2, 1, 6), (0, 2, 1), (2, 3, 4)])
+def test_lightning_resumes_exactly(workers: int, accumulation: int, every: int, tmp_path: Path) -> None:
+    needs("lightning")
+    script = f"""
+    options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation}}}
+    model, trainer = fit(folder="all", every={every}, **options)
+    save({{"steps": trainer.global_step, "resumed": resumed("all", model, **options)}})
+    """
+    seen = run(LIGHTNING.replace("LIBRARY", "lightning.pytorch") + script, tmp_path)
+    check_resumed(seen["resumed"], range(every, seen["steps"] + 1, every), accumulation)
+
+
+def check_resumed(resumed: list, steps: range, accumulation: int = 1) -> None:
+    """A training resumed after an optimiser step sees what follows it in the plan, and ends as if never stopped."""
+    ends = []  # of every optimiser step: its epoch and the batches of the epoch up to it
+    for epoch, batches in enumerate(expected()):
+        ends += [
+            (epoch, min(at, len(batches))) for at in range(accumulation, len(batches) + accumulation, accumulation)
+        ]
+    assert [step for step, _, _ in resumed] == list(steps)
+    for step, seen, equal in resumed:
+        at, done = ends[step - 1]
+        left = [
+            batches[done:] if epoch == at else batches if epoch > at else [] for epoch, batches in enumerate(expected())
+        ]
+        assert seen == left
+        assert equal
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from class_kit.checks import check_whole
 from class_kit.curriculum.plan import Plan
@@ -28,6 +28,11 @@ class CurriculumBatchSampler:
         Leave the last, smaller batch of an epoch out.
     rank, world_size
         Which share of every step this process gets.
+
+    Attributes
+    ----------
+    skip : int
+        How many batches the next iteration leaves out, once: those that a resumed epoch has trained on already.
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class CurriculumBatchSampler:
         self.drop_last = bool(drop_last)
         self.world_size = check_whole("world_size", world_size, low=1)
         self.rank = check_whole("rank", rank, low=0, high=world_size - 1)
-        self.epoch = 0
+        self.epoch = self.skip = 0
         self._spent = False
 
     @property
@@ -59,7 +64,8 @@ class CurriculumBatchSampler:
         # only a batch that was taken spends the epoch: DataLoader workers ask for an iterator twice and use the second
         self._refuse_spent()
         self._spent = True
-        yield from self._batches(epoch)
+        skip, self.skip = self.skip, 0
+        yield from islice(self._batches(epoch), skip, None)
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
         for batch in self.plan.batches(epoch + 1, self.batch_size, self.rank, self.world_size, self.drop_last):
