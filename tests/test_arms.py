@@ -105,7 +105,7 @@ def test_orders_among_mismatched_pairs_leave_out_what_the_audit_says() -> None:
     ordered = plan_arm(noisy, Arm("a", order="agreement", full_at=0.5), config).order
     assert np.all(np.diff(audit.agreement[ordered]) <= 0)
     assert len(kept["small-loss"]) == len(kept["random-subset"])
-    assert len(kept["small-loss"]) == pytest.approx(600 * (1 - audit.mismatch_share), abs=1)
+    assert len(kept["small-loss"]) == pytest.approx(600 * (1 - audit.mismatch_share_ci[1]), abs=1)
     assert wrong[kept["random-subset"]].mean() == pytest.approx(0.3, abs=0.06)
     assert wrong[kept["small-loss"]].mean() < 0.08
     order, why = choose_order(audit)

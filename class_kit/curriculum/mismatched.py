@@ -46,7 +46,15 @@ def choose_order(audit: PairAudit) -> tuple[str, str]:
     if low == 0 or high < SMALL_SHARE:
         why = "the interval includes zero" if low == 0 else f"less than {SMALL_SHARE:.0%}"
         return "standard", f"auto: {found}: {why}, so all pairs are trained on"
-    return "small-loss", f"auto: {found}, so as many of greatest loss and doubt are left out"
+    return "small-loss", f"auto: {found}, so {left_out(audit):.1%} are left out, by loss and doubt"
+
+
+def left_out(audit: PairAudit) -> float:
+    """The share of pairs that small losses leave out, at most 0.9: the upper end of the mismatched share's interval.
+
+    On validation pairs a wrong one that stayed cost more than a right one that went.
+    """
+    return min(audit.mismatch_share_ci[1], 0.9)
 
 
 def selective_plan(
@@ -57,7 +65,7 @@ def selective_plan(
     Parameters
     ----------
     order : str
-        "small-loss" leaves out the estimated share after a tenth of the epochs, those of the greatest sum of the ranks
+        "small-loss" leaves out the share `left_out` after a tenth of the epochs, those of the greatest sum of the ranks
         of loss and doubt; "mixture" then weighs all pairs by the mixture of their losses; "auto" is as `choose_order`
         says; "random-subset" leaves as many out at random, for the whole run; "oracle" leaves out those that were
         exchanged.
@@ -75,8 +83,7 @@ def selective_plan(
     if order == "oracle" or audit is None:
         kept = every if exchanged is None else np.flatnonzero(~exchanged)
         return EpochPlan(kept, full, "constant", seed, epochs)
-    # however many look wrong, a few are left to train on
-    drop = min(audit.mismatch_share, 0.9)
+    drop = left_out(audit)
     if order == "auto":
         order = choose_order(audit)[0]
     if order == "mixture":
