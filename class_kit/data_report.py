@@ -118,6 +118,7 @@ def data_report(
     InputError
         For a setting out of range, and pairs without a split "train".
     """
+    from class_kit.study.arms import Arm, arm_notices
     from class_kit.text import describe_text
 
     levels = [check_real("sigmas", sigma, low=-1, high=1, open_low=True) for sigma in sigmas]
@@ -150,7 +151,11 @@ def data_report(
         "sigma": _suggested(counted, by_quantile)["sigma"] if by_quantile else None,
     }
     findings["cost"], seconds = training_cost(task, config, start=start, growth=growth, seed=seed)
-    return DataReport(**findings, groups=groups, seconds=seconds, advice=advise(findings))
+    said = arm_notices(task, Arm("standard", order="standard"), findings["cost"]["batch_size"])
+    level = {"duplicates": "note"}
+    advice = [{"about": name, "level": level.get(name, "warning"), "says": says} for name, says in said.items()]
+    advice = sorted([*advice, *advise(findings)], key=lambda entry: entry["level"] != "warning")
+    return DataReport(**findings, groups=groups, seconds=seconds, advice=advice)
 
 
 def find_repeats(
@@ -361,8 +366,7 @@ def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, st
     for entry in (texts, flat, skeletons):
         says = f"{entry['across_splits']:,} groups of {entry['what']} lie in more than one split: report results with "
         yield "leakage", entry["across_splits"], 0, f"{says}and without them, or split again."
-    train, held = findings["splits"].get("train", 0), findings["splits"].get("test", 0)
-    yield "size", 1000 - train, 0, f"Only {train:,} training pairs: expect large differences between seeds."
+    held = findings["splits"].get("test", 0)
     yield "size", 300 - held, 0, f"Only {held:,} test queries: intervals will be wide."
     if coverage:
         known = coverage["overall"]

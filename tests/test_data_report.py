@@ -208,7 +208,6 @@ def test_nothing_is_warned_of_where_nothing_is_wrong() -> None:
     [
         (lambda it: it.update(rejected=[{"rows": 600}]), "rejected rows", "10.7%"),
         (lambda it: it["repeats"][2].update(rows=4, across_splits=2), "leakage", "2 groups of equal molecules"),
-        (lambda it: it["splits"].update(train=999), "size", "Only 999 training pairs"),
         (lambda it: it["splits"].update(test=200), "size", "Only 200 test queries"),
         (lambda it: it["splits"].pop("test"), "size", "Only 0 test queries"),
         (lambda it: it["coverage"].update(overall=0.9), "coverage", "Only 90.0%"),

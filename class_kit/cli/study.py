@@ -51,6 +51,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
 
 def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
     from class_kit.files import lock
+    from class_kit.notices import split_title
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
     from class_kit.study.config import read_config
     from class_kit.study.results import failed_lines, study_tables
@@ -66,7 +67,11 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
         return 0
     with lock(out):
         results = run_study(plan, out, jobs=jobs)
+    for line in results["notices"]:
+        print(visible(line))
     if results["summary"]:
+        ranked = {split_title(task.evaluation_split) for task in plan.tasks.values()}
+        print(visible(f"ranked: {', '.join(sorted(ranked))}"))
         print(visible(study_tables(results)["summary"][1].to_string(index=False)))
     for line in failed_lines(results):
         print(line)

@@ -44,7 +44,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     """Train a retriever with a curriculum, rank the held-out pairs and save the result in a folder."""
     from class_kit.cli.trained import print_metrics
     from class_kit.curriculum.mismatched import choose_order
-    from class_kit.study.arms import training_audit
+    from class_kit.study.arms import arm_notices, training_audit
     from class_kit.study.runner import train_in
     from class_kit.terminal import visible
 
@@ -72,6 +72,8 @@ def handle_train(arguments: argparse.Namespace) -> int:
         if "repeats" in entry:
             shared = f"{entry['repeats']:,} near-duplicates share a batch with another"
             print(f"epoch {entry['epoch']}: {shared}, unavoidable for {entry['unavoidable']:,} of them")
+    for line in arm_notices(task, arm, config.batch_size).values():
+        print(line)
     print_metrics(metrics, task.evaluation_split)
     if arm.order == "auto":
         print(choose_order(training_audit(task))[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from class_kit.cli.options import add_import_option, import_own
@@ -31,10 +32,12 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     Rank the pairs of a split with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several runs on the same
     pairs form an ensemble, which ranks by the mean of their ranks.
     """
+    from class_kit.notices import split_title
     from class_kit.retrieval import k_way_chances, retrieval_metrics
+    from class_kit.study.arms import arm_notices
     from class_kit.study.ranking import ANY, export_rankings, rank_ensemble, rank_split
     from class_kit.study.records import load_backbone, load_trained
-    from class_kit.terminal import visible
+    from class_kit.terminal import one_line, visible
 
     if arguments.trec and len(arguments.run) > 1:
         raise InputError(f"--trec: expected one RUN, whose cosines are written; got {len(arguments.run)}")
@@ -52,11 +55,15 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
         for name, ranks in rankings.items()
         if arguments.pool in (None, name.removesuffix(ANY).rsplit("/", 1)[1])
     }
+    said = [arm_notices(own, record.arm, record.config["batch_size"], split).values() for record, own in loaded]
+    for line in dict.fromkeys(chain(*said)):
+        print(line)
     print_metrics({name: retrieval_metrics(ranks) for name, ranks in wanted.items()}, split)
     for k in arguments.choose:
         for name, ranks in wanted.items():
             share = k_way_chances(ranks, k).mean()
-            print(f"{name:<26} right among {k}: {share:.1%} (chance level {1 / k:.1%})")
+            named = f"{name} ({one_line(split_title(split))})"
+            print(f"{named:<34} right among {k}: {share:.1%} (chance level {1 / k:.1%})")
     if arguments.trec:
         export_rankings(arguments.trec, *backbones[0], split, wanted)
         print(f"TREC runs and qrels are in {visible(arguments.trec)}; README.txt there says how ties are broken")
@@ -109,12 +116,13 @@ def handle_search(arguments: argparse.Namespace) -> int:
 
 def print_metrics(metrics: Mapping[str, Mapping[str, Any]], split: str) -> None:
     """Print the metrics of each ranking, one line each, with its pool; where there are two readings, by their names."""
+    from class_kit.notices import split_title
     from class_kit.study.ranking import ANY
     from class_kit.terminal import one_line
 
     shown = {name + ", its own partner" if name + ANY in metrics else name: own for name, own in metrics.items()}
     width = max(26, *map(len, shown))
-    title = f"ranking ({one_line(split)})"
+    title = f"ranking ({one_line(split_title(split))})"
     print(f"{title:<{width}} {'pool':>7} {'Hits@1 %':>9} {'Hits@10 %':>10} {'MRR':>7} {'Mean Rank':>10}")
     for name, values in shown.items():
         hits = f"{100 * values['hits@1']:>9.1f} {100 * values['hits@10']:>10.1f}"

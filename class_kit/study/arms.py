@@ -12,8 +12,10 @@ from class_kit.curriculum.duplicates import duplicate_labels, one_of_each, pairs
 from class_kit.curriculum.feedback import LossPrunedPlan, MetricPacing, PacedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import HardnessSchedule, locality_order
 from class_kit.curriculum.mismatched import selective_plan
-from class_kit.difficulty import difficulty, difficulty_order
+from class_kit.difficulty import MEASURES, difficulty, difficulty_order
+from class_kit.difficulty.measures import MODEL
 from class_kit.neighbours import neighbour_counts
+from class_kit.notices import training_notices
 from class_kit.options import DYNAMIC, SELECTIVE, Arm
 
 if TYPE_CHECKING:
@@ -21,10 +23,19 @@ if TYPE_CHECKING:
     from class_kit.options import TrainingConfig
     from class_kit.task import Task
 
-__all__ = ["Arm", "kept_pairs", "plan_arm", "training_counts", "training_difficulty", "training_duplicates"]
+__all__ = [
+    "Arm",
+    "arm_notices",
+    "kept_pairs",
+    "plan_arm",
+    "training_counts",
+    "training_difficulty",
+    "training_duplicates",
+]
 
 # by digest of the task, for the arms of a study that ask for the same
 _AUDITS: dict[str, PairAudit] = {}
+_MOLECULES: dict[str, list[str]] = {}
 
 
 def training_counts(task: Task, sigma: float) -> np.ndarray:
@@ -69,14 +80,32 @@ def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
     """Labels of the training pairs' near-duplicates, as the arm defines them; None where it ignores them."""
     if arm.duplicates == "ignore":
         return None
-    from class_kit.molecules.structures import structures
-
     rows = task.rows("train")
-    pairs = task.pairs.take(rows)
     linked = None
     if arm.duplicates_above is not None:
         linked = pairs_above(task.t[rows], task.m[rows], bound=arm.duplicates_above)
-    return duplicate_labels([structure.key for structure in structures(pairs.smiles)], pairs.text, pairs=linked)
+    return duplicate_labels(training_molecules(task), task.pairs.take(rows).text, pairs=linked)
+
+
+def arm_notices(task: Task, arm: Arm, batch_size: int, split: str | None = None) -> dict[str, str]:
+    """What `training_notices` says of an arm's training, and of ranking a split (default: the evaluation split).
+
+    A difficulty that only a trained model can tell is left out.
+    """
+    ordered = arm.order not in ("standard", *DYNAMIC, *SELECTIVE) and MODEL.isdisjoint(MEASURES[arm.difficulty].needs)
+    counts = training_difficulty(task, arm) if ordered else None
+    keys = training_molecules(task) if arm.duplicates == "ignore" else None
+    return training_notices(len(task.rows("train")), split or task.evaluation_split, batch_size, counts, keys)
+
+
+def training_molecules(task: Task) -> list[str]:
+    """The key of each training pair's molecule, stereochemistry aside; read once in a process."""
+    from class_kit.molecules.structures import structures
+
+    if task.digest not in _MOLECULES:
+        smiles = task.pairs.take(task.rows("train")).smiles
+        _MOLECULES[task.digest] = [structure.key for structure in structures(smiles, progress=False)]
+    return _MOLECULES[task.digest]
 
 
 def kept_pairs(task: Task, arm: Arm) -> np.ndarray:

@@ -16,9 +16,11 @@ import numpy as np
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.errors import InputError
 from class_kit.files import write_json, write_text
+from class_kit.notices import ranked_on
 from class_kit.options import TrainingConfig
 from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
+from class_kit.study.arms import arm_notices
 from class_kit.study.config import Cell, StudyConfig, cells, foreseen_steps
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
@@ -142,20 +144,35 @@ def run_study(
     for cell, record in records:
         write_json(out / "trainings" / record.folder.name / "metrics.json", run_metrics(cell, record))
     results = study_results(config, plan.tasks, records, failures)
+    results["notices"] = notices_of(plan)
     write_json(out / "study.json", {"code": code_digest(), **rounded(results)})
     if records:
         seeds = len(config.seeds)
         note = f"95 % intervals over queries and {seeds} seed{'s' if seeds > 1 else ''}; ties at their expectation."
+        note = " ".join([note, *results["notices"]])
         tables = study_tables(results)
         for name, (frame, shown) in tables.items():
             write_table(out / "tables", name, frame, shown, note)
-        _write_figures(records, tables["summary"][0], out)
+        _write_figures(plan.tasks, records, tables["summary"][0], out)
     if failures:
         told = [cell.labels | {"reason": one.cause, "traceback": one.reason} for cell, one in failures]
         write_json(out / "failures.json", told)
     else:
         write_text(out / "done", "finished\n")
     return results
+
+
+def notices_of(plan: StudyPlan) -> list[str]:
+    """What `training_notices` says of the study's trainings, each once; with several sets of pairs, of which it is."""
+    asked = {
+        (cell.group["pairs"], arm.order, arm.difficulty, arm.sigma, arm.duplicates, config.batch_size): arm
+        for cell, (_, arm, config) in zip(plan.cells, plan.work, strict=True)
+    }
+    said = []
+    for (name, *_, batch_size), arm in asked.items():
+        for line in arm_notices(plan.tasks[name], arm, batch_size).values():
+            said.append(f"{name}: {line}" if len(plan.tasks) > 1 else line)
+    return list(dict.fromkeys(said))
 
 
 def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
@@ -189,7 +206,7 @@ def refuse_foreign(out: str | os.PathLike[str]) -> None:
         raise InputError(f"{folder}: holds other files; choose another --out")
 
 
-def _write_figures(records: list[tuple[Cell, Record]], summary: Any, out: Path) -> None:
+def _write_figures(tasks: Mapping[str, Task], records: list[tuple[Cell, Record]], summary: Any, out: Path) -> None:
     """For each group Hits@1 of its arms in every ranking, and validation MRR against samples and seconds."""
     from matplotlib import pyplot as plt
 
@@ -202,6 +219,7 @@ def _write_figures(records: list[tuple[Cell, Record]], summary: Any, out: Path) 
         rows = summary[(summary[list(group)] == list(group.values())).all(axis=1)]
         for ranking, chosen in rows.groupby("ranking", sort=False):
             label = f"Hits@1, {str(ranking).split('/')[0].replace('_to_', '→')}, pool {chosen['pool'].iloc[0]:,}"
+            label = ranked_on(label, tasks[group["pairs"]].evaluation_split)
             drawn[str(ranking).replace("/", "_")] = figures.panel(figures.interval_plot, chosen, "hits@1", label)
         history = history_frame(own)
         for x, label in axes.items() if "mrr" in history else ():

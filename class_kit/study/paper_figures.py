@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from class_kit import figures
+from class_kit.notices import ranked_on
 from class_kit.study.paper_tables import CLASS, MATCHED, RANDOM, RANKING, paper_tables, search_table
 from class_kit.study.results import STANDARD
 
@@ -42,6 +43,7 @@ def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
             drawn[name] = _levels(levels, "backbone", "arm", 0.35, "y")
         elif name == "ablation":
             label = f"Hits@1, %, text→molecule, pool {levels['pool'].iloc[0]:,.0f}"
+            label = ranked_on(label, results["inputs"]["evaluated"])
             drawn[name] = figures.draw(figures.panel(figures.interval_plot, levels, "hits@1", label), ratio=0.5)
         elif name == "grid":
             drawn[name] = _grid(levels)

@@ -126,6 +126,8 @@ def note(results: Mapping[str, Any], name: str) -> str:
         text += " The roles of the test and the validation file are exchanged."
     if product["preliminary"]:
         text += " Preliminary: few epochs and one seed."
+    for line in product.get("notices", ()):
+        text += f" {line}"
     failed = len(product.get("failed", ()))
     return text + (f" {failed} trainings failed and are left out." if failed else "")
 
