@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from class_kit.checks import check_choice
 from class_kit.errors import InputError
@@ -266,13 +267,33 @@ def obtain(
                         pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)(source, str(temporary), None)
                 _verify(temporary, blob)
             return
+        except requests.exceptions.ProxyError as failure:
+            raise _proxy_refuses(str(source), failure) from None
         except (FetchError, requests.RequestException) as failure:
             answer = getattr(failure, "response", None)
             if answer is not None:
                 answer.close()
             if attempt == ATTEMPTS or isinstance(source, Path) or answer is not None:
-                raise FetchError(f"{source}: {' '.join(str(failure).split())[:300]}") from None
+                way = "" if isinstance(source, Path) else _through(source)
+                raise FetchError(f"{source}{way}: {' '.join(str(failure).split())[:300]}") from None
         time.sleep(PAUSE_S * 2 ** (attempt - 1))
+
+
+def _through(address: str) -> str:
+    """Which proxy the environment sets for an address, without the password that it may hold; empty where none."""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    proxy = urlsplit(select_proxy(address, get_environ_proxies(address)) or "")
+    return f" through the proxy {proxy.netloc.rpartition('@')[2]}" if proxy.netloc else ""
+
+
+def _proxy_refuses(address: str, failure: Exception) -> FetchError:
+    # what the proxy or the system said is the innermost of three nested errors
+    said = getattr(getattr(failure.args[0], "reason", None), "original_error", failure)
+    reason = " ".join(str(said).split())[:300]
+    return FetchError(
+        f"{address}{_through(address)}: it refuses, {reason}; set HTTPS_PROXY, or NO_PROXY for this address"
+    )
 
 
 def _verify(path: Path, blob: str | None) -> None:
@@ -290,12 +311,21 @@ def _fetch_model(origin: Path | None, target: Path, progress: bool | None) -> Fe
         return _copy_model(origin, target)
     if not missing:
         return Fetched(target, (), tuple(there))
-    from huggingface_hub import snapshot_download
+    import requests
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils import disable_progress_bars, logging
 
     if progress_bar(total=0, desc=SCIBERT_ID, disable=None if progress is None else not progress).disable:
         disable_progress_bars()
     logging.set_verbosity(logging.CRITICAL)
+    if _through(constants.ENDPOINT):
+        # the hub client would try for half a minute, and not say that it was the proxy
+        try:
+            requests.head(constants.ENDPOINT, timeout=TIMEOUT_S)
+        except requests.exceptions.ProxyError as failure:
+            raise _proxy_refuses(constants.ENDPOINT, failure) from None
+        except requests.RequestException:
+            pass
     target.parent.mkdir(parents=True, exist_ok=True)
     # the hub client keeps records of its own beside the files, and parts of them where it fails
     with scratch_folder(target.parent, ".scibert.") as scratch:
@@ -305,7 +335,7 @@ def _fetch_model(origin: Path | None, target: Path, progress: bool | None) -> Fe
             snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=scratch, allow_patterns=wanted)
         except Exception as failure:
             reason = " ".join(str(failure).split())[:300].rstrip(".")
-            raise FetchError(f"{place}: {type(failure).__name__}: {reason}") from None
+            raise FetchError(f"{place}{_through(place)}: {type(failure).__name__}: {reason}") from None
         if missing := _model_files(scratch)[1]:
             raise FetchError(f"{place}: the revision has no {', '.join(missing)}")
         return _copy_model(scratch, target)

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -200,6 +202,34 @@ def test_trouble_that_does_not_pass_is_told_and_the_older_file_stays(server, tmp
     assert sum(server.seen.values()) in (attempts, 0)
     assert os.listdir(tmp_path) == ["train.txt"]
     assert (tmp_path / "train.txt").read_bytes() == b"older"
+
+
+class ProxyHandler(Handler):
+    def do_CONNECT(self):
+        self.server.seen[self.path] += 1
+        self.send_error(403, "not from here")
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("model", [True, False])
+def test_a_proxy_that_refuses_is_named_at_once_and_its_password_is_not(there, model, server, tmp_path, monkeypatch):
+    with running(ProxyHandler) as proxy:
+        place = f"127.0.0.1:{proxy.server_port if there else free_port()}"
+        monkeypatch.setenv("HTTPS_PROXY", f"http://name:secret@{place}")
+        get = partial(obtain, "https://example.org/train.txt", tmp_path / "train.txt", BLOB)
+        if model:
+            get = partial(fetch, "scibert", folder=tmp_path / "scibert")
+        with pytest.raises(FetchError, match=rf"through the proxy {place}: it refuses, .*(not from|refused)") as told:
+            get(progress=False)
+        assert sum(proxy.seen.values()) == there
+    assert "secret" not in str(told.value)
+    assert os.listdir(tmp_path) == []
+
+
+def free_port():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return closed.getsockname()[1]
 
 
 # --- whole releases

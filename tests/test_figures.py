@@ -134,6 +134,41 @@ def test_molecules_are_drawn_and_unreadable_ones_say_so() -> None:
     fig.canvas.draw()
 
 
+@pytest.mark.parametrize("style", figures.STYLES)
+def test_any_name_is_drawn_as_text_and_without_boxes(style: str) -> None:
+    names = {
+        "中文 name": "\\u4e2d\\u6587 name",
+        "🧪": "\\U0001f9ea",
+        "$x^2$": "\\$x^2\\$",
+        "a $ sign": "a \\$ sign",
+        "<b>bold</b>": "<b>bold</b>",
+        "ελληνικά, naïve": "ελληνικά, naïve",
+    }
+    table = pd.DataFrame({"arm": list(names), "epoch": 1, "mrr": 0.5, "mrr_low": 0.4, "mrr_high": 0.6})
+    with figures.styled(style):
+        fig = figures.draw(
+            figures.panel(figures.class_map, np.zeros((len(names), 2)), list(names), legend=True),
+            figures.panel(figures.interval_plot, table, "mrr", "MRR"),
+            figures.panel(figures.training_curves, table, "epoch", "mrr", ("epoch", "MRR")),
+            figures.panel(figures.share_lines, dict.fromkeys(names, (0.5,)), ["中文"], "setting"),
+            columns=1,
+            width="text",
+            ratio=4,
+        )
+        # Matplotlib warns of a letter that no font has, and warnings are errors here
+        fig.canvas.draw()
+    classes, arms, curves, shares = fig.axes
+    for drawn in (
+        classes.get_legend().texts,
+        arms.get_yticklabels(),
+        curves.get_legend().texts,
+        shares.get_legend().texts,
+    ):
+        assert {text.get_text() for text in drawn} == set(names.values())
+    assert [text.get_text() for text in shares.get_xticklabels()] == ["\\u4e2d\\u6587"]
+    plt.close(fig)
+
+
 @pytest.mark.parametrize("smiles", ["CCO", "C[C@H](N)C(=O)[O-].[Na+]", "[CH2]", "*C", "[13CH4]", "unreadable", ""])
 def test_a_molecule_is_drawn_in_lines_and_letters(smiles: str) -> None:
     ax = figures.molecule(smiles, "caption")

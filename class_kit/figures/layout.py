@@ -17,6 +17,7 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -92,10 +93,23 @@ def _parameters(name: str) -> dict[Any, Any]:
 
 
 def as_text(value: object, most: int = 60) -> str:
-    """Text from data as a label: at most so many characters, none of which is read as an equation or obeyed."""
-    text = one_line(value, most).replace("$", r"\$")
+    """Text from data as a label: at most so many characters, none of which is read as an equation or obeyed.
+
+    What the fonts in force cannot draw, such as Chinese or an emoji, is shown by its code point: figures take no font
+    from the machine, so that they are the same everywhere, and a box would tell nothing.
+    """
+    drawable = _drawable(tuple(mpl.rcParams["font.family"]))
+    letters = (letter if ord(letter) in drawable else ascii(letter)[1:-1] for letter in one_line(value))
+    text = one_line("".join(letters), most).replace("$", r"\$")
     # a legend leaves out what begins with an underscore
     return f" {text}" if text.startswith("_") else text
+
+
+@cache
+def _drawable(families: tuple[str, ...]) -> frozenset[int]:
+    """The code points for which one of the fonts has a picture."""
+    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in families)
+    return frozenset(code for font in fonts for code in font.get_charmap())
 
 
 def panel(

@@ -248,7 +248,7 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
         ax.plot([low[at], high[at]], [place, place], color=colour)
         ax.plot(middle[at], place, "o", color=colour)
     ax.set(xlabel=label, ylim=(-0.6, len(table) - 0.4))
-    ax.set_yticks(places, list(table["arm"]))
+    ax.set_yticks(places, [as_text(arm) for arm in table["arm"]])
     return ax
 
 
@@ -258,7 +258,7 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], 
     for (arm, rows), style in zip(table.groupby("arm", sort=False), itertools.cycle(DASHES), strict=False):
         by_epoch = rows.groupby("epoch")
         at, middle = by_epoch[x].mean(), by_epoch[y].mean()
-        (line,) = ax.plot(at, middle, linestyle=style, label=arm)
+        (line,) = ax.plot(at, middle, linestyle=style, label=as_text(arm))
         ax.fill_between(at, by_epoch[y].min(), by_epoch[y].max(), color=line.get_color(), alpha=0.15, linewidth=0)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.legend()
@@ -358,7 +358,8 @@ def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label:
         if len(values) != len(at):
             raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected as many")
         size = 0.9 * mpl.rcParams["lines.markersize"]
-        ax.plot(range(len(at)), values, marker=marker, markersize=size, linestyle=dashes, color=colour, label=name)
+        look = {"marker": marker, "markersize": size, "linestyle": dashes, "color": colour}
+        ax.plot(range(len(at)), values, label=as_text(name), **look)
     ax.set(xlabel=label, ylabel="share of training pairs", ylim=(0, 1.02))
     ax.set_xticks(range(len(at)), [as_text(name) for name in at], rotation=90, fontsize="small")
     ax.legend()
