@@ -25,7 +25,12 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
-    add("--only", nargs="+", metavar="PRODUCT", help="only these products, such as main ablation sigma")
+    add(
+        "--only",
+        nargs="+",
+        metavar="PRODUCT",
+        help="only these products, such as main ablation sigma, or noise noise_backbones noise_epochs",
+    )
     add("--seeds", type=int, metavar="N", help="at most N seeds per setting (default: 5)")
     add("--epochs", type=int, metavar="N", help="at most N epochs per training (default: 40, slow backbones 5)")
 
@@ -83,12 +88,25 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
 def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: int) -> int:
     from class_kit.files import lock
     from class_kit.study.conduct import refuse_foreign
+    from class_kit.study.noise import NOISE, plan_noise, run_noise
     from class_kit.study.paper import load_paper_task, paper_studies, plan_paper, run_paper
-    from class_kit.terminal import visible
 
-    studies = paper_studies(pairs, arguments.only or (), seeds=arguments.seeds, epochs=arguments.epochs)
+    only, most = arguments.only or (), {"seeds": arguments.seeds, "epochs": arguments.epochs}
+    noise = [name for name in only if name in NOISE]
+    if noise and len(noise) < len(only):
+        raise InputError(f"--only: {', '.join(noise)} run apart from the other products, expected one kind at a time")
     out = Path(arguments.out or "runs/paper")
     refuse_foreign(out)
+    if noise:
+        plans = plan_noise(noise, pairs, **most)
+        if arguments.plan:
+            for name, plan in plans.items():
+                for line in plan.lines(jobs):
+                    print(f"{name}: {line}", flush=True)
+            return 0
+        with lock(out):
+            return _ended(out, run_noise(plans, out, jobs=jobs))
+    studies = paper_studies(pairs, only, **most)
     task = load_paper_task(pairs)
     if arguments.plan:
         for name, values in studies.items():
@@ -97,6 +115,11 @@ def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: in
         return 0
     with lock(out):
         results = run_paper(studies, task, pairs, out, jobs=jobs)
-    failed = sum(len(results["products"][name]["failed"]) for name in studies)
+    return _ended(out, sum(len(results["products"][name]["failed"]) for name in studies))
+
+
+def _ended(out: Path, failed: int) -> int:
+    from class_kit.terminal import visible
+
     print(f"saved in {visible(out)}" + (f"; {failed} trainings failed, see failures.json there" if failed else ""))
-    return 1 if failed else 0
+    return int(failed > 0)

@@ -202,7 +202,7 @@ def refuse_foreign(out: str | os.PathLike[str]) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --out")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names and not names & {"study.json", "paper.json", ".lock"}:
+    if names and not names & {"study.json", "paper.json", "noise.json", ".lock"}:
         raise InputError(f"{folder}: holds other files; choose another --out")
 
 

@@ -219,7 +219,9 @@ class StudyConfig:
         default="inverse", validate_default=True, description="curves, or mappings with what the curve scales"
     )
     sigmas: Several[Annotated[Choice, _sigma]] = Field(
-        default=0.95, validate_default=True, description="thresholds, or q and a share of pairs without neighbours"
+        default=0.95,
+        validate_default=True,
+        description="thresholds, or q and a share of pairs without neighbours, before noise",
     )
     difficulties: Several[Annotated[Choice, _difficulty]] = Field(
         default="neighbours", validate_default=True, description="measures that order the pairs"
@@ -340,7 +342,9 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
         if noise and pairs.sets.get("noise"):
             raise InputError(f"noise: {pairs.name!r} sets a noise of its own: expected it in one place")
         plain = TrainingConfig(**{**config.training, **backbone.sets})
-        group = dict(zip(GROUP, (pairs.name, f"{noise:g}", backbone.name, budget), strict=True))
+        group = dict(
+            zip(GROUP, (pairs.name, np.format_float_positional(noise, trim="-"), backbone.name, budget), strict=True)
+        )
         for arm, on in arms[pairs.name]:
             loop = replace(plain, intensity_on=on)
             if budget != "epochs":

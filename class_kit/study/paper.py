@@ -49,20 +49,23 @@ def paper_studies(
     InputError
         For an unknown name, or numbers below 1.
     """
+    if unknown := [name for name in only if name not in (*STUDIES, SAVINGS)]:
+        raise InputError(f"--only {unknown[0]!r}: expected some of {', '.join((*STUDIES, SAVINGS))}")
+    names = [name for name in STUDIES if not only or name in only]
+    return {name: read_study(name, seeds, epochs) | {"pairs": [dict(pairs)]} for name in names}
+
+
+def read_study(name: str, seeds: int | None, epochs: int | None) -> dict[str, Any]:
+    """What one of the shipped study files holds, with at most so many seeds and epochs."""
     import yaml
 
     most_seeds = math.inf if seeds is None else check_whole("seeds", seeds, low=1)
     most_epochs = math.inf if epochs is None else check_whole("epochs", epochs, low=1)
-    if unknown := [name for name in only if name not in (*STUDIES, SAVINGS)]:
-        raise InputError(f"--only {unknown[0]!r}: expected some of {', '.join((*STUDIES, SAVINGS))}")
-    studies = {}
-    for name in STUDIES:
-        if not only or name in only:
-            values = yaml.safe_load(shipped(f"{FOLDER}/{name}.yml").read_text(encoding="utf-8"))
-            training = values["training"] | {"epochs": min(values["training"]["epochs"], most_epochs)}
-            number = min(values["seeds"], most_seeds)
-            studies[name] = values | {"pairs": [dict(pairs)], "seeds": list(range(number)), "training": training}
-    return studies
+    values = yaml.safe_load(shipped(f"{FOLDER}/{name}.yml").read_text(encoding="utf-8"))
+    values["training"] |= {"epochs": min(values["training"]["epochs"], most_epochs)}
+    for backbone in (one for one in values["backbones"] if "epochs" in one):
+        backbone["epochs"] = min(backbone["epochs"], most_epochs)
+    return values | {"seeds": list(range(min(values["seeds"], most_seeds)))}
 
 
 def load_paper_task(pairs: Mapping[str, Any]) -> Task:

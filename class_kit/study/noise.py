@@ -1,0 +1,147 @@
+"""`class-kit study paper --only noise`: orders among mismatched pairs, on several data sets, and the record of it.
+
+The studies are ordinary ones, `figures/paper/noise*.yml`, on two splits of ChEBI-20 and on PCdes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from class_kit.files import shipped, write_text
+from class_kit.study.arms import training_audit
+from class_kit.study.conduct import StudyPlan, plan_study, run_study
+from class_kit.study.config import study_config
+from class_kit.study.paper import read_study
+from class_kit.study.paper_tables import FOLDER
+from class_kit.study.results import failed_lines, rounded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from class_kit.task import Task
+
+NOISE = ("noise", "noise_backbones", "noise_epochs")
+RECORD = "noise.json"
+
+
+def plan_noise(
+    only: Sequence[str], pairs: Mapping[str, Any], *, seeds: int | None = None, epochs: int | None = None
+) -> dict[str, StudyPlan]:
+    """The studies of `NOISE` that `only` names, planned.
+
+    Parameters
+    ----------
+    pairs : mapping
+        A choice of a study's key `pairs`. Its options hold for every data set of the files; pairs other than ChEBI-20
+        take the place of all of them.
+    seeds, epochs : int, optional
+        At most so many seeds and epochs, as of `paper_studies`.
+    """
+    from class_kit import task
+
+    shared = {key: value for key, value in pairs.items() if key not in ("source", "extra", "swap")}
+    loaded: dict[str, Task] = {}
+    plans = {}
+    for name in (name for name in NOISE if name in only):
+        values = read_study(name, seeds, epochs)
+        if pairs["source"] == "chebi20":
+            own = [(pairs if one["source"] == "chebi20" else shared) | one for one in values["pairs"]]
+        else:
+            own = [dict(pairs)]
+        config = study_config(values | {"pairs": own})
+        for choice in config.pairs:
+            loaded[choice.name] = loaded.get(choice.name) or task.load_task(**choice.sets)
+        plans[name] = plan_study(config, {choice.name: loaded[choice.name] for choice in config.pairs})
+    return plans
+
+
+def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jobs: int = 1) -> int:
+    """Run the studies, each in a folder of its own, and write `noise.json`; the number of trainings that failed."""
+    out, failed = Path(out), 0
+    record: dict[str, Any] = {"inputs": {}, "differences": [], "detection": []}
+    for name, plan in plans.items():
+        for line in plan.lines(jobs):
+            print(f"{name}: {line}", flush=True)
+        results = run_study(plan, out / name, jobs=jobs)
+        for line in failed_lines(results):
+            print(line, flush=True)
+        failed += len(results["failed"])
+        record["inputs"] |= {title: _described(task) for title, task in plan.tasks.items()}
+        record["differences"] += difference_rows(results)
+        record["detection"] = record["detection"] or detection_rows(plan)
+        write_text(out / RECORD, json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n")
+    return failed
+
+
+def difference_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A study's differences as rows of the record; `samples` is the arm's share of those of the arm standard."""
+    used = {(row["pairs"], row["noise"], row["backbone"], row["arm"]): row["share"] for row in results["summary"]}
+    return [
+        {
+            "data": row["pairs"],
+            "noise": float(row["noise"]),
+            **{key: row[key] for key in ("backbone", "arm", "reference", "ranking", "metric", "difference")},
+            **{"low": row["difference_low"], "high": row["difference_high"], "p_holm": row["p_holm"]},
+            "samples": used[row["pairs"], row["noise"], row["backbone"], row["arm"]],
+        }
+        for row in results["differences"]
+    ]
+
+
+def detection_rows(plan: StudyPlan) -> list[dict[str, Any]]:
+    """How well the audit of the first seed's training pairs finds those that were exchanged, by data and noise."""
+    from sklearn.metrics import roc_auc_score
+
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell, (task, *_) in zip(plan.cells, plan.work, strict=True):
+        key = cell.group["pairs"], cell.group["noise"]
+        if key in rows:
+            continue
+        audit = training_audit(task)
+        wrong = None if task.exchanged is None else task.exchanged[task.rows("train")]
+        auc = None if wrong is None else float(roc_auc_score(~wrong, audit.agreement))
+        low, high = audit.mismatch_share_ci
+        ends = {"share": audit.mismatch_share, "share_low": low, "share_high": high}
+        rows[key] = {"data": key[0], "noise": float(key[1]), "auc": auc, **ends}
+    return list(rows.values())
+
+
+def read_noise() -> dict[str, Any]:
+    """The committed record, `figures/paper/noise.json`; without rows where none is committed."""
+    path = shipped(f"{FOLDER}/{RECORD}")
+    empty: dict[str, Any] = {"inputs": {}, "differences": [], "detection": []}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+
+
+def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str = "standard") -> pd.DataFrame:
+    """Some arms minus a reference in Hits@1, text→molecule in the split's pool: a row a data set, backbone and arm.
+
+    Columns beside these: one a noise, with points and interval.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(record["differences"])
+    if frame.empty:
+        return frame
+    kept = frame[frame["arm"].isin(list(arms)) & (frame["reference"] == reference)]
+    kept = kept[(kept["metric"] == "hits@1") & (kept["ranking"] == "text_to_molecule/split")]
+    ends = 100 * kept[["difference", "low", "high"]].to_numpy(float)
+    words = [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in ends]
+    columns = [f"{100 * noise:.0f} %" for noise in kept["noise"]]
+    kept = kept.assign(words=words, column=pd.Categorical(columns, dict.fromkeys(columns)))
+    wide = kept.pivot_table("words", ["data", "backbone", "arm"], "column", "first", sort=False, observed=True)
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def _described(task: Task) -> dict[str, Any]:
+    splits = np.array(task.pairs.split)
+    return {
+        "digest": task.digest,
+        "sizes": {name: int((splits == name).sum()) for name in dict.fromkeys(splits.tolist())},
+    }
