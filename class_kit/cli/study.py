@@ -25,12 +25,8 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
-    add(
-        "--only",
-        nargs="+",
-        metavar="PRODUCT",
-        help="only these products, such as main ablation sigma, or noise noise_backbones noise_epochs",
-    )
+    products = "only these, such as main ablation sigma; noise, noise_backbones and noise_epochs run only if named"
+    add("--only", nargs="+", metavar="PRODUCT", help=products)
     add("--seeds", type=int, metavar="N", help="at most N seeds per setting (default: 5)")
     add("--epochs", type=int, metavar="N", help="at most N epochs per training (default: 40, slow backbones 5)")
 

@@ -134,7 +134,7 @@ def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str =
     ends = 100 * kept[["difference", "low", "high"]].to_numpy(float)
     words = [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in ends]
     columns = [f"{100 * noise:.0f} %" for noise in kept["noise"]]
-    kept = kept.assign(words=words, column=pd.Categorical(columns, dict.fromkeys(columns)))
+    kept = kept.assign(words=words, column=pd.Categorical(columns, list(dict.fromkeys(columns))))
     wide = kept.pivot_table("words", ["data", "backbone", "arm"], "column", "first", sort=False, observed=True)
     return wide.reset_index().rename_axis(columns=None)
 

@@ -1,0 +1,101 @@
+"""The product `noise` of `class-kit study paper` on a small task: what it trains on, and the record that it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from class_kit import task as task_module
+from class_kit.agreement import audit_pairs
+from class_kit.cli import main
+from class_kit.files import shipped
+from class_kit.study import conduct, noise, paper
+from class_kit.task import exchange_molecules
+from tests.test_study import small_task
+
+KINDS = [row["name"] for row in yaml.safe_load(shipped("figures/paper/noise.yml").read_text())["pairs"]]
+
+
+@pytest.fixture
+def loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Two arms and two shares of each study on the small task, and what was asked for instead of it."""
+    for name in noise.NOISE:
+        values = yaml.safe_load(shipped(f"figures/paper/{name}.yml").read_text(encoding="utf-8"))
+        values["arms"] = [arm for arm in values["arms"] if arm["name"] in ("random subset", "auto", "oracle")]
+        values |= {"noise": [0, 0.4], "backbones": values["backbones"][:1]}
+        place = tmp_path / "figures" / "paper" / f"{name}.yml"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(yaml.safe_dump(values), encoding="utf-8")
+    asked: list[dict[str, Any]] = []
+
+    def load(**options: Any) -> Any:
+        asked.append(options)
+        return small_task()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(paper, "shipped", lambda name: tmp_path / name)
+    monkeypatch.setattr(task_module, "load_task", load)
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
+    return asked
+
+
+def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]], tmp_path: Path) -> None:
+    short = ["--seeds", "1", "--epochs", "2", "--jobs", "1", "--out", "out"]
+    assert main(["study", "paper", "--only", "noise", "--extra", "more.tsv", "--vectors", "text2mol", *short]) == 0
+    chebi20 = {"pairs": "chebi20", "extra": "more.tsv", "vectors": "text2mol"}
+    assert loads == [chebi20, chebi20 | {"swap": True}, {"pairs": "pcdes", "vectors": "text2mol"}]
+    record = json.loads((tmp_path / "out" / "noise.json").read_text())
+    study = json.loads((tmp_path / "out" / "noise" / "study.json").read_text())
+    assert len(record["differences"]) == len(study["differences"]) > 0
+    for row, own in zip(record["differences"], study["differences"], strict=True):
+        assert (row["data"], row["noise"], row["low"]) == (own["pairs"], float(own["noise"]), own["difference_low"])
+    samples = {(row["noise"], row["arm"]): row["samples"] for row in record["differences"]}
+    assert samples[0.4, "oracle"] == pytest.approx(0.6)
+    assert samples[0.0, "oracle"] == 1
+    found = {(row["data"], row["noise"]): row for row in record["detection"]}
+    assert set(found) == {(kind, share) for kind in KINDS for share in (0.0, 0.4)}
+    task = exchange_molecules(small_task(), 0.4, 0)
+    rows = task.rows("train")
+    audit = audit_pairs(task.t[rows], task.m[rows])
+    row = found[KINDS[0], 0.4]
+    assert row["auc"] == pytest.approx(roc_auc_score(~task.exchanged[rows], audit.agreement), rel=1e-5)
+    assert (row["share_low"], row["share_high"]) == pytest.approx(audit.mismatch_share_ci, rel=1e-5)
+    assert found[KINDS[0], 0.0]["auc"] is None
+
+
+def test_other_pairs_take_the_place_of_the_files_own(loads: list[dict[str, Any]], capsys: Any) -> None:
+    assert main(["study", "paper", "--only", "noise_epochs", "--pairs", "own.csv", "--plan", "--seeds", "2"]) == 0
+    assert loads == [{"pairs": "own.csv"}]
+    assert "noise_epochs: 12 trainings" in capsys.readouterr().out
+    assert main(["study", "paper", "--only", "noise", "main", "--plan"]) == 2
+    assert "one kind at a time" in capsys.readouterr().err
+
+
+def test_a_table_of_the_record_gives_points_and_intervals() -> None:
+    row = {"data": "a", "backbone": "b", "arm": "auto", "reference": "standard", "metric": "hits@1", "p_holm": 0.01}
+    row |= {"ranking": "text_to_molecule/split", "low": 0.01, "high": 0.05, "samples": 0.8}
+    rows = [row | {"noise": share, "difference": value} for share, value in ((0.0, 0.0), (0.2, 0.03))]
+    table = noise.noise_table({"differences": [*rows, row | {"arm": "CLASS", "noise": 0.2, "difference": 0}]}, ["auto"])
+    assert table.to_dict("records") == [
+        {"data": "a", "backbone": "b", "arm": "auto", "0 %": "+0.0 (+1.0 to +5.0)", "20 %": "+3.0 (+1.0 to +5.0)"}
+    ]
+    assert noise.noise_table({"differences": []}, ["auto"]).empty
+
+
+def test_the_committed_record_has_what_is_read_from_it() -> None:
+    record = noise.read_noise()
+    for row in record["differences"]:
+        assert row["data"] in KINDS
+        assert 0 <= row["noise"] <= 1
+        assert row["low"] <= row["difference"] <= row["high"]
+    assert all(0 <= row["share_low"] <= row["share"] <= row["share_high"] <= 1 for row in record["detection"])
+    if record["differences"]:
+        assert {row["data"] for row in record["detection"]} == set(KINDS)
+        assert np.isfinite([row["auc"] for row in record["detection"] if row["noise"] > 0]).all()
