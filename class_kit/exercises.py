@@ -40,6 +40,7 @@ SOLUTIONS = {
     "check_expected_hits": "0.4375",
     "check_set_epoch": "6",
     "check_holm": "2",
+    "check_mismatched": "260",
 }
 
 
@@ -270,3 +271,14 @@ def check_holm(answer: Any, p_values: Sequence[float], level: float = 0.05) -> T
         return right, praise, mistakes, f"There are only {total} comparisons, so the answer cannot be {answer}."
     hint = f"Multiply the smallest by {total}, the next by {total - 1}, and stop at the first that is too large."
     return right, praise, mistakes, hint
+
+
+@_exercise(_whole, "a whole number")
+def check_mismatched(answer: Any, below: int) -> Table:
+    """How many pairs are mismatched where `below` of them agree less than the median of shuffled pairs."""
+    praise = f"Half of the mismatched pairs lie below the median, and hardly any other: 2 · {below} = {2 * below}."
+    mistakes = {
+        below: "Those are the mismatched pairs below the median; as many lie above it.",
+        below // 2: "The other way round: the pairs below the median are half of the mismatched ones.",
+    }
+    return 2 * below, praise, mistakes, "Which half of the mismatched pairs lies below the median of the shuffled ones?"

@@ -29,6 +29,7 @@ CHECKS = {
     "set_epoch": lambda answer: exercises.check_set_epoch(answer, epoch=7),
     "expected hits": exercises.check_expected_hits,
     "holm": lambda answer: exercises.check_holm(answer, P_VALUES),
+    "mismatched": lambda answer: exercises.check_mismatched(answer, below=130),
 }
 RIGHT = {
     "best hits": [5 / 8, 0.625, np.float64(0.625)],
@@ -39,8 +40,12 @@ RIGHT = {
     "set_epoch": [6, np.int64(6)],
     "expected hits": [0.4375, 7 / 16],
     "holm": [2, np.int64(2)],
+    "mismatched": [260],
 }
 WRONG = [
+    ("mismatched", 130, "as many lie above"),
+    ("mismatched", 65, "other way round"),
+    ("mismatched", 300, "Which half"),
     ("set_epoch", 7, "selects epoch 8"),
     ("set_epoch", 8, "other way round"),
     ("set_epoch", 3, "epoch 4 of the plan, not 7"),

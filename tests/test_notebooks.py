@@ -66,7 +66,7 @@ def data_in(path: Path, kind: str) -> list[str]:
 def test_the_notebooks_are_there() -> None:
     stems = [path.stem for path in NOTEBOOKS]
     names = ["00_your_pairs", "01_embedding", "02_difficulty", "03_scheduler", "04_intensity", "05_retrieval"]
-    assert stems == [*names, "06_your_own_backbone", "07_paper"]
+    assert stems == [*names, "06_your_own_backbone", "07_paper", "08_wrong_pairs"]
 
 
 @each_notebook
