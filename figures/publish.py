@@ -6,11 +6,11 @@
     python figures/publish.py
 
 The first copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its
-notebooks into `notebooks/`. The second takes the folder of `class-kit study paper` and copies `paper.json` and the
-figure shown on the pages to `figures/paper/`. The third takes a run of notebook 2 alone on real pairs and writes its
-result to `figures/difficulty/`. Each then rewrites the generated parts of README.md and of the reference pages from
-everything committed; without an argument, that is all it does. No number there is typed by hand; the tests check that
-pages and records agree.
+notebooks into `notebooks/`. The second takes the folder of `class-kit study paper` and copies what it has of
+`paper.json`, the figure shown on the pages, and `noise.json` to `figures/paper/`. The third takes a run of notebook 2
+alone on real pairs and writes its result to `figures/difficulty/`. Each then rewrites the generated parts of README.md
+and of the reference pages from everything committed; without an argument, that is all it does. No number there is typed
+by hand; the tests check that pages and records agree.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from PIL import Image
 
 from class_kit.backbones import available_backbones
 from class_kit.files import write_json
+from class_kit.study.noise import RECORD, noise_table, read_noise
 from class_kit.study.paper_tables import (
     CLASS,
     MATCHED,
@@ -40,7 +41,7 @@ from class_kit.study.paper_tables import (
     read_results,
     search_table,
 )
-from class_kit.study.results import STANDARD
+from class_kit.study.results import STANDARD, frame_of
 from class_kit.study.tables import VERDICTS, verdict
 from class_kit.terminal import one_line
 
@@ -52,7 +53,7 @@ PAPER, BENCH = "figures/paper/README.md", "tests/bench/README.md"
 
 def publish(run: Path) -> None:
     """Copy what is committed from a finished run or from the paper's study, and rewrite the generated parts."""
-    if (run / "paper.json").is_file():
+    if (run / "paper.json").is_file() or (run / RECORD).is_file():
         publish_paper(run)
     elif set(json.loads((run / "metrics.json").read_text(encoding="utf-8"))) == {"02_difficulty"}:
         publish_prediction(run)
@@ -77,8 +78,10 @@ def generated_parts() -> dict[tuple[str, str], str]:
     """Every generated part by its page and the name in its marks: the text between the marks."""
     paper = read_results()
     return {
+        ("README.md", "the noise study"): noise_front(read_noise()),
         ("README.md", "the paper's study"): front_section(paper),
         ("notebooks/README.md", "the default run"): results_section(committed("default/metrics.json")),
+        (PAPER, "the noise study"): noise_section(read_noise()),
         (PAPER, "the paper's study"): paper_section(paper),
         (PAPER, "fine-tuning on a card"): finetune_section(committed("paper/finetune.json")),
         (PAPER, "notebook 2 on real pairs"): prediction_section(committed("difficulty/prediction.json")),
@@ -99,9 +102,13 @@ def with_part(page: str, name: str, words: str) -> str:
 
 
 def publish_paper(run: Path) -> None:
-    """Copy the aggregated results of the paper's study and the figure that the pages show."""
-    results = read_results(run / "paper.json")
+    """Copy the aggregated results of the paper's study and the figure that the pages show, and the record of noise."""
     target = ROOT / "figures" / "paper"
+    if (run / RECORD).is_file():
+        shutil.copy(run / RECORD, target)
+    if not (run / "paper.json").is_file():
+        return
+    results = read_results(run / "paper.json")
     if "main" not in results["products"]:
         raise SystemExit(f"{run}: no results of the product 'main', whose figure the README shows")
     for suffix in ("png", "pdf", "json"):
@@ -167,6 +174,43 @@ def small_png(encoded: str) -> str:
     palette = page.convert("RGB").quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def noise_front(record: dict[str, Any]) -> str:
+    """Orders minus standard training among exchanged pairs, in Hits@1, by data set and share."""
+    table = noise_table(record, ("auto", CLASS)).drop(columns="backbone")
+    about = (
+        f"Hits@1 of a `dual_encoder` minus standard training, in points, text→molecule, by the share of training pairs "
+        f"whose molecules were exchanged; {record['seeds']} seeds, 95 % intervals."
+    )
+    return f"{markdown_table(table)}\n\n{about}"
+
+
+def noise_section(record: dict[str, Any]) -> str:
+    """Every order minus standard training, and the audit of the training pairs."""
+    arms = list(dict.fromkeys(row["arm"] for row in record["differences"] if row["reference"] == STANDARD))
+    sizes = "; ".join(
+        f"{name}: {one['sizes']['train']:,} training pairs, {one['sizes']['test']:,} queries"
+        for name, one in record["inputs"].items()
+    )
+    found = frame_of(record["detection"]).rename(columns={"auc": "AUC"})
+    shown = found.assign(
+        noise=(100 * found["noise"]).map("{:.0f} %".format),
+        AUC=[f"{value:.3f}" if value == value else "–" for value in found["AUC"]],
+        share=[
+            f"{100 * row.share:.1f} % ({100 * row.share_low:.1f} to {100 * row.share_high:.1f})"
+            for row in found.itertuples()
+        ],
+    )
+    parts = [
+        f"{sizes}. Hits@1 minus standard training, in points, text→molecule in the split's pool, {record['seeds']} "
+        "seeds, 95 % intervals over queries and seeds; columns: the share of training pairs exchanged.",
+        markdown_table(noise_table(record, arms).fillna("–")),
+        "What `audit_pairs` says of the training pairs of the first seed: area under the curve of its agreement "
+        "between exchanged and other pairs, and the estimated share of mismatched pairs with its 95 % interval.",
+        markdown_table(shown[["data", "noise", "AUC", "share"]]),
+    ]
+    return "\n\n".join(parts)
 
 
 def front_section(results: dict[str, Any]) -> str:

@@ -72,6 +72,7 @@ def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jo
         for line in failed_lines(results):
             print(line, flush=True)
         failed += len(results["failed"])
+        record["seeds"] = max(record.get("seeds", 0), len(plan.config.seeds))
         record["inputs"] |= {title: _described(task) for title, task in plan.tasks.items()}
         record["differences"] += difference_rows(results)
         record["detection"] = record["detection"] or detection_rows(plan)
