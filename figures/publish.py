@@ -178,6 +178,8 @@ def small_png(encoded: str) -> str:
 
 def noise_front(record: dict[str, Any]) -> str:
     """Orders minus standard training among exchanged pairs, in Hits@1, by data set and share."""
+    if not record["differences"]:
+        return "No record is committed yet."
     table = noise_table(record, ("auto", CLASS)).drop(columns="backbone")
     about = (
         f"Hits@1 of a `dual_encoder` minus standard training, in points, text→molecule, by the share of training pairs "
@@ -188,6 +190,8 @@ def noise_front(record: dict[str, Any]) -> str:
 
 def noise_section(record: dict[str, Any]) -> str:
     """Every order minus standard training, and the audit of the training pairs."""
+    if not record["differences"]:
+        return "No record is committed yet."
     arms = list(dict.fromkeys(row["arm"] for row in record["differences"] if row["reference"] == STANDARD))
     sizes = "; ".join(
         f"{name}: {one['sizes']['train']:,} training pairs, {one['sizes']['test']:,} queries"
