@@ -241,8 +241,8 @@ def test_the_help_names_the_numbers_that_hold(capsys: pytest.CaptureFixture[str]
     assert main(["study", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     frozen, deep = (study_file(name)["training"]["epochs"] for name in ("main", "main_deep"))
-    assert f"epochs a training (default: {frozen}, of slow backbones {deep})" in shown
-    assert f"seeds a setting (default: {study_file('main')['seeds']})" in shown
+    assert f"epochs per training (default: {frozen}, slow backbones {deep})" in shown
+    assert f"seeds per setting (default: {study_file('main')['seeds']})" in shown
 
 
 def test_results_of_other_pairs_or_another_version_are_left_out(

@@ -14,6 +14,7 @@ from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.molecules.structures import parse
+from class_kit.notices import ranked_on
 from class_kit.retrieval import per_query_metrics
 from class_kit.study.records import Record
 from class_kit.task import Task
@@ -146,6 +147,7 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
     steps = [lead * 10**power for power in range(len(str(len(held)))) for lead in (1, 2, 5)]
     steps = [*(step for step in steps if step < len(held)), len(held)]
     bins = figures.doubling_bins(1, len(held))
+    labels = ("rank", ranked_on("texts", task.evaluation_split))
     run = widgets.Dropdown(options=runs.names, description="training")
     # numbers for values: a list whose value is None shows an empty line
     options = [(name, at) for at, name in enumerate(("every class", *named))]
@@ -158,7 +160,7 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
     def update() -> None:
         ranks, chosen, (low, high) = ranks_of[run.value], of_class[group.value], span.value
         rows = np.flatnonzero((ranks >= low) & (ranks <= high) & chosen)
-        image.show(figures.chosen_bars, np.floor(ranks[chosen]), np.floor(ranks[rows]), bins, ("rank", "texts"))
+        image.show(figures.chosen_bars, np.floor(ranks[chosen]), np.floor(ranks[rows]), bins, labels)
         words.value = paragraph(
             f"{len(rows):,} of {chosen.sum():,} texts have a rank from {low:,} to {high:,}; "
             f"{np.mean(ranks[chosen] == 1):.1%} are ranked first, the median rank is {np.median(ranks[chosen]):,.1f} "
