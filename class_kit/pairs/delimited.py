@@ -12,17 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from class_kit.errors import InputError
-from class_kit.pairs.table import (
-    MAX_CELL,
-    Lines,
-    Place,
-    Table,
-    check_size,
-    column_names,
-    is_common,
-    kind_of,
-    open_lines,
-)
+from class_kit.pairs.table import MAX_CELL, Lines, Table, check_size, is_common, kind_of, open_lines, table_of
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 # The released ChEBI-20 files are separated by tabs, and a quote in them is an ordinary character.
@@ -69,18 +59,16 @@ def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> 
         header, first, roles = [""] * len(header), 0, _guessed_roles(rows.cells, molecule)
         guessed = " and ".join(f"{role} is {column}" for role, column in roles.items())
         notes.append(f"no header, since the first row holds a molecule: {guessed}")
-    columns = column_names(str(path), header)
-    missing: list[str | None] = [None] * len(columns)
-    cells: list[list[str | None]] = []
-    places: list[Place] = []
-    for row, line in zip(rows.cells[first:], rows.starts[first:], strict=True):
-        whole = len(row) == len(columns)
-        reason = "" if whole else f"{len(row)} fields where the {'header' if first else 'first row'} has {len(columns)}"
-        cells.append([*row] if whole else missing)
-        places.append(Place(path.name, len(places) + 1, line, reason))
-    by_name = {name: [row[at] for row in cells] for at, name in enumerate(columns)}
+    width = len(header)
+    body, faults = [], {}
+    for at, row in enumerate(rows.cells[first:]):
+        if len(row) != width:
+            faults[at] = f"{len(row)} fields where the {'header' if first else 'first row'} has {width}"
+        body.append(row if len(row) == width else [None] * width)
+    columns = [(name, [row[at] for row in body]) for at, name in enumerate(header)]
     how = f"{DELIMITERS[delimiter]}-separated text, {rows.text.how}"
-    return Table(str(path), by_name, places, how, roles=roles, notes=tuple(notes), released=released)
+    about: dict[str, Any] = {"roles": roles, "notes": tuple(notes), "released": released, "faults": faults}
+    return table_of(str(path), columns, len(body), how, starts=rows.starts[first:], **about)
 
 
 def _read(path: Path, delimiter: str, *, quotes: bool) -> _Rows:

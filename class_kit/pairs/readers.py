@@ -15,9 +15,10 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,13 @@ from class_kit.pairs.delimited import read_delimited
 from class_kit.pairs.table import (
     MAX_COLUMNS,
     Lines,
-    Place,
     Table,
     check_size,
     column_names,
     is_common,
     kind_of,
     open_lines,
-    table_of_values,
+    table_of,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def read_source(source: Any, *, quoting: bool | None = None, names: Collection[s
         If it is nothing that holds a table.
     """
     if isinstance(source, str) and source.startswith(HUB):
-        return _read_hub(source)
+        table = _read_object(_from_datasets("load_dataset", source.removeprefix(HUB)), source)
+        return replace(table, notes=("read from the hub by the library datasets, which the kit's tests do not try",))
     if isinstance(source, str | os.PathLike):
         return read_table(home_path(source), quoting=quoting, names=names)
     return _read_object(source)
@@ -92,7 +93,7 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode) and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
-            return _read_saved(path)
+            return _read_object(_from_datasets("load_from_disk", str(path)), str(path))
         if not stat.S_ISREG(mode):
             # opening a pipe or a device could wait for ever
             what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
@@ -127,8 +128,8 @@ def _read_records(path: Path, kind: str, parse: Callable[[Lines], Iterator[tuple
             records.append(record)
             starts.append(start)
     roles = {"smiles": _STRUCTURE} if kind == "SDF" else {}
-    how = f"{kind}, {lines.how}"
-    return _table_of_records(str(path), path.name, records, starts, how=how, roles=roles, notes=lines.notes)
+    about = {"starts": starts, "how": f"{kind}, {lines.how}", "roles": roles, "notes": lines.notes}
+    return _table_of_records(str(path), records, **about)
 
 
 def _json_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
@@ -162,26 +163,25 @@ class _Unusable(str):
     """Why a record cannot be used, in its place."""
 
 
-def _table_of_records(
-    source: str, file: str, records: Sequence[Any], starts: Sequence[int | None] = (), **about: Any
-) -> Table:
+def _table_of_records(source: str, records: Sequence[Any], **about: Any) -> Table:
     """A table of records, each a mapping of names to values, or two values: SMILES and text."""
     rows: list[Mapping[Any, Any]] = []
-    places, names = [], dict[Any, None]()
+    faults: dict[int, str] = {}
+    names: dict[Any, None] = {}
     for at, record in enumerate(records):
-        row, reason = record, ""
+        row = record
         if isinstance(record, tuple | list) and len(record) == 2:
             row = dict(zip(("smiles", "text"), record, strict=True))
         elif not isinstance(record, Mapping):
-            reason = record if isinstance(record, _Unusable) else f"a {type(record).__name__}; expected a record"
+            unusable = isinstance(record, _Unusable)
+            faults[at] = str(record) if unusable else f"a {type(record).__name__}; expected a record"
             row = {}
         names |= dict.fromkeys(row)
         if len(names) > MAX_COLUMNS:
             raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
         rows.append(row)
-        places.append(Place(file, at + 1, starts[at] if starts else None, str(reason)))
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return table_of_values(source, columns, places, **about)
+    columns = [(name, [row.get(name) for row in rows]) for name in names]
+    return table_of(source, columns, len(rows), faults=faults, **about)
 
 
 def _sdf_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
@@ -230,44 +230,48 @@ def _smi_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
 # --- tables of Arrow: Parquet, Feather, and what other libraries hand over
 
 
+@contextmanager
+def _refusing(said: str) -> Iterator[None]:
+    """Whatever a library says of a damaged file, in exceptions of many kinds, becomes one error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{said}: {' '.join(str(error).split())[:300]}") from None
+
+
 def _read_parquet(path: Path) -> Table:
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-        names = dict(zip(column_names(str(path), schema.names), schema, strict=True))
+    with _refusing(f"{path} is not a readable Parquet file"):
+        schema = pyarrow.parquet.read_schema(path)
+        column_names(str(path), schema.names)
         # what is nested can unfold to any size, so it is not even decoded
         plain = [each.name for each in schema if not pyarrow.types.is_nested(each.type)]
-        size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-        check_size(str(path), size=size, rows=metadata.num_rows, cells=metadata.num_rows * len(plain))
         # one value can stand for millions of rows: strings are read as a dictionary and indices
         with pyarrow.parquet.ParquetFile(path, read_dictionary=plain) as file:
+            rows, groups = file.metadata.num_rows, range(file.metadata.num_row_groups)
+            size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+            check_size(str(path), size=size, rows=rows, cells=rows * len(plain))
             table = file.read(columns=plain, use_threads=False)
-    except InputError:
-        raise
-    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
-        raise InputError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:300]}") from None
-    nested = {name: str(each.type)[:100] for name, each in names.items() if each.name not in plain}
-    read = _table_of_arrow(str(path), path.name, table, "Parquet")
-    read.skipped.update(nested)
-    return read
+        check_size(str(path), size=table.nbytes)
+    # of a column that is not decoded, its kind
+    columns = [(each.name, table[each.name] if each.name in plain else each) for each in schema]
+    return table_of(str(path), columns, rows, "Parquet")
 
 
 def _read_feather(path: Path) -> Table:
     import pyarrow
 
-    try:
-        with pyarrow.OSFile(str(path)) as file:
-            file.seek(8)
-            # the file's messages follow each other as in a stream; what they unfold to is summed up before any does
-            check_size(str(path), size=sum(map(_unfolded, pyarrow.ipc.MessageReader.open_stream(file))))
-            with pyarrow.ipc.open_file(file) as reader:
-                table = reader.read_all()
-    except (pyarrow.ArrowException, OSError, ValueError, LookupError, struct.error) as error:
-        raise InputError(f"{path} is not a readable Feather file: {' '.join(str(error).split())[:300]}") from None
-    return _table_of_arrow(str(path), path.name, table, "Feather")
+    with _refusing(f"{path} is not a readable Feather file"), pyarrow.OSFile(str(path)) as file:
+        file.seek(8)
+        # the file's messages follow each other as in a stream; what they unfold to is summed up before any does
+        check_size(str(path), size=sum(map(_unfolded, pyarrow.ipc.MessageReader.open_stream(file))))
+        with pyarrow.ipc.open_file(file) as reader:
+            table = reader.read_all()
+    return _table_of_arrow(str(path), table, "Feather")
 
 
 def _unfolded(message: pyarrow.Message) -> int:
@@ -299,37 +303,10 @@ def _unfolded(message: pyarrow.Message) -> int:
     return size
 
 
-def _table_of_arrow(source: str, file: str, table: pyarrow.Table, how: str, **about: Any) -> Table:
-    import pyarrow
-
-    names = column_names(source, table.schema.names)
-    check_size(source, size=table.nbytes, rows=table.num_rows, cells=table.num_rows * len(names))
-    columns, skipped = {}, {}
-    for at, name in enumerate(names):
-        kind = str(table.schema.field(at).type)[:100]
-        try:
-            columns[name] = _texts(table.column(at))
-        except (pyarrow.ArrowException, ValueError):
-            skipped[name] = kind if pyarrow.types.is_nested(table.schema.field(at).type) else f"{kind} that has no text"
-    return Table(source, columns, _places(file, table.num_rows), how, skipped=skipped, **about)
-
-
-def _texts(column: pyarrow.ChunkedArray) -> list[str | None]:
-    """Cells of an Arrow column as text; equal cells share one string, so that a small file stays small."""
-    import pyarrow
-
-    if pyarrow.types.is_nested(column.type):
-        raise ValueError(f"{column.type} is nested")
-    if pyarrow.types.is_floating(column.type):
-        # table libraries turn whole numbers into floats where one is missing
-        with suppress(pyarrow.ArrowException):
-            column = column.cast(pyarrow.int64())
-    coded = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
-    cells: list[str | None] = []
-    for chunk in coded.chunks:
-        values = chunk.dictionary.cast(pyarrow.string()).to_pylist()
-        cells += [None if place is None else values[place] for place in chunk.indices.to_pylist()]
-    return cells
+def _table_of_arrow(source: str, table: pyarrow.Table, how: str, **about: Any) -> Table:
+    check_size(source, size=table.nbytes)
+    columns = list(zip(table.schema.names, table.columns, strict=True))
+    return table_of(source, columns, table.num_rows, how, **about)
 
 
 # --- Excel, data sets, and objects in memory
@@ -340,28 +317,15 @@ def _read_excel(path: Path) -> Table:
 
     import pandas
 
-    try:
+    if find_spec("openpyxl") is None:
+        raise InputError(f"{path}: reading Excel needs openpyxl: pip install 'class-kit[excel]'")
+    with _refusing(f"{path} is not a readable Excel file"):
         with zipfile.ZipFile(path) as archive:
             check_size(str(path), size=sum(each.file_size for each in archive.infolist()))
         frame = pandas.read_excel(path, header=None, dtype=object, keep_default_na=False, engine="openpyxl")
-    except InputError:
-        raise
-    except ImportError:
-        raise InputError(f"{path}: reading Excel needs openpyxl: pip install 'class-kit[excel]'") from None
-    except Exception as error:  # openpyxl meets damaged files with exceptions of many kinds
-        raise InputError(f"{path} is not a readable Excel file: {' '.join(str(error).split())[:300]}") from None
     if frame.empty:
         raise InputError(f"{path} is empty; expected a header row and data rows")
-    return _table_of_frame(str(path), path.name, frame[1:].set_axis(frame.iloc[0], axis=1), "Excel, first sheet")
-
-
-def _read_saved(path: Path) -> Table:
-    return _read_object(_from_datasets("load_from_disk", str(path)), str(path))
-
-
-def _read_hub(source: str) -> Table:
-    table = _read_object(_from_datasets("load_dataset", source.removeprefix(HUB)), source)
-    return replace(table, notes=("read from the hub by the library datasets, which the kit's tests do not try",))
+    return _table_of_frame(str(path), frame[1:].set_axis(frame.iloc[0], axis=1), "Excel, first sheet")
 
 
 def _from_datasets(function: str, argument: str) -> Any:
@@ -369,10 +333,8 @@ def _from_datasets(function: str, argument: str) -> Any:
         import datasets
     except ImportError:
         raise InputError(f"{argument}: needs the library datasets: pip install 'class-kit[trainers]'") from None
-    try:
+    with _refusing(f"{argument} cannot be read by datasets"):
         return getattr(datasets, function)(argument)
-    except Exception as error:  # whatever the hub or a damaged folder brings
-        raise InputError(f"{argument} cannot be read by datasets: {' '.join(str(error).split())[:300]}") from None
 
 
 def _read_object(source: Any, name: str = "") -> Table:
@@ -382,61 +344,49 @@ def _read_object(source: Any, name: str = "") -> Table:
     kind = type(source).__name__
     name = name or kind
     if isinstance(source, Mapping) and source and all(hasattr(part, "with_format") for part in source.values()):
-        return _joined_splits(source, kind, name)
+        return _joined_splits(source, name)
     if hasattr(source, "with_format"):
-        return _table_of_arrow(name, kind, source.with_format("arrow")[:], "data set")
+        return _table_of_arrow(name, source.with_format("arrow")[:], "data set")
     if isinstance(source, Mapping):
-        try:
+        with _refusing(f"{name}: expected columns of equal length"):
             source = pandas.DataFrame(source, dtype=object)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{name}: expected columns of equal length: {str(error)[:200]}") from None
     if isinstance(source, pandas.DataFrame):
-        return _table_of_frame(name, kind, source, "columns")
+        return _table_of_frame(name, source, "columns")
     if hasattr(source, "__arrow_c_stream__"):
         import pyarrow
 
-        return _table_of_arrow(name, kind, pyarrow.table(source), f"{kind} through Arrow")
+        return _table_of_arrow(name, pyarrow.table(source), f"{kind} through Arrow")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
-        return _table_of_records(name, kind, source, how="records")
+        return _table_of_records(name, source, how="records")
     raise InputError(
         f"source is a {kind}: expected corpus, chebi20, a path, a DataFrame of pandas or Polars, a Dataset, a mapping "
         "of columns, or a list of (SMILES, text)"
     )
 
 
-def _table_of_frame(source: str, file: str, frame: pandas.DataFrame, how: str) -> Table:
-    names = column_names(source, frame.columns.tolist())
+def _table_of_frame(source: str, frame: pandas.DataFrame, how: str) -> Table:
     values = frame.astype(object).where(frame.notna(), None)
-    columns = {name: values.iloc[:, at].tolist() for at, name in enumerate(names)}
-    return table_of_values(source, columns, _places(file, len(frame)), how=how)
+    columns = [(name, values.iloc[:, at].tolist()) for at, name in enumerate(frame.columns)]
+    return table_of(source, columns, len(frame), how)
 
 
-def _places(file: str, rows: int) -> list[Place]:
-    return [Place(file, row, None) for row in range(1, rows + 1)]
-
-
-def _joined_splits(source: Mapping[str, Any], kind: str, name: str) -> Table:
+def _joined_splits(source: Mapping[str, Any], name: str) -> Table:
     import pyarrow
 
     parts = []
     for split, part in source.items():
         rows = part.with_format("arrow")[:]
         parts.append(rows.append_column(_SPLIT, pyarrow.array([split] * len(rows))))
-    try:
+    with _refusing(f"{name}: its splits do not fit each other"):
         whole = pyarrow.concat_tables(parts, promote_options="default")
-    except pyarrow.ArrowException as error:
-        raise InputError(f"{name}: its splits do not fit each other: {str(error)[:200]}") from None
-    return _table_of_arrow(name, kind, whole, "data set with splits", roles={"split": _SPLIT})
+    return _table_of_arrow(name, whole, "data set with splits", roles={"split": _SPLIT})
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), partial(_read_records, kind="JSON", parse=_json_records)),
     **dict.fromkeys((".sdf", ".sd"), partial(_read_records, kind="SDF", parse=_sdf_records)),
     **dict.fromkeys((".smi", ".smiles"), partial(_read_records, kind="SMILES file", parse=_smi_records)),
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".feather": _read_feather,
-    ".arrow": _read_feather,
-    ".xlsx": _read_excel,
-    ".xlsm": _read_excel,
+    **dict.fromkeys((".parquet", ".pq"), _read_parquet),
+    **dict.fromkeys((".feather", ".arrow"), _read_feather),
+    **dict.fromkeys((".xlsx", ".xlsm"), _read_excel),
 }

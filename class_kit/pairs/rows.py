@@ -47,20 +47,18 @@ def find_column(table: Table, role: str, given: str | None = None) -> str | None
     there += " …" if len(table.columns) > 20 else ""
     if given is None and role in table.roles:
         return table.roles[role]
-    groups = ((given,),) if given is not None else COMMON_NAMES[role]
+    spelled = plain_name if given is None else str
+    groups = COMMON_NAMES[role] if given is None else ((given,),)
     for group in groups:
-
-        def fits(name: str, group: tuple[str, ...] = group) -> bool:
-            return name == given if given is not None else plain_name(name) in group
-
-        named = list(filter(fits, table.columns))
+        named = [name for name in table.columns if spelled(name) in group]
         if len(named) > 1 and role != "id":
             both = " and ".join(map(repr, named))
             raise InputError(f"{table.source}: {both} could each be the {role}; choose one with {option}")
         if named:
             return named[0]
-        for name in filter(fits, table.skipped):
-            raise InputError(f"{table.source}: column {name!r} holds {table.skipped[name]}; expected text")
+        for name, kind in table.skipped.items():
+            if spelled(name) in group:
+                raise InputError(f"{table.source}: column {name!r} holds {kind}; expected text")
     if given is not None:
         raise InputError(f"{table.source} has no column {given!r}, named by {option}; its columns are {there}")
     if role in ("id", "split"):
@@ -136,8 +134,7 @@ def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, l
         reason = reason or (_name_reason("split name", split) if need_split else "")
         first_use.setdefault(name, f"{place.file} row {place.row}")
         if reason:
-            shown = (_short(name), _short(smiles), _short(text))
-            rejected.append(Rejected(place.file, place.row, place.line, reason, *shown))
+            rejected.append(Rejected(*place[:3], reason, *map(_short, (name, smiles, text))))
         else:
             kept.append(index)
     columns = {name: tuple(values[index] for index in kept) for name, values in cells.items()}

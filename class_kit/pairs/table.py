@@ -14,12 +14,16 @@ import numbers
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from class_kit.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 MAX_BYTES = 1 << 30
 MAX_CELL = 16 << 20
@@ -127,19 +131,58 @@ def check_size(source: str, *, size: int = 0, rows: int = 0, cells: int = 0) -> 
         raise InputError(f"{source}: at most {MAX_ROWS:,} rows and {MAX_CELLS:,} values are read; split the file")
 
 
-def table_of_values(source: str, columns: Mapping[Any, Sequence[Any]], places: list[Place], **about: Any) -> Table:
-    """A table of Python values: numbers become text, missing values None; a column of anything else is skipped."""
-    names = column_names(source, list(columns))
-    check_size(source, rows=len(places), cells=len(places) * len(names))
+class _NoTextError(Exception):
+    """A column holds what has no text; the message names its kind."""
+
+
+def table_of(
+    source: str,
+    columns: Sequence[tuple[Any, Any]],
+    rows: int,
+    how: str,
+    *,
+    starts: Sequence[int | None] = (),
+    faults: Mapping[int, str] = MappingProxyType({}),
+    **about: Any,
+) -> Table:
+    """A table of columns, each a list of Python values or a column of Arrow; one that has no text is skipped.
+
+    Parameters
+    ----------
+    source, how, about
+        As of `Table`.
+    columns : sequence of (name, values)
+    rows : int
+    starts : (rows,) sequence of int, optional
+        Line on which each row begins, in a file that has lines.
+    faults : mapping of int to str, optional
+        Rows, counted from 0, that cannot be used, and why.
+
+    Raises
+    ------
+    InputError
+        If a name occurs twice, there is no row, or the table is beyond the limits.
+    """
+    names = column_names(source, [name for name, _ in columns])
+    check_size(source, rows=rows, cells=rows * len(names))
     read: dict[str, list[str | None]] = {}
-    skipped = {}
-    for name, values in zip(names, columns.values(), strict=True):
-        odd = next((value for value in values if not isinstance(value, str | numbers.Number | None)), None)
-        if odd is None:
-            read[name] = [_cell(value) for value in values]
-        else:
-            skipped[name] = type(odd).__name__
-    return Table(source, read, places, skipped=skipped, **about)
+    skipped: dict[str, str] = {}
+    for name, (_, values) in zip(names, columns, strict=True):
+        try:
+            read[name] = _texts(values) if isinstance(values, list) else _texts_of_arrow(values)
+        except _NoTextError as error:
+            skipped[name] = str(error)
+    file, lines = Path(source).name, starts or [None] * rows
+    places = [Place(file, row + 1, line, faults.get(row, "")) for row, line in enumerate(lines)]
+    return Table(source, read, places, how, skipped, **about)
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    """Numbers as text, missing values as None."""
+    for value in values:
+        if not isinstance(value, str | numbers.Number | None):
+            raise _NoTextError(type(value).__name__)
+    return [_cell(value) for value in values]
 
 
 def _cell(value: Any) -> str | None:
@@ -149,17 +192,38 @@ def _cell(value: Any) -> str | None:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _texts_of_arrow(column: pyarrow.ChunkedArray) -> list[str | None]:
+    """Cells of an Arrow column as text; equal cells share one string, so that a small file stays small."""
+    import pyarrow
+
+    kind = str(column.type)[:100]
+    if pyarrow.types.is_nested(column.type):
+        raise _NoTextError(kind)
+    if pyarrow.types.is_floating(column.type):
+        # table libraries turn whole numbers into floats where one is missing
+        with suppress(pyarrow.ArrowException):
+            column = column.cast(pyarrow.int64())
+    cells: list[str | None] = []
+    try:
+        coded = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
+        for chunk in coded.chunks:
+            values = chunk.dictionary.cast(pyarrow.string()).to_pylist()
+            cells += [None if place is None else values[place] for place in chunk.indices.to_pylist()]
+    except (pyarrow.ArrowException, ValueError):
+        raise _NoTextError(f"{kind} that has no text") from None
+    return cells
+
+
 # --- text, compressed or not
 
 
-def _open_zstandard(path: Path) -> BinaryIO:
+def _open_zstandard(path: Path, mode: str) -> Any:
     import pyarrow
 
-    stream: BinaryIO = pyarrow.input_stream(str(path), compression="zstd")
-    return stream
+    return pyarrow.input_stream(str(path), compression="zstd")
 
 
-_COMPRESSED: dict[bytes, tuple[str, Callable[[Path], Any]]] = {
+_COMPRESSED: dict[bytes, tuple[str, Callable[..., Any]]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
     b"BZh": ("bzip2", bz2.open),
     b"\xfd7zXZ\0": ("xz", lzma.open),
@@ -176,28 +240,16 @@ def kind_of(path: Path) -> str:
 
 
 class Lines:
-    """The lines of a text file, up to one that is too long or holds a NUL; `how` says how they were encoded.
+    """The lines of a text file, up to one that is too long or holds a NUL; `how` and `notes` tell their encoding.
 
     Text is UTF-8, or UTF-16 with its mark. Bytes that are not UTF-8 are taken for Latin-1, as Windows writes it, unless
     other lines are UTF-8 and more than ASCII: such a file is damaged.
     """
 
     def __init__(self, path: Path, text: TextIO, how: str) -> None:
-        self.path, self._text, self._how = path, text, how
-        self._wrong = ""
-        self._beyond_ascii = False
-
-    @property
-    def how(self) -> str:
-        """Encoding and compression of the lines read so far."""
-        return self._how.replace("UTF-8", "Latin-1") if self._wrong else self._how
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to say of the encoding."""
-        if not self._wrong:
-            return ()
-        return (f"not UTF-8 ({self._wrong}), so read as Latin-1: look whether accents and signs came out right",)
+        self.path, self.how = path, how
+        self.notes: tuple[str, ...] = ()
+        self._text, self._wrong, self._beyond_ascii = text, "", False
 
     def __iter__(self) -> Iterator[str]:
         size = 0
@@ -220,6 +272,9 @@ class Lines:
         self._beyond_ascii |= not _ESCAPED_BYTE.sub("", line).isascii()
         if wrong and not self._wrong:
             self._wrong = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} on line {number}"
+            self.how = self.how.replace("UTF-8", "Latin-1")
+            said = "so read as Latin-1: look whether accents and signs came out right"
+            self.notes = (f"not UTF-8 ({self._wrong}), {said}",)
         if self._wrong and self._beyond_ascii:
             raise InputError(
                 f"{self.path} is not UTF-8 throughout, nor Latin-1: {self._wrong}; save it as UTF-8 and try again"
@@ -232,15 +287,11 @@ def open_lines(path: Path) -> Iterator[Lines]:
     """Open a text file, decompressing it where its first bytes say so."""
     with open(path, "rb") as file:
         start = file.read(6)
-    how, opener = next((found for mark, found in _COMPRESSED.items() if start.startswith(mark)), ("", _open_plain))
-    with opener(path) as stream:
+    how, opener = next((found for mark, found in _COMPRESSED.items() if start.startswith(mark)), ("", open))
+    with opener(path, "rb") as stream:
         start = stream.read(2)
     utf16 = start in (b"\xff\xfe", b"\xfe\xff")
     encoding, errors = ("utf-16", "strict") if utf16 else ("utf-8-sig", "surrogateescape")
     # newline="" leaves line ends to the csv reader, which keeps those inside quotes
-    with opener(path) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
+    with opener(path, "rb") as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
         yield Lines(path, text, f"{'UTF-16' if utf16 else 'UTF-8'}{how and f', {how}'}")
-
-
-def _open_plain(path: Path) -> BinaryIO:
-    return open(path, "rb")
