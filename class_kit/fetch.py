@@ -62,6 +62,8 @@ class PinnedFile:
 
 
 _MOLT5 = ("blender-nlp/MolT5", "754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa")
+_TEXT2MOL = ("cnedwards/text2mol", "749f997e6a45d0e3c8747e5392ae3b859a251094")
+_MOL2VEC = ("samoturk/mol2vec", "850d944d5f48a58e26ed0264332b5741f72555aa")
 
 PINNED = {
     "chebi20": (
@@ -70,18 +72,8 @@ PINNED = {
         PinnedFile(*_MOLT5, "ChEBI-20_data/test.txt", "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663"),
     ),
     "mol2vec": (
-        PinnedFile(
-            "cnedwards/text2mol",
-            "749f997e6a45d0e3c8747e5392ae3b859a251094",
-            "data/token_embedding_dict.npy",
-            "75b80856ca76fca3e403155f1dfaa15bdaf93ffe",
-        ),
-        PinnedFile(
-            "samoturk/mol2vec",
-            "850d944d5f48a58e26ed0264332b5741f72555aa",
-            "examples/models/model_300dim.pkl",
-            "9089140e323a89e74a8b8cb47107611f89dc8e54",
-        ),
+        PinnedFile(*_TEXT2MOL, "data/token_embedding_dict.npy", "75b80856ca76fca3e403155f1dfaa15bdaf93ffe"),
+        PinnedFile(*_MOL2VEC, "examples/models/model_300dim.pkl", "9089140e323a89e74a8b8cb47107611f89dc8e54"),
     ),
 }
 RELEASES = (*PINNED, "scibert")
@@ -196,11 +188,10 @@ def fetch(
             raise InputError(f"{path} is not a folder; expected one for the files under their own names")
     new_folder = not target.exists()
     try:
-        got = (
-            _fetch_model(origin, target, progress)
-            if what == "scibert"
-            else _fetch_pinned(what, origin, target, progress)
-        )
+        if what == "scibert":
+            got = _fetch_model(origin, target, progress)
+        else:
+            got = _fetch_pinned(what, origin, target, progress)
     except FetchError as failure:
         raise FetchError(
             f"{failure}. Run `class-kit fetch {what}` again to continue, or download the files with a browser into a "

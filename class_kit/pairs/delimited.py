@@ -28,9 +28,6 @@ class _Rows(NamedTuple):
     starts: list[int]
     text: Lines
 
-    def ragged(self) -> bool:
-        return any(len(row) != len(self.cells[0]) for row in self.cells)
-
 
 def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> Table:
     """Read a table of delimited text, see `class_kit.pairs.readers.read_table`."""
@@ -53,10 +50,10 @@ def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> 
             f"{spanning:,} cells in quotes hold tabs or line ends; with quoting=False (--no-quoting) a quote is an "
             "ordinary character"
         )
-    header, first, roles = rows.cells[0], 1, {}
-    molecule = _molecule_in(header, names)
-    if molecule is not None:
-        header, first, roles = [""] * len(header), 0, _guessed_roles(rows.cells, molecule)
+    header, first = rows.cells[0], 1
+    roles = _roles_without_header(rows.cells, names)
+    if roles:
+        header, first = [""] * len(header), 0
         guessed = " and ".join(f"{role} is {column}" for role, column in roles.items())
         notes.append(f"no header, since the first row holds a molecule: {guessed}")
     width = len(header)
@@ -104,10 +101,12 @@ def _by_quotes(path: Path, literal: _Rows) -> _Rows:
         quoted = _read(path, "\t", quotes=True)
     except InputError:
         return literal
-    if list(map(len, quoted.cells)) == list(map(len, literal.cells)):
+    widths, wanted = (list(map(len, rows.cells)) for rows in (literal, quoted))
+    if widths == wanted:
         return quoted
     swallowed = any("\t" in cell and ("\n" in cell or "\r" in cell) for row in quoted.cells for cell in row)
-    return quoted if literal.ragged() and not quoted.ragged() and not swallowed else literal
+    even = len(set(wanted)) == 1 and len(set(widths)) > 1
+    return quoted if even and not swallowed else literal
 
 
 def _delimiter(path: Path) -> str:
@@ -135,21 +134,19 @@ def _delimiter(path: Path) -> str:
     return chosen
 
 
-def _molecule_in(header: list[str], names: Collection[str]) -> int | None:
-    """Where the first row holds a molecule instead of names of columns; None where it is a header."""
+def _roles_without_header(rows: list[list[str]], names: Collection[str]) -> dict[str, str]:
+    """Where the first row holds a molecule: columns of the molecules and of the texts, the longest of the others."""
     from class_kit.molecules.structures import parse
 
-    cells = [cell.strip() for cell in header[:_SAMPLE_LINES]]
+    cells = [cell.strip() for cell in rows[0][:_SAMPLE_LINES]]
     if any(is_common(cell) or cell in names for cell in cells):
-        return None
-    return next((at for at, cell in enumerate(cells) if parse(cell)[0] is not None), None)
-
-
-def _guessed_roles(rows: list[list[str]], molecule: int) -> dict[str, str]:
-    """Columns of the molecules and of the texts, which are the longest of the others."""
+        return {}
+    molecule = next((at for at, cell in enumerate(cells) if parse(cell)[0] is not None), None)
+    if molecule is None:
+        return {}
+    roles = {"smiles": f"column {molecule + 1}"}
     whole = [row for row in rows[:_SAMPLE_LINES] if len(row) == len(rows[0])]
     others = [at for at in range(len(rows[0])) if at != molecule]
-    roles = {"smiles": f"column {molecule + 1}"}
     if others:
         roles["text"] = f"column {max(others, key=lambda at: sum(len(row[at]) for row in whole)) + 1}"
     return roles

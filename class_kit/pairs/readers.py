@@ -252,8 +252,8 @@ def _read_parquet(path: Path) -> Table:
         plain = [each.name for each in schema if not pyarrow.types.is_nested(each.type)]
         # one value can stand for millions of rows: strings are read as a dictionary and indices
         with pyarrow.parquet.ParquetFile(path, read_dictionary=plain) as file:
-            rows, groups = file.metadata.num_rows, range(file.metadata.num_row_groups)
-            size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+            rows, groups = file.metadata.num_rows, file.metadata.num_row_groups
+            size = sum(file.metadata.row_group(group).total_byte_size for group in range(groups))
             check_size(str(path), size=size, rows=rows, cells=rows * len(plain))
             table = file.read(columns=plain, use_threads=False)
         check_size(str(path), size=table.nbytes)
