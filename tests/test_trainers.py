@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -317,7 +318,8 @@ LIGHTNING = """
     rows = [torch.tensor(float(index)) for index in range(45)]
     def fit(ckpt_path=None, folder=None, every=1, plan=plan, workers=0, callbacks=(), **options):
         if folder:
-            callbacks = [lightning.callbacks.ModelCheckpoint(folder, save_top_k=-1, every_n_train_steps=every)]
+            save = lightning.callbacks.ModelCheckpoint(folder, save_top_k=-1, every_n_train_steps=every)
+            callbacks = [*callbacks, save]
         trainer = lightning.Trainer(**{"max_epochs": 4, "accelerator": "cpu", "devices": 1, "logger": False,
             "enable_checkpointing": bool(callbacks), "callbacks": list(callbacks), "enable_progress_bar": False,
             "enable_model_summary": False, "reload_dataloaders_every_n_epochs": 1} | options)
@@ -373,11 +375,17 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
     check_resumed(seen["resumed"], range(3, seen["steps"] + 1, 3))
 
 
-@pytest.mark.parametrize(("workers", "accumulation", "every"), [(0, 1, 1), (2, 1, 6), (0, 2, 1), (2, 3, 4)])
-def test_lightning_resumes_exactly(workers: int, accumulation: int, every: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("workers", "accumulation", "every"),
+    [(0, [1] * 4, 1), (2, [1] * 4, 6), (0, [2] * 4, 1), (2, [3] * 4, 4), (0, [1, 1, 2, 3], 1)],
+)
+def test_lightning_resumes_exactly(workers: int, accumulation: list[int], every: int, tmp_path: Path) -> None:
     needs("lightning")
     script = f"""
-    options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation}}}
+    accumulate = lightning.callbacks.GradientAccumulationScheduler(dict(enumerate({accumulation})))
+    options = {{"workers": {workers}, "callbacks": [accumulate]}}
+    if len(set({accumulation})) == 1:
+        options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation[0]}}}
     model, trainer = fit(folder="all", every={every}, **options)
     save({{"steps": trainer.global_step, "resumed": resumed("all", model, **options)}})
     """
@@ -385,13 +393,11 @@ def test_lightning_resumes_exactly(workers: int, accumulation: int, every: int, 
     check_resumed(seen["resumed"], range(every, seen["steps"] + 1, every), accumulation)
 
 
-def check_resumed(resumed: list, steps: range, accumulation: int = 1) -> None:
+def check_resumed(resumed: list, steps: range, accumulation: Sequence[int] = (1, 1, 1, 1)) -> None:
     """A training resumed after an optimiser step sees what follows it in the plan, and ends as if never stopped."""
     ends = []  # of every optimiser step: its epoch and the batches of the epoch up to it
-    for epoch, batches in enumerate(expected()):
-        ends += [
-            (epoch, min(at, len(batches))) for at in range(accumulation, len(batches) + accumulation, accumulation)
-        ]
+    for epoch, (batches, of_step) in enumerate(zip(expected(), accumulation, strict=True)):
+        ends += [(epoch, min(at, len(batches))) for at in range(of_step, len(batches) + of_step, of_step)]
     assert [step for step, _, _ in resumed] == list(steps)
     for step, seen, equal in resumed:
         at, done = ends[step - 1]
@@ -428,7 +434,11 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
             accelerator.backward(model(ids[:, None].float() / 45).square().mean())
             optimizer.step()
             optimizer.zero_grad()
-    save({"seen": epochs, "rank": accelerator.process_index, "weight": accelerator.unwrap_model(model).weight.item()})
+    loader.set_epoch(2)
+    loader.batch_sampler.skip = 3
+    rest = [ids.tolist() for ids in loader]
+    save({"seen": epochs, "rest": rest, "rank": accelerator.process_index,
+          "weight": accelerator.unwrap_model(model).weight.item()})
     accelerator.end_training()
     """
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -440,6 +450,7 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
     assert seen[0]["weight"] == seen[1]["weight"]
     for rank, one in enumerate(seen):
         assert one["seen"] == expected(rank, world_size=2)
+        assert one["rest"] == expected(rank, world_size=2)[2][3:]
     for epoch in range(EPOCHS):
         union = [row for one in seen for batch in one["seen"][epoch] for row in batch]
         assert sorted(union) == sorted(plan_of().rows(epoch + 1).tolist())

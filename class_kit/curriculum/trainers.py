@@ -126,6 +126,10 @@ def lightning_data(
         def __iter__(self) -> Iterator[Any]:
             # runs when the first batch is asked for, by when Lightning has restored its progress
             trainer = data.trainer
+            # a resumed epoch does not begin, so a GradientAccumulationScheduler has not set its number
+            for callback in trainer.callbacks:
+                if hasattr(callback, "get_accumulate_grad_batches"):
+                    trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
             done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
             if done % trainer.accumulate_grad_batches:
                 raise InputError(
