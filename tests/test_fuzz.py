@@ -135,6 +135,22 @@ JSON = b'[{"text": "a", "smiles": "C", "n": 1.5, "x": [1, {"y": null}]}, ["CC", 
 
 
 @functools.cache
+def parquets() -> list[bytes]:
+    """Parquet of several codecs and kinds of column."""
+    import pyarrow
+
+    columns = {
+        "text": ["a", None, "b"],
+        "smiles": pyarrow.array(["C", "CC", "C"]).dictionary_encode(),
+        "id": [1, 2, 3],
+        "when": pyarrow.array([0, 1, 2], pyarrow.timestamp("us", tz="UTC")),
+        "parts": [["x"], [], None],
+    }
+    kinds = ({"compression": "zstd"}, {"compression": "gzip", "use_dictionary": False}, {"version": "1.0"})
+    return [parquet(), *(parquet(columns, data_page_version="2.0", **kind) for kind in kinds)]
+
+
+@functools.cache
 def whole_files() -> list[tuple[str, bytes]]:
     """A name and the bytes of a small file of every kind that is more than lines of cells."""
     import pyarrow.feather
@@ -150,10 +166,11 @@ def whole_files() -> list[tuple[str, bytes]]:
         ("a.json", JSON),
         ("a.jsonl", JSON[1:]),
         ("a.feather", buffer.getvalue()),
+        *(("a.parquet", content) for content in parquets()),
     ]
 
 
-@examples(200)
+@examples(300)
 @given(data=st.data())
 def test_damaged_files(data: st.DataObject, place: Path) -> None:
     name, whole = data.draw(st.sampled_from(whole_files()), label="which")
@@ -177,30 +194,6 @@ def test_objects_in_memory(source: Any) -> None:
         table = read_source(source if not isinstance(source, str) else [source])
         assert all(len(column) == len(table.places) for column in table.columns.values())
         assert all(cell is None or isinstance(cell, str) for column in table.columns.values() for cell in column)
-
-
-@functools.cache
-def parquets() -> list[bytes]:
-    """Parquet of several codecs and kinds of column."""
-    import pyarrow
-
-    columns = {
-        "text": ["a", None, "b"],
-        "smiles": pyarrow.array(["C", "CC", "C"]).dictionary_encode(),
-        "id": [1, 2, 3],
-        "when": pyarrow.array([0, 1, 2], pyarrow.timestamp("us", tz="UTC")),
-        "parts": [["x"], [], None],
-    }
-    kinds = ({"compression": "zstd"}, {"compression": "gzip", "use_dictionary": False}, {"version": "1.0"})
-    return [parquet(), *(parquet(columns, data_page_version="2.0", **kind) for kind in kinds)]
-
-
-@examples(100)
-@given(data=st.data())
-def test_damaged_parquet(data: st.DataObject, place: Path) -> None:
-    whole = data.draw(st.sampled_from(parquets()), label="which")
-    (place / "damaged.parquet").write_bytes(data.draw(changed(whole), label="bytes"))
-    check_table(place / "damaged.parquet")
 
 
 CELLS = st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=6)
