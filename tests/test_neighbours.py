@@ -241,7 +241,7 @@ TWO = np.ones((2, 2))
         ({"t": TWO, "against": TWO[0, 0]}, "against is a float64"),
         ({"t": TWO, "memory": 1000}, "memory=1000"),
         ({"t": TWO, "engine": "magic"}, "engine='magic'"),
-        ({"t": TWO, "sigma": 0.05, "engine": "tiles"}, "engine='tiles' needs at least 0.1"),
+        ({"t": TWO, "sigma": 0.05, "engine": "tiles"}, "engine='tiles': expected at least 0.1"),
     ],
 )
 def test_refusals_name_the_value(arguments, message):

@@ -1,4 +1,4 @@
-"""Difficulty: the paper's neighbour count as an order, other measures beside it, and what each of them predicts."""
+"""Difficulty: the paper's neighbour count as an order, other measures, and how well each predicts the rank."""
 
 from __future__ import annotations
 

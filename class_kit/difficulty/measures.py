@@ -1,8 +1,8 @@
-"""More ways to be difficult, behind one interface: what else could order the pairs than the paper's count?
+"""Measures of difficulty behind one interface: the paper's neighbour count and alternatives to it.
 
-Every measure gives one number a pair, and a higher number means harder, so that `difficulty_order` takes any of them.
-"Harder" follows the paper's reading, more or closer neighbours; whether a measure deserves it is what
-`measure_vs_rank` asks a trained retriever.
+Every measure gives one number per pair, higher for harder, so that `difficulty_order` accepts any of them. "Harder"
+follows the paper: more or closer neighbours. Whether a measure deserves the name is tested by `measure_vs_rank` with a
+trained retriever.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from class_kit.neighbours import EDGE, check_sigma, neighbour_counts
 from class_kit.neighbours.cosines import ROWS, Cosines, make_references, make_rows, spans
 from class_kit.neighbours.nearest import top_similarities
 
-# what is looked up among other pairs, and what a model trained before says of a pair; a text is the pair's own
+# inputs compared with other pairs, and values that a trained model gives a pair; a text belongs to the pair alone
 AROUND, MODEL = frozenset(("t", "m", "smiles")), frozenset(("loss", "rank", "el2n"))
 _BOTH = ("t", "m")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a measure may look at; each measure says what it needs. `reference` is the set counted in, or None."""
+    """Inputs of the measures; each measure lists what it needs. `reference` is the set to count in, or None."""
 
     t: Any = None
     m: Any = None
@@ -45,7 +45,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Measure:
-    """A difficulty: the fields of `Inputs` it needs, what it says, a label for figures, and how it is computed."""
+    """A measure of difficulty: the fields of `Inputs` it needs, its meaning, a figure label and its function."""
 
     needs: tuple[str, ...]
     meaning: str
@@ -71,9 +71,9 @@ def difficulty(measure: str = "neighbours", *, reference: Mapping[str, Any] | No
     check_real("weight", inputs.weight, low=0.0, high=1.0)
     for name in chosen.needs:
         if getattr(inputs, name) is None:
-            raise InputError(f"measure {measure!r} needs {name}=, which is not given")
+            raise InputError(f"measure {measure!r} needs {name}=: expected it as an argument")
         if inputs.reference is not None and name in AROUND and getattr(inputs.reference, name) is None:
-            raise InputError(f"measure {measure!r} needs {name} in reference, which is not given")
+            raise InputError(f"measure {measure!r} needs {name} in reference: expected it there too")
     return check_vector(np.asarray(chosen.compute(inputs), np.float64), f"measure {measure!r}")
 
 
@@ -92,7 +92,7 @@ def el2n(scores: Any, targets: Any) -> np.ndarray:
     """
     logits, right = np.asarray(scores, np.float64), np.asarray(targets)
     if logits.ndim != 2 or right.shape != logits.shape[:1] or not logits.size:
-        raise InputError(f"scores has shape {logits.shape}, targets {right.shape}: (Q, C) and (Q,) expected")
+        raise InputError(f"scores has shape {logits.shape}, targets {right.shape}: expected (Q, C) and (Q,)")
     share = np.exp(logits - logits.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     share[np.arange(len(share)), right] -= 1
@@ -119,7 +119,7 @@ def morgan_levels(smiles: Sequence[str], radius: int = 2) -> Any:
         for row, text in enumerate(smiles):
             molecule = Chem.MolFromSmiles(text) if isinstance(text, str) else None
             if molecule is None:
-                raise InputError(f"smiles[{row}] is {text!r}: a SMILES that RDKit reads expected")
+                raise InputError(f"smiles[{row}] is {text!r}: expected a SMILES that RDKit can read")
             for bit, count in generator.GetSparseCountFingerprint(molecule).GetNonzeroElements().items():
                 indices += [columns.setdefault((bit, level), len(columns)) for level in range(count)]
             ends.append(len(indices))
@@ -175,7 +175,7 @@ def _counted_by_tanimoto(x: Inputs) -> np.ndarray:
     cosines = Cosines(rows, rows if x.reference is None else make_references(rows, (x.reference.t, None)), copied=False)
     for texts, molecules in ((rows, own), (cosines.refs, other)):
         if len(texts) != molecules.shape[0]:
-            raise InputError(f"t has {len(texts)} rows for {molecules.shape[0]} smiles: one for each expected")
+            raise InputError(f"t has {len(texts)} rows for {molecules.shape[0]} smiles: expected one per SMILES")
     sigma = check_sigma(x.sigma)[0] + EDGE
     everything = slice(0, len(cosines.refs))
 

@@ -1,4 +1,4 @@
-"""From neighbour counts to an order, easiest first, and the choices that the order hides: ties and σ."""
+"""Turn neighbour counts into an order, easiest first, and make its hidden choices explicit: ties and σ."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ def difficulty_order(counts: Any, ties: str = "shuffle", seed: int = 0, similari
         return np.argsort(values, kind="stable").astype(np.int64)
     if ties == "similarity":
         if similarity is None:
-            raise InputError("ties='similarity' needs similarity=, one number for each pair (see mean_top_similarity)")
+            raise InputError(
+                "ties='similarity' needs similarity=: expected one number per pair (see mean_top_similarity)"
+            )
         second = check_vector(similarity, "similarity")
         if len(second) != len(values):
-            raise InputError(f"similarity has {len(second)} values for {len(values)} counts: one for each expected")
+            raise InputError(f"similarity has {len(second)} values for {len(values)} counts: expected one per count")
         return np.lexsort((second, values)).astype(np.int64)
     shuffled = np.random.default_rng(seed).permutation(len(values))
     return shuffled[np.argsort(values[shuffled], kind="stable")].astype(np.int64)
@@ -104,7 +106,7 @@ def difficulty_table(
     levels = list(sigmas)
     counts = neighbour_counts(t, m, levels, weight=weight, progress=progress, checkpoint=checkpoint)
     if len(ids) != counts.shape[1]:
-        raise InputError(f"there are {len(ids)} ids for {counts.shape[1]} rows of embeddings: one for each expected")
+        raise InputError(f"there are {len(ids)} ids for {counts.shape[1]} rows of embeddings: expected one per row")
     columns: dict[str, np.ndarray] = {"id": ids}
     similarity = None
     if ties == "similarity":
@@ -125,10 +127,10 @@ def check_vector(values: Any, name: str) -> np.ndarray:
     """A non-empty vector of finite numbers."""
     array = np.asarray(values)
     if array.dtype.kind not in "iufb":
-        raise InputError(f"{name} has dtype {array.dtype}: numbers expected")
+        raise InputError(f"{name} has dtype {array.dtype}: expected numbers")
     if array.ndim != 1 or not len(array):
-        raise InputError(f"{name} has shape {array.shape}: a vector with one value for each pair expected")
+        raise InputError(f"{name} has shape {array.shape}: expected a vector with one value per pair")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise InputError(f"{name}[{place}] is {array[place]}: finite numbers expected")
+        raise InputError(f"{name}[{place}] is {array[place]}: expected finite numbers")
     return array

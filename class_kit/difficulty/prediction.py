@@ -1,7 +1,7 @@
-"""Which measure predicts the rank that a trained retriever gives a pair? The question the paper takes as answered.
+"""Test which measure of difficulty predicts the rank that a trained retriever gives a pair, which the paper assumes.
 
-Neighbours in the training set are what a curriculum knows. Neighbours in the pool are rivals of the answer whatever
-was trained, so they are counted apart.
+A curriculum knows the neighbours in the training set. Neighbours in the pool compete with the right answer whatever the
+training, so they are counted separately.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def heldout_measures(
     Raises InputError as `difficulty`.
     """
     if not len(sigmas):
-        raise InputError("sigmas is empty: at least one threshold expected")
+        raise InputError("sigmas is empty: expected at least one threshold")
     found: list[HeldOut] = []
     for name, measure in MEASURES.items():
         if any(held.get(field) is None for field in measure.needs):
@@ -98,7 +98,7 @@ def measure_vs_rank(
         ranks = np.asarray(ranks.greater) + 1 + np.asarray(ranks.equal) / 2
     target = check_vector(ranks, "ranks").astype(np.float64)
     if len(target) < 3:
-        raise InputError(f"there are {len(target)} pairs: a correlation needs at least 3")
+        raise InputError(f"there are {len(target)} pairs: expected at least 3 for a correlation")
     check_real("level", level, low=0.0, high=1.0)
     check_whole("resamples", resamples, low=1)
     rows = []
@@ -106,7 +106,7 @@ def measure_vs_rank(
         x = check_vector(one.values, one.label).astype(np.float64)
         if len(x) != len(target):
             raise InputError(
-                f"measure {one.label!r} has {len(x)} values for {len(target)} ranks: one for each expected"
+                f"measure {one.label!r} has {len(x)} values for {len(target)} ranks: expected one per rank"
             )
         rho, low, high = _interval(x, target, resamples, level, seed)
         row = {"name": one.name, "measure": one.label, "rho": rho, "low": low, "high": high, "pairs": len(x)}

@@ -1,8 +1,9 @@
-"""How many pairs lie near each pair: exact counts above a cosine threshold, for a million pairs on two cores.
+"""Count the neighbours of each pair: exact counts above a cosine threshold, for a million pairs on two cores.
 
 The paper's difficulty needs s_ij = (cos(t_i, t_j) + cos(m_i, m_j)) / 2 for every two pairs and names that as its limit.
-With u = [t̂ ; m̂]/√2 it is ⟨u_i, u_j⟩, so a count is a fixed-radius count on the unit sphere, radius √(2 − 2σ): small
-at the σ in use. `tiles` prunes by that; where pruning cannot pay, blocks of the product are compared.
+With u = [t̂ ; m̂]/√2 it is ⟨u_i, u_j⟩, so a count is a fixed-radius count on the unit sphere with radius √(2 − 2σ),
+which is small for the usual σ. `tiles` uses this to prune; where pruning does not pay, blocks of the product are
+compared.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from class_kit.neighbours.tiles import LOWEST_SIGMA, count_by_tiles, equal_block
 __all__ = ["neighbour_counts", "top_similarities"]
 
 LEAST_MEMORY = 64 * 2**20
-# of a product's block in each thread, what float64 decides included
+# memory of a product's block in each thread, including the float64 check
 THREAD_BYTES = 2**25
 PAIRS_A_BLOCK = 2**28
-# a pair exactly at σ, as count vectors have many, stays out whichever way its similarity was rounded
+# keeps a pair exactly at σ (common with count vectors) out, whichever way its similarity was rounded
 EDGE = 5e-13
 # least similarities for which tiles pay once the loops are compiled and loaded
 TILES_FROM_ONCE_COMPILED = 3000**2
@@ -50,37 +51,50 @@ def neighbour_counts(
 
     Parameters
     ----------
-    t, m : (L, d_t) and (L, d_m) arrays, float16, float32, float64 or integers, or memory maps; one may be None.
-    sigma : threshold σ in (−1, 1], or a list of them, counted in one pass.
-    weight : share w of the text: s_ij = w·cos(t_i, t_j) + (1 − w)·cos(m_i, m_j).
-    against : (t_ref, m_ref): count in this other set instead, for held-out pairs; a pair is not left out there.
-    memory : bytes for working arrays beyond the input and the result; at least 64 MiB. Input that is not C-ordered
-        float32 or float64 is copied on top of it. Tiles need about 1,200 bytes a row; with less, products are used.
-    n_jobs : workers; None takes every core, or what `joblib.parallel_config` selects, a Dask cluster included.
-    progress : show a bar with an estimate; None shows it on a terminal.
-    checkpoint : a folder for finished blocks: the same call after an interruption continues from them. They are
-        removed when the count is complete.
-    engine : "auto" judges by a sample whether pruning pays; the other two are for measurements. The counts are equal.
+    t, m : ndarray (L, d_t) and (L, d_m)
+        Text and molecule vectors: float16, float32, float64 or integers, or memory maps; one of them may be None.
+    sigma : float or sequence of float
+        Threshold σ in (−1, 1], or several, counted in one pass.
+    weight : float
+        Weight w of the text in [0, 1]: s_ij = w·cos(t_i, t_j) + (1 − w)·cos(m_i, m_j).
+    against : tuple (t_ref, m_ref), optional
+        Count neighbours in this other set instead, for held-out pairs; no pair is excluded as being itself.
+    memory : int
+        Bytes for working arrays beyond the input and the result; at least 64 MiB. Input that is not C-ordered
+        float32 or float64 is copied in addition. Tiles need about 1,200 bytes per row; with less, products are used.
+    n_jobs : int, optional
+        Workers; None uses every core, or what `joblib.parallel_config` selects, including a Dask cluster.
+    progress : bool, optional
+        Show a progress bar; None shows it on a terminal.
+    checkpoint : path, optional
+        Folder for finished blocks: after an interruption the same call continues from them. They are removed when the
+        count is complete.
+    engine : "auto", "tiles" or "product"
+        "auto" tests on a sample whether pruning pays; the other two are for measurements. The counts are equal.
 
     Returns
     -------
-    (L,) int64, or (n_sigma, L) for a list. Equal to a float64 evaluation of s_ij > σ except for pairs within 1e-12 of
-    σ. σ = 1 gives 0. A zero vector has cosine 0 with everything.
+    ndarray of int64, (L,), or (n_sigma, L) for several σ
+        Equal to a float64 evaluation of s_ij > σ except for pairs within 1e-12 of σ. σ = 1 gives 0. A zero vector has
+        cosine 0 with everything.
 
-    Raises InputError, naming the value, for what cannot be counted.
+    Raises
+    ------
+    InputError
+        An argument cannot be used; the message names it.
     """
     given = check_sigma(sigma)
     check_choice("engine", engine, ENGINES)
     check_whole("memory", memory, low=LEAST_MEMORY)
     rows = make_rows(t, m, weight)
     refs = rows if against is None else make_references(rows, against, weight)
-    # ascending and without repetition; σ = 1 is exceeded by nothing, whatever rounding says
+    # ascending, each once; nothing exceeds σ = 1, whatever rounding says
     levels, place = np.unique(given, return_inverse=True)
     below = levels[levels < 1] + EDGE
     counts = np.zeros((len(levels), len(rows)), np.int64)
     if len(below):
         options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "checkpoint": checkpoint}
-        # the threads multiply blocks of their own; a product split over threads again would make them wait
+        # each thread multiplies its own blocks; multithreaded BLAS on top would make them wait
         with single_blas():
             axes = _axes_if_tiles_pay(rows, refs, below, memory, engine)
             if axes is None:
@@ -93,7 +107,7 @@ def neighbour_counts(
 def check_sigma(sigma: float | Sequence[float] | np.ndarray) -> np.ndarray:
     """One threshold or more as float64, (n_sigma,)."""
     if np.ndim(sigma) > 1 or not np.size(sigma):
-        raise InputError(f"sigma has shape {np.shape(sigma)}: a number or a non-empty list of numbers expected")
+        raise InputError(f"sigma has shape {np.shape(sigma)}: expected a number or a non-empty list of numbers")
     return np.array([check_real("sigma", each, low=-1, high=1, open_low=True) for each in np.ravel(sigma).tolist()])
 
 
@@ -103,7 +117,7 @@ def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, 
     if engine == "product" or (engine == "auto" and len(rows) * len(refs) < least):
         return None
     if engine == "tiles" and sigmas[0] < LOWEST_SIGMA:
-        raise InputError(f"sigma={sigmas[0]:.3g}: engine='tiles' needs at least {LOWEST_SIGMA}")
+        raise InputError(f"sigma={sigmas[0]:.3g} with engine='tiles': expected at least {LOWEST_SIGMA}")
     axes = leading_axes(refs)
     return axes if engine == "tiles" or tiles_pay(rows, refs, axes, float(sigmas[0]), memory) else None
 
@@ -127,7 +141,7 @@ def _count_by_products(
 
 
 def count_block(shared: tuple[Any, ...], task: slice) -> np.ndarray:
-    """Neighbours of some rows among `refs`; where both are one set, each pair once, and of the later rows too."""
+    """Count the neighbours of some rows among `refs`; if both are one set, each pair is compared once for both rows."""
     cosines, sigmas = shared
     symmetric = cosines.symmetric
     counts = np.zeros((len(sigmas), (len(cosines.rows) if symmetric else task.stop) - task.start), np.int64)

@@ -1,7 +1,7 @@
-"""Running the independent blocks of a computation: on threads, on a cluster, and on from where an earlier run stopped.
+"""Run the independent blocks of a computation: on threads or a cluster, resuming where an earlier run stopped.
 
-Blocks go through joblib, so `joblib.parallel_config(backend="dask")` round a call sends them to a cluster and nothing
-else changes. A block's result is used once, whoever computed it, so a worker that dies costs time and no counts.
+Blocks go through joblib, so `joblib.parallel_config(backend="dask")` around a call sends them to a cluster and nothing
+else changes. Each block's result is used once, whoever computed it, so a worker that dies costs time but no counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from class_kit.files import atomic_write
 from class_kit.progress import progress_bar
 
-# changes when the meaning of a stored block does, so that an older one is not taken up
+# changes with the meaning of a stored block, so that older blocks are not reused
 FORMAT = "neighbour blocks 2"
 
 _blas = threading.RLock()
@@ -42,13 +42,20 @@ def run_blocks(
 
     Parameters
     ----------
-    work : function of the module level, so that another process can be sent to it.
-    shared : what every block reads; it is sent to a worker of a cluster once.
-    tasks : slices of the rows.
-    loads : cost of each task, for the bar's estimate; the length of its slice where it is None.
-    n_jobs : workers; None takes every core, or what `joblib.parallel_config` selects.
-    progress : show a bar; None shows it where a person is looking.
-    folder : keep each result, an array, in a file until all are there; those that are kept already come first.
+    work : callable
+        A function at module level, so that other processes can import it.
+    shared : tuple
+        What every block reads; it is sent to each worker of a cluster once.
+    tasks : sequence of slice
+        Slices of the rows.
+    loads : sequence of int, optional
+        Cost of each task, for the time estimate; by default the length of its slice.
+    n_jobs : int, optional
+        Workers; None uses every core, or what `joblib.parallel_config` selects.
+    progress : bool, optional
+        Show a progress bar; None shows it on a terminal or in a notebook.
+    folder : path, optional
+        Store each result, an array, in a file until all are there; results stored before are yielded first.
     """
     costs = [task.stop - task.start for task in tasks] if loads is None else loads
     with progress_bar(
@@ -73,7 +80,7 @@ def run_blocks(
 
 
 def block_folder(parent: str | os.PathLike[str], *computed: Any) -> Path:
-    """A folder for the blocks of one computation, named by all that decides it."""
+    """A folder for the blocks of one computation, named by a hash of everything that the result depends on."""
     from joblib import hash as content_hash
 
     folder = Path(parent) / f"neighbours-{content_hash((FORMAT, computed), hash_name='sha1')}"
@@ -82,7 +89,7 @@ def block_folder(parent: str | os.PathLike[str], *computed: Any) -> Path:
 
 
 def thread_count(n_jobs: int | None) -> int:
-    """How many threads of this process may work; None takes every core."""
+    """How many threads this process may use; None means every core."""
     from joblib import effective_n_jobs
 
     return int(effective_n_jobs(-1 if n_jobs is None else n_jobs))
@@ -90,7 +97,7 @@ def thread_count(n_jobs: int | None) -> int:
 
 @contextmanager
 def single_blas() -> Iterator[None]:
-    """One thread for each BLAS call while this lasts; the setting is the process's, so callers take turns."""
+    """One thread for each BLAS call inside the block; the setting is global, so callers take turns."""
     from threadpoolctl import threadpool_limits
 
     with _blas, threadpool_limits(1, user_api="blas"):
@@ -98,9 +105,9 @@ def single_blas() -> Iterator[None]:
 
 
 def _read(path: Path) -> np.ndarray | None:
-    """A stored result, or None where there is none or the file is damaged."""
+    """A stored result, or None if there is none or the file is damaged."""
     try:
-        # opened here, since numpy leaves a file it cannot read open
+        # opened here because NumPy does not close a file it cannot read
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             counts: np.ndarray = stored["counts"]
             return counts
@@ -112,7 +119,7 @@ def _computed(
     work: Callable[..., Any], shared: tuple[Any, ...], tasks: Sequence[slice], waiting: list[int], n_jobs: int | None
 ) -> Iterator[tuple[int, Any]]:
     if len(waiting) == 1:
-        # threads take longer to start than a small count takes
+        # starting threads would take longer than a small count
         yield _numbered(work, shared, waiting[0], tasks[waiting[0]])
         return
     from joblib import Parallel, delayed, parallel
@@ -131,7 +138,7 @@ def _numbered(work: Callable[..., Any], shared: tuple[Any, ...], block: int, tas
 
 @contextmanager
 def _on_cluster(backend: Any, shared: tuple[Any, ...]) -> Iterator[None]:
-    """Give every Dask worker its copy first: a copy that only one held would be lost with it."""
+    """Give every Dask worker its own copy first: a copy held by only one worker would be lost with it."""
     client = getattr(backend, "client", None)
     if client is None or not hasattr(backend, "data_futures"):
         yield

@@ -1,8 +1,8 @@
-"""Blockwise cosines in float32, decided in float64: what counts, nearest neighbours, ranks and duplicates ask.
+"""Blockwise cosines in float32 with a float64 check: the engine for counts, nearest neighbours, ranks and duplicates.
 
-With t̂ and m̂ of unit length and u = [√w·t̂ ; √(1−w)·m̂], the similarity of two pairs is s_ij = ⟨u_i, u_j⟩. A float32
-product of unit vectors is off by a known bound, so it decides every comparison that is further apart than that, and
-float64 decides the others.
+With t̂ and m̂ of unit length and u = [√w·t̂ ; √(1−w)·m̂], the similarity of two pairs is s_ij = ⟨u_i, u_j⟩. The error of
+a float32 product of unit vectors has a known bound: comparisons with a larger margin are decided in float32, the others
+in float64.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from class_kit.checks import check_real
 from class_kit.errors import InputError
 
-# blocks of this size keep the product near its full speed and the comparison within a core's cache; measured
+# measured: with blocks of this size the product runs near full speed and the comparison stays in a core's cache
 ROWS, COLUMNS = 512, 2048
-# within these no product of two rows over- or underflows in float64
+# row lengths in this range cannot over- or underflow a product of two rows in float64
 LENGTHS = (1e-150, 1e150)
-# least comparisons that repay the loading of compiled loops, which takes most of a second
+# number of comparisons from which loading the compiled loops, which takes most of a second, pays off
 COMPILED_FROM = 2**26
-# where this share of a block is undecided, one float64 product beats gathering the pairs
+# if more than this share of a block is undecided, one float64 product is faster than gathering the pairs
 MANY_UNDECIDED = 0.02
 
 Counts = tuple[np.ndarray, np.ndarray]
@@ -33,7 +33,7 @@ class Rows:
     """Two modalities of the same pairs, checked and not copied; an absent one has width 0.
 
     `t` (n, d_t) and `m` (n, d_m) are C-ordered, float32 or float64, of one dtype; `t_scale` and `m_scale` (n,) are
-    √w/‖t_i‖ and √(1−w)/‖m_i‖ in float64, 0 for a zero vector, whose cosine with everything is thereby 0.
+    √w/‖t_i‖ and √(1−w)/‖m_i‖ in float64, and 0 for a zero vector, so that its cosine with everything is 0.
     """
 
     t: np.ndarray
@@ -65,27 +65,30 @@ class Rows:
         return out
 
     def squared_length(self, index: slice | np.ndarray) -> np.ndarray:
-        """‖u‖²: 1, or less where a modality is a zero vector; (rows,) float64."""
+        """‖u‖²: 1, or less if a modality is a zero vector; (rows,) float64."""
         return self.t_share * (self.t_scale[index] > 0) + (1.0 - self.t_share) * (self.m_scale[index] > 0)
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """What the compiled loops take."""
+        """The arrays that the compiled loops take."""
         return self.t, self.m, self.t_scale, self.m_scale
 
 
 def make_rows(t: Any, m: Any = None, weight: float = 0.5, names: tuple[str, str] = ("t", "m")) -> Rows:
-    """Check two modalities, of which one may be None, and compute their scales; `weight` w is the share of the first.
+    """Check two modalities, of which one may be None, and compute their scales; `weight` w is the weight of the first.
 
-    Raises InputError, naming the array, for what is no finite numeric matrix with a row for each pair, and for a row
-    whose length lies outside `LENGTHS`.
+    Raises
+    ------
+    InputError
+        An array is not a finite numeric matrix with one row per pair, or the length of a row is outside `LENGTHS`; the
+        message names the array.
     """
     if t is None and m is None:
-        raise InputError(f"{names[0]} and {names[1]} are both None: at least one modality is needed")
+        raise InputError(f"{names[0]} and {names[1]} are both None: expected at least one modality")
     share = 1.0 if m is None else 0.0 if t is None else check_real("weight", weight, low=0.0, high=1.0)
     given = [check_matrix(x, name) for x, name in zip((t, m), names, strict=True) if x is not None]
     if len(given[0]) != len(given[-1]):
         raise InputError(
-            f"{names[0]} has {len(given[0])} rows and {names[1]} has {len(given[-1])}: one row for each pair expected"
+            f"{names[0]} has {len(given[0])} rows and {names[1]} has {len(given[-1])}: expected one row per pair"
         )
     dtype = np.result_type(np.float32, *(x.dtype for x in given))
     sides = [np.zeros((len(given[0]), 0), dtype) if x is None else np.ascontiguousarray(x, dtype) for x in (t, m)]
@@ -96,11 +99,11 @@ def make_rows(t: Any, m: Any = None, weight: float = 0.5, names: tuple[str, str]
 def make_references(rows: Rows, against: Any, weight: float = 0.5) -> Rows:
     """Check the set that is counted in, (t_ref, m_ref): the same modalities and widths as the rows."""
     if not isinstance(against, (tuple, list)) or len(against) != 2:
-        raise InputError(f"against is a {type(against).__name__}: a tuple (t_ref, m_ref) expected")
+        raise InputError(f"against is a {type(against).__name__}: expected a tuple (t_ref, m_ref)")
     refs = make_rows(against[0], against[1], weight, ("against t", "against m"))
     for label, a, b in (("t", rows.t, refs.t), ("m", rows.m, refs.m)):
         if a.shape[1] != b.shape[1]:
-            raise InputError(f"against {label} has {b.shape[1]} features, {label} has {a.shape[1]}: the same expected")
+            raise InputError(f"against {label} has {b.shape[1]} features, {label} has {a.shape[1]}: expected the same")
     return refs
 
 
@@ -108,9 +111,9 @@ def check_matrix(x: Any, name: str) -> np.ndarray:
     """A non-empty matrix of real numbers; an InputError names it if not."""
     array = np.asarray(x)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise InputError(f"{name} has dtype {array.dtype}: float16, float32, float64 or integers expected")
+        raise InputError(f"{name} has dtype {array.dtype}: expected float16, float32, float64 or integers")
     if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{name} has shape {array.shape}: two dimensions (rows, features), neither empty, expected")
+        raise InputError(f"{name} has shape {array.shape}: expected two dimensions (rows, features), neither empty")
     return array
 
 
@@ -126,13 +129,13 @@ def _scale(array: np.ndarray, name: str) -> np.ndarray:
     for row in odd[array[odd].any(axis=1)][:1]:
         column = int(np.argmin(np.isfinite(array[row])))
         if not np.isfinite(array[row, column]):
-            raise InputError(f"{name}[{row}, {column}] is {array[row, column]}: finite numbers expected")
-        raise InputError(f"{name}[{row}] has length {norms[row]:g}: 0, or from {LENGTHS[0]} to {LENGTHS[1]}, expected")
+            raise InputError(f"{name}[{row}, {column}] is {array[row, column]}: expected finite numbers")
+        raise InputError(f"{name}[{row}] has length {norms[row]:g}: expected 0, or from {LENGTHS[0]} to {LENGTHS[1]}")
     return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
 class Limits(NamedTuple):
-    """What float32 has to exceed, or to miss, for the order against each target to be certain; each (n,)."""
+    """Bounds for float32 similarities: above one or below the other, the order against the target is certain; (n,)."""
 
     target: np.ndarray
     above: np.ndarray
@@ -144,9 +147,9 @@ class Limits(NamedTuple):
 
 
 class Cosines:
-    """Similarities of `rows` to `refs`, a block at a time; `refs is rows` where a set is compared with itself.
+    """Similarities of `rows` to `refs`, one block at a time; `refs is rows` when a set is compared with itself.
 
-    `copied` keeps the unit vectors of both in float32, which saves their making for every block.
+    With `copied`, the float32 unit vectors of both are kept instead of being computed again for every block.
     """
 
     def __init__(self, rows: Rows, refs: Rows, copied: bool = True) -> None:
@@ -181,7 +184,7 @@ class Cosines:
         return out
 
     def above(self, rows: slice, columns: slice, block: np.ndarray, bound: float) -> np.ndarray:
-        """Where a float32 block exceeds `bound`, as float64 decides it, in the shape of the block."""
+        """Where a float32 block exceeds `bound`, with close cases decided in float64; a mask of the block's shape."""
         above = block > np.float32(bound + self.error)
         doubtful = block >= np.float32(bound - self.error)
         doubtful ^= above
@@ -192,7 +195,7 @@ class Cosines:
         return above
 
     def limits(self, target: np.ndarray, tolerance: float = 0.0) -> Limits:
-        """Limits that a float32 similarity passes only where the float64 one is as far from the target; (n,)."""
+        """Limits such that a float32 similarity beyond one is, in float64, on the same side of the target; (n,)."""
         slack = self.error + tolerance
         above = np.nextafter((target + slack).astype(np.float32), np.float32(np.inf))
         return Limits(target, above, np.nextafter((target - slack).astype(np.float32), np.float32(-np.inf)))
@@ -206,10 +209,10 @@ class Cosines:
         across: Limits | None = None,
         tolerance: float = 0.0,
     ) -> list[Counts]:
-        """How many of a float32 block are above a target, and how many level with it, as float64 decides.
+        """Count the entries of a float32 block above a target and level with it, with close cases decided in float64.
 
-        Counted along every row against the targets `own`, (rows,), and where `across` is given, (columns,), along
-        every column too: one or two pairs (above, level) of int64 arrays. Level is at most `tolerance` apart.
+        Counted along every row against the targets `own`, (rows,), and, if `across` is given, (columns,), along every
+        column too: one or two pairs (above, level) of int64 arrays. Level means at most `tolerance` apart.
         """
         if len(self.rows) * len(self.refs) >= COMPILED_FROM:
             from class_kit.neighbours.kernels import count_block
@@ -233,7 +236,7 @@ class Cosines:
         higher: np.ndarray,
         reached: np.ndarray,
     ) -> Counts:
-        """Add to those surely `higher` what float64 makes of the others that `reached` the target, along `axis`."""
+        """Decide in float64 the entries that `reached` the target but are not surely `higher`; counts along `axis`."""
         undecided = reached - higher
         if undecided.sum() > MANY_UNDECIDED * block.size:
             target, above, below = (np.expand_dims(x, 1 - axis) for x in limits)
@@ -259,7 +262,7 @@ def spans(length: int, step: int, first: int = 0) -> Iterator[slice]:
 
 
 def places(mask: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Rows and columns of what is true: `np.nonzero`, which takes many times as long for two dimensions."""
+    """Rows and columns of the true entries: `np.nonzero`, but many times faster for two dimensions."""
     return np.unravel_index(np.flatnonzero(mask), mask.shape)
 
 
@@ -270,7 +273,7 @@ def _count_block(
     column_above: np.ndarray | None,
     column_below: np.ndarray | None,
 ) -> tuple[np.ndarray, ...]:
-    """`kernels.count_block` in NumPy, for blocks that do not repay the loading of compiled loops."""
+    """`kernels.count_block` in NumPy, for sizes where loading compiled loops does not pay off."""
     along_rows = [np.count_nonzero(mask, axis=1) for mask in (block > above[:, None], block >= below[:, None])]
     if column_above is None or column_below is None:
         return (*along_rows, above[:0], above[:0])

@@ -1,7 +1,7 @@
-"""Compiled loops; imported only where a set is large enough to pay for them.
+"""Compiled loops of the neighbour engine; imported only for sets large enough to repay loading them.
 
 All run without the interpreter's lock, so that blocks share the cores as plain threads. Sums are reordered to fill the
-vector registers: over FULL float32 terms of at most 1 that is off by less than 1e-5, over float64 by less than 1e-12.
+vector registers: the error is below 1e-5 over FULL float32 terms of at most 1, and below 1e-12 in float64.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -21,7 +21,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "nump
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile once and keep the result on disk; where no folder can be written, compile in every process."""
+    """Compile once and cache the result on disk; if no folder is writable, compile in every process."""
     try:
         return njit(function, cache=True, **OPTIONS)
     except RuntimeError:
@@ -68,7 +68,7 @@ def row_gaps(lead, low, high, b, gap):
 def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
     """Rows of one tile that may exceed `floor` beside one row, by LEAD and then by FULL terms; into `chosen`.
 
-    The list is filled without a branch: the processor cannot foresee which of the rows will pass.
+    The list is filled without a branch, since the processor cannot predict which rows will pass.
     """
     passed = 0
     for j in range(TILE):
@@ -97,10 +97,10 @@ def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
 
 @compiled
 def count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, span, symmetric, hist):
-    """Count the tiles span[0]:span[1] of `a` against those of `b`, from themselves on when `symmetric`.
+    """Count the tiles span[0]:span[1] of `a` against those of `b`; if `symmetric`, against themselves and later ones.
 
-    `limits` are the squared distance no farther pair can matter beyond and the similarity no lower bound can matter
-    below. hist[level, position − first position] grows by the copies of the other row; level is the last σ exceeded.
+    `limits` are the squared distance and the similarity beyond which no pair can count. hist[level, position − first
+    position] grows by the copies of the other row; level is the last σ exceeded.
     """
     lead_a, full_a, low_a, high_a, place_a, copies_a = index_a
     lead_b, full_b, low_b, high_b, place_b, copies_b = index_b
@@ -137,8 +137,8 @@ def count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, span, symmetri
 def nearest_tiles(index, rows, span, slack, best, best_place):
     """The k highest similarities of each row in the tiles span[0]:span[1], to itself included; descending.
 
-    `best` (rows, k) starts at −2. Tiles are visited from the nearest on, so that each row soon knows what a newcomer
-    has to beat.
+    `best` (rows, k) starts at −2. Tiles are visited nearest first, so that the k-th best soon rises and prunes the
+    rest.
     """
     lead, full, low, high, place, copies = index
     start, stop = span
@@ -179,7 +179,7 @@ def nearest_tiles(index, rows, span, slack, best, best_place):
 
 @compiled
 def count_block(block, above, below, column_above, column_below):
-    """How many entries lie above one limit and how many reach the other, along the rows and, unless None, the columns.
+    """Count the entries above one limit and those that reach the other, along rows and, unless None, along columns.
 
     Returns (higher, reached) of the rows, then of the columns.
     """

@@ -1,7 +1,7 @@
-"""The most similar other pairs of each pair, exactly.
+"""Find the most similar other pairs of each pair, exactly.
 
-They give σ by quantile, a tie rule and the neighbour to look at. Large sets go through the tiles, visited from the
-nearest on: a pair's k-th best so far is the threshold that the next candidate has to beat.
+They are used for σ by quantile, for breaking ties and for display. Large sets go through the tiles, nearest first: a
+pair's k-th best so far is the threshold that the next candidate has to beat.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from class_kit.neighbours.cosines import Cosines, Rows, make_references, make_ro
 from class_kit.neighbours.tiles import nearest_by_tiles
 
 ENGINES = ("auto", "tiles", "product")
-# entries of a block: where all tie, each takes some hundred bytes
+# entries of a block: if all tie, each takes about a hundred bytes
 PANEL_ENTRIES = 2**21
 TILES_FROM = 12_000
 
@@ -37,17 +37,25 @@ def top_similarities(
 
     Parameters
     ----------
-    t, m, weight, n_jobs, progress : as of `neighbour_counts`.
-    k : neighbours of each pair, at least 1; cut to what there is.
-    against : (t_ref, m_ref): the most similar pairs of this other set instead, by their row there.
-    engine : "auto", "tiles" or "product"; the last two are for measurements. With `against` always products.
+    t, m, weight, n_jobs, progress
+        As for `neighbour_counts`.
+    k : int
+        Neighbours of each pair, at least 1; fewer if there are fewer other pairs.
+    against : tuple (t_ref, m_ref), optional
+        Find the most similar pairs of this other set instead, by their row there.
+    engine : "auto", "tiles" or "product"
+        The last two are for measurements. With `against`, products are always used.
 
     Returns
     -------
-    index (L, k) int64 and similarity (L, k) float64, most similar first, equal ones by row number as far as rounding
-    shows them equal.
+    index : ndarray (L, k) of int64
+        Most similar first; ties, as far as rounding shows them, by row number.
+    similarity : ndarray (L, k) of float64
 
-    Raises InputError, naming the value, for what cannot be compared and for a single pair, which has no neighbour.
+    Raises
+    ------
+    InputError
+        An argument cannot be used (the message names it), or there is only one pair, which has no neighbour.
     """
     check_whole("k", k, low=1)
     check_choice("engine", engine, ENGINES)
@@ -55,7 +63,7 @@ def top_similarities(
     refs = rows if against is None else make_references(rows, against, weight)
     others = len(refs) - (refs is rows)
     if not others:
-        raise InputError("there is 1 pair: a nearest neighbour needs at least 2")
+        raise InputError("there is 1 pair: expected at least 2 to find a nearest neighbour")
     options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
     if refs is not rows or engine == "product" or (engine == "auto" and len(rows) < TILES_FROM):
         return nearest(rows, refs, min(int(k), others), **options)
@@ -68,8 +76,8 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `k` most similar of `refs` for each row, by products: index (L, k) int64 and similarity (L, k) float64.
 
-    Where `refs is rows` a row is not its own neighbour. Similarities are compared in float64, after rounding to
-    `decimals` where that is given, and ties go to the lower index. `options` as of `run_blocks`.
+    If `refs is rows`, a row is not its own neighbour. Similarities are compared in float64, rounded to `decimals` if
+    given, and ties go to the lower index. `options` are passed to `run_blocks`.
     """
     index, similarity = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
     with single_blas():
@@ -81,7 +89,7 @@ def nearest(
 
 
 def _nearest_block(shared: tuple[Any, ...], task: slice) -> tuple[np.ndarray, np.ndarray]:
-    """The top `k` of some rows by a float32 product, with everything near the k-th decided in float64."""
+    """The top `k` of some rows by a float32 product, with everything close to the k-th decided in float64."""
     cosines, k, decimals = shared
     own, length = np.arange(task.stop - task.start), len(cosines.refs)
     product = np.empty((len(own), length), np.float32)
@@ -90,7 +98,7 @@ def _nearest_block(shared: tuple[Any, ...], task: slice) -> tuple[np.ndarray, np
     if cosines.symmetric:
         product[own, own + task.start] = -3.0
     kth = np.partition(product, length - k, axis=1)[:, length - k]
-    # at least k reach the k-th best float32 value less its error; rounding moves a value by half a decimal
+    # at least k entries reach the k-th best float32 value minus its error; rounding moves a value by half a decimal
     slack = 2.1 * cosines.error + (0.0 if decimals is None else 2 * 10.0**-decimals)
     i, j = places(product >= (kth - np.float32(slack))[:, None])
     exact = cosines.exact(i + task.start, j)

@@ -1,12 +1,12 @@
-"""The engine that prunes: groups of similar rows that lie too far apart are skipped whole.
+"""The pruning engine: groups of similar rows that are too far apart are skipped whole.
 
-A rotation keeps ⟨u_i, u_j⟩. Of the rotated vector a few leading coordinates y and the length ρ of the rest bound it:
-⟨u_i, u_j⟩ ≤ ⟨y_i, y_j⟩ + ρ_i·ρ_j (Cauchy–Schwarz), which is again a product of short vectors [y, ρ]. And since
-‖u‖ ≤ 1, s_ij > σ needs ‖[y, ρ]_i − [y, ρ]_j‖² < 2 − 2σ, so boxes round tiles of similar rows that lie farther apart
-hold no such pair. The rotation is computed in float64 and need not be the best one: a poorer one prunes less and
-counts the same. Separate rotations of text and molecule were tried and prune less than the common one.
+A rotation preserves ⟨u_i, u_j⟩. A few leading coordinates y of the rotated vector and the length ρ of the rest bound
+it: ⟨u_i, u_j⟩ ≤ ⟨y_i, y_j⟩ + ρ_i·ρ_j (Cauchy–Schwarz), again a product of short vectors [y, ρ]. And since ‖u‖ ≤ 1,
+s_ij > σ requires ‖[y, ρ]_i − [y, ρ]_j‖² < 2 − 2σ, so two tiles whose bounding boxes are farther apart contain no such
+pair. The rotation is computed in float64 and need not be optimal: a worse one prunes less and counts the same.
+Separate rotations for text and molecule were tried and prune less than a joint one.
 
-Four looks, each cheaper per pair than the next and each a rigorous bound: box against box, row against box, 16 terms,
+Four tests, each cheaper per pair than the next and each a rigorous bound: box against box, row against box, 16 terms,
 128 terms. What passes is computed in float64 and counted; nothing is listed, so memory does not depend on the counts.
 """
 
@@ -25,25 +25,25 @@ from class_kit.neighbours.sizes import FULL, LEAD, TILE
 
 SAMPLE = 4096
 STRIP = 512
-# float32 rounding of sums over FULL products, ρ rounded up, and the float64 rotation: bounds stay bounds
+# covers float32 rounding of sums over FULL products, of ρ, and of the rotation, so that the bounds stay valid
 SLACK = 2e-5
 BYTES_PER_ROW = 2 * 4 * FULL + 2 * 4 * LEAD + 8 * 8
-# below this no bound prunes, and the filling of the last tile (similarity 0) could be counted
+# below this no bound prunes, and the padding of the last tile (similarity 0) could be counted
 LOWEST_SIGMA = 0.1
 # measured: nanoseconds for each pair that survives the boxes, the 16 terms, the 128 terms; and for 1000 product terms
 COSTS = (0.4, 8.0, 120.0)
 PRODUCT_COST = 14.0
-# comparisons in a block: enough blocks for all workers, and each worth its start
+# comparisons per block: enough blocks for all workers, and each large enough to be worth starting
 PAIRS_A_BLOCK = 2**33
 NEAREST_BLOCK = 16 * TILE
 
 
 class Index(NamedTuple):
-    """Rows in tiles of TILE each, equal rows merged, the last tile filled up with zeros that nothing is near to.
+    """Rows in tiles of TILE each, equal rows merged, the last tile padded with zeros that are near nothing.
 
     lead (tiles, LEAD, TILE): 15 coordinates and ρ; full (tiles·TILE, FULL): 127 and ρ; low, high (LEAD, tiles): boxes;
-    place (tiles·TILE,): row in the input, 0 for filling; copies (tiles·TILE,): equal rows it stands for, 0 for filling;
-    group (L,): the number of each input row's group, group[place] that of a position in the tiles.
+    place (tiles·TILE,): row in the input, 0 for padding; copies (tiles·TILE,): equal rows it stands for, 0 for padding;
+    group (L,): the group of each input row; group[place] is that of a position in the tiles.
     """
 
     lead: np.ndarray
@@ -55,7 +55,7 @@ class Index(NamedTuple):
     group: np.ndarray
 
     def by_group(self, values: np.ndarray) -> np.ndarray:
-        """Values of the positions, (tiles·TILE, …), as values of the groups."""
+        """Convert values by position, (tiles·TILE, …), to values by group."""
         real = self.copies > 0
         sorted_values = np.empty((int(real.sum()), *values.shape[1:]), values.dtype)
         sorted_values[self.group[self.place[real]]] = values[real]
@@ -75,7 +75,7 @@ def build_index(rows: Rows, axes: np.ndarray, threads: int) -> Index:
     lead = np.zeros((tiles * TILE, LEAD), np.float32)
     lead[:n, : LEAD - 1], lead[:n, LEAD - 1] = padded[:n, : LEAD - 1], short[place[:n]]
     del full, short
-    # filling must not widen the last tile's box
+    # padding must not widen the last tile's box
     boxed = np.concatenate([lead[:n], np.repeat(lead[n - 1 : n], len(lead) - n, axis=0)]).reshape(tiles, TILE, LEAD)
     low, high = (np.ascontiguousarray(edge.T) for edge in (boxed.min(axis=1), boxed.max(axis=1)))
     by_coordinate = np.ascontiguousarray(lead.reshape(tiles, TILE, LEAD).transpose(0, 2, 1))
@@ -83,10 +83,10 @@ def build_index(rows: Rows, axes: np.ndarray, threads: int) -> Index:
 
 
 def merge_equal(rows: Rows, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Group rows that are equal byte for byte: the row that stands for each group, and the group of each row.
+    """Group rows that are equal byte for byte: the row that represents each group, and the group of each row.
 
-    Without it, 50,000 copies of one row would be a billion pairs to verify. Sums with random weights find the
-    candidates, a comparison decides. A missed merge costs time, nothing else.
+    Without this, 50,000 copies of one row would be a billion pairs to verify. Randomly weighted sums find the
+    candidates, a comparison decides. A missed merge only costs time.
     """
     rng = np.random.default_rng(0)
     weights = [rng.uniform(1, 2, int(x.shape[1])).astype(x.dtype) for x in (rows.t, rows.m)]
@@ -109,10 +109,10 @@ def merge_equal(rows: Rows, threads: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leading_axes(rows: Rows, seed: int = 716_225) -> np.ndarray:
-    """FULL − 1 orthonormal directions that hold most of the rows' length, (width, ≤ FULL − 1) float64.
+    """FULL − 1 orthonormal directions that capture most of the rows' length, (width, ≤ FULL − 1) float64.
 
-    Subspace iteration on a sample: the axes need to be orthonormal, not exact. The seed is one that callers do not
-    use: where it had chosen the copied rows of a set too, the sample was those copies and nothing else.
+    Subspace iteration on a sample: the axes need to be orthonormal, not optimal. The seed is one that callers do not
+    use; otherwise a data set whose copied rows were drawn with the same seed would be sampled at just those copies.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(rows), min(len(rows), SAMPLE), replace=False))
@@ -123,14 +123,14 @@ def leading_axes(rows: Rows, seed: int = 716_225) -> np.ndarray:
         basis = np.linalg.qr(sample.T @ (sample @ basis))[0]
     short = (sample @ basis).astype(np.float64)
     rotation = np.linalg.eigh(short.T @ short)[1][:, ::-1][:, :count]
-    # twice, since one pass leaves the columns orthonormal to float32 only
+    # twice, because one pass makes the columns orthonormal only to float32 precision
     return np.linalg.qr(np.linalg.qr(basis.astype(np.float64) @ rotation)[0])[0]
 
 
 def project(rows: Rows, axes: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """[y, ρ], (L, FULL) float32, and the ρ that belongs to the LEAD − 1 first coordinates, (L,).
+    """[y, ρ], (L, FULL) float32, and the ρ left after the first LEAD − 1 coordinates, (L,).
 
-    With fewer axes than FULL − 1 there are zeros between y and ρ.
+    If there are fewer than FULL − 1 axes, zeros fill the space between y and ρ.
     """
     full = np.zeros((len(rows), FULL), np.float32)
     short = np.empty(len(rows), np.float32)
@@ -153,7 +153,7 @@ def _rest(squared_length: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def tile_order(y: np.ndarray, threads: int) -> np.ndarray:
-    """Halve the rows along their widest coordinate until TILE are left; the row numbers, tile after tile.
+    """Halve the rows along their widest coordinate down to TILE rows; return the row numbers, tile after tile.
 
     Every tile but the last is full: the halves are cut at multiples of TILE.
     """
@@ -176,13 +176,13 @@ def tile_order(y: np.ndarray, threads: int) -> np.ndarray:
 
 
 def _each_strip(work: Callable[[slice], Any], length: int, threads: int) -> None:
-    """Call `work` on every strip of rows, small enough for the cache, on some threads."""
+    """Call `work` on every strip of rows, each small enough for the cache, using several threads."""
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, spans(length, STRIP)))
 
 
 def tiles_pay(rows: Rows, refs: Rows, axes: np.ndarray, lowest: float, memory: int) -> bool:
-    """Whether bounds prune enough, judged by the pairs of a sample; never for a σ near 0 or a small budget."""
+    """Whether the bounds prune enough, estimated on a sample of pairs; never for σ near 0 or too little memory."""
     index_bytes = BYTES_PER_ROW * (len(rows) + (0 if refs is rows else len(refs)))
     if lowest < LOWEST_SIGMA or index_bytes > memory:
         return False
@@ -201,12 +201,12 @@ def tiles_pay(rows: Rows, refs: Rows, axes: np.ndarray, lowest: float, memory: i
 def count_by_tiles(
     rows: Rows, refs: Rows, sigmas: np.ndarray, axes: np.ndarray, *, checkpoint: Any, **options: Any
 ) -> np.ndarray:
-    """Counts above each of the ascending `sigmas`, (n_sigma, L) int64; `options` as of `run_blocks`."""
+    """Counts above each of the ascending `sigmas`, (n_sigma, L) int64; `options` are passed to `run_blocks`."""
     threads, symmetric = thread_count(options["n_jobs"]), refs is rows
     index = build_index(rows, axes, threads)
     other = index if symmetric else build_index(refs, axes, threads)
     shared = (index[:6], rows.arrays(), other[:6], refs.arrays(), sigmas, symmetric)
-    # its places among what is hashed: blocks of another sorting, as another BLAS may find, are not taken up
+    # the tile order is hashed too: another BLAS may sort differently, and its blocks must not be reused
     folder = None if checkpoint is None else block_folder(checkpoint, *shared[1::2], index.place, other.place, sigmas)
     tasks, loads = equal_blocks(len(index.place), len(other.place), symmetric, TILE, PAIRS_A_BLOCK)
     levels = np.zeros((len(sigmas), len(index.place)), np.int64)
@@ -218,15 +218,15 @@ def count_by_tiles(
         unit = rows.unit(index.place[at])
         level = np.searchsorted(sigmas, np.einsum("ij,ij->i", unit, unit), side="left") - 1
         levels[level[level >= 0], at[level >= 0]] += index.copies[at[level >= 0]] - 1
-    # a pair is noted at the highest σ it exceeds and counts for every lower one
+    # a pair is recorded at the highest σ it exceeds and counts for every lower one
     counts = np.cumsum(levels[::-1], axis=0)[::-1]
     return index.by_group(counts.T).T[:, index.group]
 
 
 def equal_blocks(length: int, width: int, symmetric: bool, step: int, most: int) -> tuple[list[slice], list[int]]:
-    """Slices of the rows in whole steps, of about equal work and at most about `most` comparisons, and their work.
+    """Slices of the rows in whole steps, with about equal work and at most about `most` comparisons, and their work.
 
-    Where symmetric, a row meets those from itself on only: equal areas under a falling line.
+    If symmetric, a row is compared only with itself and later rows: equal areas under a falling line.
     """
     pairs, steps = length * width / (2 if symmetric else 1), -(-length // step)
     blocks = int(np.clip(pairs / most, min(16, -(-pairs // 2**21)), steps))
@@ -238,7 +238,7 @@ def equal_blocks(length: int, width: int, symmetric: bool, step: int, most: int)
 
 
 def count_block(shared: tuple[Any, ...], task: slice) -> np.ndarray:
-    """Counts by positions in the sorted order from `task.start` on: of all later ones too when symmetric."""
+    """Counts by position in the sorted order from `task.start` on; if symmetric, up to the last position."""
     from class_kit.neighbours.kernels import count_tiles
 
     index, rows, other, refs, sigmas, symmetric = shared
@@ -250,9 +250,9 @@ def count_block(shared: tuple[Any, ...], task: slice) -> np.ndarray:
 
 
 def nearest_by_tiles(rows: Rows, k: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The `k` most similar other rows of each row; `options` as of `run_blocks`."""
+    """The `k` most similar other rows of each row; `options` are passed to `run_blocks`."""
     index = build_index(rows, leading_axes(rows), thread_count(options["n_jobs"]))
-    # a row is the nearest to itself, and its copies come with it
+    # a row's nearest group is its own, which includes its copies
     k_groups = min(k + 1, int((index.copies > 0).sum()))
     near, best = np.zeros((len(index.place), k_groups), np.int64), np.zeros((len(index.place), k_groups))
     tasks = list(spans(len(index.place), NEAREST_BLOCK))
@@ -274,7 +274,7 @@ def _nearest_block(shared: tuple[Any, ...], task: slice) -> tuple[np.ndarray, np
 
 
 def _with_copies(near: np.ndarray, best: np.ndarray, group: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """From the nearest groups of each group to the nearest rows of each row: a group's copies count one by one."""
+    """Turn the nearest groups of each group into the nearest rows of each row, counting a group's copies singly."""
     length, copies = len(group), np.bincount(group)
     members, begins = np.argsort(group, kind="stable"), np.cumsum(copies) - copies
     index, similarity = np.zeros((length, k), np.int64), np.zeros((length, k))
