@@ -1,4 +1,4 @@
-"""Refusing bad values by name: what was given, and what was expected."""
+"""Check values and refuse bad ones with a message that names the value and what was expected."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_epoch(epoch: Any) -> int:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """What to say of a name that is unknown: the nearest known one, or all of them where none is near."""
+    """Advice for an unknown name: the nearest known one, or all of them if none is near."""
     names = list(known)
     if close := difflib.get_close_matches(str(name), names, n=1, cutoff=0.5):
         return f"did you mean {close[0]!r}?"
@@ -67,19 +67,19 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") -> InputError:
-    """What a pydantic model refused, as an InputError: the first fault's name, its value, and what was expected.
+    """Turn a pydantic error into an InputError that names the first bad field, its value and what was expected.
 
     Parameters
     ----------
     error : pydantic.ValidationError
     known : iterable of str
-        Names of the model's fields, of which the nearest is proposed for one that is unknown.
+        Names of the model's fields; the nearest is suggested for an unknown one.
     where : str
-        What the message begins with, such as a file's name.
+        Start of the message, such as a file's name.
     """
     names = list(known)
     faults = error.errors(include_url=False)
-    # of a union, the branch that got furthest says most
+    # for a union, the branch that got furthest says the most
     fault = max((each for each in faults if each["loc"][:1] == faults[0]["loc"][:1]), key=lambda each: len(each["loc"]))
     place = _place(fault["loc"], names)
     value, kind = fault["input"], fault["type"]
@@ -101,7 +101,7 @@ def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") 
 
 
 def _place(location: tuple[int | str, ...], names: list[str]) -> str:
-    """`key[0].part` of a fault's location."""
+    """A fault's location as `key[0].part`."""
     if not location:
         return ""
     first, *rest = (*location[:1], *(part for part in location[1:] if part not in _BRANCHES and "[" not in str(part)))

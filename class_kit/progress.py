@@ -1,4 +1,4 @@
-"""One progress bar for terminal and notebook alike, silent where nobody is looking; times in words."""
+"""Progress bars for terminals and notebooks, off when nobody is watching, and durations in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing.process import parent_process
 from typing import Any
 
-# Says a line at once, also where it goes to a file or a pipe
+# Prints a line at once, also to a file or a pipe
 printed: Callable[[str], None] = partial(print, flush=True)
 
 
@@ -23,8 +23,8 @@ def progress_bar(
 ) -> Any:
     """A `tqdm` bar with an estimate of the time left, removed when done.
 
-    `disable=None` shows it only where a person is looking, at a terminal or a notebook's page: a bar in a log file or
-    in a committed notebook is noise. `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
+    `disable=None` shows it only on a terminal or in an open notebook: a bar in a log file or a committed notebook is
+    noise. `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
     """
     from tqdm import tqdm
 
@@ -35,7 +35,7 @@ def progress_bar(
 
 
 def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
-    """`say`, with the bars taken off the terminal while it speaks and drawn again below its line."""
+    """Wrap `say` so that bars are cleared from the terminal for its line and redrawn below it."""
 
     def said(line: str) -> None:
         from tqdm import tqdm
@@ -47,13 +47,13 @@ def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _watched() -> bool:
-    """Whether a person sees standard error: a terminal, or a notebook's page; workers leave it to who started them."""
+    """Whether standard error is a terminal or a notebook; worker processes never show bars."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return parent_process() is None and (sys.stderr.isatty() or hasattr(shell, "kernel"))
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "8 s", "3 min", "2.5 h"."""
+    """A duration in words: "8 s", "3 min", "2.5 h"."""
     if seconds < 99.5:
         return f"{seconds:.0f} s" if seconds >= 1 else "a second"
     return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"

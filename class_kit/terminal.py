@@ -1,6 +1,6 @@
-"""The person at the terminal: text from files on its way there, and Ctrl-C on its way back.
+"""Make text from data safe to print on a terminal, and handle Ctrl-C.
 
-A terminal obeys escape sequences wherever they come from, so anything that data can reach is made visible first.
+A terminal obeys escape sequences wherever they come from, so any text that data can reach is escaped first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Colour codes are written by IPython itself into every traceback; they are dropped rather than shown as noise.
+# IPython writes colour codes into every traceback; they are dropped rather than shown as noise.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -54,9 +54,9 @@ def _shown(character: str) -> str:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Let an interrupt that comes within the block act at its end.
+    """Delay an interrupt within the block until its end.
 
-    Only the main thread is ever interrupted; in another one nothing changes.
+    Only the main thread is ever interrupted; in other threads this does nothing.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
@@ -73,11 +73,11 @@ def interrupts_held() -> Iterator[None]:
 
 
 def import_whole(*names: str) -> None:
-    """Import modules to their end, whoever interrupts.
+    """Import modules without interruption.
 
-    An interrupted import leaves a package half there. Python drops the module that was being read and keeps those it
-    had read before, and packages with compiled parts, PyTorch among them, refuse to be read a second time: nothing
-    could be trained any more without a new process.
+    An interrupted import leaves a package half loaded: Python drops the module being read and keeps those read before,
+    and packages with compiled parts, such as PyTorch, cannot be imported a second time, so that only a new process
+    could train again.
     """
     with interrupts_held():
         for name in names:

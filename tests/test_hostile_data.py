@@ -154,11 +154,14 @@ CRAFTED: list[tuple[str, bytes | str | Callable[[Runs], bytes], str]] = [
     (BESIDE, numpy_header("{'descr'\x0c("), "model.pkl"),
     (BESIDE, numpy_header("(" * 300), "model.pkl"),
     (BESIDE, numpy_header("__import__('os').system('true')\n"), "model.pkl"),
-    ("checkpoint.safetensors", lambda bad: pickle.dumps({"a": bad}), "damaged or no checkpoint"),
-    ("checkpoint.safetensors", lambda bad: torch_file(bad, True), "damaged or no checkpoint"),
-    ("checkpoint.safetensors", struct.pack("<Q", 2**63) + b"{}", "damaged or no checkpoint"),
-    ("checkpoint.safetensors", struct.pack("<Q", 100_000) + b"[" * 100_000, "damaged or no checkpoint"),
-    *(("checkpoint.safetensors", tensors_file(told), "damaged or no checkpoint") for told in (*LIES, {"dtype": "O"})),
+    ("checkpoint.safetensors", lambda bad: pickle.dumps({"a": bad}), "damaged or not a checkpoint"),
+    ("checkpoint.safetensors", lambda bad: torch_file(bad, True), "damaged or not a checkpoint"),
+    ("checkpoint.safetensors", struct.pack("<Q", 2**63) + b"{}", "damaged or not a checkpoint"),
+    ("checkpoint.safetensors", struct.pack("<Q", 100_000) + b"[" * 100_000, "damaged or not a checkpoint"),
+    *(
+        ("checkpoint.safetensors", tensors_file(told), "damaged or not a checkpoint")
+        for told in (*LIES, {"dtype": "O"})
+    ),
     ("encoder/model.safetensors", lambda bad: torch_file(bad, True), "cannot be loaded"),
     (WEIGHTS, lambda bad: pickle.dumps({"a": bad}), "cannot be loaded"),
     (WEIGHTS, lambda bad: torch_file(bad, True), "cannot be loaded"),

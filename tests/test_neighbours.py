@@ -222,7 +222,7 @@ TWO = np.ones((2, 2))
     [
         ({"t": [[1.0, np.nan]]}, r"t\[0, 1\] is nan"),
         ({"m": np.full((3, 2), np.inf)}, r"m\[0, 0\] is inf"),
-        ({"t": [[1.0, 0.0], [3e-200, 4e-200]]}, r"t\[1\] has length 0: 0, or from 1e-150"),
+        ({"t": [[1.0, 0.0], [3e-200, 4e-200]]}, r"t\[1\] has length 0: expected 0, or from 1e-150"),
         ({"t": [[1e200, 0.0]]}, r"t\[0\] has length inf"),
         ({"t": np.ones((3, 2)), "m": np.ones((4, 2))}, "t has 3 rows and m has 4"),
         ({"t": np.ones((0, 2))}, r"shape \(0, 2\)"),

@@ -130,7 +130,7 @@ def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path) ->
     mapped = {"AutoConfig": "modeling.Config", "AutoModel": "modeling.Model", "AutoTokenizer": "modeling.Tokenizer"}
     change_config(model, auto_map=mapped, model_type="its_own")
     said = refused(model)
-    assert "'its_own', which the installed transformers does not have" in said
+    assert "'its_own', which the installed transformers does not know" in said
     change_config(model, model_type="bert")
     own_tokenizer = {"auto_map": {"AutoTokenizer": ["modeling.Tokenizer", None]}}
     (model / "tokenizer_config.json").write_text(json.dumps(own_tokenizer))

@@ -213,7 +213,7 @@ def own_neighbours(plan=None, refresh: int = 1, epochs: int = 3):
     [
         (CONFIG, plan_of(), lambda t, m: (t, m[:-1]), InputError, "40 texts and 39 molecules"),
         (CONFIG, plan_of(), lambda t, m: (np.where(t == t[3, 2], np.nan, t), m), ValueError, "some are not finite"),
-        (replace(CONFIG, epochs=4), plan_of(), None, InputError, "plan is for 3 epochs, the configuration for 4"),
+        (replace(CONFIG, epochs=4), plan_of(), None, InputError, "plan has 3 epochs, the configuration 4"),
         (CONFIG, paced(), None, InputError, "validate=None"),
         (CONFIG, plan_of(intensity={"transport": "inverse", "*": "constant"}), None, InputError, "no such term"),
         (
@@ -235,7 +235,7 @@ def own_neighbours(plan=None, refresh: int = 1, epochs: int = 3):
             self_paced(),
             None,
             InputError,
-            "'scalar_only' gives no loss a pair",
+            "'scalar_only' gives no loss per pair",
         ),
     ],
 )
@@ -449,7 +449,7 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     sound = path.read_bytes()
     for damaged, message in (
         (sound[:-7], "damaged"),
-        (b"", "damaged or no checkpoint"),
+        (b"", "damaged or not a checkpoint"),
     ):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=message):

@@ -160,8 +160,8 @@ def test_difficulty_explorer(pairs: PairSet) -> None:
     sigma, bins = inside(box, (widgets.SelectionSlider, widgets.ToggleButtons))
     sigma.value, bins.index = 0, 2
     assert_inert(box)
-    assert "25.0% of 12 pairs have no neighbour, the mean is 2.4 and the most 9" in html(box)
-    assert "alone places 33.3% of the pairs" in html(box)
+    assert "25.0% of 12 pairs have no neighbour, the mean is 2.4 and the maximum 9" in html(box)
+    assert "33.3% of the pairs are in the largest tie" in html(box)
     assert "1–2 of 3 pairs in this bin" in html(box)
     assert re.findall(r"N = (\d)", html(box)) == ["3", "2"]
     forth = next(button for button in inside(box, widgets.Button) if button.description == "next")
@@ -173,14 +173,17 @@ def test_difficulty_explorer(pairs: PairSet) -> None:
     assert "no pairs in this bin" in html(box)
     with pytest.raises(InputError, match=r"expected \(2, 12\)"):
         views.difficulty_explorer(counts[:, :5], [0.8, 0.99], pairs)
-    with pytest.raises(InputError, match="expected them to ascend"):
+    with pytest.raises(InputError, match="expected ascending values"):
         views.difficulty_explorer(counts, [0.99, 0.8], pairs)
 
 
 def test_schedule_designer_says_what_is_left_out() -> None:
     box = views.schedule_designer(1000, 10)
     move_every_control(box)
-    for growth, expected in ((0.03, "30% of the pairs are never trained on"), (0.2, "All pairs are in from epoch 3")):
+    for growth, expected in (
+        (0.03, "30% of the pairs are never trained on"),
+        (0.2, "All pairs are used from epoch 3 on"),
+    ):
         set_schedule(box, "linear", 0.4, growth, 10)
         assert expected in html(box)
     with pytest.raises(InputError, match="pairs=0"):
@@ -225,7 +228,7 @@ def test_epoch_viewer(pairs: PairSet) -> None:
     box = views.epoch_viewer(plan, pairs, counts)
     move_every_control(box)
     epoch, which = inside(box, (widgets.IntSlider, widgets.ToggleButtons))
-    for k, choice, expected in ((1, "new", 6), (2, "new", 3), (2, "in it", 9), (2, "left out", 3), (3, "left out", 0)):
+    for k, choice, expected in ((1, "new", 6), (2, "new", 3), (2, "all", 9), (2, "left out", 3), (3, "left out", 0)):
         epoch.value, which.value = k, choice
         found = re.search(r"of (\d+) pairs, hardest first", html(box))
         assert (int(found.group(1)) if found else 0) == expected
@@ -250,7 +253,7 @@ def test_playground_ranks_as_the_search_does(task: Task, trained: list[Record]) 
     ]
     move_every_control(box)
     assert_inert(box)
-    button = next(button for button in inside(box, widgets.Button) if button.description == "its neighbours")
+    button = next(button for button in inside(box, widgets.Button) if button.description == "neighbours")
     button.click()
     assert "Nearest to &lt;b&gt;" in html(box)
     assert len(re.findall("<img ", html(box))) == 8
@@ -306,7 +309,7 @@ def test_failure_browser_lists_the_worst_first_and_filters(task: Task, trained: 
 
 
 def test_two_trainings_of_one_name_are_refused(task: Task, trained: list[Record]) -> None:
-    with pytest.raises(InputError, match="each of another arm or seed"):
+    with pytest.raises(InputError, match="with different arms or seeds"):
         views.retrieval_playground(task, [trained[0], trained[0]])
     with pytest.raises(InputError, match="at least one"):
         views.failure_browser(task, [])
@@ -403,7 +406,7 @@ def test_suspect_reviewer_writes_each_decision_and_continues(pairs: PairSet, tmp
     audit = PairAudit(agreement, np.linspace(-5, 0, 50), 0.2, (0.1, 0.25), np.array([4, 1, 9]), 0.9)
     path = tmp_path / "made" / "decisions.csv"
     box = views.suspect_reviewer(pairs, audit, path)
-    assert "3 of 12 pairs lie at or below -1.0; 3 of them wait" in html(box)
+    assert "3 of 12 pairs are at or below -1.0; 3 of them are undecided" in html(box)
     assert_inert(box)
     belongs, not_belongs, later = inside(box, widgets.Button)
     later.click()
@@ -414,7 +417,7 @@ def test_suspect_reviewer_writes_each_decision_and_continues(pairs: PairSet, tmp
     written = pd.read_csv(path)
     assert written[["row", "decision"]].to_numpy().tolist() == [[2, "does not belong"], [10, "belongs"]]
     again = views.suspect_reviewer(pairs, audit, path)
-    assert "1 of them wait for a decision. Decided: 2, of which 1 do not belong" in html(again)
+    assert "1 of them are undecided. Decided: 2, of which 1 do not belong" in html(again)
     for button in inside(again, widgets.Button)[:1]:
         button.click()
         button.click()

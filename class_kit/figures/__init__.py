@@ -1,4 +1,4 @@
-"""Figures: data in, Axes out; a style for each place they are shown in; files beside the parameters that made them."""
+"""Figures: data in, Axes out; a style for each venue; files saved with the parameters that made them."""
 
 from __future__ import annotations
 

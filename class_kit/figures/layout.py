@@ -1,8 +1,8 @@
-"""How figures look and where they go: styles, panels in a figure of the style's width, and files.
+"""Lay out and save figures: styles, panels in a figure of the style's width, and files.
 
-A style is a Matplotlib style sheet in `styles/` and two widths. It fixes sizes of type and lines and nothing of what is
-drawn. The fonts come with Matplotlib: the same call gives the same picture on every machine. A figure is
-`draw(panel(plot, data…), …)`, saved with the parameters that make it again.
+A style is a Matplotlib style sheet in `styles/` and two widths. It sets font and line sizes, not content. The fonts
+come with Matplotlib: the same call gives the same picture on every machine. A figure is `draw(panel(plot, data…), …)`,
+saved with the parameters that regenerate it.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def use_style(name: str = "notebook") -> None:
-    """Draw all figures that follow in this style; call it once at the top of a notebook.
+    """Draw all following figures in this style; call it once at the top of a notebook.
 
-    Tables shown from then on show text from data as text: pandas' styled tables would pass on its markup, and a
-    notebook's equations would be made of its dollar signs.
+    It also makes tables show text from data as plain text: pandas' styled tables would otherwise pass on markup, and
+    dollar signs would be read as equations.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def use_style(name: str = "notebook") -> None:
 
     global _active
     chosen = _parameters(name)
-    # a reader's own matplotlibrc would otherwise show in figures that are to be the same everywhere
+    # figures must be the same everywhere, whatever the user's matplotlibrc says
     mpl.rcdefaults()
     mpl.rcParams.update(chosen)
     _active = name
@@ -74,7 +74,7 @@ def use_style(name: str = "notebook") -> None:
 
 @contextmanager
 def styled(name: str) -> Iterator[None]:
-    """Draw in another style inside a `with` block; what was in force before is in force again after it."""
+    """Draw in another style inside a `with` block; the previous style is restored after it."""
     global _active
     before = _active
     with mpl.rc_context(_parameters(name)):
@@ -124,7 +124,7 @@ def panel(
     data, options
         The plot's own arguments, without `ax`.
     title : str
-        What tells this panel from the others of a figure; a figure as a whole has a caption instead.
+        Distinguishes this panel from the others in a figure; the figure as a whole has a caption instead.
     settings : mapping, optional
         `xlabel`, `yscale`, `xlim` and the like, set on the Axes after drawing.
     """
@@ -147,7 +147,7 @@ def draw(
     fraction: float = 1.0,
     share: str = "",
 ) -> Figure:
-    """A figure of panels in rows, in the style in force.
+    """Draw panels in rows as one figure, in the current style.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def draw(
 
 
 def own_axes(width: str = "column", ratio: float = 0.69) -> Axes:
-    """Axes on a figure of their own, for a plot that is given none."""
+    """New Axes on their own figure, for a plot that is not given any."""
     return draw(lambda ax: ax, width=width, ratio=ratio).axes[0]
 
 

@@ -1,4 +1,4 @@
-"""Molecules as drawings: bitmaps for interactive views, lines and letters for figures that are printed."""
+"""Draw molecules: as bitmaps for interactive views, as vector graphics for printed figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from class_kit.molecules.structures import parse
 # small molecule does not look like a large one.
 FIELD = (360, 300)
 _BOND = 46.0
-# a second for 800 atoms, seven minutes for 5,000: placing them on paper is what takes the time
+# a second for 800 atoms, seven minutes for 5,000: computing 2D coordinates takes the time
 _ATOMS = 600
 _CAPTION = 120
 _CODES = {
@@ -35,16 +35,16 @@ _CODES = {
 
 
 def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
-    """PNG drawing of one molecule; a SMILES that the kit does not read or draw becomes a field that says so."""
+    """PNG drawing of one molecule; for a SMILES that cannot be read or drawn, the picture says so."""
     from rdkit.Chem.Draw import rdMolDraw2D
 
     return bytes(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size)))
 
 
 def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
-    """One molecule in lines and letters over its caption (plain text: no caption is read as TeX).
+    """Draw one molecule as vector graphics with its caption (plain text, never read as TeX).
 
-    RDKit's drawing is taken over path by path: in a PDF it stays sharp at any size, which a bitmap does not.
+    RDKit's drawing is converted path by path, so that it stays sharp at any size in a PDF.
     """
     ax = ax or own_axes(ratio=1.0)
     scale = mpl.rcParams["lines.linewidth"] * 0.45
@@ -58,7 +58,7 @@ def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
 
 
 def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, per_row: int = 4) -> Figure:
-    """Draw molecules in rows, each over its caption (plain text: no caption is read as TeX).
+    """Draw molecules in rows, each with its caption (plain text, never read as TeX).
 
     Raises
     ------
@@ -67,7 +67,7 @@ def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, 
     """
     captions = [""] * len(smiles) if captions is None else captions
     if not len(smiles) or len(captions) != len(smiles):
-        raise InputError(f"{len(smiles)} molecules and {len(captions)} captions: expected as many, at least one")
+        raise InputError(f"{len(smiles)} molecules and {len(captions)} captions: expected equal numbers, at least one")
     columns = min(per_row, len(smiles))
     rows = math.ceil(len(smiles) / columns)
     cells = [panel(molecule, text, caption) for text, caption in zip(smiles, captions, strict=True)]
@@ -75,7 +75,7 @@ def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, 
 
 
 def _drawn(smiles: str, drawer: Any) -> Any:
-    """The text of a drawing (SVG) or its bytes (PNG), whichever the drawer makes."""
+    """The drawing as text (SVG) or bytes (PNG), depending on the drawer."""
     from rdkit import rdBase
     from rdkit.Chem.Draw import rdMolDraw2D
     from rdkit.Geometry import Point2D
@@ -96,7 +96,7 @@ def _drawn(smiles: str, drawer: Any) -> Any:
 
 
 def _outlines(smiles: str) -> dict[tuple[str, str, float], Outline]:
-    """Compound outlines by (fill, stroke, stroke width): a few patches a molecule instead of one for each bond."""
+    """Compound outlines by (fill, stroke, stroke width): a few patches per molecule instead of one per bond."""
     from rdkit.Chem.Draw import rdMolDraw2D
 
     text = str(_drawn(smiles, rdMolDraw2D.MolDraw2DSVG(*FIELD)))

@@ -1,7 +1,7 @@
-"""The plots: data in, Axes out. Each takes `ax=None`, draws on it or on a figure of its own, and returns it.
+"""The plot functions: data in, Axes out. Each draws on `ax`, or on a new figure if it is None, and returns the Axes.
 
-None calls `show` or sets a title that a caption would repeat. Things are told apart by more than colour: by dashes,
-markers or lightness, so that a grey print can be read.
+None calls `show` or sets a title that a caption would repeat. Lines and groups differ in more than colour: in dashes,
+markers or lightness, so that a greyscale print is readable.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
-# Colours for thin lines on white: the palette's pale pink and yellow vanish in a grey print.
+# Colours for thin lines on white: the palette's pale pink and yellow vanish in greyscale.
 STRONG = [colour for colour in PALETTE if np.dot([0.299, 0.587, 0.114], colour) < 0.72]
 
 
 def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[str, list[float]]:
-    """A histogram as data: `edges` and `density`, what `similarity_histogram` needs; `bins` as `numpy.histogram`."""
+    """A histogram as data for `similarity_histogram`: `edges` and `density`; `bins` as for `numpy.histogram`."""
     array = np.asarray(values, float)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise InputError(f"values of shape {array.shape}: expected a vector of finite numbers, at least one")
@@ -37,7 +37,7 @@ def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[s
 
 
 def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None) -> Axes:
-    """Distribution of cosines between pairs of rows, one outlined histogram per space.
+    """Plot the distribution of cosines between pairs, one outlined histogram per space.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
 
 
 def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
-    """Share of pairs with N_i = 0, 1, 2–3, 4–7, … neighbours, one group of bars per σ.
+    """Plot the share of pairs with N_i = 0, 1, 2–3, 4–7, … neighbours, one bar per σ in each bin.
 
-    Bins double because counts have a long tail: on a linear axis the first bar would be all there is.
+    Bins double in width because counts have a long tail: on a linear axis only the first bar would be visible.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     Raises
     ------
     InputError
-        Counts that are no vector of whole numbers from 0.
+        Counts that are not a vector of whole numbers from 0.
     """
     arrays = {name: np.asarray(values) for name, values in counts.items()}
     for array in arrays.values():
@@ -84,12 +84,12 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
 
 
 def agreement_histogram(agreement: Any, shuffled: Any, at: float | None = None, ax: Axes | None = None) -> Axes:
-    """Agreement of pairs as given beside that of shuffled pairs, the null; a line marks a threshold.
+    """Plot the agreement of the pairs as given and of shuffled pairs, the null; a line marks a threshold.
 
     Parameters
     ----------
     agreement, shuffled : (L,) and (n,) float
-        As `audit_pairs` finds them; the outermost half per cent on each side is left out of the picture.
+        From `audit_pairs`; the outermost half per cent on each side is not shown.
     at : float, optional
         The threshold.
     """
@@ -111,9 +111,9 @@ def agreement_histogram(agreement: Any, shuffled: Any, at: float | None = None, 
 def chosen_bars(
     everything: Any, chosen: Any, bins: tuple[np.ndarray, list[str]], labels: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """How many of `everything` fall into each bin, outlined, and how many of `chosen`, filled.
+    """Plot how many of `everything` (outlined) and of `chosen` (filled) are in each bin.
 
-    Ticks are set by hand: finding good places for them takes half of the time of the picture.
+    Ticks are set by hand: placing them automatically takes half of the drawing time.
 
     Parameters
     ----------
@@ -141,10 +141,10 @@ def chosen_bars(
 def threshold_curves(
     sigmas: Sequence[float], ties: Sequence[float], lonely: Sequence[float], at: float, ax: Axes | None = None
 ) -> Axes:
-    """Along the threshold σ, the shares of pairs in the largest tie and without neighbour; a line marks one σ."""
+    """Plot the shares of pairs in the largest tie and without a neighbour against σ; a line marks one σ."""
     ax = ax or own_axes()
     ax.plot(sigmas, ties, label="in the largest tie")
-    ax.plot(sigmas, lonely, "--", label="without neighbour")
+    ax.plot(sigmas, lonely, "--", label="without a neighbour")
     ax.axvline(at, color="0.35", linewidth=1)
     ax.set(xlabel="threshold σ", ylabel="share of pairs", ylim=(0, 1.05))
     ax.locator_params(axis="x", nbins=5)
@@ -153,7 +153,7 @@ def threshold_curves(
 
 
 def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most: int = 9, legend: bool = False) -> Axes:
-    """Two-dimensional map coloured by class; the `most` commonest classes get a colour and a marker, the rest is grey.
+    """Plot a two-dimensional map; the `most` commonest classes get a colour and a marker each, the rest is grey.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def class_map(points: Any, classes: Sequence[str], ax: Axes | None = None, most:
 
 
 def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """λ_k against the epoch k = 1 … E, one line per schedule, drawn as the steps they are."""
+    """Plot λ_k against the epoch k = 1 … E as steps, one line per schedule."""
     ax = ax or own_axes()
     for (name, values), style in zip(curves.items(), itertools.cycle(DASHES), strict=False):
         ax.step(np.arange(1, len(values) + 1), values, where="mid", label=name, linestyle=style)
@@ -193,7 +193,7 @@ def schedule_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = Non
 
 
 def schedule_cost(curve: Sequence[float], ax: Axes | None = None) -> Axes:
-    """λ_k of one schedule over the samples that it uses, the area below it."""
+    """Plot λ_k of one schedule; the area below it is the samples used."""
     ax = ax or own_axes()
     epochs = np.arange(1, len(curve) + 1)
     ax.bar(epochs, curve, 1.0, color=PALETTE[0], alpha=0.25, label="samples used")
@@ -204,7 +204,7 @@ def schedule_cost(curve: Sequence[float], ax: Axes | None = None) -> Axes:
 
 
 def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """γ_k against the epoch k = 1 … E, one marked line per intensity."""
+    """Plot γ_k against the epoch k = 1 … E, one marked line per intensity."""
     ax = ax or own_axes()
     size = 0.75 * mpl.rcParams["lines.markersize"]
     for (name, values), marker in zip(curves.items(), itertools.cycle(MARKERS), strict=False):
@@ -215,7 +215,7 @@ def intensity_curves(curves: Mapping[str, Sequence[float]], ax: Axes | None = No
 
 
 def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Stacked area of what each epoch trains on.
+    """Plot the pairs of each epoch as stacked areas, one per group.
 
     Parameters
     ----------
@@ -232,10 +232,10 @@ def epoch_contents(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None = None, zero: bool = False) -> Axes:
-    """Dots with intervals, one row per arm: columns `arm`, `<value>`, `<value>_low`, `<value>_high`.
+    """Plot dots with intervals, one row per arm: columns `arm`, `<value>`, `<value>_low`, `<value>_high`.
 
-    A dot plot and not bars, because the origin means nothing when differences of a point are at stake. `zero` marks
-    it where it does mean something.
+    Dots rather than bars, because the origin is irrelevant when arms differ by a point. `zero` marks it when it
+    matters.
     """
     ax = ax or own_axes()
     places = np.arange(len(table))[::-1]
@@ -253,7 +253,7 @@ def interval_plot(table: pd.DataFrame, value: str, label: str, ax: Axes | None =
 
 
 def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Mean over seeds with the range of the seeds as a band, one line per arm: columns `arm`, `epoch`, x and y."""
+    """Plot the mean over seeds with their range as a band, one line per arm: columns `arm`, `epoch`, x and y."""
     ax = ax or own_axes()
     for (arm, rows), style in zip(table.groupby("arm", sort=False), itertools.cycle(DASHES), strict=False):
         by_epoch = rows.groupby("epoch")
@@ -266,16 +266,16 @@ def training_curves(table: pd.DataFrame, x: str, y: str, labels: Sequence[str], 
 
 
 def rank_by_count(counts: Any, ranks: Any, ax: Axes | None = None, least: int = 8) -> Axes:
-    """Mean reciprocal rank of pairs with 0, 1, 2–3, 4–7, … neighbours, with 95 % t intervals.
+    """Plot the mean reciprocal rank of pairs with 0, 1, 2–3, 4–7, … neighbours, with 95 % t intervals.
 
-    Bins with fewer than `least` pairs are left out: an interval from five values says nothing. The number of pairs
-    stands under each bin.
+    Bins with fewer than `least` pairs are left out: an interval from five values means little. The number of pairs is
+    shown under each bin.
 
     Parameters
     ----------
     counts : (Q,) int
     ranks : (Q,) float, at least 1
-        Expected ranks; their reciprocal is what is averaged.
+        Expected ranks; their reciprocals are averaged.
     """
     from scipy.stats import t
 
@@ -303,25 +303,25 @@ def heat_map(
     notes: Sequence[Sequence[str]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A grid of numbers by lightness, each cell with its note written into it; a cell that is None stays white.
+    """Plot a grid of numbers as lightness, with an optional note in each cell; a cell that is None stays white.
 
     Parameters
     ----------
     values : (r, c) float, None where there is none
     rows, columns : r and c names
     label : str
-        What the numbers are, beside the bar of lightness.
+        Label of the colour bar: what the numbers are.
     notes : r lists of c strings, optional
-        What is written into the cells; nothing by default.
+        Text in the cells; none by default.
     """
     grid = np.array([[np.nan if value is None else value for value in row] for row in values], float)
     if grid.shape != (len(rows), len(columns)) or not np.isfinite(grid).any():
         raise InputError(
-            f"values of shape {grid.shape} for {len(rows)} rows and {len(columns)} columns: expected a number in a cell"
+            f"values of shape {grid.shape}, {len(rows)} rows and {len(columns)} columns: expected one number per cell"
         )
     ax = ax or own_axes()
     edges = [np.arange(count + 1) - 0.5 for count in (len(columns), len(rows))]
-    # cells as areas with outlines of their own colour: an image would not be vector, bare areas leave hairlines
+    # cells outlined in their own colour: an image would not be vector graphics, bare areas leave hairlines
     picture = ax.pcolormesh(*edges, np.ma.masked_invalid(grid), cmap="cividis", edgecolors="face", linewidth=0.2)
     ax.set_xticks(range(len(columns)), [as_text(name) for name in columns])
     ax.set_yticks(range(len(rows)), [as_text(name) for name in rows])
@@ -331,7 +331,7 @@ def heat_map(
     for (row, column), value in np.ndenumerate(grid):
         if notes is None or np.isnan(value):
             continue
-        # light writing on the dark half of the scale
+        # light text on the dark half of the scale
         colour = "white" if value < middle else "black"
         note = "\n".join(map(as_text, notes[row][column].split("\n")))
         ax.text(column, row, note, ha="center", va="center", color=colour, fontsize="small")
@@ -343,7 +343,7 @@ def heat_map(
 
 
 def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label: str, ax: Axes | None = None) -> Axes:
-    """Shares from 0 to 1 along named settings, one marked line each.
+    """Plot shares from 0 to 1 along named settings, one marked line each.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label:
     looks = zip(itertools.cycle(MARKERS), itertools.cycle(DASHES), itertools.cycle(STRONG), strict=False)
     for (name, values), (marker, dashes, colour) in zip(shares.items(), looks, strict=False):
         if len(values) != len(at):
-            raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected as many")
+            raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected one per setting")
         size = 0.9 * mpl.rcParams["lines.markersize"]
         look = {"marker": marker, "markersize": size, "linestyle": dashes, "color": colour}
         ax.plot(range(len(at)), values, label=as_text(name), **look)
@@ -367,9 +367,9 @@ def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label:
 
 
 def flat_map(unit_vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Two-dimensional t-SNE map `(n, 2)` of unit vectors `(n, d)`: neighbours stay neighbours, gaps mean nothing.
+    """Compute a t-SNE map `(n, 2)` of unit vectors `(n, d)`: neighbours stay neighbours, gaps mean nothing.
 
-    Started from the principal components, so that the seed matters little (Kobak and Berens 2019).
+    Initialised with the principal components, so that the seed matters little (Kobak and Berens 2019).
     """
     from sklearn.manifold import TSNE
 
@@ -380,12 +380,12 @@ def flat_map(unit_vectors: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _shades(count: int) -> list[Any]:
-    """Colours that differ in lightness first: their order survives a grey print and colour blindness alike."""
+    """Colours that differ mainly in lightness: their order survives greyscale and colour blindness."""
     return [mpl.colormaps["cividis"](at) for at in np.linspace(0.1, 0.92, count)]
 
 
 def doubling_bins(lowest: int, top: int) -> tuple[np.ndarray, list[str]]:
-    """Bins of whole numbers from 0 or 1 that double in width, 0, 1, 2–3, 4–7, … to the one that holds `top`.
+    """Bins of whole numbers from 0 or 1 that double in width, 0, 1, 2–3, 4–7, …, up to the one with `top`.
 
     Parameters
     ----------

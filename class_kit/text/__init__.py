@@ -1,7 +1,6 @@
-"""Sentence vectors of descriptions, from a frozen encoder, computed once.
+"""Embed descriptions as sentence vectors of a frozen encoder, each computed once.
 
-The vectors are not brought to unit length: every user of them takes cosines, and a length that has been thrown away
-cannot be had back.
+The vectors are not normalised to unit length: every user takes cosines, and a length that is discarded is lost.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True, eq=False)
 class TextReport:
-    """How long texts are for an encoder: rows, their tokens with the special ones, and the rows that get truncated."""
+    """How long texts are for an encoder: the tokens of each, including special ones, and which texts are truncated."""
 
     encoder: str
     max_tokens: int
@@ -66,11 +65,11 @@ def embed_text(
 ) -> np.ndarray:
     """Embed each text as one vector of a frozen encoder.
 
-    CLASS takes SciBERT's `[CLS]` vector, computed once (arXiv 2502.11633). The default here is the MiniLM that comes
-    with the kit's requirements, so that everything works without a network. The vectors are *not* of unit length.
+    CLASS uses SciBERT's `[CLS]` vector, computed once (arXiv 2502.11633). The default here is the MiniLM that is
+    installed with the kit, so that everything works offline. The vectors do *not* have unit length.
 
-    A text's vector depends on the text alone, to the last bit, and not on the texts beside it: batches hold texts of
-    equal length, and all batches of a length have the same shape. So a text is embedded once, whichever set it is in.
+    A text's vector depends on that text alone, to the last bit: batches hold texts of equal length, and all batches of
+    one length have the same shape. So each text is embedded once, whatever data set it is in.
 
     Parameters
     ----------
@@ -80,26 +79,25 @@ def embed_text(
         `"minilm"` (d_t = 384), `"scibert"` (d_t = 768; `class-kit fetch scibert`), a folder, or the id of a model in
         the local Hugging Face cache. Code that comes with a model is never run.
     pooling
-        `"cls"`: the vector of the first token; `"mean"`: the mean over the tokens of the text, padding left out.
-        By default the one the encoder was made for: mean for MiniLM, cls for SciBERT; a sentence-transformers folder
-        states its own; otherwise cls.
+        `"cls"`: the vector of the first token; `"mean"`: the mean over the tokens of the text, without padding.
+        By default the one the encoder was trained with: mean for MiniLM, cls for SciBERT, that of the configuration
+        for a sentence-transformers folder, otherwise cls.
     max_tokens
-        Tokens read of each text, the special ones included. Longer texts are truncated and counted in the log;
+        Tokens read of each text, including special ones. Longer texts are truncated and counted in the log;
         `describe_text` lists them.
     batch_size
-        Most texts in a batch; long texts make smaller ones. Another size can change a vector by about 1e-6.
+        Maximum number of texts in a batch; batches of long texts are smaller. Another size can change a vector by
+        about 1e-6.
     dtype
-        `"float32"`, or `"bfloat16"`, which suits graphics cards and is never cached. Over 600
-        descriptions of ChEBI-20's validation split, cosines between MiniLM vectors then moved by up to 0.005, all
-        but one in a hundred by less than 0.003: enough to carry pairs across a threshold such as 0.99, so do not mix
-        the two in one study.
+        `"float32"`, or `"bfloat16"`, which suits GPUs and is never cached. On 600 descriptions of ChEBI-20's
+        validation split, bfloat16 changed cosines between MiniLM vectors by up to 0.005, and 99 in 100 by less than
+        0.003: enough to move pairs across a threshold such as 0.99, so do not mix the two in one study.
     device
-        A torch device. By default a graphics card where there is one. A cached result is returned whichever device
-        made it.
+        A torch device; by default a GPU if there is one. Cached vectors are returned whichever device computed them.
     cache
-        Keep and reuse float32 vectors on disk (`class_kit.store`).
+        Store float32 vectors on disk and reuse them (`class_kit.store`).
     progress
-        Show the bar; by default only where a person is looking.
+        Show a progress bar; by default only on a terminal or in a notebook.
 
     Returns
     -------
@@ -128,7 +126,7 @@ def embed_text(
 def describe_text(
     texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256
 ) -> TextReport:
-    """Count the tokens of each text, to see what an encoder would cut off before spending time on it.
+    """Count the tokens of each text, to see what an encoder would truncate before running it.
 
     Raises
     ------
@@ -142,13 +140,13 @@ def describe_text(
 
 
 def tell_truncated(report: TextReport) -> None:
-    """Say in the log how many texts are truncated, where any are."""
+    """Log how many texts are truncated, if any."""
     if report.truncated:
         logger.warning("%s", report)
 
 
 def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> list[str]:
-    """The texts as a list; a single string, an empty text, what is no string, and no text at all are refused."""
+    """The texts as a list; refuse a single string, an empty text, anything but a string, and an empty sequence."""
     check_whole("max_tokens", max_tokens, low=3)
     check_whole("batch_size", batch_size, low=1)
     if isinstance(texts, str | bytes):
@@ -160,7 +158,7 @@ def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> l
         if not isinstance(row, str):
             raise TypeError(f"texts[{number}] is {type(row).__name__}: expected a string")
         if not row.strip():
-            raise InputError(f"texts[{number}] is {row!r}: expected a text that says something")
+            raise InputError(f"texts[{number}] is {row!r}: expected a text that is not blank")
     return rows
 
 
@@ -191,7 +189,8 @@ def sentence_vectors(
             if len(wrong := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
                 text = missing[batch[wrong[0]]]
                 raise InputError(
-                    f"text encoder {encoder.name!r} gives values that are not finite, first for {text[:60]!r}"
+                    f"text encoder {encoder.name!r} gives non-finite values, first for {text[:60]!r}; expected finite "
+                    "ones, try dtype='float32' or another encoder"
                 )
             yield [rows[place] for place in batch], lengths[batch], vectors
 

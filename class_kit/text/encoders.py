@@ -1,7 +1,7 @@
-"""Finding, loading and running text encoders: the bundled MiniLM, SciBERT, a model of the Hugging Face hub, a folder.
+"""Find, load and run text encoders: the bundled MiniLM, SciBERT, a model from the Hugging Face hub, or a folder.
 
-Nothing here uses the network and nothing runs code that comes with a model: a missing model is an error that says how
-to get it, so that a run that is meant to be offline never waits for a server.
+Nothing here uses the network or runs code that comes with a model: a missing model raises an error that says how to get
+it, so that an offline run never waits for a server.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# given explicitly, because without them some releases ask the person at the terminal whether to run a model's own code
+# given explicitly, because otherwise some releases ask at the terminal whether to run a model's own code
 _LOCAL_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-# what a configuration can name that transformers would fetch and run: a model's classes, kernels of the hub
+# configuration keys that would make transformers fetch and run code: a model's classes, kernels of the hub
 _NAMES_OF_CODE = {
     *("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
     *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
 }
 _LAYERS = 1_000
-# tokens in a batch: on a processor the fewest that keep it busy, because the last batch of a length is filled up
+# tokens in a batch: on a CPU the fewest that keep it busy, because the last batch of each length is padded
 _BATCH_TOKENS = {"cpu": 256, "cuda": 16_384}
-# how sentence-transformers wrote its pooling down before it gave it a name
+# how older sentence-transformers configurations state the pooling
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text encoder on disk: its name, its folder, and the pooling it was made for ("cls" or "mean")."""
+    """A text encoder on disk: its name, its folder, and the pooling it was trained with ("cls" or "mean")."""
 
     name: str
     folder: Path
@@ -76,7 +76,7 @@ class LoadedEncoder:
 
 
 def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
-    """Where an encoder lies on this machine.
+    """Find an encoder on this machine.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def load_encoder(
 ) -> LoadedEncoder:
     """Load tokenizer and model with plain `transformers`; the last one stays in memory for the next call.
 
-    `digest` is the encoder's own, part of the arguments so that a folder whose files changed is loaded again. `device`
-    is the graphics card by default where there is one.
+    `digest` is that of the encoder; it is an argument so that a folder whose files changed is loaded again. `device`
+    defaults to a GPU if there is one.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def _load(encoder: TextEncoder, digest: str, dtype: str, device: str) -> LoadedE
     # the pooler is a layer on top that neither pooling reads, and many checkpoints leave it out
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
         raise InputError(
-            f"text encoder {encoder.name!r}: the weights in {encoder.folder} do not fill the model; "
+            f"text encoder {encoder.name!r}: the weights in {encoder.folder} are incomplete; "
             f"{len(missing)} parameters would be random, among them {missing[0]}"
         )
     return LoadedEncoder(tokenizer, model.to(device=device, dtype=getattr(torch, dtype)).eval(), device)
@@ -164,7 +164,7 @@ def _load(encoder: TextEncoder, digest: str, dtype: str, device: str) -> LoadedE
 
 @lru_cache(maxsize=1)
 def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
-    """The tokenizer alone, which loads in a moment where the model takes seconds."""
+    """Load only the tokenizer, which is instant, while the model takes seconds."""
     from transformers import AutoTokenizer
 
     with _loading(encoder):
@@ -177,12 +177,12 @@ def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
 def tokenise(
     tokenizer: Any, texts: list[str], max_tokens: int | None = None
 ) -> tuple[list[list[int]], list[np.ndarray]]:
-    """Token numbers of each text, the special ones included, whole without `max_tokens`; and which are the text's own.
+    """Token ids of each text, including special ones, and a mask of the text's own tokens; truncated to `max_tokens`.
 
-    A text of which the tokenizer leaves nothing (one of control characters alone) has its first special token as its
-    own, so that every text has at least one.
+    If the tokenizer leaves nothing of a text (control characters only), its first special token counts as its own, so
+    that every text has at least one.
     """
-    # verbose=False: the tokenizer would otherwise warn of the very texts that are counted as truncated
+    # verbose=False: the tokenizer would otherwise warn about texts that are already counted as truncated
     read = tokenizer(
         texts,
         truncation=max_tokens is not None,
@@ -197,17 +197,17 @@ def tokenise(
 def hidden_states(
     loaded: LoadedEncoder, name: str, tokens: list[list[int]], batch_size: int, progress: bool | None
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of rows of one length with their last hidden states `(B, T, d)` float32, the longest first.
+    """Batches of rows of one length with their last hidden states `(B, T, d)` float32, longest first.
 
-    The last places of a sum depend on the shapes that are multiplied. So a length always has the same shape, padded
-    with copies of a row where fewer are left, and a text's states do not depend on the texts beside it.
+    The last digits of a sum depend on the shapes that are multiplied. So every batch of one length has the same shape,
+    padded with copies of a row if fewer are left, and a text's states do not depend on the other texts.
     """
     import torch
 
     budget = _BATCH_TOKENS.get(torch.device(loaded.device).type, _BATCH_TOKENS["cpu"])
     lengths = np.array([len(ids) for ids in tokens])
     disable = None if progress is None else not progress
-    # of an encoder given as a folder the last part is enough: its whole path would leave no room for the bar
+    # only the last part of a folder's path, to leave room for the bar
     short = name.rstrip("/").rsplit("/", 1)[-1]
     with progress_bar(total=int(lengths.sum()), desc=f"text ({short})", unit="token", disable=disable) as bar:
         for length in sorted(set(lengths.tolist()), reverse=True):
@@ -227,10 +227,12 @@ def _read_config(encoder: TextEncoder) -> Any:
 
     path = encoder.folder / "config.json"
     values = {name: value for name, value in _read_json(path).items() if name not in _NAMES_OF_CODE}
-    # the oldest BERT checkpoints, SciBERT among them, were published before configurations named their family
+    # the oldest BERT checkpoints, SciBERT among them, predate model_type in configurations
     family = values.pop("model_type", None) or ("bert" if encoder.name == "scibert" else None)
     if family is None:
-        raise InputError(f"text encoder {encoder.name!r}: {path} has no model_type, so its family is not known")
+        raise InputError(
+            f"text encoder {encoder.name!r}: {path} has no model_type; expected it, to know the architecture"
+        )
     if values.get("is_encoder_decoder"):
         raise InputError(f"text encoder {encoder.name!r} is an encoder-decoder ({family}); expected an encoder")
     deep = [name for name, value in values.items() if "layers" in name and isinstance(value, int) and value > _LAYERS]
@@ -240,13 +242,13 @@ def _read_config(encoder: TextEncoder) -> Any:
         return AutoConfig.for_model(family, **values)
     except ValueError as error:
         raise InputError(
-            f"text encoder {encoder.name!r} is of the family {family!r}, which the installed transformers does not "
-            "have; code that comes with a model is never run"
+            f"text encoder {encoder.name!r} has the model_type {family!r}, which the installed transformers does not "
+            "know; expected one that it does, since code that comes with a model is never run"
         ) from error
 
 
 def _find_minilm() -> TextEncoder:
-    # only located, not imported: importing the package loads a second inference stack that the kit has no use for
+    # located, not imported: importing the package would load a second inference stack that the kit does not need
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     places = list(spec.submodule_search_locations or []) if spec else []
     if not places:
@@ -322,7 +324,7 @@ def _digest_of_version(path: str, size: int, modified: int) -> str:
 
 @contextmanager
 def _loading(encoder: TextEncoder) -> Iterator[None]:
-    """Turn what transformers makes of a bad folder into one clear error; its notes and bars are off for the while."""
+    """Turn any error of transformers on a bad folder into a clear one; its log and progress bars are silenced."""
     from transformers.utils import logging as library
 
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()

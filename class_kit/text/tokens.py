@@ -1,7 +1,7 @@
-"""Texts token by token: as vectors of a frozen encoder, or as numbers for a training that changes the encoder itself.
+"""Texts as tokens: hidden states of a frozen encoder, or token ids for fine-tuning the encoder.
 
-What a sentence vector averages away, single tokens keep: backbones that align words with atoms and rings read these.
-There are hundreds of megabytes of them, so they are written as they are computed and read batch by batch.
+Single tokens keep what a sentence vector averages away; backbones that align words with atoms and rings read them. They
+take hundreds of megabytes, so they are written as they are computed and read batch by batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOKEN_DTYPES = ("float16", "float32")
 
 @dataclass(frozen=True, eq=False)
 class TextTokens(Inputs):
-    """L texts as tokens, over distinct ones that equal texts and subsets share.
+    """L texts as hidden states of their tokens; equal texts and subsets share the stored ones.
 
     Attributes
     ----------
@@ -74,30 +74,30 @@ def text_tokens(
     cache: bool = True,
     progress: bool | None = None,
 ) -> TextTokens:
-    """Vectors of every token of each text: the encoder's last hidden states, without those of the special tokens.
+    """Embed every token of each text: the encoder's last hidden states, without those of the special tokens.
 
-    Equal texts are embedded once. A text of which the tokenizer leaves nothing (one of control characters alone) keeps
-    its first special token, so that every text has at least one.
+    Equal texts are embedded once. If the tokenizer leaves nothing of a text (control characters only), it keeps its
+    first special token, so that every text has at least one.
 
     Parameters
     ----------
     texts, encoder, batch_size, device, progress
-        As `embed_text` takes them.
+        As for `embed_text`.
     max_tokens
-        Tokens read of each text, the special ones included; longer texts are truncated and counted in the log. Half
-        of `embed_text`'s default, because what pads a batch to its longest text grows with it, in memory and in every
-        attention over tokens. Of the 6,601 descriptions in ChEBI-20's validation and test splits MiniLM's tokenizer
-        makes 99 tokens on average; 128 keep 79 % of them whole and 92 % of all tokens (SciBERT's: 88 % and 96 %).
+        Tokens read of each text, including special ones; longer texts are truncated and counted in the log. Half of
+        `embed_text`'s default, because padding to the longest text of a batch costs memory and time in every attention
+        over tokens. The 6,601 descriptions in ChEBI-20's validation and test splits have 99 MiniLM tokens on average;
+        128 keep 79 % of the texts whole and 92 % of all tokens (SciBERT: 88 % and 96 %).
     dtype
-        How tokens are kept: `"float16"`, which rounds by 0.05 %, or `"float32"`, twice as large. Sums are made in
+        How tokens are stored: `"float16"`, which rounds by 0.05 %, or `"float32"`, twice as large. Sums are computed in
         float32 either way.
     cache
-        Keep and reuse tokens on disk (`class_kit.store`, kind `tokens`). Without it they are all held in memory.
+        Store tokens on disk and reuse them (`class_kit.store`, kind `tokens`). Otherwise all are held in memory.
 
     Returns
     -------
     TextTokens
-        Its sentence vectors are what `embed_text` gives for the encoder by default, read to 256 tokens.
+        Its sentence vectors are those of `embed_text` with default options (256 tokens).
 
     Raises
     ------
@@ -139,18 +139,18 @@ def text_tokens(
 
 @dataclass(frozen=True, eq=False)
 class TextIds(Inputs):
-    """L texts as token numbers, over distinct ones that equal texts and subsets share.
+    """L texts as token ids; equal texts and subsets share the stored ones.
 
     Attributes
     ----------
     ids : Ragged of (…, 2) int32
-        Of each distinct text: its token numbers, the special ones included, and 1 where a token is the text's own.
+        For each distinct text: its token ids, including special ones, and 1 for the text's own tokens, else 0.
     padding : int
-        The number that fills a batch up.
+        Id of the padding token.
     hidden : int
         Width of the encoder's vectors.
     encoder : str
-        Digest of the encoder whose numbers these are.
+        Digest of the encoder that the ids belong to.
     """
 
     kind: ClassVar[str] = "ids"
@@ -181,12 +181,12 @@ class TextIds(Inputs):
 
 
 def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256) -> TextIds:
-    """Token numbers of each text.
+    """Token ids of each text.
 
     Parameters
     ----------
     texts, encoder, max_tokens
-        As `embed_text` takes them.
+        As for `embed_text`.
 
     Raises
     ------
@@ -210,6 +210,6 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
 
 
 def _distinct(texts: list[str]) -> tuple[list[str], np.ndarray]:
-    """The distinct texts in ascending order, and which of them each text is."""
+    """The distinct texts in ascending order, and the position of each text among them."""
     unique, back = np.unique(np.array(texts, dtype=object), return_inverse=True)
     return unique.tolist(), back

@@ -1,7 +1,7 @@
-"""The training loop: a plan says which pairs, a backbone says which losses, `loop` takes the steps.
+"""The training loop: a plan chooses the pairs, a backbone computes the losses, `loop` takes the steps.
 
-Nothing here decides an order: the batches of an epoch are what the plan says they are, so a training that is killed
-and resumed replays exactly the batches it would have seen.
+Nothing here decides an order: the plan defines the batches of each epoch, so a training that is killed and resumed sees
+exactly the batches it would have seen.
 """
 
 from class_kit.inputs import encode

@@ -1,9 +1,9 @@
-"""Checkpoints that are complete or absent, and that say what they belong to.
+"""Write and read checkpoints that are never half-written and that identify the training they belong to.
 
-One safetensors file holds every tensor of a training (weights, best weights so far, optimiser state, generator
-state) and, in its header, everything else as JSON. It is written under a temporary name and moved, so a crash or a
-full disk loses nothing already saved; a digest over the tensors tells damage from a sound file; an identity tells
-a foreign checkpoint from one's own.
+One safetensors file holds every tensor of a training (weights, best weights so far, optimiser state, generator state)
+and, in its header, everything else as JSON. It is written under a temporary name and moved, so a crash or a full disk
+loses nothing already saved; a digest over the tensors detects damage; an identity detects a checkpoint of another
+training.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def save_checkpoint(
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: dict[str, str] | None = None
 ) -> None:
-    """Write tensors as a safetensors file, atomically; an OSError says what the machine has no room or leave for.
+    """Write tensors as a safetensors file, atomically; an OSError says why the machine refused.
 
-    The file is made in memory: the library's own writer wraps the system's errors in one without their number, and
-    writes to a temporary file that a killed process leaves behind and nobody knows.
+    The file is built in memory, because the library's own writer hides the number of a system error and leaves an
+    unknown temporary file behind when the process is killed.
     """
     content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, header)
     with atomic_write(path) as temporary:
@@ -70,21 +70,21 @@ def load_checkpoint(path: str | os.PathLike[str], identity: str | None = None) -
     Raises
     ------
     InputError
-        If the file is missing, damaged, no checkpoint of this kit, or belongs to another `identity`.
+        If the file is missing, damaged, not a checkpoint of this kit, or belongs to another `identity`.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
+        raise InputError(f"{path}: no such checkpoint; expected one that a training wrote")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged or no checkpoint ({error}); delete it and train again") from error
+        raise InputError(f"{path}: damaged or not a checkpoint ({error}); delete it and train again") from error
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this kit (format {header.get('format')!r}, expected {FORMAT!r})")
     if header.get("digest") != _digest(flat, header):
-        raise InputError(f"{path}: its content does not match its digest; the file is damaged, delete it")
+        raise InputError(f"{path}: damaged, its content does not match its digest; delete it and train again")
     if identity is not None and header["identity"] != identity:
         raise InputError(f"{path}: belongs to a training with other settings or data; choose another folder")
     tensors: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def load_checkpoint(path: str | os.PathLike[str], identity: str | None = None) -
 
 
 def _flatten(tensors: Mapping[Any, Any], path: str = "") -> list[tuple[str, Tensor]]:
-    """Tensors by the path of their keys, which are parted by slashes."""
+    """Tensors by the path of their keys, joined by slashes."""
     return [
         leaf
         for key, value in tensors.items()

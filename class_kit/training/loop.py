@@ -1,8 +1,8 @@
-"""The steps of a training, and the state that a checkpoint must hold to take the next one exactly.
+"""Run the steps of a training, with the state that a checkpoint must hold to resume exactly.
 
-The learning rate is a function of the step number alone and the batches are what the plan says, so what must be saved
-is the weights, the optimisers' moments, the random generator, and, for a plan that needs feedback, the recorded losses
-or the line on which the model's own neighbours lie.
+The learning rate depends only on the step number and the batches only on the plan, so a checkpoint saves the weights,
+the optimisers' moments, the random generator, and, for a plan that needs feedback, the recorded losses or the locality
+order of the model's own neighbours.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
 
 Validate = Callable[[Backbone], Mapping[str, float]]
 
-# what a checkpoint holds beside tensors: attributes of the trainer that JSON can hold
+# what a checkpoint holds besides tensors: attributes of the trainer that JSON can hold
 _COUNTERS = ("step", "samples", "seconds", "sums", "history")
 
 
 @dataclass
 class TrainingResult:
-    """A trained backbone (weights of its best epoch) and the record of how it got there.
+    """A trained backbone (weights of its best epoch) and the record of its training.
 
     `history` has one entry per epoch: epoch, fraction, rows, steps, loss, each term and its intensity
     (`intensity/<term>`), an adversary's terms (`critic/<term>`), learnt weights (`weight/<term>`), each validation
-    metric, seconds (training alone); where near-duplicates are kept apart, how often they were not (`repeats`, and
+    metric, seconds (training only); if near-duplicates are kept apart, how often that failed (`repeats`, and
     `unavoidable` ones among them). `samples` and `steps` are totals over all epochs.
     """
 
@@ -84,27 +84,27 @@ def train(
     Parameters
     ----------
     plan : Plan
-        Planned for as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that
-        follows losses, metrics or the model's own vectors is told them before every epoch.
+        Must have as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that
+        follows losses, metrics or the model's own vectors receives them before every epoch.
     text : (L, d_t) float, or Inputs
     molecules : (L, d_m) float, or Inputs
         Row i of both belongs to pair i; of the kinds that the backbone needs (`backbone_needs`).
     validate : callable, optional
-        Takes the backbone in evaluation mode, returns metrics; the epoch with the highest `select` is kept (the
-        last one, where `validate` is None). A plan that follows metrics follows `select`.
+        Takes the backbone in evaluation mode and returns metrics; the epoch with the highest `select` is kept (the
+        last one if `validate` is None). A plan that follows metrics follows `select`.
     folder : path, optional
         Where `checkpoint.safetensors` is written at each epoch's end and every `checkpoint_every` steps.
     resume : bool
-        Continue from that checkpoint where there is one. On a CPU the result is the same, bit for bit, as that of a
-        training that was never interrupted.
+        Continue from that checkpoint if there is one. On a CPU the result is the same, bit for bit, as without the
+        interruption.
     groups : (L,) int, optional
-        As `duplicate_labels` gives them: pairs of one label that is not negative are near-duplicates, and are not
-        used as each other's negatives.
+        From `duplicate_labels`: pairs that share a non-negative label are near-duplicates and are not used as each
+        other's negatives.
 
     Raises
     ------
     ValueError
-        On mismatched lengths or an impossible setting.
+        If lengths differ or a setting is impossible.
     FloatingPointError
         If a loss is not finite; the message names epoch, step and term.
     InputError
@@ -112,18 +112,20 @@ def train(
     """
     text, molecules = as_inputs(text), as_inputs(molecules)
     if len(text) != len(molecules):
-        raise InputError(f"{len(text)} texts and {len(molecules)} molecules: expected as many of both")
+        raise InputError(f"{len(text)} texts and {len(molecules)} molecules: expected equal numbers of both")
     needs = backbone_needs(config.backbone, **config.backbone_options)
     for side, kind in (("text", {"vector": "sentence"}.get(text.kind, text.kind)), ("molecules", molecules.kind)):
         if kind != getattr(needs, side):
-            raise InputError(f"backbone {config.backbone!r} needs {side} as {getattr(needs, side)}, got {kind}")
+            raise InputError(f"{side} given as {kind}: backbone {config.backbone!r} expected {getattr(needs, side)}")
     if plan.epochs != config.epochs:
-        raise InputError(f"the plan is for {plan.epochs} epochs, the configuration for {config.epochs}: expected equal")
+        raise InputError(
+            f"the plan has {plan.epochs} epochs, the configuration {config.epochs}: expected equal numbers"
+        )
     if checkpoint_every is not None and checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
     if "metrics" in plan.needs_feedback and validate is None:
         raise InputError("validate=None: this plan follows the validation metric, expected a function of the backbone")
-    # PyTorch reads this part of itself, seconds of it, when the first optimiser is made
+    # PyTorch imports this, which takes seconds, when the first optimiser is created
     import_whole("torch._dynamo")
     checkpoint = None if folder is None else Path(folder) / "checkpoint.safetensors"
     threads = torch.get_num_threads()
@@ -142,19 +144,19 @@ def train(
 
 @dataclass
 class Trainer:
-    """One training under way. `train` makes it, restores it where asked, and lets it run; see there for the fields.
+    """One training in progress. `train` creates, restores and runs it; see there for the fields.
 
     Attributes
     ----------
     parts : modules by name
-        What the main optimiser trains: the backbone, and weights of the terms where they are learned.
+        What the main optimiser trains: the backbone and, if learned, the weights of the terms.
     optimizers : optimisers by name
-        The main one, and the critic's where there is a critic.
+        The main one, and the critic's if there is a critic.
     arrays : arrays by name
-        What the plan was told: `losses_before`, every pair's loss before this epoch, and `losses`, up to now; `line`,
-        where the model's own neighbours lie, once it was asked.
+        The plan's feedback: `losses_before`, every pair's loss before this epoch, `losses`, up to now, and `line`, the
+        locality order of the model's own neighbours, once computed.
     history, sums
-        An entry an epoch, and sums over the steps of the epoch under way.
+        One entry per epoch, and sums over the steps of the current epoch.
     """
 
     config: TrainingConfig
@@ -202,7 +204,7 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 1."""
+        """The current epoch, from 1."""
         return len(self.history) + 1
 
     def run(self, progress: bool | None) -> TrainingResult:
@@ -224,13 +226,13 @@ class Trainer:
         plan = self.plan.with_feedback(losses=self.arrays.get("losses_before"), metrics=metrics)
         taken = int(self._in_epoch("steps", self.step))
         if not taken and plan.refreshed(epoch):
-            # the line on which those pairs lie together that the model, as it is, finds near
+            # an order in which pairs that the current model finds similar are close together
             with self._precision():
                 spaces = [encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules)]
             self.arrays["line"] = locality_order(*spaces, group_size=plan.group_size)
         if "line" in self.arrays:
             plan = plan.with_line(self.arrays["line"])
-        # the plans of epochs to come may still change, so the total is what is known of it now
+        # the plans of later epochs may still change, so this total is the current estimate
         bar.total = self.step - taken + sum(plan.steps(k, size) for k in range(epoch, self.config.epochs + 1))
         pair_weights = None
         if "losses" in plan.needs_feedback:
@@ -255,7 +257,7 @@ class Trainer:
         if "losses" in self.arrays and not plan.measures_losses:
             self.arrays["losses"] = record_losses(self.arrays["losses"], rows, self._pair_losses(losses))
         if pair_weights is not None:
-            # V_i; a term that knows no pairs stays as it is
+            # V_i; a scalar term has no pairs to weight
             losses = {name: pair_weights[index] * term if term.ndim else term for name, term in losses.items()}
         terms = {name: term.mean() if term.ndim else term for name, term in losses.items()}
         self._note(terms)
@@ -277,7 +279,7 @@ class Trainer:
         self.samples += len(rows)
 
     def _losses(self, index: Tensor, text: Any, molecules: Any) -> dict[str, Tensor]:
-        """The backbone's terms of some rows, near-duplicates left out of the negatives."""
+        """The backbone's loss terms for some rows, without near-duplicates among the negatives."""
         near = None if self.near is None else duplicate_mask(self.near[index])
         with self._precision():
             losses = self.backbone.losses(text, molecules, not_negative=near)
@@ -303,17 +305,17 @@ class Trainer:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def _pair_losses(self, terms: Mapping[str, Tensor]) -> np.ndarray:
-        """What each pair of the batch cost, `(B,)`: the sum of the terms that say so."""
+        """The loss of each pair in the batch, `(B,)`: the sum of the terms given per pair."""
         parts = [term.detach().double() for term in terms.values() if term.ndim == 1]
         if not parts:
             raise InputError(
-                f"backbone {self.config.backbone!r} gives no loss a pair ({', '.join(terms)} are scalars): "
-                "a plan that follows losses needs one"
+                f"backbone {self.config.backbone!r} gives no loss per pair ({', '.join(terms)} are scalars): "
+                "expected one, since this plan follows losses"
             )
         return torch.stack(parts).sum(0).cpu().numpy()
 
     def _in_epoch(self, name: str, total: float) -> float:
-        """What is the present epoch's of a total over all epochs."""
+        """The current epoch's part of a total over all epochs."""
         return total - sum(entry[name] for entry in self.history)
 
     def _close_epoch(self, plan: Plan, batches: list[np.ndarray]) -> None:
@@ -369,7 +371,7 @@ class Trainer:
         return self.text.take(rows, self.device), self.molecules.take(rows, self.device)
 
     def save(self) -> None:
-        """Write the checkpoint, where there is a folder for it."""
+        """Write the checkpoint, if there is a folder for it."""
         if self.checkpoint is None:
             return
         tensors: dict[str, Any] = {"generator": torch.get_rng_state()}

@@ -15,8 +15,8 @@ from class_kit.options import TrainingConfig
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     """Rate of step `step` (from 0) of `total`: linear warm-up to the peak, then linear decay to 0.
 
-    A pure function of the step, so that nothing has to be saved, and of the plan's own total, since a curriculum
-    takes fewer steps than epochs × rows suggest.
+    A pure function of the step, so that nothing has to be saved, and of the plan's own total, since a curriculum takes
+    fewer steps than rows times epochs.
     """
     warm = round(config.warmup * total)
     if step < warm:
@@ -27,10 +27,10 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
 def make_optimizers(
     config: TrainingConfig, backbone: Backbone, without_decay: Iterable[nn.Parameter] = ()
 ) -> dict[str, torch.optim.Optimizer]:
-    """By name, the "optimizer" of everything but a critic and, where there is an adversary, its own, "critic".
+    """The optimisers by name: "optimizer" for everything but a critic and, if there is one, "critic".
 
-    Each group of the first has a `share` of the rate that `learning_rate` gives, 1 where the backbone names no rate of
-    its own; `without_decay` are trained beside the backbone, undecayed.
+    Each parameter group of the first has a `share` of `learning_rate`, 1 unless the backbone names its own rate;
+    `without_decay` are trained alongside the backbone without weight decay.
     """
     critic = list(backbone.critic_parameters())
     apart = {id(parameter) for parameter in critic}

@@ -1,8 +1,8 @@
-"""Interactive views: controls, a picture, a sentence; each shows what the static figure above it cannot.
+"""Interactive views: controls, a picture and a sentence; each shows what the static figure above it cannot.
 
-Every view is made of ordinary ipywidgets, so that it works in JupyterLab, Notebook and Voilà, with the keyboard alone,
-and without the network. Pictures are drawn off screen and handed over as PNG. Text from data is escaped before it
-meets HTML, and what a callback raises stands in the view.
+Every view consists of standard ipywidgets, so that it works in JupyterLab, Notebook and Voilà, by keyboard alone and
+offline. Pictures are drawn off screen and sent as PNG. Text from data is escaped before it is put into HTML, and errors
+of a callback are shown in the view.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Views of curves: a schedule by hand with what it costs, and intensities beside each other."""
+"""Views of curves: design a schedule and see its cost, or compare intensities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
     Parameters
     ----------
     pairs, epochs, batch_size : int
-        Of the training whose schedule is designed, each at least 1.
+        Those of the training to design a schedule for, each at least 1.
     """
     for name, value in (("pairs", pairs), ("epochs", epochs), ("batch_size", batch_size)):
         check_whole(name, value, low=1)
@@ -52,23 +52,23 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
 
 
 def cost_in_words(curve: np.ndarray, pairs: int, batch_size: int) -> str:
-    """Samples and steps of a schedule λ_k beside those of plain training, and whether all pairs come in."""
+    """Samples and steps of a schedule λ_k next to those of standard training, and whether it reaches all pairs."""
     counts = np.floor(curve * pairs + 0.5).astype(int)
     used, steps, plain = counts.sum(), np.sum(-(-counts // batch_size)), -(-pairs // batch_size) * len(counts)
-    said = f"{used:,} samples, {used / (pairs * len(counts)):.1%} of the plain run's; "
-    said += f"{steps:,} steps where it takes {plain:,}. "
+    said = f"{used:,} samples, {used / (pairs * len(counts)):.1%} of those of standard training; "
+    said += f"{steps:,} steps instead of {plain:,}. "
     if curve[-1] >= 1:
-        return said + f"All pairs are in from epoch {np.argmax(curve >= 1) + 1}."
+        return said + f"All pairs are used from epoch {np.argmax(curve >= 1) + 1} on."
     return said + f"{1 - counts[-1] / pairs:.0%} of the pairs are never trained on."
 
 
 def intensity_comparer(epochs: int) -> View:
-    """Choose intensities; see γ_k, and how much of the full weight the epochs get.
+    """Choose intensities; see γ_k and how much of the full weight the epochs get.
 
     Parameters
     ----------
     epochs : int
-        Where the slider of the epochs stands at first, at least 2.
+        Initial value of the slider for the number of epochs, at least 2.
     """
     check_whole("epochs", epochs, low=2)
     named = widgets.SelectMultiple(options=INTENSITIES, value=("sigmoid", "inverse"), description="γ", rows=5)
@@ -90,7 +90,7 @@ def intensity_comparer(epochs: int) -> View:
 
 
 def weight_in_words(name: str, curve: np.ndarray) -> str:
-    """Where an intensity γ_k begins, its mean, and when it is nearly full."""
+    """The first value of an intensity γ_k, its mean, and when it is nearly full."""
     near = np.flatnonzero(curve >= 0.95)
     full = f"0.95 reached in epoch {near[0] + 1}" if len(near) else "0.95 never reached"
     return f"{name}: γ₁ = {curve[0]:.3f}, mean {curve.mean():.3f}, {full}"

@@ -1,4 +1,4 @@
-"""Views of pairs: what a threshold calls easy and hard, which pairs an epoch trains on, who is near a pair."""
+"""Views of pairs: which are easy or hard at a threshold, which an epoch trains on, which are near a given pair."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
     Raises
     ------
     InputError
-        Where counts, σ and pairs do not belong together, or σ does not ascend.
+        If counts, σ and pairs do not match, or σ does not ascend.
     """
     counts = np.atleast_2d(counts)
     if counts.shape != (len(sigmas), len(pairs)) or not counts.size:
         raise InputError(f"counts {counts.shape}: expected ({len(sigmas)}, {len(pairs)}) for these σ and pairs")
     if np.any(np.diff(sigmas) <= 0):
-        raise InputError(f"sigmas {list(sigmas)}: expected them to ascend, as a slider does")
+        raise InputError(f"sigmas {list(sigmas)}: expected ascending values")
     check_whole("show", show, low=1)
     bins = figures.doubling_bins(0, counts.max())
     ties, lonely = [tie_mass(row) for row in counts], (counts == 0).mean(axis=1)
@@ -66,8 +66,8 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         overview.show(figures.threshold_curves, sigmas, ties, lonely, sigmas[at])
         words.value = paragraph(
             f"At σ = {sigmas[at]:.3f}, {lonely[at]:.1%} of {len(pairs):,} pairs have no neighbour, the mean is "
-            f"{counts[at].mean():.1f} and the most {counts[at].max():,}. The tie rule alone places {ties[at]:.1%} of "
-            "the pairs. Filled: the bin chosen above; outlined: all pairs."
+            f"{counts[at].mean():.1f} and the maximum {counts[at].max():,}. {ties[at]:.1%} of the pairs are in the "
+            "largest tie. Filled: the bin chosen above; outlined: all pairs."
         )
         on_bin()
 
@@ -79,7 +79,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
 
 
 def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) -> View:
-    """Choose an epoch; see which pairs it holds, adds to the one before, or leaves out, hardest first.
+    """Choose an epoch; see which pairs it contains, adds to the previous one, or leaves out, hardest first.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
     Raises
     ------
     InputError
-        For a plan without `epochs`, or where there are not as many counts as pairs.
+        If the plan has no `epochs`, or the numbers of counts and pairs differ.
     """
     if not plan.epochs:
         raise InputError("plan.epochs is None: expected a plan made with epochs=…")
@@ -102,7 +102,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
     counts = np.asarray(counts)
     bins = figures.doubling_bins(0, counts.max())
     epoch = widgets.IntSlider(value=1, min=1, max=plan.epochs, description="epoch")
-    which = toggles("pairs", ["new", "in it", "left out"])
+    which = toggles("pairs", ["new", "all", "left out"])
     image, words = Plot(), widgets.HTML()
     pages = Pages(
         show,
@@ -145,7 +145,7 @@ def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5
     Raises
     ------
     InputError
-        Where there are not as many texts, molecules and pairs.
+        If the numbers of texts, molecules and pairs differ.
     """
     from sklearn.preprocessing import normalize
 

@@ -1,4 +1,4 @@
-"""What the views share: callbacks whose errors are seen, pictures, cards of molecules, and pages of them."""
+"""Parts shared by the views: callbacks with visible errors, pictures, cards of molecules, and pages of cards."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _TEXT = "font-size:12px;line-height:1.35;max-height:13.5em;overflow:auto;overflo
 
 
 class View(widgets.VBox):
-    """Controls and pictures below each other, and below them whatever a callback raised.
+    """Controls and pictures in a column, and below them any error of a callback.
 
-    A front end hides an exception of a callback in a log. Here it stays in the state of an output widget until a
-    callback succeeds, where a reader sees it and an executed notebook can be searched for it, and goes on to whoever
-    moved the control: set by code, the code stops.
+    A front end hides an exception of a callback in a log. Here it stays in an output widget until a callback succeeds,
+    where a reader sees it and an executed notebook can be searched for it. It is also raised to the caller, so that
+    code which sets a control stops.
     """
 
     def __init__(self, *children: widgets.Widget) -> None:
@@ -64,7 +64,7 @@ class View(widgets.VBox):
 
 
 def _as_output(error: Exception) -> dict[str, Any]:
-    """An exception as a notebook keeps it; what data put into its message is made visible."""
+    """An exception in the notebook's output format, with control characters in its message made visible."""
     lines = traceback.format_exception(*sys.exc_info())
     return {
         "output_type": "error",
@@ -75,7 +75,7 @@ def _as_output(error: Exception) -> dict[str, Any]:
 
 
 class Plot(widgets.Image):
-    """A picture of one Axes, 100 pixels an inch."""
+    """A picture of one Axes, 100 pixels per inch."""
 
     def __init__(self) -> None:
         # without a width it would fill the page
@@ -83,12 +83,12 @@ class Plot(widgets.Image):
         super().__init__(format="png", layout=layout)
 
     def show(self, plot: Callable[..., Axes], *data: Any) -> None:
-        """Replace the picture by what a plot of `class_kit.figures` makes of its data."""
+        """Replace the picture by a plot of `class_kit.figures` with its data."""
         self.value = picture(figures.panel(plot, *data))
 
 
 def picture(draw: Callable[[Axes], Any]) -> bytes:
-    """PNG of what `draw` puts on an Axes; no window, no global figure, and no style but the notebooks'."""
+    """PNG of what `draw` puts on an Axes, in the notebook style, without a window or a global figure."""
     with figures.styled("notebook"):
         fig = Figure(figsize=(_WIDTH, _HEIGHT), dpi=110)
         fig.set_layout_engine("none")
@@ -99,19 +99,19 @@ def picture(draw: Callable[[Axes], Any]) -> bytes:
             x, y, width, height = axes.get_position().bounds
             axes.set_position((x, y + _SLANTED * height, width, (1 - _SLANTED) * height))
         stream = io.BytesIO()
-        # not `savefig`, which draws everything twice to learn its size, and little compression: the picture goes to a
-        # browser beside the kernel, and time is what a slider has least of
+        # not `savefig`, which draws everything twice to find its size, and little compression: the browser is usually
+        # on the same machine, and a slider has to respond quickly
         FigureCanvasAgg(fig).print_png(stream, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     return stream.getvalue()
 
 
 def beside(*parts: widgets.Widget) -> widgets.HBox:
-    """Parts side by side, on as many lines as they need."""
+    """Parts side by side, wrapped onto as many lines as needed."""
     return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
 
 
 def toggles(description: str, options: Sequence[Any]) -> widgets.ToggleButtons:
-    """Buttons of which one is down, as wide as their words, on one line with their name."""
+    """Toggle buttons as wide as their labels, on one line with their description."""
     line = widgets.Layout(width="100%", display="flex")
     style = {"button_width": "auto", "description_width": "82px"}
     return widgets.ToggleButtons(options=options, description=description, style=style, layout=line)
@@ -128,7 +128,7 @@ def paragraph(text: object, style: str = "") -> str:
 
 
 def card(smiles: str, lines: Sequence[object]) -> str:
-    """A drawing over lines of words; the first is set in bold."""
+    """A drawing above lines of text, the first in bold."""
     image = f'<img alt="{safe(smiles)}" title="{safe(smiles)}" src="{_drawing(smiles)}" width="{_SHOWN}">'
     first, *rest = lines
     words = f"<b>{safe(first)}</b>" + "".join(f"<div>{safe(line)}</div>" for line in rest)
@@ -139,13 +139,13 @@ def card(smiles: str, lines: Sequence[object]) -> str:
 
 
 def pair_card(pairs: Any, row: int, *said: object) -> str:
-    """A card of one pair: what is said of it, its id, and its text, which a pool of molecules alone has not."""
+    """A card of one pair: a heading, its id, further lines, and its text, if it has one."""
     texts = [pairs.text[row]] if pairs.text[row] else []
     return card(pairs.smiles[row], [said[0], pairs.id[row], *said[1:], *texts])
 
 
 def row_of(cards: Iterable[str]) -> str:
-    """Cards side by side, on as many lines as they need."""
+    """Cards side by side, wrapped onto as many lines as needed."""
     return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(cards)}</div>'
 
 
@@ -156,9 +156,9 @@ def _drawing(smiles: str) -> str:
 
 
 class Pages(widgets.VBox):
-    """Rows as HTML, a page at a time: two buttons that leaf, words that say where one is, and the page.
+    """Rows as HTML, one page at a time: buttons to turn pages, the position, and the page.
 
-    After the last page comes the first: a button that switched itself off would drop the keyboard's focus.
+    After the last page comes the first: a button that disabled itself would lose the keyboard focus.
 
     Parameters
     ----------
@@ -180,17 +180,17 @@ class Pages(widgets.VBox):
         super().__init__([widgets.HBox([self.back, self.forth, self.words]), self.shown])
 
     def join(self, view: View) -> None:
-        """Let the buttons work, as those of `view`."""
+        """Connect the buttons, as those of `view`."""
         view.react(partial(self.turn, -1), self.back)
         view.react(partial(self.turn, 1), self.forth)
 
     def fill(self, rows: np.ndarray) -> None:
-        """Take other rows and go to their first page."""
+        """Show other rows, from their first page."""
         self.rows, self.first = rows, 0
         self.turn(0)
 
     def turn(self, by: int) -> None:
-        """Move by so many pages, from the end to the beginning and back."""
+        """Move by a number of pages, wrapping around at both ends."""
         starts = range(0, max(1, len(self.rows)), self.size)
         self.first = starts[(self.first // self.size + by) % len(starts)]
         last = min(self.first + self.size, len(self.rows))
@@ -200,8 +200,8 @@ class Pages(widgets.VBox):
 
 
 def check_rows(**named: Any) -> None:
-    """Refuse things of different lengths, naming each."""
+    """Refuse arguments of different lengths, naming each."""
     lengths = {name: len(value) for name, value in named.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
         found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InputError(f"{found}: expected as many rows of each, at least one")
+        raise InputError(f"{found}: expected equal numbers of rows, at least one")

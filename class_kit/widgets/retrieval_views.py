@@ -1,4 +1,4 @@
-"""Views of trained retrievers: asked with a text or a molecule, and where they fail."""
+"""Views of trained retrievers: search with a text or a molecule, and browse their failures."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _RANKING = "text_to_molecule/split"
 def retrieval_playground(
     task: Task, trained: Backbone | Record | Sequence[Record], example: str = "", show: int = 8
 ) -> View:
-    """Type a text or a SMILES and choose a training; see the molecules it ranks first, and the neighbours of each.
+    """Type a text or a SMILES and choose a training; see the molecules it ranks first and the neighbours of each.
 
-    A SMILES is compared with the molecules themselves, in the space that the training made.
+    A SMILES is compared with the molecules in the space that the training learned.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def retrieval_playground(
     trained : Backbone, Record or sequence of Record
         A retriever, or trainings to choose from, such as `study.run_arms` returns.
     example : str
-        The text that is searched for at first.
+        The text of the first search.
     show : int
         Molecules to show, at least 1.
 
@@ -51,18 +51,18 @@ def retrieval_playground(
     """
     check_whole("show", show, low=1)
     runs, molecules = Runs(task, trained), task.molecules
-    # what each kind of question said last, so that changing over and back loses nothing
+    # the last query of each kind, so that switching back and forth loses nothing
     typed = {"text": example, "SMILES": molecules.smiles[0]}
     run = widgets.Dropdown(options=runs.names, description="training")
-    kind = toggles("ask with a", list(typed))
+    kind = toggles("search by", list(typed))
     wide = widgets.Layout(width="100%", max_width="720px")
-    query = widgets.Textarea(value=example, description="question", layout=wide)
+    query = widgets.Textarea(value=example, description="query", layout=wide)
     button = widgets.Button(description="search", button_style="primary")
     said, near = widgets.HTML(), widgets.HTML()
-    # the places are made once and filled anew: making widgets costs more than drawing molecules
+    # the widgets are created once and refilled: creating them takes longer than drawing molecules
     cards = [widgets.HTML() for _ in range(show)]
     narrow = widgets.Layout(width="auto")
-    buttons = [widgets.Button(description="its neighbours", layout=narrow) for _ in range(show)]
+    buttons = [widgets.Button(description="neighbours", layout=narrow) for _ in range(show)]
     places = [widgets.VBox(parts) for parts in zip(cards, buttons, strict=True)]
     gallery = widgets.Box(places, layout=widgets.Layout(flex_flow="row wrap", grid_gap="12px"))
     view = View(run, kind, query, button, said, gallery, near)
@@ -105,7 +105,7 @@ def retrieval_playground(
 
 
 def _refused(question: str, kind: str) -> str:
-    """Why a question cannot be asked, or nothing."""
+    """Why a query is refused, or an empty string."""
     if not question:
         return f"Type a {kind} first."
     if kind == "SMILES" and parse(question)[0] is None:
@@ -114,10 +114,10 @@ def _refused(question: str, kind: str) -> str:
 
 
 def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 3) -> View:
-    """Choose a training, a class and a span of ranks; see held-out texts, worst first, and what was taken for them.
+    """Choose a training, a class and a range of ranks; see held-out texts, worst first, and what was ranked first.
 
-    Each text stands beside its own molecule and the one ranked first instead, with the similarity s of the two pairs:
-    near 1, the "error" is a near-duplicate, which is what the neighbour count calls hard.
+    Each text is shown next to its own molecule and the one ranked first, with the similarity s of the two pairs: near
+    1, the "error" is a near-duplicate, which the neighbour count calls hard.
 
     Parameters
     ----------
@@ -130,26 +130,26 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
     Raises
     ------
     InputError
-        For no training, two of one arm and seed, or ranks that are not of this task's held-out pairs.
+        For no training, two of one arm and seed, or ranks that do not belong to this task's held-out pairs.
     """
     check_whole("show", show, low=1)
     runs, held = Runs(task, trained), task.rows(task.evaluation_split)
     if not runs.records:
-        raise InputError("a backbone alone has no ranks: expected a record, as study.run_arms returns it")
+        raise InputError("a backbone alone has no ranks: expected a record, such as study.run_arms returns")
     ranks_of = {name: per_query_metrics(one.ranks[_RANKING])["mean_rank"] for name, one in runs.records.items()}
     for ranks in ranks_of.values():
         if len(ranks) != len(held):
-            raise InputError(f"{len(ranks)} ranks: expected {len(held)}, one for each held-out pair of this task")
+            raise InputError(f"{len(ranks)} ranks: expected {len(held)}, one per held-out pair of this task")
     classes = np.asarray(task.classes, dtype=object)[held]
     named = {f"{name} ({size:,})": classes == name for name, size in sorted(Counter(classes).items())}
     of_class = [np.ones(len(held), bool), *named.values()]
-    # 1, 2, 5, 10, 20, 50, … up to the pool: spans of ranks that a slider reaches in a few steps
+    # 1, 2, 5, 10, 20, 50, … up to the pool, so that a slider covers all ranks in a few steps
     steps = [lead * 10**power for power in range(len(str(len(held)))) for lead in (1, 2, 5)]
     steps = [*(step for step in steps if step < len(held)), len(held)]
     bins = figures.doubling_bins(1, len(held))
     labels = ("rank", ranked_on("texts", task.evaluation_split))
     run = widgets.Dropdown(options=runs.names, description="training")
-    # numbers for values: a list whose value is None shows an empty line
+    # numbers as values: a dropdown whose value is None shows an empty line
     options = [(name, at) for at, name in enumerate(("every class", *named))]
     group = widgets.Dropdown(options=options, description="class")
     span = widgets.SelectionRangeSlider(options=steps, index=(0, len(steps) - 1), description="ranks")

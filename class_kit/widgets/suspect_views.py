@@ -1,4 +1,4 @@
-"""A view of suspicious pairs: choose a threshold, read the pairs below it, and write down which belong together."""
+"""A view to review suspicious pairs: choose a threshold, read the pairs below it and record which belong together."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def suspect_reviewer(pairs: PairSet, audit: PairAudit, path: str | os.PathLike[s
     pairs : PairSet of L pairs
     audit : PairAudit of the same pairs
     path : path
-        Where the decisions are kept: row (from 1), id, SMILES, text, agreement and decision.
+        CSV file of the decisions: row (from 1), id, SMILES, text, agreement and decision.
 
     Raises
     ------
     InputError
-        Where pairs and audit differ in number, or the file holds something other than decisions on these pairs.
+        If pairs and audit differ in number, or the file holds anything but decisions on these pairs.
     """
     check_rows(pairs=pairs, audit=audit.agreement)
     path = Path(path)
@@ -63,7 +63,7 @@ def suspect_reviewer(pairs: PairSet, audit: PairAudit, path: str | os.PathLike[s
     put_off: list[int] = []
 
     def waiting() -> list[int]:
-        """Undecided pairs at or below the threshold, those put off last."""
+        """Undecided pairs at or below the threshold, postponed ones last."""
         below = [int(row) for row in order if audit.agreement[row] <= threshold.value and row not in decided]
         return sorted(below, key=lambda row: put_off.index(row) + 1 if row in put_off else 0)
 
@@ -72,8 +72,8 @@ def suspect_reviewer(pairs: PairSet, audit: PairAudit, path: str | os.PathLike[s
         below = int(np.sum(audit.agreement <= threshold.value))
         wrong = sum(decision == DECISIONS[1] for decision in decided.values())
         words.value = paragraph(
-            f"{below:,} of {len(pairs):,} pairs lie at or below {threshold.value:.1f}; {len(left):,} of them wait for "
-            f"a decision. Decided: {len(decided):,}, of which {wrong:,} do not belong. Written to {path}."
+            f"{below:,} of {len(pairs):,} pairs are at or below {threshold.value:.1f}; {len(left):,} of them are "
+            f"undecided. Decided: {len(decided):,}, of which {wrong:,} do not belong together. Saved in {path}."
         )
         agreement = [f"agreement {audit.agreement[row]:.1f}" for row in left[:1]]
         shown.value = row_of(pair_card(pairs, row, said) for row, said in zip(left, agreement, strict=False))
@@ -108,7 +108,7 @@ def _write_decisions(path: Path, pairs: PairSet, audit: PairAudit, decided: dict
 
 
 def _read_decisions(path: Path, pairs: PairSet) -> dict[int, str]:
-    """Decisions that a file holds by row, from 0; none where there is no file."""
+    """The decisions in a file by row, from 0; none if there is no file."""
     if not path.exists():
         return {}
     with open(path, encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Trained retrievers for the views that ask them: loaded when first chosen, their pools encoded once."""
+"""Trained retrievers for the views: loaded when first chosen, with their pools encoded once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Runs:
-    """Retrievers by name, each asked for the best molecules of a pool.
+    """Retrievers by name, which rank the molecules of a pool.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Runs:
         self.trained = dict(zip(self.names, found, strict=True))
         self.records: dict[str, Record] = {name: one for name, one in self.trained.items() if hasattr(one, "arm")}
         if not found or len(self.trained) < len(found):
-            raise InputError(f"trainings {self.names}: expected at least one, each of another arm or seed")
+            raise InputError(f"trainings {self.names}: expected at least one, with different arms or seeds")
         self.backbone = cache(self._backbone)
         self.pool = cache(self._pool)
 
@@ -91,7 +91,7 @@ class Runs:
         return found[:top]
 
     def scores(self, name: str, text: Inputs, rows: np.ndarray, pool: str) -> np.ndarray:
-        """What the retriever gives to some molecules of a pool for one text, `(n,)`."""
+        """The retriever's scores of some molecules of a pool for one text, `(n,)`."""
         from sklearn.preprocessing import normalize
 
         if self.backbone(name).reranks:
