@@ -173,9 +173,9 @@ class Pages(widgets.VBox):
     def __init__(self, size: int, what: str, page: Callable[[np.ndarray], str]) -> None:
         self.size, self.what, self.page = size, what, page
         self.rows, self.first = np.zeros(0, np.int64), 0
-        self.back, self.forth = (
-            widgets.Button(description=name, layout=widgets.Layout(width="auto")) for name in ("previous", "next")
-        )
+        # on a narrow page the words give way, not the buttons
+        whole = widgets.Layout(width="auto", flex="0 0 auto")
+        self.back, self.forth = (widgets.Button(description=name, layout=whole) for name in ("previous", "next"))
         self.words, self.shown = widgets.HTML(), widgets.HTML()
         super().__init__([widgets.HBox([self.back, self.forth, self.words]), self.shown])
 
