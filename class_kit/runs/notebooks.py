@@ -90,9 +90,6 @@ class Notebook:
                     f"{name} {value!r}: not found at {os.path.abspath(value)}; expected a file or folder, or one of "
                     "corpus, chebi20"
                 )
-            if not named:
-                # what is made again from the record may be started in another folder
-                values[name] = os.path.abspath(value)
         return values
 
 

@@ -64,7 +64,7 @@ def plan_noise(
 def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jobs: int = 1) -> int:
     """Run the studies, each in a folder of its own, and write `noise.json`; the number of trainings that failed."""
     out, failed = Path(out), 0
-    record: dict[str, Any] = {"inputs": {}, "differences": [], "detection": []}
+    record: dict[str, Any] = {"seeds": 0, "inputs": {}, "differences": [], "detection": []}
     for name, plan in plans.items():
         for line in plan.lines(jobs):
             print(f"{name}: {line}", flush=True)
@@ -72,7 +72,7 @@ def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jo
         for line in failed_lines(results):
             print(line, flush=True)
         failed += len(results["failed"])
-        record["seeds"] = max(record.get("seeds", 0), len(plan.config.seeds))
+        record["seeds"] = max(record["seeds"], len(plan.config.seeds))
         record["inputs"] |= {title: _described(task) for title, task in plan.tasks.items()}
         record["differences"] += difference_rows(results)
         record["detection"] = record["detection"] or detection_rows(plan)
