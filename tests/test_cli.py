@@ -121,7 +121,7 @@ def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(kernels, "execute", execute)
     words = ["-p", "word", "-x = 'on'", "-p", "seeds", "[1, 2]"]
-    given = {"pairs": str(tmp_path / "mine.csv"), "seeds": [1, 2], "word": "-x = 'on'"}
+    given = {"pairs": "mine.csv", "seeds": [1, 2], "word": "-x = 'on'"}
     assert cli.main(["run", "01_book.ipynb", *words, "--pairs", "mine.csv", "--out", "here"]) == 0
     assert seen == [given | {"data": "", "extra": "", "out": "here"}]
     output = capsys.readouterr().out
