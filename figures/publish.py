@@ -190,7 +190,7 @@ def noise_front(record: dict[str, Any]) -> str:
         own = {row["noise"]: row for row in rows if row["data"] == data}
         cells = [_points(row | {f"difference_{end}": row[end] for end in ("low", "high")}) for row in own.values()]
         lines.append(f"| {data} | {' | '.join(cells)} |")
-    about = f"Minus standard training, text→molecule, {_seeds(record)}, 95 % intervals; bold: corrected p < 0.05."
+    about = f"Minus standard training, text→molecule, {_seeds(rows)}, 95 % intervals; bold: corrected p < 0.05."
     return "\n".join([*lines, "", about])
 
 
@@ -214,7 +214,7 @@ def noise_section(record: dict[str, Any]) -> str:
     )
     parts = [
         f"{sizes}. Hits@1 minus standard training, in points, text→molecule in the split's pool, "
-        f"{_seeds(record)}, 95 % intervals over queries and seeds; columns: the share of training pairs exchanged.",
+        "95 % intervals over queries and seeds; columns: the share of training pairs exchanged.",
         markdown_table(noise_table(record, arms).fillna("–")),
         "What `audit_pairs` says of the training pairs of the first seed: area under the curve of its agreement "
         "between exchanged and other pairs, and the estimated share of mismatched pairs with its 95 % interval.",
@@ -223,8 +223,9 @@ def noise_section(record: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _seeds(record: dict[str, Any]) -> str:
-    return f"{record['seeds']} seeds{' (preliminary)' if record['seeds'] < 5 else ''}"
+def _seeds(rows: list[dict[str, Any]]) -> str:
+    fewest = min(row["seeds"] for row in rows)
+    return f"{fewest} seeds{' (preliminary)' if fewest < 5 else ''}"
 
 
 def front_section(results: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from class_kit.agreement import audit_pairs
 from class_kit.cli import main
 from class_kit.files import shipped
 from class_kit.study import conduct, noise, paper
+from class_kit.study.paper_tables import NOISE
 from class_kit.task import exchange_molecules
 from tests.test_study import small_task
 
@@ -25,7 +26,7 @@ KINDS = [row["name"] for row in yaml.safe_load(shipped("figures/paper/noise.yml"
 @pytest.fixture
 def loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Two arms and two shares of each study on the small task, and what was asked for instead of it."""
-    for name in noise.NOISE:
+    for name in NOISE:
         values = yaml.safe_load(shipped(f"figures/paper/{name}.yml").read_text(encoding="utf-8"))
         values["arms"] = [arm for arm in values["arms"] if arm["name"] in ("random subset", "auto", "oracle")]
         values |= {"noise": [0, 0.4], "backbones": values["backbones"][:1]}
@@ -59,6 +60,12 @@ def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]],
     samples = {(row["noise"], row["arm"]): row["samples"] for row in record["differences"]}
     assert samples[0.4, "oracle"] == pytest.approx(0.6)
     assert samples[0.0, "oracle"] == 1
+    # another of the studies adds its rows, and the same one again replaces its own
+    for name in ("noise_epochs", "noise"):
+        assert main(["study", "paper", "--only", name, "--extra", "more.tsv", "--vectors", "text2mol", *short]) == 0
+    both = json.loads((tmp_path / "out" / "noise.json").read_text())["differences"]
+    assert {row["study"] for row in both} == {"noise", "noise_epochs"}
+    assert [row for row in both if row["study"] == "noise"] == record["differences"]
     found = {(row["data"], row["noise"]): row for row in record["detection"]}
     assert set(found) == {(kind, share) for kind in KINDS for share in (0.0, 0.4)}
     task = exchange_molecules(small_task(), 0.4, 0)
@@ -80,11 +87,18 @@ def test_other_pairs_take_the_place_of_the_files_own(loads: list[dict[str, Any]]
 
 def test_a_table_of_the_record_gives_points_and_intervals() -> None:
     row = {"data": "a", "backbone": "b", "arm": "auto", "reference": "standard", "metric": "hits@1", "p_holm": 0.01}
-    row |= {"ranking": "text_to_molecule/split", "low": 0.01, "high": 0.05, "samples": 0.8}
+    row |= {"seeds": 3, "ranking": "text_to_molecule/split", "low": 0.01, "high": 0.05, "samples": 0.8}
     rows = [row | {"noise": share, "difference": value} for share, value in ((0.0, 0.0), (0.2, 0.03))]
     table = noise.noise_table({"differences": [*rows, row | {"arm": "CLASS", "noise": 0.2, "difference": 0}]}, ["auto"])
     assert table.to_dict("records") == [
-        {"data": "a", "backbone": "b", "arm": "auto", "0 %": "+0.0 (+1.0 to +5.0)", "20 %": "+3.0 (+1.0 to +5.0)"}
+        {
+            "data": "a",
+            "backbone": "b",
+            "arm": "auto",
+            "seeds": 3,
+            "0 %": "+0.0 (+1.0 to +5.0)",
+            "20 %": "+3.0 (+1.0 to +5.0)",
+        }
     ]
     assert noise.noise_table({"differences": []}, ["auto"]).empty
 

@@ -84,8 +84,9 @@ def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
 def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: int) -> int:
     from class_kit.files import lock
     from class_kit.study.conduct import refuse_foreign
-    from class_kit.study.noise import NOISE, plan_noise, run_noise
+    from class_kit.study.noise import plan_noise, run_noise
     from class_kit.study.paper import load_paper_task, paper_studies, plan_paper, run_paper
+    from class_kit.study.paper_tables import NOISE
 
     only, most = arguments.only or (), {"seeds": arguments.seeds, "epochs": arguments.epochs}
     noise = [name for name in only if name in NOISE]

@@ -18,15 +18,15 @@ from class_kit.study.arms import training_audit
 from class_kit.study.conduct import StudyPlan, plan_study, run_study
 from class_kit.study.config import study_config
 from class_kit.study.paper import read_study
-from class_kit.study.paper_tables import FOLDER
+from class_kit.study.paper_tables import FOLDER, NOISE, RANKING
 from class_kit.study.results import failed_lines, rounded
+from class_kit.study.runner import code_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from class_kit.task import Task
 
-NOISE = ("noise", "noise_backbones", "noise_epochs")
 RECORD = "noise.json"
 
 
@@ -62,9 +62,18 @@ def plan_noise(
 
 
 def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jobs: int = 1) -> int:
-    """Run the studies, each in a folder of its own, and write `noise.json`; the number of trainings that failed."""
+    """Run the studies, each in a folder of its own, and write `noise.json`; the number of trainings that failed.
+
+    The record keeps what earlier commands left of the other studies in the same folder, where it is of the same pairs
+    and the same version of the kit.
+    """
     out, failed = Path(out), 0
-    record: dict[str, Any] = {"seeds": 0, "inputs": {}, "differences": [], "detection": []}
+    inputs = {title: _described(task) for plan in plans.values() for title, task in plan.tasks.items()}
+    record: dict[str, Any] = {"code": code_digest(), "inputs": inputs, "differences": [], "detection": []}
+    if (out / RECORD).is_file():
+        earlier = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        if earlier["code"] == record["code"] and earlier["inputs"] == earlier["inputs"] | inputs:
+            record = earlier
     for name, plan in plans.items():
         for line in plan.lines(jobs):
             print(f"{name}: {line}", flush=True)
@@ -72,19 +81,22 @@ def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jo
         for line in failed_lines(results):
             print(line, flush=True)
         failed += len(results["failed"])
-        record["seeds"] = max(record["seeds"], len(plan.config.seeds))
-        record["inputs"] |= {title: _described(task) for title, task in plan.tasks.items()}
-        record["differences"] += difference_rows(results)
-        record["detection"] = record["detection"] or detection_rows(plan)
+        others = [row for row in record["differences"] if row["study"] != name]
+        record["differences"] = others + difference_rows(results, name)
+        found = {(row["data"], row["noise"]): row for row in record["detection"] + detection_rows(plan)}
+        record["detection"] = list(found.values())
         write_text(out / RECORD, json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n")
     return failed
 
 
-def difference_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def difference_rows(results: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """A study's differences as rows of the record; `samples` is the arm's share of those of the arm standard."""
+    seeds = len(results["settings"]["seeds"])
     used = {(row["pairs"], row["noise"], row["backbone"], row["arm"]): row["share"] for row in results["summary"]}
     return [
         {
+            "study": name,
+            "seeds": seeds,
             "data": row["pairs"],
             "noise": float(row["noise"]),
             **{key: row[key] for key in ("backbone", "arm", "reference", "ranking", "metric", "difference")},
@@ -123,7 +135,7 @@ def read_noise() -> dict[str, Any]:
 def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str = "standard") -> pd.DataFrame:
     """Some arms minus a reference in Hits@1, text→molecule in the split's pool: a row a data set, backbone and arm.
 
-    Columns beside these: one a noise, with points and interval.
+    The other columns are the number of seeds and, for each share of noise, points with their interval.
     """
     import pandas as pd
 
@@ -131,12 +143,12 @@ def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str =
     if frame.empty:
         return frame
     kept = frame[frame["arm"].isin(list(arms)) & (frame["reference"] == reference)]
-    kept = kept[(kept["metric"] == "hits@1") & (kept["ranking"] == "text_to_molecule/split")]
+    kept = kept[(kept["metric"] == "hits@1") & (kept["ranking"] == RANKING)]
     ends = 100 * kept[["difference", "low", "high"]].to_numpy(float)
     words = [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in ends]
     columns = [f"{100 * noise:.0f} %" for noise in kept["noise"]]
     kept = kept.assign(words=words, column=pd.Categorical(columns, list(dict.fromkeys(columns))))
-    wide = kept.pivot_table("words", ["data", "backbone", "arm"], "column", "first", sort=False, observed=True)
+    wide = kept.pivot_table("words", ["data", "backbone", "arm", "seeds"], "column", "first", sort=False, observed=True)
     return wide.reset_index().rename_axis(columns=None)
 
 

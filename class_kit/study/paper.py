@@ -18,7 +18,7 @@ from class_kit.errors import InputError
 from class_kit.files import shipped, write_text
 from class_kit.study.conduct import StudyPlan, plan_study, run_study
 from class_kit.study.config import study_config
-from class_kit.study.paper_tables import FOLDER, SAVINGS, STUDIES, note, paper_tables
+from class_kit.study.paper_tables import FOLDER, NOISE, SAVINGS, STUDIES, note, paper_tables
 from class_kit.study.results import failed_lines, near_duplicates
 from class_kit.study.runner import code_digest
 from class_kit.study.tables import write_table
@@ -50,7 +50,8 @@ def paper_studies(
         For an unknown name, or numbers below 1.
     """
     if unknown := [name for name in only if name not in (*STUDIES, SAVINGS)]:
-        raise InputError(f"--only {unknown[0]!r}: expected some of {', '.join((*STUDIES, SAVINGS))}")
+        known = ", ".join((*STUDIES, SAVINGS))
+        raise InputError(f"--only {unknown[0]!r}: expected some of {known}, or some of {', '.join(NOISE)}")
     names = [name for name in STUDIES if not only or name in only]
     return {name: read_study(name, seeds, epochs) | {"pairs": [dict(pairs)]} for name in names}
 
