@@ -1,7 +1,7 @@
-"""Fine-tuned text encoders on a graphics card: bare, with CLASS, and with the same schedule in random order.
+"""Fine-tuned text encoders on a graphics card: standard training, CLASS, its controls, and choosing pairs.
 
     python -m tests.bench.bench_finetune --prepare DIR --vectors text2mol --data DATA --extra DATA/extra_train.tsv
-    python -m tests.bench.bench_finetune --from DIR --out RESULTS --minutes 7
+    python -m tests.bench.bench_finetune --from DIR --out RESULTS --scale 64=4,256=8 --seconds 420
     python -m tests.bench.bench_finetune --table RESULTS --record figures/paper/finetune.json
 
 The second step trains every arm with every seed, and needs torch, NumPy and transformers alone (`finetune_card`), so
@@ -22,10 +22,8 @@ def main() -> int:
     """One of the three steps."""
     arguments = parse()
     if arguments.source:
-        out = arguments.out
-        finetune_card.run(
-            arguments.source, out, minutes=arguments.minutes, precision=arguments.precision, scale=arguments.scale
-        )
+        names = ("seconds", "precision", "scale", "mode", "sizes")
+        finetune_card.run(arguments.source, arguments.out, **{name: getattr(arguments, name) for name in names})
     elif arguments.table:
         from tests.bench.finetune_study import table
 
@@ -55,7 +53,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         task,
         config,
         arguments.prepare,
-        batch_sizes=arguments.batch_sizes,
+        batch_sizes=arguments.sizes or [64, 256],
         seeds=arguments.seeds,
         noises=arguments.noises,
         sigma=arguments.sigma,
@@ -74,11 +72,18 @@ def parse() -> argparse.Namespace:
     add("--epochs", type=int, default=20)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--sigma", type=float, default=0.95)
-    add("--batch-sizes", type=int, nargs="+", default=[64, 256])
-    add("--noises", type=float, nargs="+", default=[0.0], help="shares of training pairs whose molecules are exchanged")
+    add("--batch-sizes", dest="sizes", type=int, nargs="+", help="prepared, by default 64 and 256; or trained of these")
+    add(
+        "--noises",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.2],
+        help="shares of training pairs whose molecules are exchanged",
+    )
     add("--from", dest="source", type=Path, metavar="DIR", help="train what this folder describes")
     add("--out", type=Path, default=Path("finetune-results"), help="folder of results")
-    add("--minutes", type=float, help="start no training that would end later")
+    add("--seconds", type=float, help="start no training that would end later")
+    add("--mode", choices=finetune_card.MODES, help="how texts are read: graphs on a card, else as the kit does")
     add("--scale", type=sized, default={}, help="multiply the rates by batch size: 64=4,256=8")
     add("--table", type=Path, metavar="DIR", help="tables of what --from left in this folder")
     add("--record", type=Path, metavar="FILE", help="write them there as JSON")

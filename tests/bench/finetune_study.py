@@ -14,21 +14,21 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from class_kit.curriculum import Plan
+from class_kit.curriculum.feedback import SmallLossPlan
+from class_kit.curriculum.mismatched import left_out
 from class_kit.files import write_json
 from class_kit.retrieval import Ranks
 from class_kit.study import costs, differences, standard_arms, summary
-from class_kit.study.arms import Arm, plan_arm
+from class_kit.study.arms import Arm, plan_arm, training_audit
 from class_kit.study.records import Record
-from class_kit.task import Task
+from class_kit.task import Task, exchange_molecules
 from class_kit.text.encoders import find_encoder, load_encoder
 from class_kit.text.tokens import TextIds
 from class_kit.training import TrainingConfig, learning_rate
 from tests.bench.finetune_card import SPLITS
 
 # among exchanged molecules these alone are trained
-NOISY = ("baseline", "CLASS")
-NOISE_STREAM = 21
+NOISY = ("baseline", "CLASS", "auto", "oracle")
 
 
 def prepare(
@@ -44,17 +44,24 @@ def prepare(
     """Write all that `finetune_card` needs: `manifest.json`, `inputs.npz` and the encoder.
 
     Trainings come seed by seed, so that whatever time there is goes to as many whole comparisons as it allows. With a
-    noise above 0 only the plain arm and CLASS are trained: that share of the training pairs, drawn by the seed, have
-    their molecules exchanged among them, and difficulty is measured on what is left.
+    noise above 0, that share of the training pairs, drawn by the seed, have their molecules exchanged; difficulty and
+    the audit see what is left. A training that is the same as another (`auto` where the audit asks for all pairs) names
+    it. Of the encoder's vocabulary the words that occur are kept, and where it is carried in bfloat16, vectors of
+    molecules are in float16: half of a folder would be words and digits that change nothing.
     """
     splits = {split: task.rows(split) for split in SPLITS}
     order, train = np.concatenate(list(splits.values())), splits["train"]
     text = task.text_inputs("ids", order)
     assert isinstance(text, TextIds)
-    arrays = {"text_ids": text.ids.values, "text_offsets": text.ids.offsets, "text_rows": text.rows}
+    ids, own = text.ids.values.T
+    words = np.unique(np.append(ids, text.padding))
+    tokens = np.stack([np.searchsorted(words, ids), own], 1).astype(np.uint16)
+    arrays = {"text_ids": tokens, "text_offsets": text.ids.offsets, "text_rows": text.rows}
     # molecules of equal vectors share one
     vectors, number = np.unique(np.concatenate([task.m[order], task.pool]), axis=0, return_inverse=True)
-    arrays |= {"molecule_vectors": vectors, "targets": task.targets("test")}
+    numbers = {vector.tobytes(): at for at, vector in enumerate(vectors)}
+    carried = np.float16 if config.precision == "bfloat16" else np.float32
+    arrays |= {"molecule_vectors": vectors.astype(carried), "targets": task.targets("test")}
     arrays |= dict(zip(("pair_molecule", "pool_molecule"), np.split(number, [len(order)]), strict=True))
     trainings: list[dict[str, Any]] = []
 
@@ -68,42 +75,40 @@ def prepare(
         sides = task.text_inputs("ids", train), task.molecule_inputs("vector", train)
         arrays[f"fit_{seed}"] = min((side.sample(seed=seed) for side in sides), key=len)
         for noise in noises:
-            partner = exchanged(len(train), noise, seed)
-            beside = task.m.copy()
-            beside[train] = task.m[train[partner]]
-            plans: dict[str, Plan] = {}
+            noisy = exchange_molecules(task, noise, seed) if noise else task
+            beside = np.array([numbers[vector.tobytes()] for vector in noisy.m[train]], np.uint16)
             for size in batch_sizes:
                 for arm in arms_of(config.epochs, sigma):
-                    if noise and arm.name not in NOISY:
+                    if arm.name not in NOISY if noise else arm.name == "oracle":
                         continue
                     chosen = replace(config, batch_size=size, seed=seed)
-                    if arm.step_matched or arm.name not in plans:
-                        plans[arm.name] = plan_arm(replace(task, m=beside), arm, chosen)
-                    plan, epochs = plans[arm.name], range(1, config.epochs + 1)
-                    batches = [plan.batches(epoch, size) for epoch in epochs]
-                    total = plan.steps_total(size)
-                    rates = np.array([learning_rate(chosen, step, total) for step in range(total)])
-                    rows = np.concatenate([row for parts in batches for row in parts]).astype(np.uint16)
-                    trainings.append(
-                        {
-                            "name": f"{arm.name.replace(' ', '-')}-{size}-noise{noise:g}-{seed}",
-                            "arm": arm.name,
-                            "seed": seed,
-                            "batch_size": size,
-                            "noise": noise,
-                            "partners": keep(partner.astype(np.uint16)) if noise else None,
-                            "rows": keep(rows),
-                            "rates": keep(rates),
-                            "epoch_rows": [sum(map(len, parts)) for parts in batches],
-                            "intensity": [plan.intensity(epoch) for epoch in epochs],
-                        }
-                    )
+                    plan, epochs = plan_arm(noisy, arm, chosen), range(1, config.epochs + 1)
+                    total, small = plan.steps_total(size), None
+                    if isinstance(plan, SmallLossPlan):
+                        assert plan.doubt is not None
+                        drop = left_out(training_audit(noisy))
+                        small = {"doubt": keep(plan.doubt), "drop": drop, "warmup": plan.warmup}
+                    rows = np.concatenate([plan.rows(epoch, size) for epoch in epochs]).astype(np.uint16)
+                    decided = {
+                        "seed": seed,
+                        "batch_size": size,
+                        "noise": noise,
+                        "molecules": keep(beside),
+                        "rows": keep(rows) if small is None else None,
+                        "small_loss": small,
+                        "rates": keep(np.array([learning_rate(chosen, step, total) for step in range(total)])),
+                        "epoch_rows": [plan.count(epoch, size) for epoch in epochs],
+                        "intensity": [plan.intensity(epoch) for epoch in epochs],
+                    }
+                    same = [one["name"] for one in trainings if one | decided == one]
+                    name = f"{arm.name.replace(' ', '-')}-{size}-noise{noise:g}-{seed}"
+                    trainings.append({"name": name, "arm": arm.name, "same_as": same[0] if same else None, **decided})
         print(f"seed {seed}: {len(trainings)} trainings so far", flush=True)
-    _write_encoder(task, folder / "encoder", config.precision)
+    _write_encoder(task, folder / "encoder", config.precision, words)
     options = {name: value for name, value in config.backbone_options.items() if name != "encoder"}
     manifest = {
         "sizes": {name: len(rows) for name, rows in splits.items()},
-        "text": {"padding": text.padding, "width": text.width},
+        "text": {"padding": int(np.searchsorted(words, text.padding)), "width": text.width},
         "backbone_options": options | {"pooling": find_encoder(task.encoders["text"]).pooling},
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,
@@ -118,29 +123,30 @@ def prepare(
     print(f"{len(trainings)} trainings prepared in {folder}: {held / 1e6:.1f} MB")
 
 
-def arms_of(epochs: int, sigma: float) -> list[Arm]:
-    """The kit's arms with its own schedule; with fewer than 20 epochs a steeper one, that comes to all pairs."""
-    return standard_arms(growth=max(0.03, (1 - 0.4) / epochs), sigma=sigma)
+def arms_of(epochs: int = 20, sigma: float = 0.95) -> list[Arm]:
+    """The kit's arms with its own schedule, with fewer than 20 epochs a steeper one, and two for mismatched pairs."""
+    standard = standard_arms(growth=max(0.03, (1 - 0.4) / epochs), sigma=sigma)
+    return [*standard, Arm("auto", order="auto"), Arm("oracle", order="oracle")]
 
 
-def exchanged(count: int, share: float, seed: int) -> np.ndarray:
-    """Whose molecule stands beside each pair's text, `(count,)`: its own, but for a seeded share of them."""
-    chosen = np.random.default_rng((seed, NOISE_STREAM)).permutation(count)[: round(share * count)]
-    partner = np.arange(count)
-    partner[chosen] = np.roll(chosen, 1)
-    return partner
+def _write_encoder(task: Task, folder: Path, precision: str, words: np.ndarray) -> None:
+    """The encoder's folder with these words and its weights in a precision.
 
-
-def _write_encoder(task: Task, folder: Path, precision: str) -> None:
-    """The encoder's folder with its weights in a precision, without the layer on top that neither pooling reads."""
+    The layer on top that neither pooling reads is left out. The tokenizer still numbers all words: texts come as
+    numbers.
+    """
     found = find_encoder(task.encoders["text"])
     folder.mkdir(parents=True, exist_ok=True)
     for path in found.folder.iterdir():
         if path.suffix in {".json", ".txt"} and not path.name.endswith(".index.json"):
             shutil.copy(path, folder)
-    state = load_encoder(found, found.digest, "float32", "cpu").model.state_dict()
-    kept = {name: value for name, value in state.items() if not name.startswith("pooler.")}
-    kept = {name: value.to(getattr(torch, precision)) for name, value in kept.items() if value.is_floating_point()}
+    loaded = load_encoder(found, found.digest, "float32", "cpu")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    padding = int(np.searchsorted(words, loaded.tokenizer.pad_token_id))
+    write_json(folder / "config.json", config | {"vocab_size": len(words), "pad_token_id": padding})
+    state = {name: value for name, value in loaded.model.state_dict().items() if not name.startswith("pooler.")}
+    state["embeddings.word_embeddings.weight"] = state["embeddings.word_embeddings.weight"][torch.from_numpy(words)]
+    kept = {name: value.to(getattr(torch, precision)) for name, value in state.items() if value.is_floating_point()}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -167,7 +173,7 @@ def _complete(names: list[str], trainings: dict[str, Any]) -> list[str]:
     """Those of the seeds that every arm has: comparisons are seed by seed."""
     arms = {trainings[name]["arm"] for name in names}
     seeds = set.intersection(*({trainings[n]["seed"] for n in names if trainings[n]["arm"] == arm} for arm in arms))
-    known = [arm.name for arm in standard_arms()]
+    known = [arm.name for arm in arms_of()]
     return sorted(
         (name for name in names if trainings[name]["seed"] in seeds),
         key=lambda name: (known.index(trainings[name]["arm"]), trainings[name]["seed"]),
@@ -176,7 +182,7 @@ def _complete(names: list[str], trainings: dict[str, Any]) -> list[str]:
 
 def _record(name: str, stored: dict[str, Any], ranks: dict[str, np.ndarray]) -> Record:
     one = stored["trainings"][name]
-    arm = next(arm for arm in standard_arms() if arm.name == one["arm"])
+    arm = next(arm for arm in arms_of() if arm.name == one["arm"])
     found = {}
     for ranking, pool in stored["settings"]["pools"].items():
         greater, equal = (ranks[f"{name}/{ranking}/{side}"].astype(np.int64) for side in ("greater", "equal"))
@@ -190,7 +196,9 @@ def tables_of(records: list[Record], runs: list[dict[str, Any]]) -> dict[str, An
     shown = ["ranking", "pool", "arm", "seeds", "hits@1", "hits@1_low", "hits@1_high", "hits@10", "mrr", "mean_rank"]
     metrics = pd.concat([summary(records, name)[shown] for name in records[0].ranks], ignore_index=True)
     spent = pd.DataFrame(runs).assign(**{"samples/s": lambda runs: runs["samples"] / runs["seconds"]})
-    held = spent.groupby("arm", sort=False).agg({"samples/s": "mean", "memory": "max", "wall": "mean"})
+    held = spent.groupby("arm", sort=False).agg(
+        {"samples/s": "mean", "memory": "max", "wall": "mean", "peak_share": "mean"}
+    )
     frames = {"metrics": metrics, "costs": costs(records).merge(held, left_on="arm", right_index=True)}
     if len({record.arm.name for record in records}) > 1:
         gaps = [
