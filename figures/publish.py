@@ -334,10 +334,12 @@ def finetune_section(record: dict[str, Any]) -> str:
     lines = [
         f"MiniLM and the `text2mol` head in bfloat16 on one {settings['device']} (torch {settings['torch']}); "
         f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule; in brackets, the difference from "
-        "the baseline with its 95 % interval over queries and seeds.",
+        "the baseline with its 95 % interval over queries and seeds. Seconds are those of the training steps and, for "
+        "`auto`, of measuring the losses of all pairs after each epoch; the peak is the card's for bfloat16.",
         "",
-        "| batch | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s |",
-        "|---:|---:|---|---:|---|---|---:|---:|---:|",
+        "| batch | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s | GiB | "
+        "% of peak |",
+        "|---:|---:|---|---:|---|---|---:|---:|---:|---:|---:|",
     ]
     for table in record["tables"]:
         gaps = {(row["ranking"], row["arm"]): row for row in table["differences"] if row["metric"] == "hits@1"}
@@ -350,7 +352,8 @@ def finetune_section(record: dict[str, Any]) -> str:
                 hits.append(f"{100 * scores[key]['hits@1']:.1f}{shift}")
             lines.append(
                 f"| {table['batch_size']} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
-                f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} |"
+                f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} | "
+                f"{cost['memory'] / 2**30:.1f} | {100 * cost['peak_share']:.1f} |"
             )
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -136,6 +137,21 @@ def test_small_losses_are_followed_and_equal_trainings_are_named(folder: Path) -
     np.testing.assert_array_equal(clean, data.molecules.rows[data.rows["train"]])
     # of the few exchanged molecules some are the same one
     assert 0.1 < (clean != noisy).mean() <= 0.2
+
+
+def test_an_equal_training_is_copied(folder: Path, results: Path, tmp_path: Path) -> None:
+    again, out = shutil.copytree(folder, tmp_path / "folder"), shutil.copytree(results, tmp_path / "out")
+    manifest = json.loads((again / "manifest.json").read_text())
+    first = manifest["trainings"][0]
+    manifest["trainings"] = [first, first | {"name": "copy", "arm": "auto", "same_as": first["name"]}]
+    (again / "manifest.json").write_text(json.dumps(manifest))
+    card.run(again, out, precision="float32")
+    assert trainings(out)["copy"] == trainings(results)[first["name"]] | {"arm": "auto"}
+    with np.load(out / "ranks.npz") as arrays:
+        for ranking in RANKINGS:
+            for side in ("greater", "equal"):
+                known = arrays[f"{first['name']}/{ranking}/{side}"]
+                np.testing.assert_array_equal(arrays[f"copy/{ranking}/{side}"], known)
 
 
 def test_packed_texts_are_read_as_padded_ones(folder: Path) -> None:

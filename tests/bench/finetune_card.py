@@ -87,9 +87,10 @@ class Prepared:
         What fills up are texts of padding, no longer than real ones; their number depends on the width alone.
         """
         tokens, longest = self.text.ids.take(self.text.rows[rows])[:, 0], int(self.lengths.max())
-        width = width or len(tokens)
-        rest, most = width - len(tokens), np.arange(-(-width // longest))
-        ends = offsets_of(np.concatenate([self.lengths[rows], np.clip(rest - longest * most, 0, longest)]))
+        fill = np.arange(0 if width is None else -(-width // longest))
+        width = len(tokens) if width is None else width
+        rest = width - len(tokens)
+        ends = offsets_of(np.concatenate([self.lengths[rows], np.clip(rest - longest * fill, 0, longest)]))
         owner = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
         ids = np.concatenate([tokens, np.full(rest, self.text.padding)])
         return [field.astype(np.int32) for field in (ids, np.arange(width) - ends[owner], owner, ends)]
