@@ -160,7 +160,7 @@ def test_packed_texts_are_read_as_padded_ones(folder: Path) -> None:
     rows = data.rows["train"][:SIZE]
     for width in (None, 400):
         fields = [torch.from_numpy(field) for field in data.pack(rows, width)]
-        packed = card.PackedTexts(*fields, SIZE, int(data.lengths.max()))
+        packed = card.PackedTexts(*fields, SIZE, data.longest)
         for pooling in ("mean", "cls"):
             backbone.pooling = pooling
             found = card.features_of(backbone, packed)

@@ -4,9 +4,9 @@
     python -m tests.bench.bench_finetune --from DIR --out RESULTS --scale 64=4,256=8 --seconds 420
     python -m tests.bench.bench_finetune --table RESULTS --record figures/paper/finetune.json
 
-The second step trains every arm with every seed, and needs torch, NumPy and transformers alone (`finetune_card`), so
-that it runs on a machine with a card and little else. What RESULTS holds already is not trained again, so a run that
-was cut off goes on. Without any of the three nothing is measured.
+The second step trains every arm with every seed, and needs torch, NumPy, transformers and lazy-loader alone
+(`finetune_card`), so that it runs on a machine with a card and little else. What RESULTS holds already is not trained
+again, so a run that was cut off goes on. Without any of the three nothing is measured.
 """
 
 from __future__ import annotations

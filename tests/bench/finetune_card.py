@@ -1,4 +1,4 @@
-"""Fine-tune a text encoder from a prepared folder, with torch, NumPy and transformers alone.
+"""Fine-tune a text encoder from a prepared folder, with torch, NumPy, transformers and lazy-loader alone.
 
 `bench_finetune --prepare` wrote the folder: token numbers, vectors of molecules, the batches, learning rates and
 intensities of every training, and the encoder. So nothing of the kit is needed here but the backbone and, for small
@@ -58,6 +58,7 @@ class Prepared:
         rows = self.arrays["text_rows"].astype(np.int64)
         self.text = TextIds(rows, "", ids, read["padding"], read["width"], digest)
         self.lengths = ids.lengths(rows)
+        self.longest = int(self.lengths.max())
         self.vectors = as_inputs(self.arrays["molecule_vectors"])
         self.molecules = self.vectors.subset(self.arrays["pair_molecule"].astype(np.int64))
         self.pool = self.vectors.subset(self.arrays["pool_molecule"].astype(np.int64))
@@ -86,7 +87,7 @@ class Prepared:
 
         What fills up are texts of padding, no longer than real ones; their number depends on the width alone.
         """
-        tokens, longest = self.text.ids.take(self.text.rows[rows])[:, 0], int(self.lengths.max())
+        tokens, longest = self.text.ids.take(self.text.rows[rows])[:, 0], self.longest
         fill = np.arange(0 if width is None else -(-width // longest))
         width = len(tokens) if width is None else width
         rest = width - len(tokens)
@@ -200,7 +201,7 @@ class Trainer:
             fields = [*data.pack(shortest, width), np.zeros(self.size, np.int32)]
             flat = torch.from_numpy(np.concatenate(fields)).to(self.device)
             *texts, items = flat.split([len(field) for field in fields])
-            batch = PackedTexts(*texts, self.size, int(data.lengths.max()))
+            batch = PackedTexts(*texts, self.size, data.longest)
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -219,7 +220,7 @@ class Trainer:
         if not packed:
             return self.data.text.take(rows, self.device)
         fields = [torch.from_numpy(field).to(self.device) for field in self.data.pack(rows)]
-        return PackedTexts(*fields, len(rows), int(self.data.lengths.max()))
+        return PackedTexts(*fields, len(rows), self.data.longest)
 
     def _step(self, rows: np.ndarray, items: np.ndarray, rate: float, gamma: float) -> None:
         """One step on these texts and stored molecules; a full batch that fits a graph waits for nothing."""
