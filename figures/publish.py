@@ -410,6 +410,12 @@ def times_section(times: dict[str, Any]) -> str:
         f"From 50,000 pairs on, the kit's time grows like L^{times['exponent']:.2f}; the largest size took "
         f"{peak:.1f} GiB, input included.",
     ]
+    if dense := times.get("dense"):
+        lines[-1] += (
+            f" Where neighbourhoods are dense ({dense['size']:,} generated pairs, median N_i "
+            f"{dense['median_count']:,.0f}), the kit takes {dense['seconds']:.2g} s and the symmetric product "
+            f"{dense['product_seconds']:.2g} s."
+        )
     return "\n".join(lines)
 
 

@@ -11,8 +11,8 @@ from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts, top_similarities
 from class_kit.neighbours.cosines import Cosines, make_rows
 from class_kit.neighbours.sizes import TILE
-from class_kit.neighbours.tiles import leading_axes, merge_equal, project
-from tests.bench.generated import resembling
+from class_kit.neighbours.tiles import leading_axes, merge_equal, project, tiles_pay
+from tests.bench.generated import crowded, resembling
 
 SIGMAS = [0.3, 0.8, 0.9, 0.95, 0.99]
 ENGINES = ["product", "tiles"]
@@ -52,6 +52,23 @@ def test_generated_pairs_at_every_tile_edge(engine, n):
     counts = neighbour_counts(t, m, SIGMAS, engine=engine)
     assert counts.shape == (len(SIGMAS), n)
     assert_exact(counts, similarities(t, m), SIGMAS)
+
+
+@pytest.mark.parametrize("sigmas", [[0.99], [0.9, 0.95, 0.985, 0.99, 0.995, 0.999]])
+def test_dense_neighbourhoods_are_decided_by_bounds(sigmas):
+    t, m = crowded(3000)
+    counts = neighbour_counts(t, m, sigmas, engine="tiles")
+    assert np.median(neighbour_counts(t, m, 0.99)) > 100
+    assert_exact(counts, similarities(t, m), sigmas)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_tiles_are_chosen_for_dense_neighbourhoods_and_for_copies(copied):
+    t, m = resembling(3000) if copied else crowded(3000)
+    if copied:
+        t[:1500], m[:1500] = t[0], m[0]
+    rows = make_rows(t, m)
+    assert tiles_pay(rows, rows, leading_axes(rows), np.array([0.99]), 2**31)
 
 
 def test_compiled_and_plain_products_across_several_blocks(monkeypatch):

@@ -119,7 +119,7 @@ def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, 
     if engine == "tiles" and sigmas[0] < LOWEST_SIGMA:
         raise InputError(f"sigma={sigmas[0]:.3g} with engine='tiles': expected at least {LOWEST_SIGMA}")
     axes = leading_axes(refs)
-    return axes if engine == "tiles" or tiles_pay(rows, refs, axes, float(sigmas[0]), memory) else None
+    return axes if engine == "tiles" or tiles_pay(rows, refs, axes, sigmas, memory) else None
 
 
 def _count_by_products(

@@ -68,7 +68,8 @@ def row_gaps(lead, low, high, b, gap):
 def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
     """Rows of one tile that may exceed `floor` beside one row, by LEAD and then by FULL terms; into `chosen`.
 
-    The list is filled without a branch, since the processor cannot predict which rows will pass.
+    `bound[n]` becomes the upper bound of the n-th of them by FULL terms. The list is filled without a branch, since
+    the processor cannot predict which rows will pass.
     """
     passed = 0
     for j in range(TILE):
@@ -90,21 +91,31 @@ def survivors(row, lead, full_row, full, base, first, floor, bound, chosen):
         # a length known when compiling: nearly twice as fast
         for k in range(FULL):
             s += full_row[k] * full[base + j, k]
-        chosen[kept] = j
+        chosen[kept], bound[kept] = j, s
         kept += s > floor
     return kept
+
+
+@compiled
+def last_exceeded(sigmas, s):
+    """Index of the last of the ascending `sigmas` below `s`, -1 if there is none."""
+    level = len(sigmas) - 1
+    while level >= 0 and s <= sigmas[level]:
+        level -= 1
+    return level
 
 
 @compiled
 def count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, span, symmetric, hist):
     """Count the tiles span[0]:span[1] of `a` against those of `b`; if `symmetric`, against themselves and later ones.
 
-    `limits` are the squared distance and the similarity beyond which no pair can count. hist[level, position − first
+    `limits` are the squared distance and the similarity beyond which no pair can count, and the rounding error of a
+    bound. A pair whose upper and lower bound exceed the same σ needs no verification. hist[level, position − first
     position] grows by the copies of the other row; level is the last σ exceeded.
     """
     lead_a, full_a, low_a, high_a, place_a, copies_a = index_a
     lead_b, full_b, low_b, high_b, place_b, copies_b = index_b
-    reach, floor = np.float32(limits[0]), np.float32(limits[1])
+    reach, floor, slack = np.float32(limits[0]), np.float32(limits[1]), limits[2]
     start, stop = span
     gap, far = np.empty(len(lead_b), np.float32), np.empty(TILE, np.float32)
     bound, chosen = np.empty(TILE, np.float32), np.empty(TILE + 1, np.int64)
@@ -123,10 +134,10 @@ def count_tiles(index_a, rows_a, index_b, rows_b, sigmas, limits, span, symmetri
                 kept = survivors(lead_a[a, :, i], lead_b[b], full_a[p], full_b, b * TILE, first, floor, bound, chosen)
                 for n in range(kept):
                     q = b * TILE + chosen[n]
-                    s = similarity(rows_a, place_a[p], rows_b, place_b[q])
-                    level = len(sigmas) - 1
-                    while level >= 0 and s <= sigmas[level]:
-                        level -= 1
+                    lowest = bound[n] - 2 * full_a[p, FULL - 1] * full_b[q, FULL - 1]
+                    level = last_exceeded(sigmas, bound[n] + slack)
+                    if level != last_exceeded(sigmas, lowest - slack):
+                        level = last_exceeded(sigmas, similarity(rows_a, place_a[p], rows_b, place_b[q]))
                     if level >= 0:
                         hist[level, p - start * TILE] += copies_b[q]
                         if symmetric:

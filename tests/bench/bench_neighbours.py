@@ -19,7 +19,7 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
 from class_kit.neighbours import neighbour_counts
-from tests.bench.generated import resembling
+from tests.bench.generated import crowded, resembling
 
 SIGMA = 0.99
 REAL = 6601
@@ -193,6 +193,15 @@ def many_sigmas(size: int) -> dict[str, Any]:
     return {"size": size, "sigmas": TWELVE, "seconds": all_twelve, "smallest_alone_seconds": alone}
 
 
+def dense_neighbourhoods(size: int) -> dict[str, Any]:
+    """Pairs with thousands of neighbours, where most of the work is to count them; the product beside it."""
+    pairs = crowded(size)
+    (seconds, counts), (product, expected) = (timed(method, pairs, SIGMA, 2) for method in (kit, torch_product))
+    print(f"{size:,} crowded pairs {seconds:.2f} s   product {product:.2f} s   ratio {product / seconds:.1f}")
+    found = {"median_count": float(np.median(counts)), "rows_counted_otherwise": int((counts != expected).sum())}
+    return {"size": size, "seconds": seconds, "product_seconds": product, **found}
+
+
 def exponent(rows: list[dict[str, Any]], least: int) -> float | None:
     """Slope of log time over log L of this kit, from `least` on."""
     own = [(row["size"], row["seconds"]) for row in rows if row["method"] == "class_kit" and row["size"] >= least]
@@ -251,6 +260,7 @@ def main() -> None:
         "rows": rows,
         "exponent": slope,
         "many_sigmas": many_sigmas(20_000),
+        "dense": dense_neighbourhoods(40_000),
     }
     if slope is not None:
         print(f"this kit from 50,000 pairs on: time ∝ L^{slope:.2f}")
