@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 FEWEST = 50
 FOLDS = 5
+# Below so many pairs, how they fall into folds matters, and the agreement is averaged over several divisions. Measured
+# on 1,000 PCdes pairs, a tenth of them exchanged: of the first 50 suspects, 82 % are mismatched instead of 81 %; with
+# a fifth exchanged, 88 % of the first 100 instead of 85 %.
+FEW, DIVISIONS = 2000, 3
 LANDMARKS = 1000
 CANDIDATES = 1000
 ROWS = 4096
@@ -102,9 +106,9 @@ def audit_pairs(t: Any, m: Any, seed: int = 0) -> PairAudit:
 
     A kernel ridge regression predicts molecule from text and text from molecule for each fifth of the pairs from the
     other four, after a first fit among those four has weighted down the pairs that look mismatched. A pair's agreement
-    is the log of the softmax of its own partner among 1,000 others or fewer, in both directions of both predictions.
-    The share follows from the pairs below the median of shuffled ones: half of the mismatched pairs lie there, and
-    hardly any that belong together.
+    is the log of the softmax of its own partner among 1,000 others or fewer, in both directions of both predictions;
+    below 2,000 pairs it is the mean over three divisions into fifths. The share follows from the pairs below the median
+    of shuffled ones: half of the mismatched pairs lie there, and hardly any that belong together.
 
     Parameters
     ----------
@@ -231,10 +235,30 @@ def _cross_fitted(x: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> tup
     """Agreement of the pairs as given and of shuffled ones."""
     order = rng.permutation(len(x))
     x, z = x[order], z[order]
-    folds = np.array_split(np.arange(len(x)), FOLDS)
-    # a shuffled pair's text and molecule are of one fold, so neither was fitted to
-    partner = np.concatenate([np.roll(fold, 1) for fold in folds])
+    divisions = DIVISIONS if len(x) < FEW else 1
+    blocks = np.array_split(np.arange(len(x)), FOLDS * divisions)
+    # a shuffled pair's text and molecule are of one block, and so of one fold: neither was fitted to
+    partner = np.concatenate([np.roll(block, 1) for block in blocks])
     sides = [(_features(source, rng), target) for source, target in ((x, z), (z, x))]
+    found = []
+    for division in range(divisions):
+        # blocks that share a fold in one division are in different folds in the others
+        fold = [(number + division * (number // FOLDS)) % FOLDS for number in range(len(blocks))]
+        folds = [np.concatenate([b for b, own in zip(blocks, fold, strict=True) if own == f]) for f in range(FOLDS)]
+        predicted = _predicted(sides, x, z, partner, folds)
+        found.append(_agreement(predicted, x, z, partner, np.arange(len(x))))
+    given, shuffled = (np.mean(part, axis=0) for part in zip(*found, strict=True))
+    return given[np.argsort(order)], shuffled
+
+
+def _predicted(
+    sides: list[tuple[np.ndarray, np.ndarray]],
+    x: np.ndarray,
+    z: np.ndarray,
+    partner: np.ndarray,
+    folds: list[np.ndarray],
+) -> list[np.ndarray]:
+    """Molecules predicted from texts and texts from molecules, each fold from the others."""
     moments = [[_moments(features, target, fold) for fold in folds] for features, target in sides]
     predicted = [np.empty_like(target) for _, target in sides]
     for held in range(FOLDS):
@@ -248,8 +272,7 @@ def _cross_fitted(x: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> tup
         weight = 0.01 + 0.99 * _belonging(*_agreement(inner, x, z, partner, rows))
         for side, (features, target) in enumerate(sides):
             predicted[side][folds[held]] = features[folds[held]] @ _fit([_moments(features, target, rows, weight)])
-    given, shuffled = _agreement(predicted, x, z, partner, np.arange(len(x)))
-    return given[np.argsort(order)], shuffled
+    return predicted
 
 
 def _features(source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
