@@ -103,6 +103,20 @@ def test_a_table_of_the_record_gives_points_and_intervals() -> None:
     assert noise.noise_table({"differences": []}, ["auto"]).empty
 
 
+def test_a_map_has_a_row_for_each_number_of_epochs_and_a_column_for_each_noise() -> None:
+    row = {"data": "a", "arm": "auto", "reference": "standard", "metric": "hits@1", "ranking": "text_to_molecule/split"}
+    rows = [
+        row | {"backbone": name, "noise": share, "difference": value, "low": value - 0.01, "high": value + 0.02}
+        for name, gain in (("dual_encoder", 0.1), ("dual_encoder, 8 epochs", 0.05), ("text2mol", 0.3))
+        for share, value in ((0.0, 0.0), (0.4, gain))
+    ]
+    table = noise.noise_map({"differences": [*rows, rows[1] | {"arm": "CLASS"}]})["a"]
+    assert list(table.index) == ["dual_encoder, 8 epochs", "dual_encoder"]
+    assert list(table.columns) == ["0%", "40%"]
+    assert table.loc["dual_encoder", "40%"] == pytest.approx((10, 9, 12))
+    assert table.loc["dual_encoder, 8 epochs", "40%"] == pytest.approx((5, 4, 7))
+
+
 def test_the_committed_record_has_what_is_read_from_it() -> None:
     record = noise.read_noise()
     for row in record["differences"]:

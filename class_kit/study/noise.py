@@ -152,6 +152,28 @@ def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str =
     return wide.reset_index().rename_axis(columns=None)
 
 
+def noise_map(record: Mapping[str, Any], arm: str = "auto", reference: str = "standard") -> dict[str, pd.DataFrame]:
+    """One arm minus a reference in Hits@1, in points, by data set: a row for each backbone, a column for each noise.
+
+    The rows are the budgets that the record holds, as `noise_epochs` names them; ranked text→molecule in the split's
+    pool. Every cell is a tuple (difference, low, high).
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(record["differences"])
+    wanted = {"arm": arm, "reference": reference, "metric": "hits@1", "ranking": RANKING}
+    kept = frame[(frame[list(wanted)] == list(wanted.values())).all(axis=1)]
+    kept = kept[kept["backbone"].str.startswith("dual_encoder")]
+    ends = (100 * kept[["difference", "low", "high"]].to_numpy(float)).tolist()
+    kept = kept.assign(cell=pd.Series(map(tuple, ends), kept.index), noise=[f"{noise:.0%}" for noise in kept["noise"]])
+    tables = {}
+    for data, own in kept.groupby("data", sort=False):
+        table = own.pivot_table("cell", "backbone", "noise", "first", sort=False)
+        # the main study comes first in the record, those with fewer epochs after it
+        tables[str(data)] = table.iloc[[*range(1, len(table)), 0]]
+    return tables
+
+
 def _described(task: Task) -> dict[str, Any]:
     splits = np.array(task.pairs.split)
     return {
