@@ -274,6 +274,38 @@ def small():
     return PairSet(("a", "b", "c"), ("C", "CC", "CCC"), ("1", "2", "3"), ("train", "test", "train"), "made")
 
 
+def awkward() -> PairSet:
+    text = ('a, "quoted"', "=SUM(1)\n-two lines", "<b>é</b>", "NAD+ \t tab")
+    smiles, names = ("C", "CC(=O)O", "[Na+].[Cl-]", "CCCC"), ("007", "x&y", "3", "4")
+    split = ("train", "test", "train", "validation")
+    return PairSet(text, smiles, names, split, "made", extra={"name": ("p", "q", "r", "s")})
+
+
+def test_pairs_go_out_as_csv_and_as_a_data_set_and_come_back(tmp_path):
+    pairs = awkward()
+    pairs.to_csv(tmp_path / "pairs.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
+    data = pairs.to_dataset()
+    assert {name: len(part) for name, part in data.items()} == {"train": 2, "validation": 1, "test": 1}
+    for back in (load_pairs(tmp_path / "pairs.csv"), load_pairs(data)):
+        rows = {name: (smiles, text.split(), split) for name, smiles, text, split in columns(back)}
+        assert rows == {name: (smiles, text.split(), split) for name, smiles, text, split in columns(pairs)}
+        assert sorted(back.extra["name"]) == ["p", "q", "r", "s"]
+
+
+def columns(pairs):
+    return zip(pairs.id, pairs.smiles, pairs.text, pairs.split, strict=True)
+
+
+def test_a_notebook_shows_the_first_pairs_drawn_and_obeys_none():
+    shown = awkward()._repr_html_()
+    assert shown.count("<img ") == shown.count("data:image/png;base64,") == 4
+    assert "&lt;b&gt;é&lt;/b&gt;" in shown
+    assert "<b>" not in shown
+    assert "x&amp;y" in shown
+    assert "4 pairs" in shown
+
+
 def test_take_where_and_pickle():
     pairs = small()
     assert pairs.take([2, 0]).id == ("3", "1")

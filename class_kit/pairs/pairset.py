@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import write_csv
+from class_kit.files import atomic_write, write_csv
 from class_kit.pairs.splits import split_order
 from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
+    import datasets
     import pandas
+
+# pairs in the table of a notebook
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,41 @@ class PairSet:
                 shown += " (file)"
             columns[shown] = column
         return pandas.DataFrame(columns)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the table of `to_frame` as CSV in UTF-8; `load_pairs` reads the same pairs from it."""
+        with atomic_write(path) as temporary:
+            self.to_frame().to_csv(temporary, index=False)
+
+    def to_dataset(self) -> datasets.DatasetDict:
+        """Return a `datasets.DatasetDict` with a data set for each split; `load_pairs` reads the same pairs from it.
+
+        Raises
+        ------
+        ImportError
+            If the package `datasets` is not installed.
+        """
+        import datasets
+
+        frame = self.to_frame()
+        parts = {name: frame[frame["split"] == name] for name in split_order(self.split)}
+        return datasets.DatasetDict(
+            {name: datasets.Dataset.from_pandas(part, preserve_index=False) for name, part in parts.items()}
+        )
+
+    def _repr_html_(self) -> str:
+        """The first pairs as a table with drawn molecules, for notebooks."""
+        from class_kit.figures.molecules import molecule_png
+
+        first = self.take(range(min(_SHOWN, len(self))))
+        rows = []
+        for name, smiles, text, split in zip(first.id, first.smiles, first.text, first.split, strict=True):
+            drawn = base64.b64encode(molecule_png(smiles, (180, 150))).decode()
+            words = [escape(one_line(value)) for value in (name, text, split)]
+            picture = f'<img alt="{escape(one_line(smiles))}" src="data:image/png;base64,{drawn}">'
+            rows.append(f'<tr><td>{words[0]}<td>{picture}<td style="text-align: left">{words[1]}<td>{words[2]}')
+        head = "<tr><th>id<th>molecule<th>text<th>split"
+        return f"<p>{escape(repr(self))}</p><table>{head}{''.join(rows)}</table>"
 
 
 def content_digest(*columns: Sequence[str]) -> str:
