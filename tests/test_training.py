@@ -82,6 +82,22 @@ def test_it_learns_and_keeps_the_best_epoch() -> None:
     assert (similarity.argmax(1) == np.arange(40)).mean() > 0.9
 
 
+def test_a_callback_gets_the_numbers_of_every_epoch(tmp_path: Path) -> None:
+    config, seen = TrainingConfig(epochs=3, batch_size=8), []
+
+    def stop(entry: dict[str, float]) -> None:
+        seen.append(entry)
+        if entry["epoch"] == 2 and len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, plan_of(), *pairs(), folder=tmp_path, on_epoch=stop)
+    # the checkpoint stands before the callback is called, so nothing is trained twice
+    result = train(config, plan_of(), *pairs(), folder=tmp_path, resume=True, on_epoch=stop)
+    assert [entry["epoch"] for entry in seen] == [1, 2, 3]
+    assert seen == result.history
+
+
 def test_a_seed_decides_everything_and_the_callers_generator_is_left_alone() -> None:
     torch.manual_seed(1)
     before, threads = torch.get_rng_state(), torch.get_num_threads()

@@ -77,6 +77,7 @@ def train(
     resume: bool = False,
     checkpoint_every: int | None = None,
     groups: np.ndarray | None = None,
+    on_epoch: Callable[[dict[str, float]], Any] | None = None,
     progress: bool | None = None,
 ) -> TrainingResult:
     """Train a backbone on the batches of a plan.
@@ -100,6 +101,9 @@ def train(
     groups : (L,) int, optional
         From `duplicate_labels`: pairs that share a non-negative label are near-duplicates and are not used as each
         other's negatives.
+    on_epoch : callable, optional
+        Called after every epoch, once its checkpoint is written, with its entry of the history: epoch, loss, metrics
+        and the rest. For TensorBoard and the like; what it raises ends the training.
 
     Raises
     ------
@@ -134,7 +138,9 @@ def train(
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads)
         try:
-            trainer = Trainer(config, plan, text, molecules, validate, select, checkpoint, checkpoint_every, groups)
+            trainer = Trainer(
+                config, plan, text, molecules, validate, select, checkpoint, checkpoint_every, groups, on_epoch
+            )
             if resume and checkpoint is not None and checkpoint.is_file():
                 trainer.restore()
             return trainer.run(progress)
@@ -168,6 +174,7 @@ class Trainer:
     checkpoint: Path | None
     checkpoint_every: int | None
     groups: np.ndarray | None
+    on_epoch: Callable[[dict[str, float]], Any] | None
 
     def __post_init__(self) -> None:
         config, text, molecules = self.config, self.text, self.molecules
@@ -351,6 +358,8 @@ class Trainer:
                 self.arrays["losses"] = self._measure_losses(len(self.history))
             self.arrays["losses_before"] = self.arrays["losses"]
         self.save()
+        if self.on_epoch is not None:
+            self.on_epoch(dict(entry))
 
     def _measure_losses(self, epoch: int) -> np.ndarray:
         """Every pair's loss under the model as it is, in random batches of the training's size, `(L,)` float64."""
