@@ -8,6 +8,7 @@ show what a mismatch looks like, which gives the share of mismatched pairs with 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ FOLDS = 5
 # on 1,000 PCdes pairs, a tenth of them exchanged: of the first 50 suspects, 82 % are mismatched instead of 81 %; with
 # a fifth exchanged, 88 % of the first 100 instead of 85 %.
 FEW, DIVISIONS = 2000, 3
+# Larger tables are judged in random parts of at most so many pairs, so that memory is bounded: with 1,000 landmarks,
+# further pairs hardly change a fit.
+MANY = 40_000
 LANDMARKS = 1000
 CANDIDATES = 1000
 ROWS = 4096
@@ -107,7 +111,8 @@ def audit_pairs(t: Any, m: Any, seed: int = 0) -> PairAudit:
     A kernel ridge regression predicts molecule from text and text from molecule for each fifth of the pairs from the
     other four, after a first fit among those four has weighted down the pairs that look mismatched. A pair's agreement
     is the log of the softmax of its own partner among 1,000 others or fewer, in both directions of both predictions;
-    below 2,000 pairs it is the mean over three divisions into fifths. The share follows from the pairs below the median
+    below 2,000 pairs it is the mean over three divisions into fifths; more than 40,000 pairs are judged in random parts
+    of at most that size. The share follows from the pairs below the median
     of shuffled ones: half of the mismatched pairs lie there, and hardly any that belong together.
 
     Parameters
@@ -124,16 +129,22 @@ def audit_pairs(t: Any, m: Any, seed: int = 0) -> PairAudit:
 
     Notes
     -----
-    Time grows with L, some 25 million multiplications a pair; working memory is about 30 KB a pair. Below 200 pairs
-    the interval is wide, and few pairs stand out.
+    Time grows with L, some 25 million multiplications a pair; working memory is about 30 KB a pair up to 40,000 pairs
+    and beyond that two copies of the vectors. Below 200 pairs the interval is wide, and few pairs stand out.
     """
     rng = np.random.default_rng(check_whole("seed", seed, low=0))
     x, z, back = _distinct_centred(t, m, fewest=FEWEST)
     judged = _judged(x, z)
     if judged.sum() < FEWEST:
         raise InputError(f"{judged.sum()} distinct pairs have non-zero vectors: at least {FEWEST} are needed")
-    agreement, shuffled = np.zeros(len(x)), np.empty(0)
-    agreement[judged], shuffled = _cross_fitted(x[judged], z[judged], rng)
+    agreement, nulls = np.zeros(len(x)), []
+    parts = [np.flatnonzero(judged)]
+    if len(parts[0]) > MANY:
+        parts = np.array_split(rng.permutation(parts[0]), -(-len(parts[0]) // MANY))
+    for part in parts:
+        agreement[part], null = _cross_fitted(x[part], z[part], rng)
+        nulls.append(null)
+    shuffled = np.concatenate(nulls)
     rows = judged[back]
     given = agreement[back][rows]
     share, low, high = _mismatch_share(agreement[judged], np.bincount(back)[judged], shuffled, rng)
@@ -185,14 +196,12 @@ def _distinct_centred(t: Any, m: Any, fewest: int) -> tuple[np.ndarray, np.ndarr
     if t is None or m is None:
         raise InputError("agreement needs the vectors of both texts and molecules; one of them is None")
     rows = make_rows(t, m, 0.5)
-    pairs = np.concatenate([rows.t, rows.m], axis=1)
-    _, first, back = np.unique(
-        pairs.view(np.dtype((np.void, pairs.dtype.itemsize * pairs.shape[1]))).ravel(),
-        return_index=True,
-        return_inverse=True,
-    )
+    # digests take a hundredth of the memory of the vectors
+    pairs = zip(rows.t, rows.m, strict=True)
+    digests = b"".join(hashlib.sha256(text.tobytes() + molecule.tobytes()).digest() for text, molecule in pairs)
+    _, first, back = np.unique(np.frombuffer(digests, "V32"), return_index=True, return_inverse=True)
     if len(first) < fewest:
-        raise InputError(f"{len(first)} distinct pairs among {len(pairs)}: at least {fewest} are needed")
+        raise InputError(f"{len(first)} distinct pairs among {len(rows)}: at least {fewest} are needed")
     # in the table's own order, so that a seed means the same rows
     place = np.argsort(np.argsort(first))
     first = np.sort(first)
@@ -205,12 +214,19 @@ def _distinct_centred(t: Any, m: Any, fewest: int) -> tuple[np.ndarray, np.ndarr
 
 def _centred(vectors: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Unit vectors less their mean, of unit length again; zero vectors stay zero."""
-    known = scale > 0
-    unit = vectors * (scale * np.sqrt(2.0))[:, None]
-    unit[known] -= unit[known].sum(axis=0) / max(1, known.sum())
-    # what rounding leaves of a vector that equals the mean is no direction
-    unit[np.linalg.norm(unit, axis=1) < 1e-6] = 0.0
-    return _unit(unit).astype(np.float32)
+    known, length = scale > 0, (scale * np.sqrt(2.0))[:, None]
+    parts = [slice(start, start + ROWS) for start in range(0, len(vectors), ROWS)]
+    total = np.zeros((1, vectors.shape[1]))
+    for part in parts:
+        total = np.concatenate([total, vectors[part] * length[part]]).sum(axis=0, keepdims=True)
+    out = np.empty(vectors.shape, np.float32)
+    for part in parts:
+        unit = vectors[part] * length[part]
+        unit[known[part]] -= total[0] / max(1, known.sum())
+        # what rounding leaves of a vector that equals the mean is no direction
+        unit[np.linalg.norm(unit, axis=1) < 1e-6] = 0.0
+        out[part] = _unit(unit)
+    return out
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -108,6 +108,20 @@ def test_a_seed_gives_the_same_audit_and_another_order_the_same_verdict():
     assert np.corrcoef(moved.agreement, first.agreement[order])[0, 1] > 0.9
 
 
+def test_a_table_judged_in_parts_gets_the_same_verdict(monkeypatch):
+    t, m = related(1200)
+    molecule, wrong = exchanged(1200, 0.2)
+    t[7] = 0
+    whole = ck.audit_pairs(t, m[molecule])
+    monkeypatch.setattr("class_kit.agreement.MANY", 500)
+    parts = ck.audit_pairs(t, m[molecule])
+    assert parts.agreement[7] == 0
+    assert curve_area(parts.agreement, wrong) > 0.9
+    assert parts.mismatch_share == pytest.approx(0.2, abs=0.06)
+    assert np.corrcoef(parts.agreement, whole.agreement)[0, 1] > 0.9
+    assert not np.array_equal(parts.agreement, whole.agreement)
+
+
 def test_a_zero_vector_is_neither_suspect_nor_counted():
     t, m = related(300)
     t[7], m[11] = 0, 0
