@@ -110,10 +110,10 @@ def audit_pairs(t: Any, m: Any, seed: int = 0) -> PairAudit:
 
     A kernel ridge regression predicts molecule from text and text from molecule for each fifth of the pairs from the
     other four, after a first fit among those four has weighted down the pairs that look mismatched. A pair's agreement
-    is the log of the softmax of its own partner among 1,000 others or fewer, in both directions of both predictions;
-    below 2,000 pairs it is the mean over three divisions into fifths; more than 40,000 pairs are judged in random parts
-    of at most that size. The share follows from the pairs below the median
-    of shuffled ones: half of the mismatched pairs lie there, and hardly any that belong together.
+    is the log of the softmax of its own partner among 1,000 others or fewer, in both directions of both predictions.
+    Below 2,000 pairs it is the mean over three divisions into fifths; more than 40,000 pairs are judged in random parts
+    of at most that size. The share follows from the pairs below the median of shuffled ones: half of the mismatched
+    pairs lie there, and hardly any that belong together.
 
     Parameters
     ----------
@@ -218,6 +218,7 @@ def _centred(vectors: np.ndarray, scale: np.ndarray) -> np.ndarray:
     parts = [slice(start, start + ROWS) for start in range(0, len(vectors), ROWS)]
     total = np.zeros((1, vectors.shape[1]))
     for part in parts:
+        # row after row, so that the sum has the bits of one over all rows
         total = np.concatenate([total, vectors[part] * length[part]]).sum(axis=0, keepdims=True)
     out = np.empty(vectors.shape, np.float32)
     for part in parts:

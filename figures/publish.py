@@ -334,12 +334,12 @@ def finetune_section(record: dict[str, Any]) -> str:
     lines = [
         f"MiniLM and the `text2mol` head in bfloat16 on one {settings['device']} (torch {settings['torch']}); "
         f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule; in brackets, the difference from "
-        "the baseline with its 95 % interval over queries and seeds. Seconds are those of the training steps and, for "
-        "`auto`, of measuring the losses of all pairs after each epoch; the peak is the card's for bfloat16.",
+        "the baseline with its 95 % interval over queries and seeds. Seconds leave out validation and ranking; the "
+        "peak is the card's for bfloat16.",
         "",
-        "| batch | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s | GiB | "
+        "| batch | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s | "
         "% of peak |",
-        "|---:|---:|---|---:|---|---|---:|---:|---:|---:|---:|",
+        "|---:|---:|---|---:|---|---|---:|---:|---:|---:|",
     ]
     for table in record["tables"]:
         gaps = {(row["ranking"], row["arm"]): row for row in table["differences"] if row["metric"] == "hits@1"}
@@ -353,7 +353,7 @@ def finetune_section(record: dict[str, Any]) -> str:
             lines.append(
                 f"| {table['batch_size']} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
                 f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} | "
-                f"{cost['memory'] / 2**30:.1f} | {100 * cost['peak_share']:.1f} |"
+                f"{100 * cost['peak_share']:.1f} |"
             )
     return "\n".join(lines)
 

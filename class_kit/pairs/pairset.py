@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, write_csv
+from class_kit.files import write_csv
 from class_kit.pairs.splits import split_order
 from class_kit.terminal import one_line
 
@@ -119,12 +119,16 @@ class PairSet:
         return pandas.DataFrame(columns)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the table of `to_frame` as CSV in UTF-8; `load_pairs` reads the same pairs from it."""
-        with atomic_write(path) as temporary:
-            self.to_frame().to_csv(temporary, index=False)
+        """Write the table of `to_frame` as CSV in UTF-8, for `load_pairs` and for spreadsheets.
+
+        A cell that a spreadsheet would run gets an apostrophe, as in every CSV of the kit (`class_kit.files.inert`);
+        `to_dataset` keeps such texts as they are.
+        """
+        frame = self.to_frame()
+        write_csv(path, frame.columns, frame.itertuples(index=False))
 
     def to_dataset(self) -> datasets.DatasetDict:
-        """Return a `datasets.DatasetDict` with a data set for each split; `load_pairs` reads the same pairs from it.
+        """Return a `datasets.DatasetDict` with a data set for each split; `load_pairs` reads the pairs back, by split.
 
         Raises
         ------

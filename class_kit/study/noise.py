@@ -139,13 +139,10 @@ def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str =
     """
     import pandas as pd
 
-    frame = pd.DataFrame(record["differences"])
-    if frame.empty:
-        return frame
-    kept = frame[frame["arm"].isin(list(arms)) & (frame["reference"] == reference)]
-    kept = kept[(kept["metric"] == "hits@1") & (kept["ranking"] == RANKING)]
-    ends = 100 * kept[["difference", "low", "high"]].to_numpy(float)
-    words = [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in ends]
+    kept = _points(record, arms, reference)
+    if kept.empty:
+        return kept
+    words = ["{:+.1f} ({:+.1f} to {:+.1f})".format(*points) for points in kept["points"]]
     columns = [f"{100 * noise:.0f} %" for noise in kept["noise"]]
     kept = kept.assign(words=words, column=pd.Categorical(columns, list(dict.fromkeys(columns))))
     wide = kept.pivot_table("words", ["data", "backbone", "arm", "seeds"], "column", "first", sort=False, observed=True)
@@ -153,25 +150,35 @@ def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str =
 
 
 def noise_map(record: Mapping[str, Any], arm: str = "auto", reference: str = "standard") -> dict[str, pd.DataFrame]:
-    """One arm minus a reference in Hits@1, in points, by data set: a row for each backbone, a column for each noise.
+    """What `dual_encoder` gains with one arm, by data set: a row for each budget, a column for each share of noise.
 
-    The rows are the budgets that the record holds, as `noise_epochs` names them; ranked text→molecule in the split's
-    pool. Every cell is a tuple (difference, low, high).
+    The budgets are those of `noise` and `noise_epochs`, the longest last; none where nothing is recorded. A cell is the
+    difference in Hits@1 as in `noise_table`, in points, and its interval: (difference, low, high).
     """
-    import pandas as pd
-
-    frame = pd.DataFrame(record["differences"])
-    wanted = {"arm": arm, "reference": reference, "metric": "hits@1", "ranking": RANKING}
-    kept = frame[(frame[list(wanted)] == list(wanted.values())).all(axis=1)]
+    kept = _points(record, [arm], reference)
+    if kept.empty:
+        return {}
     kept = kept[kept["backbone"].str.startswith("dual_encoder")]
-    ends = (100 * kept[["difference", "low", "high"]].to_numpy(float)).tolist()
-    kept = kept.assign(cell=pd.Series(map(tuple, ends), kept.index), noise=[f"{noise:.0%}" for noise in kept["noise"]])
+    kept = kept.assign(noise=[f"{noise:.0%}" for noise in kept["noise"]])
     tables = {}
     for data, own in kept.groupby("data", sort=False):
-        table = own.pivot_table("cell", "backbone", "noise", "first", sort=False)
+        table = own.pivot_table("points", "backbone", "noise", "first", sort=False)
         # the main study comes first in the record, those with fewer epochs after it
         tables[str(data)] = table.iloc[[*range(1, len(table)), 0]]
     return tables
+
+
+def _points(record: Mapping[str, Any], arms: Iterable[str], reference: str) -> pd.DataFrame:
+    """Rows of Hits@1 text→molecule in the split's pool; `points` holds (difference, low, high) times 100."""
+    import pandas as pd
+
+    arms = set(arms)
+    rows = [
+        row | {"points": tuple(100 * row[name] for name in ("difference", "low", "high"))}
+        for row in record["differences"]
+        if row["arm"] in arms and (row["reference"], row["metric"], row["ranking"]) == (reference, "hits@1", RANKING)
+    ]
+    return pd.DataFrame(rows)
 
 
 def _described(task: Task) -> dict[str, Any]:

@@ -84,8 +84,9 @@ def _noise(rng: np.random.Generator, n: int, axes: list[np.ndarray]) -> tuple[np
 def crowded(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`n` generated pairs, as `resembling`, with few texts for many molecules that are nearly the same.
 
-    One public set has 5,062 distinct texts for 160,560 molecules and a median of 8,446 neighbours above σ = 0.99. Here
-    the texts are as many and as unequally frequent, and about one in twenty pairs is a neighbour of another.
+    One public set has 5,062 distinct texts for 160,560 molecules and a median of 8,446 neighbours above σ = 0.99, one
+    in nineteen. Here the share of distinct texts is the same and their frequencies fall by a power law, so that of
+    80,000 pairs the median has 3,743 neighbours, one in twenty-one.
     """
     rng = np.random.default_rng(seed)
     texts = max(2, n * 5062 // 160_560)
@@ -96,7 +97,7 @@ def crowded(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     out = np.empty((n, M_WIDTH), np.float32)
     for start in range(0, n, CHUNK):
         rows = label[start : start + CHUNK]
-        # a mean square of 0.4: the cosine of two molecules of one text is mostly above 0.98
+        # so far apart that the cosine of two molecules of one text is mostly above 0.98
         scale = np.float32(0.14) * np.sqrt(rng.random((len(rows), 1), dtype=np.float32))
         out[start : start + CHUNK] = m[rows] + scale * _noise(rng, len(rows), axes)[1]
     return t[label], out
