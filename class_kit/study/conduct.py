@@ -217,7 +217,7 @@ def _write_figures(tasks: Mapping[str, Task], records: list[tuple[Cell, Record]]
     for number, (group, own) in enumerate(grouped(records), start=1):
         drawn = {}
         rows = summary[(summary[list(group)] == list(group.values())).all(axis=1)]
-        for ranking, chosen in rows.groupby("ranking", sort=False):
+        for ranking, chosen in rows[rows["ranking"].isin(RANKINGS)].groupby("ranking", sort=False):
             label = f"Hits@1, {str(ranking).split('/')[0].replace('_to_', '→')}, pool {chosen['pool'].iloc[0]:,}"
             label = ranked_on(label, tasks[group["pairs"]].evaluation_split)
             drawn[str(ranking).replace("/", "_")] = figures.panel(figures.interval_plot, chosen, "hits@1", label)

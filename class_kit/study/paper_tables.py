@@ -165,7 +165,7 @@ def _beside_published(results: Mapping[str, Any]) -> Table:
             source = f"measured here{few if product['preliminary'] else ''}"
             parts.append(frame_of(product["summary"]).assign(source=source))
     whole = pd.concat(parts, ignore_index=True)
-    whole = whole[whole["ranking"].str.startswith("text_to_molecule")]
+    whole = whole[whole["ranking"].isin((RANKING, "text_to_molecule/all"))]
     shown = readable(whole).assign(source=whole["source"])
     if "backbone" not in shown:
         shown.insert(0, "backbone", whole["backbone"])

@@ -17,7 +17,7 @@ from class_kit.neighbours import neighbour_counts
 from class_kit.retrieval import Ranks
 from class_kit.study.arms import training_counts
 from class_kit.study.config import Cell, StudyConfig
-from class_kit.study.ranking import RANKINGS
+from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure
 from class_kit.study.statistics import seed_interval
@@ -235,7 +235,7 @@ def grouped(finished: Sequence[Finished]) -> Iterator[tuple[Mapping[str, str], l
 
 
 def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, Any]:
-    """Rows of `summary` and of `differences`, by group, ranking and metric.
+    """Rows of `summary` and of `differences`, by group, ranking and metric; the summary also has the second readings.
 
     p values are corrected over all comparisons of one group, ranking and metric, whatever their reference.
     """
@@ -243,7 +243,8 @@ def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, 
     for group, records in grouped(finished):
         against = config.against or {records[0].arm.name: []}
         for ranking in (name for name in RANKINGS if name.rsplit("/", 1)[1] in config.pools):
-            whole += [{**group, **row} for row in summary(records, ranking).to_dict("records")]
+            for reading in (name for name in (ranking, ranking + ANY) if name in records[0].ranks):
+                whole += [{**group, **row} for row in summary(records, reading).to_dict("records")]
             for metric in GAP_METRICS:
                 gaps += [{**group, **row} for row in differences(records, against, ranking, metric).to_dict("records")]
     return {"summary": whole, "differences": gaps}
