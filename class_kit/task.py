@@ -21,6 +21,7 @@ from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs
 from class_kit.options import TaskOptions
 from class_kit.pairs import PairSet, load_molecules, load_pairs, pool_targets
+from class_kit.pairs.pairset import GIVEN
 from class_kit.terminal import one_line
 
 
@@ -198,7 +199,8 @@ def load_task(pairs: Any = "corpus", *, rejected_to: str | os.PathLike[str] | No
         CSV file to which rejected rows are written.
     options
         The other fields of `class_kit.options.TaskOptions`: how the pairs are read, and what embeds them. An empty
-        string means "not given", so that notebook parameters stay plain.
+        string means "not given", so that notebook parameters stay plain. Published word vectors are first looked for
+        in the folder `data`.
 
     Raises
     ------
@@ -206,16 +208,18 @@ def load_task(pairs: Any = "corpus", *, rejected_to: str | os.PathLike[str] | No
         An unknown option or a wrong value, and as `load_pairs`, `embed_text` and `embed_molecules`.
     """
     from class_kit.molecules import embed_molecules
+    from class_kit.molecules.vectors import vectors_in
     from class_kit.text import embed_text
 
     given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
     on_disk = isinstance(pairs, str | os.PathLike)
     chosen = TaskOptions(pairs=os.fspath(pairs) if on_disk else type(pairs).__name__, **given)
     loaded = load_pairs(chosen.pairs if on_disk else pairs, **chosen.reading, rejected_to=rejected_to)
-    vectors: dict[str, Any] = {"encoder": chosen.molecule_encoder, "vectors": chosen.vectors}
+    encoders = {"text": chosen.text_encoder, "molecules": chosen.molecule_encoder}
+    encoders["vectors"] = vectors_in(chosen.vectors, chosen.data)
+    vectors: dict[str, Any] = {"encoder": encoders["molecules"], "vectors": encoders["vectors"]}
     t = embed_text(loaded.text, encoder=chosen.text_encoder)
     m = embed_molecules(loaded.smiles, **vectors)
-    encoders = {"text": chosen.text_encoder, "molecules": chosen.molecule_encoder, "vectors": chosen.vectors}
     molecules, pool = loaded, m
     if chosen.pairs == "chebi20":
         molecules = load_molecules("chebi20", data=chosen.data or None)
@@ -257,7 +261,10 @@ def exchange_molecules(task: Task, share: float, seed: int = 0) -> Task:
         f"{exchanged.sum():,} of {len(rows):,} training pairs have another pair's molecule on purpose "
         f"(noise {share:g}, seed {seed})"
     )
-    pairs = replace(task.pairs, smiles=smiles, notes=(*task.pairs.notes, note))
+    extra = dict(task.pairs.extra)
+    if GIVEN in extra:
+        extra[GIVEN] = tuple(extra[GIVEN][row] for row in source)
+    pairs = replace(task.pairs, smiles=smiles, extra=extra, notes=(*task.pairs.notes, note))
     return replace(task, pairs=pairs, m=task.m[source], exchanged=exchanged)
 
 

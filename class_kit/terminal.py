@@ -82,3 +82,8 @@ def import_whole(*names: str) -> None:
     with interrupts_held():
         for name in names:
             importlib.import_module(name)
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun, in the plural where it is not 1: "1 row", "2,000 rows"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

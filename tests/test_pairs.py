@@ -161,9 +161,13 @@ def test_molecules_are_standardized_on_request():
     assert [Chem.CanonSmiles(each) for each in pairs.smiles] == [Chem.MolToSmiles(each) for each in wanted]
     assert pairs.extra["smiles as given"] == tuple(given[:5])
     assert pairs.smiles[4] == "OCC", "what no step changes keeps its spelling"
-    said = "standardize=True changed 3 molecules: 2 lost smaller fragments, 2 charges, 1 are another tautomer"
+    said = "standardize=True changed 3 molecules; fragments removed from 2, neutralized 2, tautomer changed in 1"
     assert said in pairs.notes
+    assert pairs.standardized() == [(str(at + 1), given[at], pairs.smiles[at]) for at in (1, 2, 3)]
+    one = load_pairs({"smiles": given[:2], "text": ["a", "b"]}, standardize=True)
+    assert any(note.startswith("standardize=True changed 1 molecule;") for note in one.notes)
     assert load_pairs(source).smiles == tuple(given[:5])
+    assert load_pairs(source).standardized() == []
 
 
 def test_too_many_bad_rows_stop_with_the_first_reasons(tmp_path):
@@ -211,7 +215,7 @@ def test_make_split_overrides_the_column_and_says_so(tmp_path):
     assert set(load_pairs(path).split) == {"train"}
     pairs = load_pairs(path, make_split="random")
     assert Counter(pairs.split) == {"train": 16, "validation": 2, "test": 2}
-    assert "column 'split' was not followed: make_split='random'" in pairs.notes
+    assert "column 'split' ignored because of make_split='random'" in pairs.notes
     assert set(load_pairs(path, make_split="scaffold").split) == {"train"}, "without rings there is one scaffold"
     with pytest.raises(InputError, match="make_split='time': expected one of random, scaffold"):
         load_pairs(path, make_split="time")

@@ -64,6 +64,32 @@ def test_a_task_is_its_parts(table: Path, tmp_path: Path, embedded: dict[str, di
         ck.load_task(table, text="words")
 
 
+@pytest.mark.parametrize("place", ["", "mol2vec"])
+def test_published_vectors_are_first_looked_for_in_the_folder(
+    place: str, tmp_path: Path, embedded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = release(tmp_path / "mine", train=20, validation=4, test=6)
+    other = tmp_path / "other" / "mol2vec"
+    for there in (folder / place, other):
+        there.mkdir(parents=True, exist_ok=True)
+        (there / "token_embedding_dict.npy").touch()
+    monkeypatch.setenv("CLASS_KIT_DATA", str(tmp_path / "other"))
+    task = ck.load_task("chebi20", data=folder, vectors="text2mol")
+    assert Path(task.encoders["vectors"]) == folder / place / "token_embedding_dict.npy"
+    assert embedded["molecules"]["vectors"] == task.encoders["vectors"]
+    # vectors that the folder lacks are still looked for elsewhere
+    assert ck.load_task("chebi20", data=folder, vectors="mol2vec").encoders["vectors"] == "mol2vec"
+
+
+def test_exchanged_molecules_keep_how_they_were_given() -> None:
+    smiles = ["[Na+].CC(=O)[O-]", "C[NH3+].[Cl-]", "CCO", "CCC"]
+    table = {"smiles": smiles, "text": list("abcd"), "split": ["train"] * 4}
+    clean, noisy = (ck.load_task(table, standardize=True, noise=noise) for noise in (0.0, 1.0))
+    changes = {(before, after) for _, before, after in clean.pairs.standardized()}
+    assert len(changes) == 2
+    assert {(before, after) for _, before, after in noisy.pairs.standardized()} == changes
+
+
 def test_the_pool_of_chebi20_holds_every_molecule(tmp_path: Path) -> None:
     task = ck.load_task("chebi20", data=release(tmp_path, train=20, validation=4, test=6))
     assert len(task.pool) == len(task.molecules) == 30

@@ -12,6 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -109,6 +110,18 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
     parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.npy"))
     contents = [part.name.removeprefix(path.name) + sha256_file(part) for part in [path, *parts]]
     return _kept(digest_of(files=contents), lambda: _convert(path), str(source))
+
+
+def vectors_in(source: str, data: str | os.PathLike[str] | None) -> str:
+    """Return the file of the published vectors `source` in the folder `data` or its subfolder `mol2vec`.
+
+    Where no folder is given or it lacks them, and for any other source, return `source` unchanged, for `load_vectors`.
+    """
+    file = _PUBLISHED.get(source)
+    if file and data:
+        with suppress(InputError):
+            return str(find_folder("mol2vec", [file], data) / file)
+    return source
 
 
 def train_vectors(

@@ -13,12 +13,12 @@ from class_kit.errors import InputError
 from class_kit.files import corpus_file
 from class_kit.pairs import chebi20
 from class_kit.pairs.cleaning import as_smiles, standardized
-from class_kit.pairs.pairset import PairSet, Rejected, content_digest, pool_targets, write_rejected
+from class_kit.pairs.pairset import GIVEN, PairSet, Rejected, content_digest, pool_targets, write_rejected
 from class_kit.pairs.readers import read_source, read_table
 from class_kit.pairs.rows import Rows, check_rows, find_column, refuse_too_many, rows_of, unique_labels
 from class_kit.pairs.splits import GROUPS, KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.pairs.table import COMMON_NAMES, Table, is_common
-from class_kit.terminal import one_line
+from class_kit.terminal import counted, one_line
 
 __all__ = [
     "PairSet",
@@ -89,7 +89,8 @@ def load_pairs(
         in tab-separated files only where the whole file is well-formed with them.
     standardize : bool
         Replace every molecule by its largest fragment, neutral, in its canonical tautomer (RDKit's rdMolStandardize);
-        the SMILES as given are kept in the column "smiles as given".
+        the SMILES as given are kept in the column "smiles as given", and
+        `PairSet.standardized` lists the molecules that changed.
     seed : int
         Seed of the splits made here.
     max_rejected : float
@@ -135,7 +136,7 @@ def load_pairs(
         pairs, notes = _pairs_of(table, columns, make_split, group, seed, standardize)
     refuse_too_many(pairs, max_rejected, rejected_to)
     if pairs.rejected:
-        notes.append(f"{_count(len(pairs.rejected), 'row')} rejected")
+        notes.append(f"{counted(len(pairs.rejected), 'row')} rejected")
     # notes are printed wherever pairs are used, and quote names from the file
     pairs = replace(pairs, notes=tuple(one_line(note) for note in notes))
     return pairs if split is None else pairs.where(split_name(split))
@@ -179,7 +180,7 @@ def _pairs_of(
     rows.cells["smiles"], done = as_smiles(rows.cells["smiles"])
     notes += done
     if standardize:
-        rows.extra["smiles as given"] = rows.cells["smiles"]
+        rows.extra[GIVEN] = rows.cells["smiles"]
         alike, said = standardized([cell or "" for cell in rows.cells["smiles"]])
         rows.cells["smiles"] = [*alike]
         notes.append(said)
@@ -187,10 +188,10 @@ def _pairs_of(
     pairs, molecules = check_rows(rows, name, need_split=given is not None and make_split is None)
     if not bundled:
         about = ", ".join(f"{role} from {column!r:.80}" for role, column in columns.items() if column is not None)
-        notes.insert(0, f"{name}: {table.how}; {about}; {_count(len(rows.places), 'row')}, {len(pairs):,} kept")
+        notes.insert(0, f"{name}: {table.how}; {about}; {counted(len(rows.places), 'row')}, {len(pairs):,} kept")
     if given is None or make_split is not None:
         if given is not None:
-            notes.append(f"column {given!r} was not followed: make_split={make_split!r}")
+            notes.append(f"column {given!r} ignored because of make_split={make_split!r}")
         names, made = make_splits(molecules, make_split or "random", group=group, seed=seed)
         return replace(pairs, split=names), [*notes, *made]
     splits = split_order(pairs.split)
@@ -219,10 +220,6 @@ def _column_notes(table: Table, columns: dict[str, str | None], rows: Rows, *, p
         if changed:
             notes.append(f"column {columns['id']!r} repeats or has gaps: {changed:,} of its ids were made unique")
     return notes
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from class_kit.molecules.structures import MAX_SMILES, each_molecule, parse
+from class_kit.terminal import counted
 
 
 def as_smiles(cells: Sequence[str | None]) -> tuple[list[str | None], list[str]]:
@@ -51,8 +52,8 @@ def standardized(smiles: Sequence[str]) -> tuple[list[str], str]:
     steps = [sum(changed[at] for _, changed in found) for at in range(3)]
     total = sum(any(changed) for _, changed in found)
     return [text for text, _ in found], (
-        f"standardize=True changed {total:,} molecules: {steps[0]:,} lost smaller fragments, {steps[1]:,} charges, "
-        f"{steps[2]:,} are another tautomer"
+        f"standardize=True changed {counted(total, 'molecule')}; fragments removed from {steps[0]:,}, "
+        f"neutralized {steps[1]:,}, tautomer changed in {steps[2]:,}"
     )
 
 

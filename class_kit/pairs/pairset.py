@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import datasets
     import pandas
 
+# the column with the SMILES before standardization
+GIVEN = "smiles as given"
 # pairs in the table of a notebook
 _SHOWN = 5
 
@@ -101,6 +103,12 @@ class PairSet:
         picked: dict[str, Any] = {name: tuple(getattr(self, name)[row] for row in rows) for name in names}
         extra = {name: tuple(column[row] for row in rows) for name, column in self.extra.items()}
         return replace(self, **picked, extra=extra)
+
+    def standardized(self) -> list[tuple[str, str, str]]:
+        """Return id, SMILES before and SMILES after of every molecule that `standardize=True` changed."""
+        given = self.extra.get(GIVEN, self.smiles)
+        rows = zip(self.id, given, self.smiles, strict=True)
+        return [(name, before, after) for name, before, after in rows if before != after]
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the pairs as a table with columns id, text, smiles, split, then the file's other columns.

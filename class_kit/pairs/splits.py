@@ -17,6 +17,7 @@ import numpy as np
 from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.molecules.structures import Structure, scaffold
+from class_kit.terminal import counted
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 KINDS = ("random", "scaffold")
@@ -137,10 +138,9 @@ def grouping_note(groups: Sequence[str], group: str) -> str:
     shared = [count for count in Counter(groups).values() if count > 1]
     if not shared:
         return f"no two rows share a {GROUPS[group]}"
-    plural = "" if len(shared) == 1 else "s"
     return (
         f"{sum(shared):,} rows share a {GROUPS[group]} with another and were kept in one split "
-        f"({len(shared):,} group{plural})"
+        f"({counted(len(shared), 'group')})"
     )
 
 
