@@ -161,7 +161,7 @@ def data_report(
 def find_repeats(
     pairs: PairSet, *, progress: bool | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, list[list[str]]]]:
-    """Groups of pairs with equal texts, equal molecules (with and without stereochemistry, by skeleton), or both.
+    """Groups of pairs with equal texts, equal molecules (with and without stereochemistry, by InChIKey), or both.
 
     Molecules are compared as `class_kit.molecules.structures` says, so that another spelling of the same structure
     counts as equal; texts character by character.
@@ -182,6 +182,7 @@ def find_repeats(
         "equal molecules": isomers,
         "equal molecules, stereochemistry aside": [molecule.key for molecule in molecules],
         "equal skeletons (first InChIKey block)": [molecule.skeleton for molecule in molecules],
+        "equal InChIKeys": [molecule.inchikey or molecule.isomer for molecule in molecules],
         "equal text and molecule": zip(pairs.text, isomers, strict=True),
     }
     entries, ids = [], {}
@@ -353,7 +354,7 @@ def advise(findings: Mapping[str, Any]) -> list[dict[str, str]]:
 def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, str]]:
     """What is looked at: about, a number that is above 0 where there is something to say, from where on it warns."""
     pairs, coverage, words = (findings[name] for name in ("pairs", "coverage", "texts"))
-    texts, _, flat, skeletons, _ = findings["repeats"]
+    texts, _, flat, skeletons, *_ = findings["repeats"]
     left_out = sum(entry["rows"] for entry in findings["rejected"])
     share = left_out / (left_out + pairs)
     yield "rejected rows", share, 0.05, f"{left_out:,} rows ({share:.1%}) were left out."

@@ -180,7 +180,7 @@ def test_the_report_is_plain_data_and_the_same_twice(report: DataReport, task: T
 def good() -> dict[str, Any]:
     kinds = (
         "equal texts", "equal molecules", "equal molecules, stereochemistry aside",
-        "equal skeletons (first InChIKey block)", "equal text and molecule",
+        "equal skeletons (first InChIKey block)", "equal InChIKeys", "equal text and molecule",
     )  # fmt: skip
     return {
         "pairs": 5000,

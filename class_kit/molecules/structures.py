@@ -52,12 +52,16 @@ class Structure(NamedTuple):
         First block of the InChIKey: what stereoisomers, protonation states and the tautomers that InChI knows have in
         common (Heller et al., J. Cheminform. 7 (2015) 23). The key itself where InChI has no answer: for wildcards,
         query bonds and more than 1,023 atoms.
+    inchikey : str
+        The whole standard InChIKey, which also tells stereoisomers, isotopes and protonation states apart; empty where
+        InChI has no answer.
     """
 
     isomer: str
     key: str
     skeleton: str
     reason: str
+    inchikey: str = ""
 
 
 def parse(smiles: str) -> tuple[Mol | None, str]:
@@ -99,19 +103,19 @@ def structure(smiles: str) -> Structure:
         with rdBase.BlockLogs():
             for atom in molecule.GetAtoms():
                 atom.SetAtomMapNum(0)
-            isomer = Chem.MolToSmiles(molecule)
+            isomer, inchikey = Chem.MolToSmiles(molecule), _inchikey(molecule)
             Chem.RemoveStereochemistry(molecule)
             # without stereo also the hydrogens go that told the two sides of a double bond
             molecule = Chem.RemoveHs(molecule, sanitize=False)
             key = Chem.MolToSmiles(molecule, isomericSmiles=False)
-            return Structure(isomer, key, _first_block(molecule) or key, "")
+            return Structure(isomer, key, _inchikey(molecule, "/SNon").split("-")[0] or key, "", inchikey)
     except RuntimeError as error:
         return Structure("", "", "", _broken_invariant(error))
 
 
 def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
     """Return `structure` of every SMILES, in order, kept on disk (`class_kit.store`); `progress=False` for no bar."""
-    maker = Maker("structures", "rdkit", digest_of(rdkit=version("rdkit"), rules=1))
+    maker = Maker("structures", "rdkit", digest_of(rdkit=version("rdkit"), rules=2))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
         found = each_molecule(smiles, missing, structure, "reading structures", progress)
@@ -287,8 +291,8 @@ def _refusal(smiles: str) -> str:
     return parse(smiles)[1]
 
 
-def _first_block(molecule: Mol) -> str:
-    """First block of the standard InChIKey without stereo, or nothing; bonds to metals are cut, as InChI cuts them."""
+def _inchikey(molecule: Mol, options: str = "") -> str:
+    """Standard InChIKey, or nothing where InChI has none; bonds to metals are cut, as InChI cuts them."""
     from rdkit import Chem
 
     dative = [bond for bond in molecule.GetBonds() if bond.GetBondType() == Chem.BondType.DATIVE]
@@ -296,7 +300,7 @@ def _first_block(molecule: Mol) -> str:
         molecule = Chem.RWMol(molecule)
         for bond in dative:
             molecule.RemoveBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
-    return str(Chem.MolToInchiKey(molecule, "/SNon")).split("-")[0]
+    return str(Chem.MolToInchiKey(molecule, options))
 
 
 def _refused_unparsed(smiles: str) -> str:
