@@ -1,4 +1,4 @@
-"""`train`, `evaluate` and `search` as a user types them, on a file of their own."""
+"""`train`, `evaluate`, `score`, `export` and `search` as a user types them, on a file of their own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
 from rdkit import Chem
 
 from class_kit.backbones import _REGISTERED
@@ -122,6 +123,49 @@ def test_several_runs_rank_as_one_and_choices_are_told(
     assert "trained on other pairs" in capsys.readouterr().err
 
 
+def test_score_gives_the_cosine_of_each_text_with_its_molecule(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", "run", "own.csv", *COLUMNS[:4], "--out", str(tmp_path / "scores.csv")]) == 0
+    shown = capsys.readouterr().out
+    table = pandas.read_csv(tmp_path / "scores.csv")
+    record, task = load_trained("run")
+    assert list(table["smiles"]) == list(task.pairs.smiles)
+    backbone = load_backbone(record, task)
+    t, m = (torch.tensor(encode(backbone, side, x)) for side, x in (("text", task.t), ("molecules", task.m)))
+    cosines = torch.nn.functional.cosine_similarity(t, m).numpy()
+    np.testing.assert_allclose(table["cosine"], cosines, atol=2e-6)
+    assert (cosines < 0).any(), "negative numbers stay numbers in the file"
+    assert f"mean cosine of {len(table)} pairs: {cosines.mean():.3f}" in shown
+    assert "1 row rejected" in shown
+    assert "C1CC" in (tmp_path / "scores-rejected.csv").read_text(encoding="utf-8")
+
+
+def test_an_exported_run_is_used_as_its_model_card_says(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "published"
+    assert main(["export", "run", str(out)]) == 0
+    assert main(["export", "run", str(out)]) == 2
+    assert "expected a new or an empty folder" in capsys.readouterr().err
+    card = (out / "README.md").read_text(encoding="utf-8")
+    written = card + (out / "config.json").read_text(encoding="utf-8")
+    assert str(folder) not in written
+    record, task = load_trained("run")
+    metrics = json.loads((folder / "run" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    for name, own in metrics.items():
+        low, high = own["hits@1_ci"]
+        assert f"| {name} | {own['pool']:.0f} | {own['hits@1']:.1%} ({low:.1%} to {high:.1%}) |" in card
+    backbone = load_backbone(record, task)
+    monkeypatch.chdir(out)
+    code = card.split("```python\n")[1].split("```")[0]
+    code = code.replace('"a ketone"', "*task.pairs.text").replace('"CC(C)=O"', "*task.pairs.smiles")
+    names: dict = {"task": task}
+    exec(code, names)
+    np.testing.assert_array_equal(names["t"], encode(backbone, "text", task.t))
+    np.testing.assert_array_equal(names["m"], encode(backbone, "molecules", task.m))
+
+
 def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     text = "The molecule is a carboxylic acid."
     assert main(["search", text, "--run", "run", "--top", "5"]) == 0
@@ -181,6 +225,7 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, capsys: pytest.
         (["search", "acid", "--run", "run", "--top", "0"], "--top 0"),
         (["search", "acid", "--run", "nowhere"], "no finished training here"),
         (["search", "acid"], "no finished training in runs/"),
+        (["score", "run", "own.csv", "--text", "texts"], "'texts'"),
         (["evaluate", "run", "--split", "dev"], "split 'dev'"),
         (["evaluate", "run", "--choose", "0"], "k=0"),
         (["evaluate", "run", "--choose", "10000"], "k=10000"),

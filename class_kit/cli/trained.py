@@ -1,4 +1,4 @@
-"""`class-kit evaluate` and `search`: evaluate a trained retriever, or search with it."""
+"""`class-kit evaluate`, `score`, `search` and `export`: what is done with a trained retriever."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import argparse
 import sys
 from collections.abc import Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from class_kit.cli.options import add_import_option, import_own
+from class_kit.cli.options import add_import_option, help_of, import_own
 from class_kit.errors import InputError
+from class_kit.options import TaskOptions
 
 # texts of a molecule that search shows, and characters of each
 _TEXTS, _WIDTH = 3, 200
+_COLUMNS = ("text", "smiles", "id")
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +73,45 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `score`."""
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder written by class-kit train")
+    add("pairs", metavar="PAIRS", help="table of texts and molecules, such as generated ones")
+    for name in _COLUMNS:
+        add(f"--{name}", metavar="NAME", help=help_of(TaskOptions, name))
+    add("--out", metavar="FILE", help="CSV to write: id, text, smiles, cosine (default: scores.csv)")
+    add_import_option(parser)
+
+
+def handle_score(arguments: argparse.Namespace) -> int:
+    """
+    Write the cosine of each text with its molecule under a trained run (for generated captions or molecules: the
+    Text2Mol score of the field), and print the mean. Rows that cannot be used are listed beside it.
+    """
+    from class_kit.files import write_csv
+    from class_kit.pairs import load_pairs
+    from class_kit.study.ranking import pair_cosines
+    from class_kit.study.records import load_backbone, load_trained
+    from class_kit.terminal import counted, visible
+
+    import_own(arguments.modules)
+    record, task = load_trained(arguments.run)
+    out = Path(arguments.out or "scores.csv")
+    rejected = out.with_name(f"{out.stem}-rejected.csv")
+    columns = {name: getattr(arguments, name) for name in _COLUMNS}
+    pairs = load_pairs(arguments.pairs, **columns, max_rejected=1.0, rejected_to=rejected)
+    for note in pairs.notes:
+        print(visible(note))
+    cosines = pair_cosines(load_backbone(record, task), task, pairs.text, pairs.smiles)
+    rows = zip(pairs.id, pairs.text, pairs.smiles, cosines.round(6).tolist(), strict=True)
+    write_csv(out, ("id", "text", "smiles", "cosine"), rows)
+    print(f"mean cosine of {len(pairs):,} pairs: {cosines.mean():.3f}; written to {visible(out)}")
+    if pairs.rejected:
+        print(f"{counted(len(pairs.rejected), 'row')} rejected, listed in {visible(rejected)}, not in the mean")
+    return 0
+
+
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `search`."""
     add = parser.add_argument
@@ -111,6 +153,28 @@ def handle_search(arguments: argparse.Namespace) -> int:
             print(f"{'':14}{one_line(text, _WIDTH)}")
         if len(own) > _TEXTS:
             print(f"{'':14}and {len(own) - _TEXTS:,} more texts")
+    return 0
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `export`."""
+    parser.add_argument("run", metavar="RUN", help="folder written by class-kit train")
+    parser.add_argument("folder", metavar="DIR", help="new folder to write")
+    add_import_option(parser)
+
+
+def handle_export(arguments: argparse.Namespace) -> int:
+    """
+    Write a trained run as a folder to publish: model.safetensors, config.json with the encoders' names and digests, and
+    a model card with data, splits, metrics, pools and intervals.
+    """
+    from class_kit.study.export import export_run
+    from class_kit.terminal import visible
+
+    import_own(arguments.modules)
+    print(
+        f"written to {visible(export_run(arguments.run, arguments.folder))}; read README.md there before publishing it"
+    )
     return 0
 
 

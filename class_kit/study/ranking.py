@@ -23,7 +23,7 @@ from class_kit.retrieval import (
     retrieval_ranks_both_ways,
     search,
 )
-from class_kit.task import Task, read_texts
+from class_kit.task import Task, read_molecules, read_texts
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -177,6 +177,34 @@ def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> lis
         if len(found) == top:
             break
     return list(found.values())
+
+
+def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: Sequence[str]) -> np.ndarray:
+    """Cosine of each text with its molecule under a trained backbone, `(L,)` float64 in [-1, 1].
+
+    For generated captions or molecules this is what the field calls the Text2Mol score (Edwards et al. 2022, MolT5),
+    there under one fixed Text2Mol model.
+
+    Parameters
+    ----------
+    task : Task
+        The backbone's own, for its encoders.
+    texts, smiles : L strings each
+
+    Raises
+    ------
+    InputError
+        As `embed_text` and `embed_molecules`, or where there are not as many texts as SMILES.
+    """
+    if len(texts) != len(smiles):
+        raise InputError(f"{len(texts)} texts and {len(smiles)} SMILES: expected as many")
+    needs = backbone.inputs
+    t = encode(backbone, "text", read_texts(texts, needs.text, task.encoders["text"], cache=True))
+    m = encode(backbone, "molecules", read_molecules(smiles, needs.molecules, task.encoders, cache=True))
+    t, m = (x.astype(np.float64) for x in (t, m))
+    norms = np.linalg.norm(t, axis=1) * np.linalg.norm(m, axis=1)
+    # a zero vector has no direction: its cosine counts as 0
+    return np.asarray((t * m).sum(axis=1) / np.where(norms > 0, norms, 1))
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
