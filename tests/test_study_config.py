@@ -21,8 +21,9 @@ from class_kit.errors import InputError
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, runner
 from class_kit.study.config import Cell, _plan, cells, foreseen_steps, read_config, study_config
+from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.tables import latex_table, latex_text
-from class_kit.task import exchange_molecules
+from class_kit.task import Task, exchange_molecules
 from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
@@ -166,13 +167,17 @@ def test_files_that_are_no_study_are_refused(tmp_path: Path, text: str, message:
         read_config(tmp_path / "none.yml")
 
 
-def planned(**keys: Any) -> conduct.StudyPlan:
+def planned(task: Task = TASK, **keys: Any) -> conduct.StudyPlan:
     config = study_config({"training": SMALL, "backbones": [HEAD], "seeds": [0], **keys})
-    return conduct.plan_study(config, {"corpus": TASK})
+    return conduct.plan_study(config, {"corpus": task})
 
 
 def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
-    plan = planned(seeds=[0, 1])
+    # one text of two test pairs: tables give both readings
+    texts = [*TASK.pairs.text[:-1], TASK.pairs.text[-2]]
+    pairs = replace(TASK.pairs, text=tuple(texts))
+    task = replace(TASK, pairs=pairs, molecules=pairs)
+    plan = planned(task, seeds=[0, 1])
     assert plan.done == [False] * 8
     assert plan.seconds > 0
     assert "8 to do" in plan.lines(2)[0]
@@ -188,14 +193,15 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     with open(out / "tables" / "summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["arm"] for row in rows[:4]] == ["standard", "curriculum", "random", "step-matched"]
-    for row in rows[:4]:
+    assert {row["ranking"] for row in rows} == set(RANKINGS) | {name + ANY for name in RANKINGS}
+    for row in rows:
         of_arm = [run["metrics"][row["ranking"]]["hits@1"] for run in runs if run["arm"] == row["arm"]]
         assert float(row["hits@1"]) == pytest.approx(np.mean(of_arm))
     assert json.loads((out / "study.json").read_text())["inputs"] == results["inputs"]
     assert len(results["differences"]) == 3 * 3 * 3
     assert {path.suffix for path in (out / "figures").glob("01_*")} == {".pdf", ".png", ".json"}
     assert len(list((out / "figures").glob("*.pdf"))) == 3 + 2
-    again = planned(seeds=[0, 1])
+    again = planned(task, seeds=[0, 1])
     assert again.lines(2) == ["8 trainings: 8 are done already, 0 to do"]
     # equal trainings are shared; what they are called is the study's own
     renamed = [replace(cell, arm=replace(cell.arm, name=f"my {cell.arm.name}")) for cell in again.cells]
