@@ -24,6 +24,7 @@ from class_kit.study.records import load_backbone, train_record
 from class_kit.study.reference import pair_errors, pair_losses
 from class_kit.task import exchange_molecules
 from class_kit.training import encode
+from tests.refusals import refuses
 from tests.test_study import CONFIG, small_task
 
 
@@ -218,16 +219,12 @@ def test_pair_errors_are_the_length_of_the_error_vector(task, name: str) -> None
     assert held.shape == task.rows("test").shape
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
-        ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
-        ({"order": "standard", "difficulty": "loss"}, "expected an order that uses it"),
-        ({"order": "self-paced", "duplicates": "drop"}, "duplicates='drop' with order='self-paced'"),
-        ({"near": "model", "refresh": 2}, "refresh=2 with near='model', hardness=0"),
-    ],
+test_impossible_arms_are_refused = refuses(
+    ({"pace": "metric", "full_at": 0.5}, "full_at=0.5 with pace='metric'"),
+    ({"order": "standard", "pace": "metric"}, "pace='metric' with order='standard'"),
+    ({"order": "standard", "difficulty": "loss"}, "expected an order that uses it"),
+    ({"order": "self-paced", "duplicates": "drop"}, "duplicates='drop' with order='self-paced'"),
+    ({"near": "model", "refresh": 2}, "refresh=2 with near='model', hardness=0"),
+    call=lambda options: Arm("a", **options),
+    error=ValueError,
 )
-def test_impossible_arms_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Arm("a", **options)

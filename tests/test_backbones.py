@@ -13,6 +13,7 @@ from torch import Tensor
 from class_kit.backbones import available_backbones, backbone_needs, create_backbone, register_backbone
 from class_kit.backbones.base import Backbone, MoleculeBatch, Needs, TextBatch, TokenBatch, TwoTowers
 from tests.backbone_pairs import MOLECULE_DIM, PAIRS, TEXT_DIM, Pairs, pair_scores, random_pairs
+from tests.refusals import refuses
 from tests.test_training import WithCritic
 
 # One entry for each kind of inputs that a backbone can be made to read, small enough to learn 32 pairs in seconds.
@@ -170,12 +171,11 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "message"), [(name, *one) for name, several in REFUSED.items() for one in several]
+test_impossible_options_are_refused_by_name = refuses(
+    *[(name, *one) for name, several in REFUSED.items() for one in several],
+    call=lambda name, options: create_backbone(name, 5, 4, **options),
+    error=ValueError,
 )
-def test_impossible_options_are_refused_by_name(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        create_backbone(name, 5, 4, **options)
 
 
 def test_each_step_trains_its_own_parameters_and_only_those(case: Case, pairs: Pairs) -> None:

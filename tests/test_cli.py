@@ -21,19 +21,7 @@ from class_kit.runs import kernels
 from class_kit.terminal import one_line, visible
 from tests.notebook_tools import write_notebook
 
-HEAVY = ("torch", "transformers", "rdkit", "gensim", "matplotlib", "pandas", "papermill", "nbformat", "yaml", "numpy")
 IN_THE_KIT = os.environ | {"PYTHONPATH": str(Path(cli.__file__).resolve().parents[2])}
-
-
-def test_help_and_version_load_nothing_heavy():
-    code = (
-        "import sys\nfrom class_kit.cli import main\n"
-        "codes = [main(['--version']), main(['--help'])]\nat_once = 'pydantic' not in sys.modules\n"
-        "codes += [main(['run', '--help']), main(['train', '--help'])]\n"
-        f"print(codes, at_once, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=IN_THE_KIT, check=True)
-    assert done.stderr.strip() == "[0, 0, 0, 0] True []"
 
 
 def test_every_command_has_a_handler_and_help(capsys: pytest.CaptureFixture[str]):

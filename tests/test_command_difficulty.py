@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from class_kit import cli, text
-from class_kit.difficulty import difficulty_table
-from class_kit.pairs import PairSet
 
 ROWS = [
     ("ethanol-like alcohol with two carbons", "CCO", "=1+1"),
@@ -31,29 +29,6 @@ def write_pairs(path: Path) -> Path:
 def read(path: Path) -> list[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_columns_equal_a_naive_count():
-    rng = np.random.default_rng(0)
-    t, m = rng.normal(size=(12, 5)), rng.normal(size=(12, 4))
-    t[3], m[3] = t[2], m[2]
-    column = tuple("abcdefghijkl")
-    pairs = PairSet(text=column, smiles=column, id=column, split=("train",) * 12, source="test")
-    columns = difficulty_table(pairs, t, m, [0.9, 0.1], ties="stable")
-
-    def cosine(x: np.ndarray) -> np.ndarray:
-        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-        return unit @ unit.T
-
-    similarity = (cosine(t) + cosine(m)) / 2
-    np.fill_diagonal(similarity, -2)
-    for sigma in (0.9, 0.1):
-        counts = (similarity > sigma).sum(axis=1)
-        assert columns[f"neighbours@{sigma}"].tolist() == counts.tolist()
-        easiest_first = sorted(range(12), key=lambda row: (counts[row], row))
-        assert [columns[f"rank@{sigma}"][row] for row in easiest_first] == list(range(1, 13))
-    assert columns["nearest_id"].tolist() == [column[row] for row in similarity.argmax(axis=1)]
-    np.testing.assert_allclose(columns["nearest_similarity"], similarity.max(axis=1), atol=1e-12)
 
 
 def test_own_file_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

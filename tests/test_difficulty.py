@@ -23,6 +23,7 @@ from class_kit.difficulty.measures import MEASURES, difficulty, el2n, morgan_lev
 from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts
 from tests.bench.generated import resembling
+from tests.refusals import refuses
 from tests.test_neighbours import similarities
 
 SMILES = ["CCO", "CCCO", "CC(=O)Oc1ccccc1C(=O)O", "c1ccccc1", "c1ccccc1O", "CCO", "[Na+]", "C1CCCCC1", "CC(C)CO"]
@@ -54,21 +55,19 @@ def test_a_shuffle_gives_tied_pairs_every_place():
     assert 3 not in firsts
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"counts": []}, "shape"),
-        ({"counts": [[1]]}, "shape"),
-        ({"counts": [1.0, np.nan]}, r"counts\[1\] is nan"),
-        ({"counts": ["a"]}, "counts has dtype"),
-        ({"counts": [1], "ties": "fair"}, "ties='fair'"),
-        ({"counts": [1], "ties": "similarity"}, "needs similarity="),
-        ({"counts": [1], "ties": "similarity", "similarity": [1, 2]}, "2 values for 1"),
-    ],
+test_orders_refuse_what_cannot_be_ordered = refuses(
+    ({"counts": []}, "shape"),
+    ({"counts": [[1]]}, "shape"),
+    ({"counts": [1.0, np.nan]}, r"counts\[1\] is nan"),
+    ({"counts": ["a"]}, "counts has dtype"),
+    ({"counts": [1], "ties": "fair"}, "ties='fair'"),
+    ({"counts": [1], "ties": "similarity"}, "needs similarity="),
+    ({"counts": [1], "ties": "similarity", "similarity": [1, 2]}, "2 values for 1"),
+    call=lambda arguments: difficulty_order(**arguments),
 )
-def test_orders_refuse_what_cannot_be_ordered(arguments, message):
-    with pytest.raises(InputError, match=message):
-        difficulty_order(**arguments)
+test_sigma_refuses_no_share = refuses(
+    *((q, "q=") for q in (0, 1.1, "half")), call=lambda q: sigma_for_quantile(np.eye(3), None, q)
+)
 
 
 def test_tie_mass_is_the_share_of_the_largest_group():
@@ -85,12 +84,6 @@ def test_sigma_leaves_the_share_without_neighbour(q):
     assert lonely == (similarities(t, m).max(axis=1) <= sigma).sum()
     if sigma < 1:
         assert (neighbour_counts(t, m, sigma - 1e-11) == 0).sum() < np.ceil(q * 400)
-
-
-@pytest.mark.parametrize("q", [0, 1.1, "half"])
-def test_sigma_refuses_no_share(q):
-    with pytest.raises(InputError, match="q="):
-        sigma_for_quantile(np.eye(3), None, q)
 
 
 def test_mean_top_similarity_is_the_mean_of_the_highest():
@@ -178,19 +171,17 @@ def test_every_measure_is_its_definition(name, held_out):
     assert len(np.unique(value)) > 1
 
 
-def test_the_interface_refuses_what_is_missing():
-    x = everything(20)
-    for arguments, message in [
-        ({"measure": "luck", **x}, "measure='luck'"),
-        ({"measure": "description_length", "t": x["t"]}, "needs text="),
-        ({"t": x["t"], "m": x["m"], "reference": {"t": x["t"]}}, "needs m in reference"),
-        ({"measure": "neighbours_tanimoto", **x, "smiles": ["C", "C1"] * 10}, r"smiles\[1\] is 'C1'"),
-        ({"measure": "neighbours_tanimoto", **x, "smiles": ["C"]}, "t has 20 rows for 1 smiles"),
-        ({"measure": "neighbours_min", **x, "m": x["m"][:5]}, "t has 20 rows and m has 5"),
-        ({**x, "weight": 2}, "weight=2"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            difficulty(**arguments)
+X = everything(20)
+test_the_interface_refuses_what_is_missing = refuses(
+    ({"measure": "luck", **X}, "measure='luck'"),
+    ({"measure": "description_length", "t": X["t"]}, "needs text="),
+    ({"t": X["t"], "m": X["m"], "reference": {"t": X["t"]}}, "needs m in reference"),
+    ({"measure": "neighbours_tanimoto", **X, "smiles": ["C", "C1"] * 10}, r"smiles\[1\] is 'C1'"),
+    ({"measure": "neighbours_tanimoto", **X, "smiles": ["C"]}, "t has 20 rows for 1 smiles"),
+    ({"measure": "neighbours_min", **X, "m": X["m"][:5]}, "t has 20 rows and m has 5"),
+    ({**X, "weight": 2}, "weight=2"),
+    call=lambda arguments: difficulty(**arguments),
+)
 
 
 def test_tanimoto_equals_rdkit():

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from class_kit.errors import InputError
-from class_kit.retrieval import Ranks, ensemble_ranks, ranks_from_scores, rerank, retrieval_ranks
+from class_kit.retrieval import ensemble_ranks, ranks_from_scores, rerank, retrieval_ranks
+from tests.refusals import refuses
+from tests.test_retrieval import assert_ranks, reference_cosines, with_duplicates
 
 
 def naive(matrices, targets, tolerance=1e-9):
@@ -33,26 +33,11 @@ def naive(matrices, targets, tolerance=1e-9):
     return greater, equal
 
 
-def assert_ranks(ranks: Ranks, expected) -> None:
-    assert ranks.greater.tolist() == list(expected[0])
-    assert ranks.equal.tolist() == list(expected[1])
-
-
-def cosines(queries, candidates):
-    def unit(rows):
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-
-    return unit(np.asarray(queries, np.float64)) @ unit(np.asarray(candidates, np.float64)).T
-
-
 def model(seed: int, width: int, queries: int = 25, pool: int = 60):
     """Vectors with duplicated and zero candidates, so that ties are common."""
-    random = np.random.default_rng(seed)
-    candidates = random.standard_normal((pool, width)).astype(np.float32)
-    candidates[pool // 2 :] = 3 * candidates[: pool - pool // 2]
-    candidates[1] = 0
-    return candidates[:queries] + random.standard_normal((queries, width)).astype(np.float32), candidates
+    rng = np.random.default_rng(seed)
+    candidates = with_duplicates(rng, pool, width)
+    return candidates[:queries] + rng.standard_normal((queries, width)).astype(np.float32), candidates
 
 
 @settings(deadline=None, max_examples=80)
@@ -64,19 +49,19 @@ def model(seed: int, width: int, queries: int = 25, pool: int = 60):
 )
 def test_ranks_equal_a_loop_on_scores_full_of_ties(scores: np.ndarray, data: st.DataObject) -> None:
     targets = data.draw(arrays.arrays(np.int64, scores.shape[1], elements=st.integers(0, scores.shape[2] - 1)))
-    assert_ranks(ensemble_ranks(list(scores), targets), naive(list(scores), targets))
+    assert_ranks(ensemble_ranks(list(scores), targets), *naive(list(scores), targets))
     # a step below the tolerance makes ties chain
     close = list(scores * 0.9e-9)
-    assert_ranks(ensemble_ranks(close, targets), naive(close, targets))
+    assert_ranks(ensemble_ranks(close, targets), *naive(close, targets))
 
 
 def test_vectors_of_different_widths_and_scores_mix() -> None:
     first, second = model(0, 4), model(1, 7)
     scores = np.random.default_rng(2).standard_normal((25, 60)).round(1)
     targets = np.random.default_rng(3).integers(0, 60, 25)
-    expected = naive([cosines(*first), cosines(*second), scores], targets)
+    expected = naive([reference_cosines(*first), reference_cosines(*second), scores], targets)
     assert max(expected[1]) > 0
-    assert_ranks(ensemble_ranks([first, second, scores], targets), expected)
+    assert_ranks(ensemble_ranks([first, second, scores], targets), *expected)
 
 
 def test_one_model_keeps_its_ranks() -> None:
@@ -84,10 +69,10 @@ def test_one_model_keeps_its_ranks() -> None:
     targets = np.arange(300)
     alone = retrieval_ranks(queries, candidates, targets)
     assert alone.equal.max() > 0
-    assert_ranks(ensemble_ranks([(queries, candidates)], targets), (alone.greater, alone.equal))
+    assert_ranks(ensemble_ranks([(queries, candidates)], targets), alone.greater, alone.equal)
     scores = np.random.default_rng(5).integers(0, 40, (30, 200))
     alone = ranks_from_scores(scores, targets[:30])
-    assert_ranks(ensemble_ranks([scores, scores], targets[:30]), (alone.greater, alone.equal))
+    assert_ranks(ensemble_ranks([scores, scores], targets[:30]), alone.greater, alone.equal)
 
 
 def test_the_order_of_models_and_of_the_pool_and_scales_of_scores_do_not_matter(monkeypatch) -> None:
@@ -96,28 +81,23 @@ def test_the_order_of_models_and_of_the_pool_and_scales_of_scores_do_not_matter(
     turn = np.random.default_rng(6).permutation(60)
     turned = [(queries, candidates[turn]) for queries, candidates in models[::-1]]
     monkeypatch.setattr("class_kit.retrieval.ensemble._CELLS", 200)
-    assert_ranks(ensemble_ranks(turned, np.argsort(turn)[targets]), (whole.greater, whole.equal))
-    views = [cosines(*each).round(3) for each in models]
+    assert_ranks(ensemble_ranks(turned, np.argsort(turn)[targets]), whole.greater, whole.equal)
+    views = [reference_cosines(*each).round(3) for each in models]
     scaled = ensemble_ranks([views[0] * 1000, views[1] * 0.01 + 5], targets)
     found = ensemble_ranks(views, targets)
-    assert_ranks(scaled, (found.greater, found.equal))
+    assert_ranks(scaled, found.greater, found.equal)
     assert found.pool == 60
 
 
-@pytest.mark.parametrize(
-    ("models", "message"),
-    [
-        ([], r"models rank \[\]"),
-        ([np.ones((2, 3)), np.ones((2, 4))], r"models rank \[\(2, 3\), \(2, 4\)\]"),
-        ([(np.ones((2, 3)), np.ones((4, 5)))], "queries of model 0 have 3 dimensions"),
-        ([(np.ones((2, 3)),) * 3], "tuple of 3"),
-        ([np.array([[1.0, np.nan], [0, 0]])], "scores of model 0 must be finite"),
-        ([np.ones((2, 1))], r"targets\[1\] is 1, outside the pool of 1"),
-    ],
+test_what_does_not_fit_an_ensemble_is_refused = refuses(
+    ([], r"models rank \[\]"),
+    ([np.ones((2, 3)), np.ones((2, 4))], r"models rank \[\(2, 3\), \(2, 4\)\]"),
+    ([(np.ones((2, 3)), np.ones((4, 5)))], "queries of model 0 have 3 dimensions"),
+    ([(np.ones((2, 3)),) * 3], "tuple of 3"),
+    ([np.array([[1.0, np.nan], [0, 0]])], "scores of model 0 must be finite"),
+    ([np.ones((2, 1))], r"targets\[1\] is 1, outside the pool of 1"),
+    call=lambda models: ensemble_ranks(models, [0, 1]),
 )
-def test_what_does_not_fit_an_ensemble_is_refused(models: list, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        ensemble_ranks(models, [0, 1])
 
 
 def sorted_again(first: np.ndarray, full: np.ndarray, target: int, k: int) -> tuple[int, int]:
@@ -144,11 +124,12 @@ def test_a_second_stage_ranks_as_a_sort_does(seed: int, pool: int, k: int) -> No
     assert found.pool == pool
 
 
-def test_what_does_not_fit_a_second_stage_is_refused() -> None:
-    ranks = ranks_from_scores(np.eye(3), np.arange(3))
-    with pytest.raises(InputError, match=r"shortlist has shape \(2, 1\)"):
-        rerank(ranks, np.zeros((2, 1), int), np.arange(3), lambda q, c: q)
-    with pytest.raises(InputError, match=r"targets\[2\] is 3"):
-        rerank(ranks, np.zeros((3, 1), int), np.array([0, 1, 3]), lambda q, c: q)
-    with pytest.raises(InputError, match="expected finite"):
-        rerank(ranks, np.zeros((3, 1), int), np.arange(3), lambda q, c: np.full(len(q), np.nan), progress=False)
+EYE = ranks_from_scores(np.eye(3), np.arange(3))
+test_what_does_not_fit_a_second_stage_is_refused = refuses(
+    (np.zeros((2, 1), int), np.arange(3), r"shortlist has shape \(2, 1\)"),
+    (np.zeros((3, 1), int), np.array([0, 1, 3]), r"targets\[2\] is 3"),
+    (np.zeros((3, 1), int), np.arange(3), "expected finite"),
+    call=lambda shortlist, targets: rerank(
+        EYE, shortlist, targets, lambda q, c: np.full(len(q), np.nan), progress=False
+    ),
+)

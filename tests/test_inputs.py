@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from class_kit.inputs import Inputs, Ragged, Vectors, as_inputs, encode, offsets
 from class_kit.molecules import Mol2vecVectors
 from class_kit.molecules.graphs import molecule_graphs
 from class_kit.text.tokens import TextIds, TextTokens
+from tests.refusals import refuses
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SMILES = ["CCO", "O", "c1ccccc1C", "[Na+].[Cl-]"]
@@ -108,16 +108,11 @@ NO_MATRIX = (np.zeros(3), np.zeros((0, 3)), np.zeros((3, 0)), np.array([["a"]]),
 NO_INPUTS = ("text", [[1.0]], None, {"a": 1})
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        *((array, "expected a non-empty matrix of real numbers") for array in NO_MATRIX),
-        *((value, f"inputs are {type(value).__name__}: expected a matrix") for value in NO_INPUTS),
-    ],
+test_what_is_no_matrix_is_refused = refuses(
+    *((array, "expected a non-empty matrix of real numbers") for array in NO_MATRIX),
+    *((value, f"inputs are {type(value).__name__}: expected a matrix") for value in NO_INPUTS),
+    call=lambda wrong: as_inputs(wrong),
 )
-def test_what_is_no_matrix_is_refused(wrong: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        as_inputs(wrong)
 
 
 def test_encoding_in_blocks_changes_nothing() -> None:

@@ -27,6 +27,7 @@ from class_kit.molecules import (
 from class_kit.molecules.structures import MAX_SMILES, scaffold, structure
 from class_kit.molecules.vectors import corpus_smiles
 from class_kit.store import cache_entries
+from tests.refusals import refuses
 
 SMILES = [
     "CC(=O)Oc1ccccc1C(=O)O",
@@ -311,21 +312,14 @@ def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(
         embed_molecules(["C("], encoder, vectors=table, errors="zero")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options", "said"),
-    [
-        ((["C"], "fingerprint"), {}, "molecule encoder='fingerprint': expected one of mol2vec, morgan"),
-        ((["C"],), {"errors": "skip"}, "errors='skip': expected one of raise, zero"),
-        ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
-        (([],), {}, "smiles is empty"),
-        ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),
-    ],
+test_options_that_do_not_exist_are_refused = refuses(
+    ((["C"], "fingerprint"), {}, "molecule encoder='fingerprint': expected one of mol2vec, morgan"),
+    ((["C"],), {"errors": "skip"}, "errors='skip': expected one of raise, zero"),
+    ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
+    (([],), {}, "smiles is empty"),
+    ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),
+    call=lambda arguments, options: embed_molecules(*arguments, **options),
 )
-def test_options_that_do_not_exist_are_refused(
-    arguments: tuple[list[str], str], options: dict[str, str], said: str
-) -> None:
-    with pytest.raises(InputError, match=said):
-        embed_molecules(*arguments, **options)
 
 
 def test_what_is_not_a_list_of_strings_is_refused(table: Mol2vecVectors) -> None:
