@@ -1,6 +1,6 @@
 """The instructor's pack: notebooks without answers for learners, with answers for the instructor, and a lesson plan.
 
-Everything is made from the notebooks themselves, their aims, times, quizzes and exercises, so that a changed notebook
+Everything comes from the notebooks themselves, their aims, times, quizzes and exercises, so that a changed notebook
 changes the lesson and nothing has to be kept in step by hand.
 """
 
@@ -10,13 +10,13 @@ import os
 import re
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.files import scratch_folder, write_text
+from class_kit.exercises import SOLUTIONS
+from class_kit.files import PACKAGE, scratch_folder, write_text
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
 OPENING, CLOSING = 5, 10
@@ -34,20 +34,6 @@ _PARTS = {
     "exercise": r"## Exercise\n(.*?)(?=\n## |\Z)",
     "quiz": r"## Quiz\n(.*?)(?=\n## |\Z)",
 }
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a lesson plan says of one notebook."""
-
-    stem: str
-    title: str
-    aim: str
-    minutes: int
-    time: str
-    exercise: str
-    solution: str
-    questions: tuple[tuple[str, str], ...]
 
 
 def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
@@ -70,7 +56,7 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
     Raises
     ------
     InputError
-        When the folder holds anything, is a file, cannot be made, or a notebook lacks the parts a lesson needs.
+        If the folder holds anything, is a file or cannot be made, or if a notebook lacks a part that a lesson needs.
     """
     import nbformat
 
@@ -86,7 +72,7 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
     except (OSError, ValueError) as error:
         raise InputError(f"{str(folder)!r} cannot be used as a folder: {error}") from None
     if taken:
-        raise InputError(f"{str(folder)!r}: not an empty folder; a pack overwrites nothing, choose another")
+        raise InputError(f"{str(folder)!r}: expected a new or empty folder, as a pack overwrites nothing")
     # whole or not at all, so that the same command can be given again
     with scratch_folder(target, ".pack.") as made:
         for name, text in texts.items():
@@ -98,11 +84,11 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
 
 def for_learners(notebook: Any) -> Any:
     """A copy without outputs and without answers; each answer leaves a line to write on."""
-    copy = deepcopy(notebook)
+    from nbconvert.preprocessors import ClearOutputPreprocessor
+
+    copy, _ = ClearOutputPreprocessor().preprocess(deepcopy(notebook), {})
     for cell in copy.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        elif cell.cell_type == "markdown":
+        if cell.cell_type == "markdown":
             cell.source = _ANSWER.sub("\n*Your answer:*", cell.source)
     copy.metadata.pop("widgets", None)
     return copy
@@ -113,7 +99,7 @@ def for_instructor(notebook: Any) -> Any:
     copy = deepcopy(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
-            cell.source = _ANSWER.sub(lambda found: f"\n**Answer.** {found[1].strip()}", cell.source)
+            cell.source = _ANSWER.sub(lambda answer: f"\n**Answer.** {answer[1].strip()}", cell.source)
         elif cell.cell_type == "code" and _OPEN.search(cell.source):
             cell.source = _OPEN.sub(f"answer = {_solution(cell.source)}", cell.source)
             # the output said "not answered yet"
@@ -121,115 +107,58 @@ def for_instructor(notebook: Any) -> Any:
     return copy
 
 
-def lesson_of(stem: str, notebook: Any) -> Lesson:
-    """Aim, time, quiz and exercise of a notebook, from its text.
+def lesson_of(stem: str, notebook: Any) -> dict[str, Any]:
+    """Title, aim, time, minutes, exercise, solution and quiz of a notebook, from its text.
 
     Raises
     ------
     InputError
-        When a part is missing: the message names notebook and part.
+        If a part is missing; the message names the notebook and the part.
     """
     words = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    parts = {}
-    for what, pattern in _PARTS.items():
-        found = re.search(pattern, words, re.DOTALL | re.MULTILINE)
-        if not found:
-            raise InputError(f"notebook {stem} has no {what}; a lesson needs one")
-        parts[what] = found[1].strip()
-    answers = [answer.strip() for answer in _ANSWER.findall(parts["quiz"])]
-    questions = [" ".join(question.split()) for question in _QUESTION.findall(parts["quiz"])]
+    lesson: dict[str, Any] = {"stem": stem}
+    for part, pattern in _PARTS.items():
+        match = re.search(pattern, words, re.DOTALL | re.MULTILINE)
+        if not match:
+            raise InputError(f"notebook {stem} has no {part}, which a lesson needs")
+        lesson[part] = match[1].strip()
+    answers = [answer.strip() for answer in _ANSWER.findall(lesson["quiz"])]
+    questions = [" ".join(question.split()) for question in _QUESTION.findall(lesson["quiz"])]
     if len(questions) != len(answers) or not questions:
         raise InputError(f"notebook {stem}: {len(questions)} quiz questions and {len(answers)} answers")
-    asked = [cell.source for cell in notebook.cells if cell.cell_type == "code" and _OPEN.search(cell.source)]
-    return Lesson(
-        stem=stem,
-        title=parts["title"],
-        aim=parts["aim"],
-        minutes=int(parts["minutes to read"]),
-        time=parts["time"],
-        exercise=parts["exercise"],
-        solution=_solution(asked[0]) if asked else "",
-        questions=tuple(zip(questions, answers, strict=True)),
-    )
+    code = (cell.source for cell in notebook.cells if cell.cell_type == "code")
+    asked = next((source for source in code if _OPEN.search(source)), stem)
+    solved = {"minutes": int(lesson["minutes to read"]), "solution": _solution(asked)}
+    return lesson | solved | {"quiz": list(zip(questions, answers, strict=True))}
 
 
 def _solution(source: str) -> str:
-    from class_kit.exercises import SOLUTIONS
-
     check = re.search(r"exercises\.(check_\w+)\(", source)
     if not check or check[1] not in SOLUTIONS:
         raise InputError(f"the exercise {source.splitlines()[-1]!r} has no solution in class_kit.exercises.SOLUTIONS")
     return SOLUTIONS[check[1]]
 
 
-def timetable(lessons: Sequence[Lesson], minutes: int) -> dict[str, int]:
-    """The first minute of each notebook that a lesson has time for, by its stem; the others are left for home.
+def lesson_plan(lessons: Sequence[dict[str, Any]], minutes: int) -> str:
+    """The plan as Markdown: a timetable, then each notebook with its aim, exercise and quiz, and the answers.
 
-    In their order, each with the time it says it takes, as long as opening and closing still fit; `HOMEWORK` and the
-    notebooks behind the first that does not fit stay for home, since each builds on the one before.
+    The notebooks come in their order, each with the time it takes to read, as long as opening and closing still fit.
+    `HOMEWORK` is left for home, and so is everything from the first that does not fit, since each builds on the one
+    before.
     """
-    at, planned = OPENING, {}
+    from jinja2 import Environment
+
+    end, planned = OPENING, []
     for lesson in lessons:
-        if lesson.stem.startswith(HOMEWORK):
+        if lesson["stem"].startswith(HOMEWORK):
             continue
-        if at + lesson.minutes > minutes - CLOSING:
+        if end + lesson["minutes"] > minutes - CLOSING:
             break
-        planned[lesson.stem] = at
-        at += lesson.minutes
-    return planned
-
-
-def lesson_plan(lessons: Sequence[Lesson], minutes: int) -> str:
-    """The plan as Markdown: a timetable, then each notebook with its aim, exercise and quiz, and the answers."""
-    starts, end = timetable(lessons, minutes), OPENING
-    rows, sections, homework, home = [], [], [], []
-    for one in lessons:
-        if one.stem in starts:
-            end = starts[one.stem] + one.minutes
-            rows.append(f"| {starts[one.stem]}–{end} | {one.stem} | {_first_sentence(one.aim)} |")
-            sections += _section(one, f"{starts[one.stem]}–{end} min")
-        else:
-            home.append(f"- **{one.stem}** ({one.minutes} minutes): {one.aim}")
-            homework += _section(one, "for home")
-    lines = [
-        f"# Lesson plan, {minutes} minutes",
-        "",
-        "Made from the notebooks by `class-kit teach`. Learners work in `learners/`, alone or in pairs; `instructor/` "
-        "has the same notebooks with outputs, answers and solved exercises.",
-        "",
-        "## Before the lesson",
-        "",
-        "- Run `class-kit run` once on each machine, or on a server all share: vectors and trainings are kept, and the "
-        "notebooks then answer within seconds.",
-        "- Open a notebook from `learners/`, run all cells, move a slider: what fails now will not fail in class.",
-        "",
-        "## Timetable",
-        "",
-        "| minutes | notebook | what for |",
-        "|---|---|---|",
-        f"| 0–{OPENING} | – | The question: does easy-to-hard training help, and is it the order? |",
-        *rows,
-        f"| {end}–{minutes} | – | Quiz questions that divided the room; what each would try next. |",
-        "",
-        *sections,
-    ]
-    return "\n".join([*lines, "## For home", "", *home, "", *homework] if home else lines)
-
-
-def _section(one: Lesson, when: str) -> list[str]:
-    lines = [f"## {one.title} ({when})", "", f"**Aim.** {one.aim}", f"**Time.** {one.time}", ""]
-    lines += [f"**Exercise.** {one.exercise}", ""]
-    if one.solution:
-        lines += [f"**Solution.** `{one.solution}` with the notebook's own parameters.", ""]
-    for number, (question, answer) in enumerate(one.questions, start=1):
-        lines += [f"{number}. {question}", f"   *{_inline(answer)}*"]
-    return [*lines, ""]
-
-
-def _inline(answer: str) -> str:
-    """An answer on one line that can stand in italics."""
-    return " ".join(re.sub(r"</?code>", "`", answer).split()).replace("*", "")
-
-
-def _first_sentence(aim: str) -> str:
-    return re.split(r"(?<=[.;:]) ", aim, maxsplit=1)[0].rstrip(";:.").replace("|", "/") + "."
+        planned.append(lesson | {"start": end})
+        end += lesson["minutes"]
+    stems = {lesson["stem"] for lesson in planned}
+    homework = [lesson for lesson in lessons if lesson["stem"] not in stems]
+    # Markdown made of the kit's own notebooks: there is nothing to escape
+    pages = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+    template = pages.from_string((PACKAGE / "lesson_plan.md.j2").read_text(encoding="utf-8"))
+    return template.render(planned=planned, homework=homework, minutes=minutes, opening=OPENING, end=end)

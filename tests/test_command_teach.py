@@ -12,7 +12,7 @@ import pytest
 from class_kit import cli, exercises, teaching
 from class_kit.errors import InputError
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
-from class_kit.teaching import Lesson, lesson_of, make_pack, timetable
+from class_kit.teaching import lesson_of, lesson_plan, make_pack
 
 SOURCES = numbered_notebooks()
 
@@ -64,28 +64,30 @@ def test_the_plan_fills_ninety_minutes_from_the_notebooks_own_times(pack: Path) 
     assert all(before[1] == after[0] for before, after in itertools.pairwise(rows))
     for source in SOURCES:
         lesson = lesson_of(source.stem, read_notebook(source).node)
-        assert lesson.aim in plan
-        assert lesson.exercise in plan
-        for question, _ in lesson.questions:
-            assert question in plan
+        assert lesson["aim"] in plan
+        assert lesson["exercise"] in plan
+        for question, answer in lesson["quiz"]:
+            assert f". {question}\n   > {answer}\n" in plan
     assert "| 5–15 | 01_embedding |" in plan
     assert "- **00_your_pairs**" in plan
 
 
-def lesson(stem: str, minutes: int) -> Lesson:
-    return Lesson(stem, stem, "An aim.", minutes, "", "", "", (("q", "a"),))
-
-
-def test_what_does_not_fit_and_what_builds_on_it_stays_for_home() -> None:
-    lessons = [lesson("00_own", 5), lesson("01_a", 10), lesson("02_b", 40), lesson("03_c", 30), lesson("04_d", 5)]
-    assert timetable(lessons, 90) == {"01_a": 5, "02_b": 15}
-    assert timetable(lessons, 200) == {"01_a": 5, "02_b": 15, "03_c": 55, "04_d": 85}
+def test_what_does_not_fit_and_what_builds_on_it_is_homework() -> None:
+    sizes = {"00_own": 5, "01_a": 10, "02_b": 40, "03_c": 30, "04_d": 5}
+    lessons = [{"stem": stem, "minutes": minutes, "quiz": []} for stem, minutes in sizes.items()]
+    for minutes, timetable, homework in [
+        (90, [("5–15", "01_a"), ("15–55", "02_b")], ["00_own", "03_c", "04_d"]),
+        (200, [("5–15", "01_a"), ("15–55", "02_b"), ("55–85", "03_c"), ("85–90", "04_d")], ["00_own"]),
+    ]:
+        plan = lesson_plan(lessons, minutes)
+        assert re.findall(r"^\| ([\d–]+) \| (\d\w+) \|", plan, re.MULTILINE) == timetable
+        assert re.findall(r"^- \*\*(\w+)\*\*", plan, re.MULTILINE) == homework
 
 
 def test_a_folder_with_anything_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("keep", encoding="utf-8")
     assert cli.main(["teach", str(tmp_path)]) == 2
-    assert "not an empty folder" in capsys.readouterr().err
+    assert "expected a new or empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     assert cli.main(["teach", str(tmp_path / "mine.txt")]) == 2
     assert cli.main(["teach", str(tmp_path / "new"), "--minutes", "5"]) == 2

@@ -84,8 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     (tmp_path / "study.yml").write_text(STUDY, encoding="utf-8")
     (tmp_path / "mine.csv").touch()
-    environment = run.environment()
-    monkeypatch.setattr(run, "environment", lambda: environment)
+    run.kit_state()
     monkeypatch.setattr(run, "git_commit", lambda: None)
     monkeypatch.setattr(kernels, "execute", played)
     for n in (1, 2):

@@ -47,8 +47,8 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
         ({"seed": 1}, {}, "no parameter 'seed' in 01_book, 02_book; did you mean 'seeds'"),
         ({"share": "0.5"}, {}, "01_book: share='0.5': expected a number"),
         ({"out": "x"}, {}, "out is set by the run itself"),
-        ({"pairs": "nowhere.csv"}, {}, "pairs 'nowhere.csv': not found"),
-        ({"extra": "a\0b"}, {}, "not found"),
+        ({"pairs": "nowhere.csv"}, {}, "nowhere.csv: there is no such file"),
+        ({"extra": "a\0b"}, {}, r"extra=.*: there is no such file or folder"),
         ({}, {"out": str(book)}, "Not a directory"),
         ({}, {"out": "a\0b"}, "a"),
         ({}, {"out": "mine"}, "not an empty folder"),
@@ -91,8 +91,8 @@ def test_other_code_or_versions_compute_again(
 ):
     books = [numbered(here, 1), numbered(here, 2)]
     runs.run_notebooks(books, say=quiet)
-    other = {**run.environment(), changed: {"numpy": "0"} if changed == "packages" else "other"}
-    monkeypatch.setattr(run, "environment", lambda: other)
+    other = {**run.kit_state(), changed: {"numpy": "0"} if changed == "packages" else "other"}
+    monkeypatch.setattr(run, "kit_state", lambda: other)
     assert runs.run_notebooks(books[:1], say=quiet).computed == ["01_book"]
     assert set(json.loads((here / "runs/default/metrics.json").read_text())) == {"r1", "r2"}
 

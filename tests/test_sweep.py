@@ -76,7 +76,7 @@ def test_refused_before_anything_starts(tmp_path: Path, book: Path, played: Play
         ({"word": ["a", "b"], "share": [0.1, float("nan")]}, {}, "not a finite number"),
         ({"share": [1, 1.0]}, {}, r"gives share = 1\.0 twice"),
         ({"share": [0.1]}, {"parameters": {"share": 0.2}}, "share is given twice"),
-        ({"pairs": ["corpus", "nowhere.csv"]}, {}, "'nowhere.csv': not found"),
+        ({"pairs": ["corpus", "nowhere.csv"]}, {}, "nowhere.csv: there is no such file"),
         ({"out": ["a", "b"]}, {}, "out is set by the run itself"),
         ({"share": [0.1]}, {"jobs": 0}, "jobs=0"),
         ({"share": [0.1]}, {"out": "01_book.ipynb"}, "Not a directory"),

@@ -21,12 +21,9 @@ from class_kit.checks import nearest, refusal
 from class_kit.errors import InputError
 from class_kit.files import json_digest, plain, shipped
 from class_kit.options import TaskOptions, check_setting
-from class_kit.pairs import RELEASES, check_columns
+from class_kit.pairs import check_columns
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# Parameters that name files or folders, and what they may name besides
-_PATHS = ("pairs", "path", "data", "extra")
-_NAMED = ("", "corpus", *RELEASES)
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,20 @@ class Raw:
     """A value as typed on a command line; its meaning depends on the type that the notebook declares."""
 
     text: str
+
+    def read(self, default: Any) -> Any:
+        """The value: the text itself where the default is a string, else what it means as JSON or YAML."""
+        import yaml
+
+        if isinstance(default, str):
+            return self.text
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            try:
+                return yaml.safe_load(self.text)
+            except Exception as error:  # PyYAML's constructors raise many kinds for malformed tags
+                raise InputError(f"cannot read {self.text!r} ({' '.join(str(error).split())[:200]})") from None
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,8 @@ class Notebook:
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the given values that the notebook declares, as plain data of the declared types.
 
-        A whole number is accepted where a float is declared; a bool is never a number; elements of a list are held to
-        the types of the default's elements.
+        An integer is accepted where a float is declared, a bool is never a number, and the elements of a list must
+        have the types of the default's elements.
 
         Raises
         ------
@@ -66,10 +77,10 @@ class Notebook:
         """
         from pydantic import ConfigDict, Field, ValidationError, create_model
 
-        own = {name: value for name, value in given.items() if name in self.declared}
-        read = {
-            name: plain(parse_value(value.text, self.declared[name]) if isinstance(value, Raw) else value, name)
-            for name, value in own.items()
+        own = {
+            name: plain(value.read(self.declared[name]) if isinstance(value, Raw) else value, name)
+            for name, value in given.items()
+            if name in self.declared
         }
         # a parameter's name is an alias only, as a field of a model may not be called `copy` or `_name`
         fields: Any = {
@@ -78,18 +89,13 @@ class Notebook:
         }
         model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **fields)
         try:
-            values = model.model_validate(read).model_dump(by_alias=True, exclude_unset=True)
+            values = model.model_validate(own).model_dump(by_alias=True, exclude_unset=True)
         except ValidationError as error:
             raise refusal(error, self.declared, self.stem) from None
         for name, value in values.items():
             check_setting(name, value, self.declared[name], self.stem)
-            named = name not in _PATHS or value in (*_NAMED, self.declared[name]) or not isinstance(value, str)
-            named = named or value.startswith("hf://")
-            if not named and not os.path.exists(value):
-                raise InputError(
-                    f"{name} {value!r}: not found at {os.path.abspath(value)}; expected a file or folder, or one of "
-                    "corpus, chebi20"
-                )
+            if name in ("data", "extra") and value and not os.path.exists(os.path.expanduser(str(value))):
+                raise InputError(f"{name}={value!r}: there is no such file or folder")
         return values
 
 
@@ -109,36 +115,19 @@ def declared_parameters(source: str, where: str = "the parameters cell") -> dict
         raise InputError(f"{where}: not valid Python ({error})") from None
     declared: dict[str, Any] = {}
     for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
-        if isinstance(node, ast.AnnAssign):
-            target = node.target
-        if not isinstance(target, ast.Name) or not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-            line = source.splitlines()[node.lineno - 1].strip()
-            raise InputError(f"{where}, line {node.lineno}: expected `name = literal  # comment`, found {line!r}")
-        if target.id in declared:
-            raise InputError(f"{where}: {target.id} is declared twice")
+        match node:
+            case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, ast.expr() as value):
+                pass
+            case _:
+                line = source.splitlines()[node.lineno - 1].strip()
+                raise InputError(f"{where}, line {node.lineno}: expected `name = literal  # comment`, got {line!r}")
+        if name in declared:
+            raise InputError(f"{where}: {name} is declared twice")
         try:
-            declared[target.id] = plain(ast.literal_eval(node.value), target.id)
+            declared[name] = plain(ast.literal_eval(value), name)
         except (InputError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            raise InputError(
-                f"{where}: {target.id} is not a plain literal (number, string, bool, None, list)"
-            ) from None
+            raise InputError(f"{where}: {name} is not a plain literal (number, string, bool, None, list)") from None
     return declared
-
-
-def parse_value(text: str, default: Any) -> Any:
-    """Read the VALUE of `-p NAME VALUE`: as it is where the default is a text, else as JSON or YAML."""
-    import yaml
-
-    if isinstance(default, str):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            return yaml.safe_load(text)
-        except Exception as error:  # PyYAML's constructors raise many kinds for malformed tags
-            raise InputError(f"cannot read {text!r} ({' '.join(str(error).split())[:200]})") from None
 
 
 def numbered_notebooks() -> list[Path]:
@@ -159,24 +148,22 @@ def choose_notebooks(wanted: Sequence[str | os.PathLike[str]] | None) -> list[No
     InputError
         For a notebook that is not found, not readable, or has the stem of another one: results are kept by stem.
     """
-    paths = [_find(item) for item in wanted] if wanted else numbered_notebooks()
+    known = numbered_notebooks()
+    names = {path.stem[:2].lstrip("0") or "0": path for path in known}
+    names |= {name: path for path in known for name in (path.stem, path.stem[3:], path.stem[:2])}
     chosen: dict[str, Notebook] = {}
-    for path in paths:
+    for item in wanted or known:
+        wish = os.fspath(item)
+        path = names.get(wish, Path(wish))
+        if wish not in names and not (path.suffix == ".ipynb" and os.path.isfile(wish)):
+            raise InputError(
+                f"no notebook {wish!r}: expected a path ending in .ipynb or a stem; "
+                + nearest(wish, [path.stem for path in known])
+            )
         other = chosen.setdefault(path.stem, read_notebook(path))
         if other.path.resolve() != path.resolve():
             raise InputError(f"two notebooks are named {path.stem!r}: {str(other.path)!r} and {str(path)!r}")
     return list(chosen.values())
-
-
-def _find(wanted: str | os.PathLike[str]) -> Path:
-    text, known = os.fspath(wanted), numbered_notebooks()
-    for path in known:
-        if text in (path.stem, path.stem[3:], path.stem[:2], str(int(path.stem[:2]))):
-            return path
-    if text.endswith(".ipynb") and os.path.isfile(text):
-        return Path(text)
-    stems = [path.stem for path in known]
-    raise InputError(f"no notebook {text!r} (a path ending in .ipynb, or a stem); {nearest(text, stems)}")
 
 
 def read_notebook(path: Path) -> Notebook:

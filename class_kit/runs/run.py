@@ -49,24 +49,33 @@ class RunResult:
     folder : Path
         Where the record is.
     status : dict of str to str
-        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", "damaged" where another
-        notebook has replaced its files, or "missing" where it was not begun.
+        Per chosen notebook, or per combination of a sweep: "finished", "failed", "interrupted", "damaged" if another
+        notebook has overwritten its files, or "missing" if it was not started.
     computed : list of str
         Those of them that this call executed; the others were finished before.
-    done : bool
-        Whether everything recorded in the folder is finished.
     """
 
     folder: Path
     status: dict[str, str]
     computed: list[str] = field(default_factory=list)
-    done: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether everything recorded in the folder is finished."""
+        return (self.folder / "done").is_file()
+
+    @property
+    def outcome(self) -> str:
+        """The call as a whole: "finished", "interrupted" by Ctrl-C, or "failed"."""
+        states = set(self.status.values())
+        if states & {"interrupted", "missing"}:
+            return "interrupted"
+        return "finished" if states == {"finished"} else "failed"
 
     @property
     def exit_code(self) -> int:
         """0 when all are finished, 130 after Ctrl-C, 1 otherwise."""
-        states = set(self.status.values())
-        return 130 if states & {"interrupted", "missing"} else int(states != {"finished"})
+        return {"finished": 0, "interrupted": 130}.get(self.outcome, 1)
 
 
 def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -> Path:
@@ -132,15 +141,15 @@ def run_notebooks(
     """
     chosen = choose_notebooks(notebooks)
     given = resolve_parameters(chosen, parameters or {})
-    changed = {
+    overrides = {
         name: value
         for notebook in chosen
         for name, value in given[notebook.stem].items()
         if value != notebook.declared[name]
     }
-    folder = result_folder(out, default_name(changed), "manifest.json")
+    folder = result_folder(out, default_name(overrides), "manifest.json")
     with lock(folder):
-        return _Run(folder, chosen, given, changed, say).go(force)
+        return _Run(folder, chosen, given, overrides, say).go(force)
 
 
 def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> Path:
@@ -178,24 +187,25 @@ class _Run:
         folder: Path,
         chosen: Sequence[Notebook],
         given: Mapping[str, Mapping[str, Any]],
-        changed: Mapping[str, Any],
+        overrides: Mapping[str, Any],
         say: Callable[[str], None],
     ) -> None:
         self.folder, self.say = folder, say
-        self.chosen = {notebook.stem: notebook for notebook in chosen}
-        self.planned = {stem: self._plan(notebook, given[stem]) for stem, notebook in self.chosen.items()}
+        self.nodes = {notebook.stem: notebook.node for notebook in chosen}
+        self.planned = {notebook.stem: self._plan(notebook, given[notebook.stem]) for notebook in chosen}
         self.entries: dict[str, dict[str, Any]] = read_manifest(folder).get("notebooks", {})
         for entry in self.entries.values():
             files = entry.setdefault("files", {})
             # only what the folder lists is read, whatever a record says
             if files != self._digests(self._stamps().keys() & set(files)):
                 entry["status"] = "damaged"
+                (folder / "done").unlink(missing_ok=True)
         self.manifest: dict[str, Any] = {
             "started": now(),
             "command": command_line(),
-            "overrides": dict(changed),
+            "overrides": dict(overrides),
             "git_commit": git_commit(),
-            "environment": environment(),
+            "environment": {"platform": platform.platform(), "cpu_count": os.cpu_count(), **kit_state()},
             "notebooks": self.entries,
         }
 
@@ -203,12 +213,11 @@ class _Run:
         """What is known of an execution before it begins; its fingerprint is over all that results depend on."""
         parameters = {**notebook.declared, **given}
         inputs = input_digests(parameters)
-        decides = {key: value for key, value in environment().items() if key not in ("platform", "cpu_count")}
-        fingerprint = json_digest([notebook.digest, parameters | {"out": ""}, inputs, decides])
+        fingerprint = json_digest([notebook.digest, parameters | {"out": ""}, inputs, kit_state()])
         if "out" in notebook.declared:
-            parameters["out"] = _from_here(self.folder)
+            parameters["out"] = os.path.relpath(self.folder)
         return {
-            "source": visible(_from_here(notebook.path)),
+            "source": visible(os.path.relpath(notebook.path)),
             "source_digest": notebook.digest,
             "parameters": parameters,
             "seeds": {name: value for name, value in parameters.items() if name in {"seed", "seeds"}},
@@ -216,49 +225,58 @@ class _Run:
             "fingerprint": fingerprint,
         }
 
+    def go(self, force: bool) -> RunResult:
+        kept = [stem for stem in self.planned if self._is_finished(stem) and not force]
+        left = [stem for stem in self.planned if stem not in kept]
+        result = RunResult(self.folder, dict.fromkeys(kept, "finished"))
+        last = [self.folder / name for name in ("done", "report.html")]
+        if left or not all(path.is_file() for path in last):
+            for path in last:
+                path.unlink(missing_ok=True)
+            self._compute(left, result)
+        else:
+            self.say("already done with these parameters and inputs (--force computes again)")
+            self._write_metrics()
+        if unfinished := self._unfinished():
+            self.say(f"not finished: {', '.join(unfinished)}; the same command tries again")
+        if (self.folder / "figures").is_dir():
+            self.say(f"figures: {self.folder / 'figures'}")
+        self.say(f"report:  {self.folder / 'report.html'}")
+        return result
+
     def _is_finished(self, stem: str) -> bool:
         entry = self.entries.get(stem, {"status": "missing"})
         return entry["status"] == "finished" and entry["fingerprint"] == self.planned[stem]["fingerprint"]
 
-    def go(self, force: bool) -> RunResult:
+    def _unfinished(self) -> list[str]:
+        return sorted(stem for stem, entry in self.entries.items() if entry["status"] != "finished")
+
+    def _compute(self, left: Sequence[str], result: RunResult) -> None:
+        """Execute the notebooks that are left, and write record and report."""
         from class_kit.runs.report import write_report
 
-        kept = [stem for stem in self.planned if self._is_finished(stem) and not force]
-        left = [stem for stem in self.planned if stem not in kept]
-        result = RunResult(self.folder, dict.fromkeys(self.planned, "finished"), done=self._all_finished())
-        last = [self.folder / name for name in ("done", "report.html")]
-        if not left and result.done and all(path.is_file() for path in last):
-            self.say("already done with these parameters and inputs (--force computes again)")
-            self._write_metrics()
-            self._say_where()
-            return result
         begun = time.monotonic()
-        for path in last:
-            path.unlink(missing_ok=True)
         self._save("running")
-        for stem in kept:
+        for stem in result.status:
             self.say(f"{stem}: finished before, kept")
         with progress_bar(total=len(left), desc="notebooks", unit="notebook") as bar:
             for stem in left:
-                result.computed.append(stem)
                 self._execute(stem, beside_bars(self.say))
+                result.computed.append(stem)
                 bar.update()
                 # the last one may come sooner after another than bars are drawn by themselves
                 bar.refresh()
                 if self.entries[stem]["status"] == "interrupted":
                     break
-        result.status = {stem: self.entries[stem]["status"] for stem in [*kept, *result.computed]}
-        result.done = self._all_finished()
-        interrupted = "interrupted" in result.status.values()
+        result.status = {stem: self.entries[stem]["status"] for stem in [*result.status, *result.computed]}
         self.manifest |= {"finished": now(), "seconds": round(time.monotonic() - begun, 3)}
-        self._save("finished" if result.done else "interrupted" if interrupted else "failed")
+        interrupted = result.outcome == "interrupted"
+        self._save("interrupted" if interrupted else "failed" if self._unfinished() else "finished")
         if interrupted:
             self.say("interrupted: what is finished is kept; the same command continues")
         write_report(self.folder, self.manifest)
-        if result.done:
+        if not self._unfinished():
             write_text(self.folder / "done", f"{self.manifest['finished']}\n")
-        self._say_where()
-        return result
 
     def _execute(self, stem: str, say: Callable[[str], None]) -> None:
         from class_kit.runs import kernels
@@ -271,7 +289,7 @@ class _Run:
         before, begun = self._stamps(), time.monotonic()
         executed = self.folder / "notebooks" / f"{stem}.ipynb"
         try:
-            error = kernels.execute(self.chosen[stem].node, entry["parameters"], executed)
+            error = kernels.execute(self.nodes[stem], entry["parameters"], executed)
             status = "failed" if error else "finished"
         except KeyboardInterrupt:
             error, status = None, "interrupted"
@@ -299,9 +317,6 @@ class _Run:
     def _digests(self, files: Iterable[str]) -> dict[str, str]:
         return {path: sha256_file(self.folder / path) for path in sorted(files)}
 
-    def _all_finished(self) -> bool:
-        return all(entry["status"] == "finished" for entry in self.entries.values())
-
     def _save(self, status: str) -> None:
         """Write the manifest, with a digest that tells whether it is whole, and the results so far."""
         self.manifest["status"] = status
@@ -314,13 +329,6 @@ class _Run:
         results = [path for files in finished for path in files if path.startswith("results/")]
         metrics = {Path(path).stem: read_json(self.folder / path) for path in self._stamps() if path in results}
         write_json(self.folder / "metrics.json", metrics)
-
-    def _say_where(self) -> None:
-        if left := sorted(stem for stem, entry in self.entries.items() if entry["status"] != "finished"):
-            self.say(f"not finished: {', '.join(left)}; the same command tries again")
-        if (self.folder / "figures").is_dir():
-            self.say(f"figures: {self.folder / 'figures'}")
-        self.say(f"report:  {self.folder / 'report.html'}")
 
 
 # --- what a record says about where its numbers come from
@@ -344,20 +352,15 @@ def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Digests of every file or folder that a parameter names, and of what stands behind the names of bundled data."""
     digests = {}
     for name, value in parameters.items():
+        path = Path(value) if isinstance(value, str) and value and name != "out" else None
         with suppress(OSError, InputError):
-            path = value
             if name == "pairs" and value == "corpus":
                 path = corpus_file()
             elif name == "pairs" and value in RELEASES and not parameters.get("data"):
                 path = find_folder(value, ("train.txt", "validation.txt", "test.txt"))
-            if name != "out" and path and isinstance(path, str | Path) and os.path.exists(path):
-                digests[f"{name}={value}"] = path_digest(Path(path))
+            if path and path.exists():
+                digests[f"{name}={value}"] = path_digest(path)
     return digests
-
-
-def environment() -> dict[str, Any]:
-    """What decides results beside parameters and inputs, and the machine."""
-    return {"platform": platform.platform(), "cpu_count": os.cpu_count(), **kit_state()}
 
 
 def git_commit(folder: Path = CHECKOUT) -> str | None:
@@ -380,9 +383,3 @@ def command_line() -> list[str]:
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _from_here(path: Path) -> str:
-    """A path relative to the current folder where it lies below it: records then hold no machine's own paths."""
-    path, here = path.resolve(), Path.cwd().resolve()
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)

@@ -86,36 +86,41 @@ def sweep_notebooks(
     words = "-".join([*(stems if len(stems) == 1 else []), *sweeps])[:60]
     digest = json_digest([stems, list(combinations.values())])
     folder = result_folder(out, f"sweep-{words}-{digest[:8]}", "sweep.json")
-    record: dict[str, Any] = {"status": "running", "started": now(), "command": command_line(), "notebooks": stems}
-    record["sweeps"] = list(sweeps)
-    record["fixed"] = {key: value for key, value in next(iter(combinations.values())).items() if key not in sweeps}
+    first = next(iter(combinations.values()))
+    record: dict[str, Any] = {
+        "status": "running",
+        "started": now(),
+        "command": command_line(),
+        "notebooks": stems,
+        "sweeps": list(sweeps),
+        "fixed": {name: value for name, value in first.items() if name not in sweeps},
+    }
     rows: dict[str, dict[str, Any]] = {
-        run: {"folder": f"runs/{run}", "parameters": values, "status": "missing", "error": "", "metrics": {}}
-        for run, values in combinations.items()
+        name: {"folder": f"runs/{name}", "parameters": values, "status": "missing", "error": "", "metrics": {}}
+        for name, values in combinations.items()
     }
     with lock(folder):
         (folder / "done").unlink(missing_ok=True)
         write_json(folder / "sweep.json", record)
-        computed = _run_all(chosen, folder, rows, list(sweeps), force, jobs, say)
-        result = RunResult(folder, {run: row["status"] for run, row in rows.items()}, computed)
-        result.done = set(result.status.values()) == {"finished"}
-        record |= {"status": _word(result), "finished": now()}
+        computed = _run_all([each.path for each in chosen], folder, rows, list(sweeps), force, jobs, say)
+        result = RunResult(folder, {name: row["status"] for name, row in rows.items()}, computed)
+        record |= {"status": result.outcome, "finished": now()}
         write_json(folder / "metrics.json", {"runs": list(rows.values())})
         write_json(folder / "sweep.json", record)
         write_index(folder, record, list(rows.values()))
-        if result.done:
+        if result.outcome == "finished":
             write_text(folder / "done", f"{record['finished']}\n")
-        elif record["status"] == "interrupted":
+        elif result.outcome == "interrupted":
             say("interrupted: what is finished is kept; the same command continues")
         else:
-            failed = sum(status == "failed" for status in result.status.values())
+            failed = list(result.status.values()).count("failed")
             say(f"failed: {failed} of {len(rows)}; the same command tries them again")
         say(f"index:   {visible(folder / 'index.html')}")
     return result
 
 
 def _run_all(
-    chosen: Sequence[Notebook],
+    paths: Sequence[Path],
     folder: Path,
     rows: dict[str, dict[str, Any]],
     swept: Sequence[str],
@@ -128,18 +133,17 @@ def _run_all(
     from joblib.externals.loky import get_reusable_executor
 
     computed: list[str] = []
-    paths = [notebook.path for notebook in chosen]
-    tasks = [delayed(_run)(run, paths, row["parameters"], folder / row["folder"], force) for run, row in rows.items()]
+    tasks = [delayed(_run)(name, paths, row["parameters"], folder / row["folder"], force) for name, row in rows.items()]
     with progress_bar(total=len(tasks), desc="runs", unit="run") as bar:
         try:
-            for run, was_computed, found in Parallel(jobs, return_as="generator_unordered")(tasks):
-                rows[run] |= found
-                computed += [run] if was_computed else []
+            for name, is_new, row in Parallel(jobs, return_as="generator_unordered")(tasks):
+                rows[name] |= row
+                computed += [name] if is_new else []
                 bar.update()
-                why = found["error"].partition("\n")[0] or ("" if was_computed else "kept from before")
-                values = shown_values({name: rows[run]["parameters"][name] for name in swept})
-                beside_bars(say)(one_line(f"{values}: {found['status']}{': ' if why else ''}{why}", 400))
-                if found["status"] == "interrupted":
+                note = row["error"].partition("\n")[0] or ("" if is_new else "kept from before")
+                values = shown_values({key: rows[name]["parameters"][key] for key in swept})
+                beside_bars(say)(one_line(": ".join(filter(None, (values, row["status"], note))), 400))
+                if row["status"] == "interrupted":
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             # end the workers, and with them their kernels, instead of waiting for their runs
@@ -158,12 +162,8 @@ def _run(
         return name, True, {"status": "failed", "error": visible(reason)}
     entries = read_manifest(folder)["notebooks"]
     errors = [f"{stem}: {entry['error']}" for stem, entry in entries.items() if "error" in entry]
-    found = {"status": _word(result), "error": "".join(errors[:1]), "metrics": read_json(folder / "metrics.json")}
-    return name, bool(result.computed), found
-
-
-def _word(result: RunResult) -> str:
-    return {0: "finished", 130: "interrupted"}.get(result.exit_code, "failed")
+    row = {"status": result.outcome, "error": "".join(errors[:1]), "metrics": read_json(folder / "metrics.json")}
+    return name, bool(result.computed), row
 
 
 def read_sweeps(texts: Iterable[str]) -> dict[str, list[Raw]]:
