@@ -81,8 +81,6 @@ def test_other_pairs_take_the_place_of_the_files_own(loads: list[dict[str, Any]]
     assert main(["study", "paper", "--only", "noise_epochs", "--pairs", "own.csv", "--plan", "--seeds", "2"]) == 0
     assert loads == [{"pairs": "own.csv"}]
     assert "noise_epochs: 12 trainings" in capsys.readouterr().out
-    assert main(["study", "paper", "--only", "noise", "main", "--plan"]) == 2
-    assert "one kind at a time" in capsys.readouterr().err
 
 
 def test_a_table_of_the_record_gives_points_and_intervals() -> None:

@@ -21,7 +21,7 @@ from class_kit.pairs import PairSet
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, paper, paper_figures, paper_tables, results, statistics, tables
 from class_kit.study.arms import plan_arm
-from class_kit.study.config import Cell, cells, read_config, study_config
+from class_kit.study.config import Cell, Choice, cells, read_config, study_config
 from class_kit.study.paper_tables import find_search, inputs_table, key_rows, note, read_results
 from class_kit.study.results import near_duplicates, savings_rows, tie_rows
 from class_kit.study.runner import stored_record
@@ -184,9 +184,9 @@ def test_extra_pairs_are_counted() -> None:
     pairs = PairSet(tuple("abcd"), ("C",) * 4, tuple("1234"), split, "test", extra=extra)
     vectors = np.eye(4, dtype=np.float32)
     task = replace(small_task(), pairs=pairs, t=vectors, m=vectors)
-    inputs = paper.describe_inputs({"source": "chebi20", "extra": "x.tsv"}, task)
+    inputs = paper.describe_inputs(Choice("chebi20", {"pairs": "chebi20", "extra": "x.tsv"}), task)
     assert (inputs["extra"], inputs["sizes"]) == (1, {"train": 3, "validation": 1})
-    assert paper.describe_inputs({"source": "chebi20"}, task)["extra"] == 0
+    assert paper.describe_inputs(Choice("chebi20", {"pairs": "chebi20"}), task)["extra"] == 0
 
 
 # --- the command

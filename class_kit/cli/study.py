@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_name, given_options, import_own
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
+
+if TYPE_CHECKING:
+    from class_kit.study.conduct import StudyPlan
 
 # the one word that is not read as the path of a study file
 PAPER = "paper"
@@ -38,85 +44,63 @@ def handle_study(arguments: argparse.Namespace) -> int:
     """
     from joblib import cpu_count
 
+    from class_kit.files import lock
+    from class_kit.study.conduct import plan_study, refuse_foreign, run_study
+    from class_kit.study.config import read_config, study_config
+    from class_kit.study.paper import draw_paper, keep_study, paper_studies
+    from class_kit.study.results import failed_lines
+    from class_kit.task import load_task
+    from class_kit.terminal import counted, visible
+
     if arguments.jobs is not None and arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected at least 1")
     jobs = arguments.jobs or cpu_count()
     import_own(arguments.modules)
-    given = given_options(arguments, TaskOptions)
+    given, most = given_options(arguments, TaskOptions), {"seeds": arguments.seeds, "epochs": arguments.epochs}
+    files: dict[str, dict[str, Any]] = {}
     if arguments.config == PAPER:
-        return _handle_paper(arguments, {"source": given.pop("pairs", "chebi20"), **given}, jobs)
-    for name in (*given, *(name for name in ("only", "seeds", "epochs") if getattr(arguments, name) is not None)):
-        raise InputError(f"--{name.replace('_', '-')} belongs to `study {PAPER}`; set it in the study file instead")
-    return _handle_file(arguments, jobs)
+        files = paper_studies({"source": given.pop("pairs", "chebi20"), **given}, arguments.only or (), **most)
+        studies = {name: study_config(values) for name, values in files.items()}
+        out = Path(arguments.out or "runs/paper")
+    else:
+        for name in (*given, *(name for name in ("only", *most) if getattr(arguments, name) is not None)):
+            raise InputError(f"--{name.replace('_', '-')} belongs to `study {PAPER}`; set it in the study file instead")
+        # the only study stands in the folder itself
+        studies = {"": read_config(arguments.config)}
+        out = Path(arguments.out or f"runs/study-{folder_name(studies[''].name, 'study')}")
+    refuse_foreign(out)
+    load, failed = cache(load_task), 0
+    with nullcontext() if arguments.plan else lock(out):
+        for name, config in studies.items():
+            plan = plan_study(config, {choice.name: load(**choice.sets) for choice in config.pairs})
+            for line in plan.lines(jobs):
+                print(f"{name}: {line}" if name else line, flush=True)
+            if arguments.plan:
+                continue
+            results = run_study(plan, out / name, jobs=jobs)
+            if name:
+                keep_study(out, name, files[name], plan, results)
+            else:
+                _print_summary(plan, results)
+            for line in failed_lines(results):
+                print(line, flush=True)
+            failed += len(results["failed"])
+        if files and not arguments.plan:
+            draw_paper(out)
+    if not arguments.plan:
+        lost = f"; {counted(failed, 'training')} failed, tracebacks in failures.json" if failed else ""
+        print(f"saved in {visible(out)}{lost}")
+    return int(failed > 0)
 
 
-def _handle_file(arguments: argparse.Namespace, jobs: int) -> int:
-    from class_kit.files import lock
+def _print_summary(plan: StudyPlan, results: Mapping[str, Any]) -> None:
     from class_kit.notices import split_title
-    from class_kit.study.conduct import plan_study, refuse_foreign, run_study
-    from class_kit.study.config import read_config
-    from class_kit.study.results import failed_lines, study_tables
+    from class_kit.study.results import study_tables
     from class_kit.terminal import visible
 
-    config = read_config(arguments.config)
-    out = Path(arguments.out or f"runs/study-{folder_name(config.name, 'study')}")
-    refuse_foreign(out)
-    plan = plan_study(config)
-    for line in plan.lines(jobs):
-        print(line, flush=True)
-    if arguments.plan:
-        return 0
-    with lock(out):
-        results = run_study(plan, out, jobs=jobs)
-    for line in results["notices"]:
-        print(visible(line))
+    lines = list(results["notices"])
     if results["summary"]:
         ranked = {split_title(task.evaluation_split) for task in plan.tasks.values()}
-        print(visible(f"ranked: {', '.join(sorted(ranked))}"))
-        print(visible(study_tables(results)["summary"][1].to_string(index=False)))
-    for line in failed_lines(results):
-        print(line)
-    failed = bool(results["failed"])
-    print(f"saved in {visible(out)}" + (f"; tracebacks in {visible(out / 'failures.json')}" if failed else ""))
-    return int(failed)
-
-
-def _handle_paper(arguments: argparse.Namespace, pairs: dict[str, Any], jobs: int) -> int:
-    from class_kit.files import lock
-    from class_kit.study.conduct import refuse_foreign
-    from class_kit.study.noise import plan_noise, run_noise
-    from class_kit.study.paper import load_paper_task, paper_studies, plan_paper, run_paper
-    from class_kit.study.paper_tables import NOISE
-
-    only, most = arguments.only or (), {"seeds": arguments.seeds, "epochs": arguments.epochs}
-    noise = [name for name in only if name in NOISE]
-    if noise and len(noise) < len(only):
-        raise InputError(f"--only: {', '.join(noise)} run apart from the other products, expected one kind at a time")
-    out = Path(arguments.out or "runs/paper")
-    refuse_foreign(out)
-    if noise:
-        plans = plan_noise(noise, pairs, **most)
-        if arguments.plan:
-            for name, plan in plans.items():
-                for line in plan.lines(jobs):
-                    print(f"{name}: {line}", flush=True)
-            return 0
-        with lock(out):
-            return _ended(out, run_noise(plans, out, jobs=jobs))
-    studies = paper_studies(pairs, only, **most)
-    task = load_paper_task(pairs)
-    if arguments.plan:
-        for name, values in studies.items():
-            for line in plan_paper(values, task).lines(jobs):
-                print(f"{name}: {line}", flush=True)
-        return 0
-    with lock(out):
-        results = run_paper(studies, task, pairs, out, jobs=jobs)
-    return _ended(out, sum(len(results["products"][name]["failed"]) for name in studies))
-
-
-def _ended(out: Path, failed: int) -> int:
-    from class_kit.terminal import visible
-
-    print(f"saved in {visible(out)}" + (f"; {failed} trainings failed, see failures.json there" if failed else ""))
-    return int(failed > 0)
+        lines += [f"ranked: {', '.join(sorted(ranked))}", study_tables(results)["summary"][1].to_string(index=False)]
+    for line in lines:
+        print(visible(line))

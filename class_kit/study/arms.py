@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -33,9 +35,22 @@ __all__ = [
     "training_duplicates",
 ]
 
-# by digest of the task, for the arms of a study that ask for the same
-_AUDITS: dict[str, PairAudit] = {}
-_MOLECULES: dict[str, list[str]] = {}
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def once_a_task(function: Callable[Concatenate[Task, P], T]) -> Callable[Concatenate[Task, P], T]:
+    """Keep what a function returns, by the task's digest and the other arguments, as long as the process lives."""
+    known: dict[Any, T] = {}
+
+    @wraps(function)
+    def kept(task: Task, *given: P.args, **named: P.kwargs) -> T:
+        key = task.digest, given, tuple(named.items())
+        if key not in known:
+            known[key] = function(task, *given, **named)
+        return known[key]
+
+    return kept
 
 
 def training_counts(task: Task, sigma: float) -> np.ndarray:
@@ -45,35 +60,25 @@ def training_counts(task: Task, sigma: float) -> np.ndarray:
 
 
 def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = None) -> np.ndarray:
-    """How hard the arm's measure finds each training pair, `(L_train,)`, higher is harder.
+    """How hard each training pair is by the arm's measure, `(L_train,)`, higher is harder.
 
-    `reference` `(L_train,)` is what a trained model said of them, for the measures "loss", "rank" and "el2n".
+    `reference` `(L_train,)` holds the pairs' values under a trained model, for the measures "loss", "rank" and "el2n".
     """
+    rows = task.rows("train")
     if arm.order == "agreement":
         return -training_audit(task).agreement
     if arm.order in ("standard", *DYNAMIC):
-        return np.zeros(len(task.rows("train")), np.int64)
-    rows = task.rows("train")
+        return np.zeros(len(rows), np.int64)
     pairs = task.pairs.take(rows)
-    return difficulty(
-        arm.difficulty,
-        t=task.t[rows],
-        m=task.m[rows],
-        text=pairs.text,
-        smiles=pairs.smiles,
-        sigma=arm.sigma,
-        loss=reference,
-        rank=reference,
-        el2n=reference,
-    )
+    given: dict[str, Any] = {"t": task.t[rows], "m": task.m[rows], "text": pairs.text, "smiles": pairs.smiles}
+    return difficulty(arm.difficulty, **given, sigma=arm.sigma, loss=reference, rank=reference, el2n=reference)
 
 
+@once_a_task
 def training_audit(task: Task) -> PairAudit:
-    """Which training pairs look mismatched, and how many are; computed once in a process."""
-    if task.digest not in _AUDITS:
-        rows = task.rows("train")
-        _AUDITS[task.digest] = audit_pairs(task.t[rows], task.m[rows])
-    return _AUDITS[task.digest]
+    """Which training pairs look mismatched, and how many are."""
+    rows = task.rows("train")
+    return audit_pairs(task.t[rows], task.m[rows])
 
 
 def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
@@ -98,14 +103,13 @@ def arm_notices(task: Task, arm: Arm, batch_size: int, split: str | None = None)
     return training_notices(len(task.rows("train")), split or task.evaluation_split, batch_size, counts, keys)
 
 
+@once_a_task
 def training_molecules(task: Task) -> list[str]:
-    """The key of each training pair's molecule, stereochemistry aside; read once in a process."""
+    """The key of each training pair's molecule, stereochemistry aside."""
     from class_kit.molecules.structures import structures
 
-    if task.digest not in _MOLECULES:
-        smiles = task.pairs.take(task.rows("train")).smiles
-        _MOLECULES[task.digest] = [structure.key for structure in structures(smiles, progress=False)]
-    return _MOLECULES[task.digest]
+    smiles = task.pairs.take(task.rows("train")).smiles
+    return [structure.key for structure in structures(smiles, progress=False)]
 
 
 def kept_pairs(task: Task, arm: Arm) -> np.ndarray:
@@ -129,19 +133,18 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
     reference : (L_train,) float, optional
         Loss, rank or EL2N of the training pairs under a trained model, for an arm whose difficulty that is.
     """
-    count, epochs, seed = len(task.rows("train")), config.epochs, config.seed
+    rows, epochs, seed = task.rows("train"), config.epochs, config.seed
     composition = _composition(task, arm, config)
     if arm.order in SELECTIVE:
-        exchanged = None if task.exchanged is None else task.exchanged[task.rows("train")]
+        exchanged = None if task.exchanged is None else task.exchanged[rows]
         audit = None if arm.order == "oracle" else training_audit(task)
-        return selective_plan(arm.order, count, audit, exchanged, seed, epochs).compose(**composition)
-    if arm.order == "self-paced":
-        losses = np.full(count, np.nan)
+        return selective_plan(arm.order, len(rows), audit, exchanged, seed, epochs).compose(**composition)
+    if arm.order in DYNAMIC:
+        losses = np.full(len(rows), np.nan)
+        if arm.order == "loss-pruned":
+            return LossPrunedPlan(losses, epochs, arm.prune, intensity=arm.intensity, seed=seed).compose(**composition)
         plan = SelfPacedPlan(losses, arm.make_schedule(epochs), arm.weighting, arm.intensity, seed, epochs)
         return plan.compose(**composition)
-    if arm.order == "loss-pruned":
-        pruned = LossPrunedPlan(np.full(count, np.nan), epochs, arm.prune, intensity=arm.intensity, seed=seed)
-        return pruned.compose(**composition)
     order = difficulty_order(training_difficulty(task, arm, reference), ties="shuffle", seed=seed)
     order = order[np.isin(order, kept_pairs(task, arm))]
     kind = "step-matched" if arm.step_matched else "curriculum" if arm.order == "agreement" else arm.order
@@ -160,15 +163,9 @@ def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]
         return composed
     rows = task.rows("train")
     spaces = {"text": (task.t,), "molecules": (task.m,)}.get(arm.near, (task.t, task.m))
+    rise = arm.hardness, arm.hardness_from, arm.hardness_until, arm.hardness_shape, arm.interval or 1
     return composed | {
         "refresh": arm.refresh if arm.near == "model" else None,
         "line": locality_order(*(space[rows] for space in spaces), group_size=arm.group_size),
-        "hardness": HardnessSchedule.over(
-            config.epochs,
-            arm.hardness,
-            arm.hardness_from,
-            arm.hardness_until,
-            arm.hardness_shape,
-            1 if arm.interval is None else arm.interval,
-        ),
+        "hardness": HardnessSchedule.over(config.epochs, *rise),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -107,17 +106,13 @@ def seconds_a_step(task: Task, config: TrainingConfig) -> float:
     from class_kit.backbones import backbone_needs
     from class_kit.training import train
 
-    rows = task.rows("train")[: config.batch_size * (_PROBE_STEPS + 1)]
+    rows = task.rows("train")[: config.batch_size * _PROBE_STEPS]
     needs = backbone_needs(config.backbone, **config.backbone_options)
-    text, molecules = task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
-    few = min(config.batch_size, len(rows))
-    short = replace(config, epochs=1, batch_size=few)
-    # the first step pays for what later ones find ready
-    for size in (few, len(rows)):
-        plan = EpochPlan(np.arange(size), make_schedule("full"), "constant", epochs=1)
-        begun = time.perf_counter()
-        result = train(short, plan, text.subset(plan.order), molecules.subset(plan.order), progress=False)
-    return (time.perf_counter() - begun) / result.steps
+    # the first epoch pays for what later ones find ready
+    plan = EpochPlan(np.arange(len(rows)), make_schedule("full"), "constant", epochs=2)
+    inputs = task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
+    last = train(replace(config, epochs=2), plan, *inputs, progress=False).history[-1]
+    return last["seconds"] / last["steps"]
 
 
 def run_study(

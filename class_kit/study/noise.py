@@ -1,92 +1,46 @@
-"""`class-kit study paper --only noise`: orders among mismatched pairs, on several data sets, and the record of it.
+"""The record of the studies with mismatched pairs, `figures/paper/noise*.yml`, and tables of it.
 
-The studies are ordinary ones, `figures/paper/noise*.yml`, on two splits of ChEBI-20 and on PCdes.
+`class-kit study paper --only noise` trains them on two splits of ChEBI-20 and on PCdes.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from class_kit.files import shipped, write_text
 from class_kit.study.arms import training_audit
-from class_kit.study.conduct import StudyPlan, plan_study, run_study
-from class_kit.study.config import study_config
-from class_kit.study.paper import read_study
-from class_kit.study.paper_tables import FOLDER, NOISE, RANKING
-from class_kit.study.results import failed_lines, rounded
+from class_kit.study.paper_tables import FOLDER, RANKING
+from class_kit.study.results import rounded
 from class_kit.study.runner import code_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from class_kit.task import Task
+    from class_kit.study.conduct import StudyPlan
 
 RECORD = "noise.json"
 
 
-def plan_noise(
-    only: Sequence[str], pairs: Mapping[str, Any], *, seeds: int | None = None, epochs: int | None = None
-) -> dict[str, StudyPlan]:
-    """The studies of `NOISE` that `only` names, planned.
-
-    Parameters
-    ----------
-    pairs : mapping
-        A choice of a study's key `pairs`. Its options hold for every data set of the files; pairs other than ChEBI-20
-        take the place of all of them.
-    seeds, epochs : int, optional
-        At most so many seeds and epochs, as of `paper_studies`.
-    """
-    from class_kit import task
-
-    shared = {key: value for key, value in pairs.items() if key not in ("source", "extra", "swap")}
-    loaded: dict[str, Task] = {}
-    plans = {}
-    for name in (name for name in NOISE if name in only):
-        values = read_study(name, seeds, epochs)
-        if pairs["source"] == "chebi20":
-            own = [(pairs if one["source"] == "chebi20" else shared) | one for one in values["pairs"]]
-        else:
-            own = [dict(pairs)]
-        config = study_config(values | {"pairs": own})
-        for choice in config.pairs:
-            loaded[choice.name] = loaded.get(choice.name) or task.load_task(**choice.sets)
-        plans[name] = plan_study(config, {choice.name: loaded[choice.name] for choice in config.pairs})
-    return plans
-
-
-def run_noise(plans: Mapping[str, StudyPlan], out: str | os.PathLike[str], *, jobs: int = 1) -> int:
-    """Run the studies, each in a folder of its own, and write `noise.json`; the number of trainings that failed.
-
-    The record keeps what earlier commands left of the other studies in the same folder, where it is of the same pairs
-    and the same version of the kit.
-    """
-    out, failed = Path(out), 0
-    inputs = {title: _described(task) for plan in plans.values() for title, task in plan.tasks.items()}
+def keep_noise(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]) -> None:
+    """Add the results of one study to `noise.json`, or start it again for other pairs or another version of the kit."""
+    inputs = {
+        data: {"digest": task.digest, "sizes": dict(Counter(task.pairs.split))} for data, task in plan.tasks.items()
+    }
     record: dict[str, Any] = {"code": code_digest(), "inputs": inputs, "differences": [], "detection": []}
     if (out / RECORD).is_file():
         earlier = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        if earlier["code"] == record["code"] and earlier["inputs"] == earlier["inputs"] | inputs:
-            record = earlier
-    for name, plan in plans.items():
-        for line in plan.lines(jobs):
-            print(f"{name}: {line}", flush=True)
-        results = run_study(plan, out / name, jobs=jobs)
-        for line in failed_lines(results):
-            print(line, flush=True)
-        failed += len(results["failed"])
-        others = [row for row in record["differences"] if row["study"] != name]
-        record["differences"] = others + difference_rows(results, name)
-        found = {(row["data"], row["noise"]): row for row in record["detection"] + detection_rows(plan)}
-        record["detection"] = list(found.values())
-        write_text(out / RECORD, json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n")
-    return failed
+        both = earlier["inputs"] | inputs
+        if earlier["code"] == record["code"] and both | earlier["inputs"] == both:
+            record = earlier | {"inputs": both}
+    others = [row for row in record["differences"] if row["study"] != name]
+    record["differences"] = others + difference_rows(results, name)
+    detection = {(row["data"], row["noise"]): row for row in record["detection"] + detection_rows(plan)}
+    record["detection"] = list(detection.values())
+    write_text(out / RECORD, json.dumps(rounded(record), indent=1, ensure_ascii=False) + "\n")
 
 
 def difference_rows(results: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -108,7 +62,7 @@ def difference_rows(results: Mapping[str, Any], name: str) -> list[dict[str, Any
 
 
 def detection_rows(plan: StudyPlan) -> list[dict[str, Any]]:
-    """How well the audit of the first seed's training pairs finds those that were exchanged, by data and noise."""
+    """How well the audit detects exchanged pairs among the first seed's training pairs, by data and noise."""
     from sklearn.metrics import roc_auc_score
 
     rows: dict[tuple[str, str], dict[str, Any]] = {}
@@ -179,11 +133,3 @@ def _points(record: Mapping[str, Any], arms: Iterable[str], reference: str) -> p
         if row["arm"] in arms and (row["reference"], row["metric"], row["ranking"]) == (reference, "hits@1", RANKING)
     ]
     return pd.DataFrame(rows)
-
-
-def _described(task: Task) -> dict[str, Any]:
-    splits = np.array(task.pairs.split)
-    return {
-        "digest": task.digest,
-        "sizes": {name: int((splits == name).sum()) for name in dict.fromkeys(splits.tolist())},
-    }

@@ -1,14 +1,14 @@
-"""`class-kit study paper`: the studies of `figures/paper/*.yml` one after the other, and what is kept of them.
+"""`class-kit study paper`: the studies of `figures/paper/*.yml`, and what is kept of each.
 
-Each study has a folder of its own, which also holds its file as it was run. After each, `paper.json` is written anew,
-so that it is there however the command ends; equal trainings are done once, whichever study asks first.
+Each study has a folder of its own, which also holds its file as it was run. After each, `paper.json` or `noise.json` is
+written again, so it is there however the command ends.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.files import shipped, write_text
-from class_kit.study.conduct import StudyPlan, plan_study, run_study
-from class_kit.study.config import study_config
-from class_kit.study.paper_tables import FOLDER, NOISE, SAVINGS, STUDIES, note, paper_tables
-from class_kit.study.results import failed_lines, near_duplicates
+from class_kit.study.config import Choice
+from class_kit.study.noise import keep_noise
+from class_kit.study.paper_tables import FOLDER, NOISE, SAVINGS, STUDIES, note, paper_tables, read_results
+from class_kit.study.results import near_duplicates
 from class_kit.study.runner import code_digest
 from class_kit.study.tables import write_table
 
 if TYPE_CHECKING:
+    from class_kit.study.conduct import StudyPlan
     from class_kit.task import Task
 
 _ORIGINS = ("validation.txt", "test.txt", "train.txt")
@@ -38,127 +39,94 @@ def paper_studies(
     Parameters
     ----------
     pairs : mapping
-        A choice of a study's key `pairs`, `source` at least.
+        A choice of a study's key `pairs`, `source` at least. Its options hold for every data set of a file, `extra` and
+        `swap` for ChEBI-20 alone; pairs other than ChEBI-20 replace all data sets of a file.
     only : sequence of str
-        Names of studies, all where empty; `savings` follows from the others and trains nothing.
+        Names of studies; by default all but those with mismatched pairs.
     seeds, epochs : int, optional
-        At most so many seeds a training, and at most so many epochs of each.
+        At most so many seeds, and at most so many epochs of each training.
 
     Raises
     ------
     InputError
         For an unknown name, or numbers below 1.
     """
-    if unknown := [name for name in only if name not in (*STUDIES, SAVINGS)]:
-        known = ", ".join((*STUDIES, SAVINGS))
-        raise InputError(f"--only {unknown[0]!r}: expected some of {known}, or some of {', '.join(NOISE)}")
-    names = [name for name in STUDIES if not only or name in only]
-    return {name: read_study(name, seeds, epochs) | {"pairs": [dict(pairs)]} for name in names}
-
-
-def read_study(name: str, seeds: int | None, epochs: int | None) -> dict[str, Any]:
-    """What one of the shipped study files holds, with at most so many seeds and epochs."""
     import yaml
 
+    every = (*STUDIES, *NOISE)
+    if unknown := [name for name in only if name not in every]:
+        raise InputError(f"--only {unknown[0]!r}: expected some of {', '.join(every)}")
     most_seeds = math.inf if seeds is None else check_whole("seeds", seeds, low=1)
     most_epochs = math.inf if epochs is None else check_whole("epochs", epochs, low=1)
-    values = yaml.safe_load(shipped(f"{FOLDER}/{name}.yml").read_text(encoding="utf-8"))
-    values["training"] |= {"epochs": min(values["training"]["epochs"], most_epochs)}
-    for backbone in (one for one in values["backbones"] if "epochs" in one):
-        backbone["epochs"] = min(backbone["epochs"], most_epochs)
-    return values | {"seeds": list(range(min(values["seeds"], most_seeds)))}
+    shared = {key: value for key, value in pairs.items() if key not in ("source", "extra", "swap")}
+    studies = {}
+    for name in (name for name in every if name in (only or STUDIES)):
+        values = yaml.safe_load(shipped(f"{FOLDER}/{name}.yml").read_text(encoding="utf-8"))
+        own = [(pairs if one["source"] == "chebi20" else shared) | one for one in values["pairs"]]
+        values["pairs"] = own if pairs["source"] == "chebi20" else [dict(pairs)]
+        values["seeds"] = list(range(min(values["seeds"], most_seeds)))
+        for limited in (values["training"], *(one for one in values["backbones"] if "epochs" in one)):
+            limited["epochs"] = min(limited["epochs"], most_epochs)
+        studies[name] = values
+    return studies
 
 
-def load_paper_task(pairs: Mapping[str, Any]) -> Task:
-    """The task that all of the paper's studies share."""
-    from class_kit import task
+def keep_study(out: Path, name: str, values: Mapping[str, Any], plan: StudyPlan, results: Mapping[str, Any]) -> None:
+    """Write a study's file, and what it found to `paper.json` or `noise.json`.
 
-    return task.load_task(**study_config({"pairs": [dict(pairs)]}).pairs[0].sets)
-
-
-def plan_paper(values: Mapping[str, Any], task: Task) -> StudyPlan:
-    """The trainings of one of `paper_studies` on a task that is loaded already."""
-    config = study_config(values)
-    return plan_study(config, {config.pairs[0].name: task})
-
-
-def run_paper(
-    studies: Mapping[str, Mapping[str, Any]],
-    task: Task,
-    pairs: Mapping[str, Any],
-    out: str | os.PathLike[str],
-    *,
-    jobs: int = 1,
-) -> dict[str, Any]:
-    """Train what is missing of each study, and write tables, figures and `paper.json`.
-
-    A failed training stops neither the others nor the studies after it; it is recorded in its study's folder
-    (`failures.json`) and in the result's `failed`. `paper.json` also holds what earlier commands left of other studies
-    in the same folder, where it is of the same inputs and the same version of the kit.
+    Both records also hold what earlier commands left of other studies in the same folder, where it is of the same
+    pairs and the same version of the kit.
 
     Parameters
     ----------
-    pairs : mapping
-        What the task was loaded from, as of `paper_studies`.
-
-    Returns
-    -------
-    dict
-        What `paper.json` holds: `inputs` and `products`, the studies' results by name.
+    values : mapping
+        What `paper_studies` says of the study.
+    results : mapping
+        What `run_study` says of it.
     """
     import yaml
 
-    out = Path(out)
-    results: dict[str, Any] = {"inputs": describe_inputs(pairs, task), "products": {}}
-    for name, values in studies.items():
-        plan = plan_paper(values, task)
-        for line in plan.lines(jobs):
-            print(f"{name}: {line}", flush=True)
-        file = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
-        write_text(out / name / "study.yml", file)
-        for line in failed_lines(run_study(plan, out / name, jobs=jobs)):
-            print(line, flush=True)
-        results["products"] = finished_studies(out, task)
-        write_text(out / "paper.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    draw_paper(results, out)
-    return results
+    write_text(out / name / "study.yml", yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100))
+    if name in NOISE:
+        keep_noise(out, name, plan, results)
+        return
+    (choice,) = plan.config.pairs
+    task = plan.tasks[choice.name]
+    paper = {"inputs": describe_inputs(choice, task), "products": finished_studies(out, task)}
+    write_text(out / "paper.json", json.dumps(paper, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def draw_paper(results: Mapping[str, Any], out: str | os.PathLike[str]) -> None:
-    """Write every study's tables (CSV, LaTeX) and figures (PDF, PNG) under `out/<study>/`.
-
-    Parameters
-    ----------
-    results : mapping
-        As `run_paper` returns it or `read_results` reads it; nothing else is looked at.
-    """
+def draw_paper(out: Path) -> None:
+    """Write the tables (CSV, LaTeX) and figures (PDF, PNG) of every study in `out/paper.json` under `out/<study>/`."""
     from matplotlib import pyplot as plt
 
     from class_kit import figures
     from class_kit.study.paper_figures import save_figures
 
+    if not (out / "paper.json").is_file():
+        return
     figures.use_style()
+    results = read_results(out / "paper.json")
     for name in results["products"]:
-        folder = Path(out) / name
         for title, (frame, shown) in paper_tables(results, name).items():
-            write_table(folder / "tables", title, frame, shown, note(results, name))
-        for fig in save_figures(results, name, folder).values():
+            write_table(out / name / "tables", title, frame, shown, note(results, name))
+        for fig in save_figures(results, name, out / name).values():
             plt.close(fig)
 
 
-def describe_inputs(pairs: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """What the results are results of, without the paths of a machine."""
-    splits = list(task.pairs.split)
-    origin = task.pairs.extra.get("origin", ()) if pairs.get("extra") else ()
+def describe_inputs(pairs: Choice, task: Task) -> dict[str, Any]:
+    """Which pairs the results belong to, without paths."""
+    splits = task.pairs.split
+    origin = task.pairs.extra.get("origin", ()) if pairs.sets.get("extra") else ()
     relatives = None
     if task.evaluation_split != "train":
-        found = near_duplicates(task, task.evaluation_split, _SIGMA)
-        apart = int((~found.any(axis=1)).sum())
-        relatives = {"queries": len(found), **found.sum().to_dict(), "sigma": _SIGMA, "apart": apart}
+        near = near_duplicates(task, task.evaluation_split, _SIGMA)
+        apart = int((~near.any(axis=1)).sum())
+        relatives = {"queries": len(near), **near.sum().to_dict(), "sigma": _SIGMA, "apart": apart}
     return {
-        "pairs": Path(str(pairs["source"])).stem,
-        "swapped": bool(pairs.get("swap", False)),
-        "sizes": {name: splits.count(name) for name in dict.fromkeys(splits)},
+        "pairs": pairs.name,
+        "swapped": bool(pairs.sets.get("swap", False)),
+        "sizes": dict(Counter(splits)),
         "evaluated": task.evaluation_split,
         "pool": len(task.molecules),
         # of the training pairs, which come first
@@ -170,14 +138,12 @@ def describe_inputs(pairs: Mapping[str, Any], task: Task) -> dict[str, Any]:
 
 
 def finished_studies(out: Path, task: Task) -> dict[str, Any]:
-    """What the studies' folders hold of these pairs and this version of the kit, and `savings` of all of them."""
-    products = {}
-    for name in STUDIES:
-        path = out / name / "study.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        digests = found.pop("code", None), *found.pop("inputs", {}).values()
-        if digests == (code_digest(), task.digest):
-            products[name] = found
+    """The results in the studies' folders of these pairs and this version of the kit, and `savings` of all of them."""
+    products: dict[str, Any] = {}
+    for name, path in ((name, out / name / "study.json") for name in STUDIES):
+        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if (results.pop("code", None), *results.pop("inputs", {}).values()) == (code_digest(), task.digest):
+            products[name] = results
     if rows := [row for product in products.values() for row in product.get("savings", [])]:
         products[SAVINGS] = {"title": "what the smaller budget saved", "preliminary": False, "savings": rows}
     return products

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from class_kit.molecules.structures import structures
 from class_kit.neighbours import neighbour_counts
 from class_kit.retrieval import Ranks
-from class_kit.study.arms import training_counts
+from class_kit.study.arms import once_a_task, training_counts
 from class_kit.study.config import Cell, StudyConfig
 from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.records import Record
@@ -161,6 +161,7 @@ def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str,
     return rows
 
 
+@once_a_task
 def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> pd.DataFrame:
     """For each pair of a split: whether a training pair repeats it, in words, in structure or nearly so.
 
