@@ -214,7 +214,7 @@ def test_the_sampler_counts_from_zero_and_repeats_nothing() -> None:
     sampler = CurriculumBatchSampler(plan, batch_size=16)
     assert list(sampler) == [batch.tolist() for batch in plan.batches(1, 16)]
     with pytest.raises(RuntimeError, match="set_epoch"):
-        iter(sampler)
+        next(iter(sampler))
     for epoch in (0, 4, 4, 19):
         sampler.set_epoch(epoch)
         first, second = iter(sampler), iter(sampler)

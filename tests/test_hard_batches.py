@@ -178,8 +178,8 @@ test_bad_spaces_and_labels_are_refused = refuses(
 test_bad_batch_options_are_refused = refuses(
     ({"hardness": lambda _: 1.0}, "line="),
     ({"hardness": 0.5, "line": np.arange(6)}, "hardness=0.5"),
-    ({"hardness": lambda _: 1.0, "line": np.arange(5)}, "1 rows of the order missing"),
-    ({"hardness": lambda _: 1.0, "line": np.array([0, 1, 2, 3, 4, 5, 5])}, "1 rows more than once"),
+    ({"hardness": lambda _: 1.0, "line": np.arange(5)}, "lacks 1 of the order's rows, such as 5"),
+    ({"hardness": lambda _: 1.0, "line": np.array([0, 1, 2, 3, 4, 5, 5])}, "line contains the row 5 2 times"),
     ({"hardness": lambda _: 1.0, "line": np.ones(6)}, "float64"),
     ({"apart": np.zeros(5, dtype=int)}, "apart has shape"),
     ({"hardness": lambda _: 1.5, "line": np.arange(6)}, "hardness at epoch 1=1.5"),
@@ -292,7 +292,7 @@ def test_every_plan_composes_its_batches_by_the_same_rules() -> None:
     line = locality_order(points, group_size=8)
     rules = {"hardness": lambda epoch: 0.75, "line": line, "group_size": 8, "apart": labels}
     schedule = LinearSchedule(0.3, 0.12)
-    plans = [make_plan(arm, np.arange(200), schedule, "inverse", 3, 6, batch_size=16, **rules) for arm in ARMS]
+    plans = [make_plan(arm, np.arange(200), schedule, seed=3, epochs=6, batch_size=16, **rules) for arm in ARMS]
     losses = rng.uniform(size=200)
     plans += [
         SelfPacedPlan(losses, schedule, seed=3, epochs=6).compose(**rules),

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,7 +97,7 @@ def test_data_loader_with_and_without_workers(tmp_path: Path) -> None:
             epochs.append([batch.tolist() for batch in loader])
             assert len(epochs[-1]) == len(loader)
         try:
-            iter(loader)
+            next(iter(loader))
         except RuntimeError as error:
             assert "set_epoch" in str(error)
         else:
@@ -173,27 +172,17 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
             call()
         except ValueError as error:
             return str(error)
-    def resume(**more):
-        make(**more)[0].train(resume_from_checkpoint="hf/checkpoint-14")
-    def change(name, value):
-        trainer = make()[0]
-        setattr(trainer.args, name, value)
-        trainer.train()
     reasons = [
-        refused(lambda: resume(plan=plan_of("sigmoid"))),
-        refused(lambda: resume(gradient_accumulation_steps=2)),
-        refused(lambda: resume(dataloader_drop_last=True)),
         refused(lambda: make(auto_find_batch_size=True)),
         refused(lambda: make(ignore_data_skip=True)),
         refused(lambda: make(max_steps=5)),
         refused(lambda: make(accelerator_config={"split_batches": True})),
-        refused(lambda: make(data=rows[:40])),
-        refused(lambda: make(data={"a": rows})),
-        refused(lambda: change("max_steps", 3)),
-        refused(lambda: change("per_device_train_batch_size", 8)),
+        refused(lambda: make(data=rows[:40])[0].train()),
+        refused(lambda: make(data={"a": rows})[0].train()),
     ]
     late, _, watch_late = make(eval_delay=2, dataloader_drop_last=True)
-    speed = late.train().metrics
+    late.train()
+    speed = make()[0].train().metrics
     never, _, watch_never = make(eval_delay=9)
     never.train()
     save({"late": watch_late.evaluated, "never": watch_never.evaluated,
@@ -222,23 +211,18 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
     dropping = [row["steps"] for row in plan_of().table(BATCH, drop_last=True)]
     assert seen["late"] == list(np.cumsum(dropping))[1:]
     assert seen["never"] == []
-    assert seen["pairs"] == pytest.approx(sum(dropping) * BATCH, rel=1e-2)
+    assert seen["pairs"] == pytest.approx(sum(map(len, batches)), rel=1e-2)
     assert seen["resumed"] == batches[14:]
     assert seen["same"]
     for reason, words in zip(
         seen["reasons"],
         (
-            "another plan",
-            "'gradient_accumulation_steps': 2",
-            "'dataloader_drop_last': True",
             "auto_find_batch_size=True",
             "ignore_data_skip=True",
             "max_steps=5",
             "split_batches=True",
             "list of 40",
             "dict of 1",
-            "max_steps=3",
-            "'train_batch_size': 8",
         ),
         strict=True,
     ):
@@ -284,7 +268,7 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     ):
         arguments.batch_sampler = sampler
         try:
-            Mine(model=model, args=arguments, train_dataset=rows, loss=losses, plan=plan)
+            Mine(model=model, args=arguments, train_dataset=rows, loss=losses, plan=plan).train()
         except ValueError as error:
             reasons.append(str(error))
     save({"seen": loss.seen, "steps": trainer.state.max_steps, "reasons": reasons})
@@ -294,7 +278,7 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     assert seen["steps"] == plan_of().steps_total(BATCH)
     for reason, words in zip(
         seen["reasons"],
-        ("batch_sampler='no_duplicates'.* keeps duplicates apart", "is a DatasetDict of 2"),
+        ("batch_sampler='no_duplicates'.* keeps duplicates in different", "is a DatasetDict of 2"),
         strict=True,
     ):
         assert re.search(words, reason)
@@ -348,18 +332,11 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
     needs(library.split(".")[0])
     script = """
     model, trainer = fit(folder="one", every=3)
-    class Half(lightning.Callback):
-        def on_train_batch_end(self, trainer, *_):
-            trainer.save_checkpoint(f"half-{trainer.fit_loop.total_batch_idx}.ckpt")
-    fit(accumulate_grad_batches=2, callbacks=[Half()])
-    first = glob.glob("one/*step=3.ckpt")[0]
     save({"seen": model.seen, "steps": trainer.global_step, "resumed": resumed("one", model),
           "fast": fit(fast_dev_run=True)[0].seen[0],
           "reasons": [
               refused(lambda: fit(reload_dataloaders_every_n_epochs=0)),
               refused(lambda: fit(max_epochs=5)),
-              refused(lambda: fit(first, plan=plan_of("sigmoid"))),
-              refused(lambda: fit("half-2.ckpt", accumulate_grad_batches=2)),
           ]})
     """
     seen = run(LIGHTNING.replace("LIBRARY", library) + script, tmp_path)
@@ -368,7 +345,7 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
     assert seen["fast"] == expected()[0][:1]
     for reason, words in zip(
         seen["reasons"],
-        ("reload_dataloaders_every_n_epochs=0", "max_epochs=5", "another plan", "after batch 3 of an epoch"),
+        ("reload_dataloaders_every_n_epochs=0", "max_epochs=5"),
         strict=True,
     ):
         assert words in reason
@@ -377,15 +354,12 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("workers", "accumulation", "every"),
-    [(0, [1] * 4, 1), (2, [1] * 4, 6), (0, [2] * 4, 1), (2, [3] * 4, 4), (0, [1, 1, 2, 3], 1)],
+    [(0, 1, 1), (2, 1, 6), (0, 2, 1), (2, 3, 4)],
 )
-def test_lightning_resumes_exactly(workers: int, accumulation: list[int], every: int, tmp_path: Path) -> None:
+def test_lightning_resumes_exactly(workers: int, accumulation: int, every: int, tmp_path: Path) -> None:
     needs("lightning")
     script = f"""
-    accumulate = lightning.callbacks.GradientAccumulationScheduler(dict(enumerate({accumulation})))
-    options = {{"workers": {workers}, "callbacks": [accumulate]}}
-    if len(set({accumulation})) == 1:
-        options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation[0]}}}
+    options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation}}}
     model, trainer = fit(folder="all", every={every}, **options)
     save({{"steps": trainer.global_step, "resumed": resumed("all", model, **options)}})
     """
@@ -393,11 +367,13 @@ def test_lightning_resumes_exactly(workers: int, accumulation: list[int], every:
     check_resumed(seen["resumed"], range(every, seen["steps"] + 1, every), accumulation)
 
 
-def check_resumed(resumed: list, steps: range, accumulation: Sequence[int] = (1, 1, 1, 1)) -> None:
+def check_resumed(resumed: list, steps: range, accumulation: int = 1) -> None:
     """A training resumed after an optimiser step sees what follows it in the plan, and ends as if never stopped."""
     ends = []  # of every optimiser step: its epoch and the batches of the epoch up to it
-    for epoch, (batches, of_step) in enumerate(zip(expected(), accumulation, strict=True)):
-        ends += [(epoch, min(at, len(batches))) for at in range(of_step, len(batches) + of_step, of_step)]
+    for epoch, batches in enumerate(expected()):
+        ends += [
+            (epoch, min(at, len(batches))) for at in range(accumulation, len(batches) + accumulation, accumulation)
+        ]
     assert [step for step, _, _ in resumed] == list(steps)
     for step, seen, equal in resumed:
         at, done = ends[step - 1]
@@ -458,13 +434,13 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
 
 def test_a_whole_run_refuses_a_plan_that_must_be_told_something() -> None:
     plan = plan_of().compose(hardness=lambda _: 0.5, line=np.arange(plan_of().length), refresh=1)
-    with pytest.raises(InputError, match="needs vectors of its training"):
+    with pytest.raises(InputError, match="needs vectors from the training"):
         WholeRunBatchSampler(plan, BATCH)
     follower = SelfPacedPlan(np.full(20, np.nan), LinearSchedule(0.5, 0.5), epochs=2)
     with pytest.raises(InputError, match="needs losses"):
         WholeRunBatchSampler(follower, BATCH)
     for make in (partial(accelerate_loader, None, [0]), partial(lightning_data, [0])):
-        with pytest.raises(InputError, match="needs vectors of its training"):
+        with pytest.raises(InputError, match="needs vectors from the training"):
             make(plan, BATCH)
 
 
@@ -474,7 +450,7 @@ def test_whole_run_is_the_plan_in_succession() -> None:
     assert list(sampler) == [batch for epoch in expected() for batch in epoch]
     assert len(sampler) == plan.steps_total(BATCH)
     with pytest.raises(RuntimeError, match="set_epoch"):
-        iter(sampler)
+        next(iter(sampler))
     sampler.set_epoch(0)
     iter(sampler)
     assert next(iter(sampler)) == expected()[0][0]

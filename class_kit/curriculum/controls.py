@@ -1,7 +1,7 @@
 """What a curriculum must be compared with: other orders with the same schedule, and the same budget without one.
 
-A gain over a plain run that sees more samples, or a loss to it, says nothing about easy-to-hard. `make_plan` builds
-the curriculum and every control from the same arguments, so that a comparison cannot differ by accident.
+A difference from a baseline that sees more samples says nothing about easy-to-hard. `make_plan` builds the curriculum
+and every control from the same arguments, so that they cannot differ by accident.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from class_kit.checks import check_choice, check_whole
-from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import EpochPlan, Plan, check_order
+from class_kit.curriculum.duplicates import check_rows
+from class_kit.curriculum.plan import COMPOSITION, EpochPlan, Plan
 from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
 from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
@@ -23,14 +23,14 @@ ARMS = (*ORDERS, "step-matched")
 
 
 def make_order(kind: str, order: np.ndarray | Iterable[int], seed: int = 0) -> np.ndarray:
-    """The rows of `order` (easiest first) rearranged for one kind of run, (L,) int64.
+    """The rows of `order` (easiest first) rearranged for one kind of training, (L,) int64.
 
     "curriculum" keeps them, "anti-curriculum" starts with the hardest, "random" is one seeded shuffle for the whole
-    run (so its subsets grow as the curriculum's do), "standard" sorts by row id, for use with all rows in all epochs.
-    These are the orders of Wu, Dyer, Neyshabur (ICLR 2021).
+    training (so its subsets grow as the curriculum's do), "standard" sorts by row id, for use with all rows in all
+    epochs. These are the orders of Wu, Dyer, Neyshabur (ICLR 2021).
     """
     check_choice("kind of order", kind, ORDERS)
-    rows = check_order(order)
+    rows = check_rows("order", order)
     if kind == "random":
         return shuffle_rows(rows, int(rows.max()) + 1, check_whole("seed", seed, low=0), ORDER)
     if kind == "anti-curriculum":
@@ -42,25 +42,22 @@ def make_plan(
     arm: str,
     order: np.ndarray | Iterable[int],
     schedule: Callable[[int], float],
-    intensity: IntensitySpec = "inverse",
-    seed: int = 0,
-    epochs: int | None = None,
     *,
     batch_size: int | None = None,
     world_size: int = 1,
-    **composition: Any,
+    **options: Any,
 ) -> Plan:
     """One arm of a comparison: the curriculum itself or a control of it, all from the arguments of the curriculum.
 
-    "standard" has all rows in every epoch and γ = 1; "step-matched" is the standard run cut to the curriculum's number
-    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `composition` is
-    what `Plan.compose` takes, and holds for every arm alike.
+    "standard" has all rows in every epoch and γ = 1; "step-matched" is standard training cut to the curriculum's number
+    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `options` are
+    the intensity, seed, epochs and composition of `EpochPlan`.
     """
     check_choice("arm", arm, ARMS)
     if arm == "standard":
-        schedule, intensity = make_schedule("full"), "constant"
+        schedule, options["intensity"] = make_schedule("full"), "constant"
     kind = "curriculum" if arm == "step-matched" else arm
-    plan = EpochPlan(make_order(kind, order, seed), schedule, intensity, seed, epochs, **composition)
+    plan = EpochPlan(make_order(kind, order, options.get("seed", 0)), schedule, **options)
     if arm != "step-matched":
         return plan
     if batch_size is None:
@@ -69,16 +66,14 @@ def make_plan(
 
 
 class StepMatchedPlan(Plan):
-    """The standard run with the curriculum's budget: as many steps and rows in every epoch, drawn from all data.
+    """Standard training with the curriculum's budget: as many steps and rows in every epoch, drawn from all data.
 
-    **An epoch here is not a pass over the data.** The run is one stream: all rows in random order, then all rows in a
-    new order, and so on; "epoch" k is the next piece of it, as long as the curriculum's epoch k. Every pair is so
-    seen equally often (to within one), as in a standard run stopped early, which it is. Validation after every epoch
-    then happens after the same number of steps in both arms.
+    **An epoch here is not a pass over the data.** The training is one stream: all rows in random order, then all rows
+    in a new order, and so on. Epoch k is the next piece of the stream, as long as the curriculum's epoch k. So every
+    pair is seen equally often (to within one), as in standard training stopped early, and validation after every epoch
+    happens after the same number of steps in both arms. Hardness and duplicates are handled as in the curriculum.
 
-    Batches are composed by the curriculum's own rules of hardness and duplicates.
-
-    A piece may span the end of one pass and the start of the next. No row comes twice within one global batch there,
+    A piece may span the end of one pass and the start of the next. No row occurs twice in one global batch there,
     provided that the data has at least three global batches.
 
     Parameters
@@ -86,13 +81,18 @@ class StepMatchedPlan(Plan):
     curriculum
         The plan to be matched.
     batch_size, world_size
-        Those of the training; `batches` and `steps` must be asked with the same.
+        Those of the training; `batches` and `steps` accept no others.
     """
 
     def __init__(self, curriculum: Plan, batch_size: int, world_size: int = 1) -> None:
-        # batches are composed by the curriculum's rules
-        vars(self).update(vars(curriculum))
-        super().__init__(np.sort(curriculum.order), curriculum.schedule, "constant", curriculum.seed, curriculum.epochs)
+        composition = {name: getattr(curriculum, name) for name in COMPOSITION}
+        super().__init__(
+            np.sort(curriculum.order),
+            curriculum.schedule,
+            seed=curriculum.seed,
+            epochs=curriculum.epochs,
+            **composition,
+        )
         self.curriculum = curriculum
         self.batch_size = check_whole("batch_size", batch_size, low=1)
         self.world_size = check_whole("world_size", world_size, low=1)

@@ -31,6 +31,20 @@ def check_integers(name: str, values: np.ndarray | Iterable[int]) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def check_rows(name: str, rows: np.ndarray | Iterable[int]) -> np.ndarray:
+    """`rows` as a read-only (L,) int64 array, refused with an InputError unless they are distinct row ids from 0."""
+    array = check_integers(name, rows)
+    if array.min() < 0:
+        raise InputError(f"{name} contains the row {array.min()}: expected row ids from 0")
+    if array.max() >= 100 * len(array) + 1_000_000:
+        raise InputError(f"{name} contains the row {array.max()} among {len(array)}: expected ids of one data set")
+    counts = np.bincount(array)
+    if counts.max() > 1:
+        raise InputError(f"{name} contains the row {int(counts.argmax())} {counts.max()} times: expected each once")
+    array.flags.writeable = False
+    return array
+
+
 def duplicate_labels(*keys: Sequence[Hashable], pairs: np.ndarray | None = None) -> np.ndarray:
     """One label for all rows that are linked by an equal key or a given pair, (L,) int64; -1 for a row on its own.
 

@@ -16,7 +16,6 @@ from typing import Any, Self
 import numpy as np
 
 from class_kit.checks import check_choice, check_epoch, check_real, check_whole
-from class_kit.curriculum.intensity import IntensitySpec
 from class_kit.curriculum.plan import EpochPlan, Plan
 from class_kit.curriculum.randomness import PRUNE, random_words
 from class_kit.curriculum.schedules import make_schedule
@@ -68,23 +67,16 @@ class _LossPlan(Plan):
 
     needs_feedback = ("losses",)
 
-    def __init__(
-        self,
-        losses: np.ndarray,
-        schedule: Callable[[int], float],
-        intensity: IntensitySpec,
-        seed: int,
-        epochs: int | None,
-    ) -> None:
+    def __init__(self, losses: np.ndarray, schedule: Callable[[int], float], **options: Any) -> None:
         self._record(losses)
-        super().__init__(self.order, schedule, intensity, seed, epochs)
+        super().__init__(self.order, schedule, **options)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
-        told = np.asarray(losses, dtype=np.float64)
-        if told.shape != (self.length,):
-            raise InputError(f"losses has shape {told.shape}: expected every pair's last loss, ({self.length},)")
+        array = np.asarray(losses, dtype=np.float64)
+        if array.shape != (self.length,):
+            raise InputError(f"losses has shape {array.shape}: expected every pair's last loss, ({self.length},)")
         result = copy.copy(self)
-        result._record(told)
+        result._record(array)
         return result
 
     def _record(self, losses: np.ndarray) -> None:
@@ -112,21 +104,15 @@ class SelfPacedPlan(_LossPlan):
     kind
         "hard", "linear" or "log", see `self_paced_weights`. For "log" the losses are first divided by their maximum,
         since that form is defined below 1 only.
-    intensity, seed, epochs
-        As of `EpochPlan`.
+    options
+        intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
     def __init__(
-        self,
-        losses: np.ndarray,
-        schedule: Callable[[int], float],
-        kind: str = "hard",
-        intensity: IntensitySpec = "constant",
-        seed: int = 0,
-        epochs: int | None = None,
+        self, losses: np.ndarray, schedule: Callable[[int], float], kind: str = "hard", **options: Any
     ) -> None:
         self.kind = check_choice("kind", kind, KINDS)
-        super().__init__(losses, schedule, intensity, seed, epochs)
+        super().__init__(losses, schedule, **options)
 
     def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
         chosen = super().weights(epoch, at_least)
@@ -155,23 +141,16 @@ class LossPrunedPlan(_LossPlan):
         E, the planned number of epochs.
     prune
         r in [0, 1).
-    intensity, seed
-        As of `EpochPlan`.
+    options
+        intensity ("constant" by default), seed and composition, as of `EpochPlan`.
     """
 
-    def __init__(
-        self,
-        losses: np.ndarray,
-        epochs: int,
-        prune: float = 0.5,
-        intensity: IntensitySpec = "constant",
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, losses: np.ndarray, epochs: int, prune: float = 0.5, **options: Any) -> None:
         self.prune = check_real("prune", prune, low=0.0, high=1.0)
         if self.prune == 1.0:
             raise InputError("prune=1.0 would drop every learnt pair for good: expected a number in [0, 1)")
         self.full_until = _PRUNED * check_whole("epochs", epochs, low=1)
-        super().__init__(losses, make_schedule("full"), intensity, seed, epochs)
+        super().__init__(losses, make_schedule("full"), epochs=epochs, **options)
 
     def _learnt(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Which pairs may be left out in the epoch, and which are, both (L,) bool."""
@@ -234,8 +213,8 @@ class SmallLossPlan(_LossPlan):
     mixture
         Weigh each pair after the warm-up by the probability that its loss is of the lower component of a mixture of two
         Gaussians, as NCR (Huang et al., NeurIPS 2021), rather than by 1.
-    intensity, seed, epochs
-        As of `EpochPlan`.
+    options
+        intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
     measures_losses = True
@@ -247,9 +226,7 @@ class SmallLossPlan(_LossPlan):
         warmup: int = 0,
         doubt: np.ndarray | None = None,
         mixture: bool = False,
-        intensity: IntensitySpec = "constant",
-        seed: int = 0,
-        epochs: int | None = None,
+        **options: Any,
     ) -> None:
         if check_real("drop", drop, low=0.0, high=1.0) == 1.0:
             raise InputError("drop=1.0 would leave no pair: expected a number in [0, 1)")
@@ -257,7 +234,7 @@ class SmallLossPlan(_LossPlan):
         if self.doubt is not None and (self.doubt.shape != np.shape(losses) or not np.isfinite(self.doubt).all()):
             raise InputError(f"doubt has shape {self.doubt.shape}: expected a finite number a pair, {np.shape(losses)}")
         self.mixture, self.warmup = bool(mixture), check_whole("warmup", warmup, low=0)
-        super().__init__(losses, KeepAfter(self.warmup, 1.0 - drop), intensity, seed, epochs)
+        super().__init__(losses, KeepAfter(self.warmup, 1.0 - drop), **options)
 
     def _record(self, losses: np.ndarray) -> None:
         super()._record(losses)
@@ -352,25 +329,17 @@ class PacedPlan(EpochPlan):
         Easiest first.
     pacing : MetricPacing
         When λ grows; `with_feedback` gives the plan after more validation metrics, one an epoch.
-    intensity, seed, epochs, composition
-        As of `EpochPlan`.
+    options
+        intensity ("inverse" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
     needs_feedback = ("metrics",)
 
-    def __init__(
-        self,
-        order: np.ndarray | Iterable[int],
-        pacing: MetricPacing,
-        intensity: IntensitySpec = "inverse",
-        seed: int = 0,
-        epochs: int | None = None,
-        **composition: Any,
-    ) -> None:
+    def __init__(self, order: np.ndarray | Iterable[int], pacing: MetricPacing, **options: Any) -> None:
         if not isinstance(pacing, MetricPacing):
             raise InputError(f"pacing={pacing!r}: expected a MetricPacing")
         self.pacing = pacing
-        super().__init__(order, pacing.schedule(), intensity, seed, epochs, **composition)
+        super().__init__(order, pacing.schedule(), **options)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
         result = copy.copy(self)

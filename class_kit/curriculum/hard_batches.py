@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.duplicates import check_integers
+from class_kit.curriculum.duplicates import check_rows
 from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.curriculum.schedules import Schedule
 from class_kit.errors import InputError
@@ -111,14 +111,9 @@ def _gather_near(points: np.ndarray, group_size: int) -> np.ndarray:
 
 def check_line(line: np.ndarray | Iterable[int], order: np.ndarray) -> np.ndarray:
     """`line` as int64, refused unless its row ids are distinct and contain every row of the order."""
-    array = check_integers("line", line)
-    rows, times = np.unique(array, return_counts=True)
-    again, missing = int((times > 1).sum()), len(np.setdiff1d(order, rows))
-    if rows[0] < 0 or again or missing:
-        raise InputError(
-            f"line has {len(array)} entries from {rows[0]} on, {again} rows more than once and {missing} rows of the "
-            "order missing: expected each once"
-        )
+    array = check_rows("line", line)
+    if len(missing := np.setdiff1d(order, array)):
+        raise InputError(f"line lacks {len(missing)} of the order's rows, such as {missing[0]}: expected each once")
     return array
 
 

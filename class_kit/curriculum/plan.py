@@ -17,16 +17,20 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
+from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
 
 from class_kit.checks import check_epoch, check_real, check_whole
-from class_kit.curriculum.duplicates import check_integers, check_labels, keep_apart
+from class_kit.curriculum.duplicates import check_labels, check_rows, keep_apart
 from class_kit.curriculum.hard_batches import check_line, gather_groups
 from class_kit.curriculum.intensity import IntensitySpec, make_intensities
 from class_kit.curriculum.randomness import APART, GROUP, SHUFFLE, shuffle_rows
 from class_kit.errors import InputError
+
+# the arguments of `Plan.compose`
+COMPOSITION = ("hardness", "line", "group_size", "apart", "refresh")
 
 
 def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> np.ndarray:
@@ -78,19 +82,15 @@ class Plan:
 
     needs_feedback: tuple[str, ...] = ()
     measures_losses: bool = False
-    hardness: Callable[[int], float] | None = None
-    line: np.ndarray | None = None
-    group_size: int = 32
-    apart: np.ndarray | None = None
-    refresh: int | None = None
 
     def __init__(
         self,
         order: np.ndarray,
         schedule: Callable[[int], float],
-        intensity: IntensitySpec,
-        seed: int,
-        epochs: int | None,
+        intensity: IntensitySpec = "constant",
+        seed: int = 0,
+        epochs: int | None = None,
+        **composition: Any,
     ) -> None:
         if not callable(schedule):
             raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
@@ -98,6 +98,7 @@ class Plan:
         self.seed = check_whole("seed", seed, low=0)
         self.epochs = None if epochs is None else check_whole("epochs", epochs, low=1)
         self._intensities = make_intensities(intensity, self.epochs)
+        self.compose(**composition)
 
     def compose(
         self,
@@ -108,7 +109,7 @@ class Plan:
         apart: np.ndarray | None = None,
         refresh: int | None = None,
     ) -> Self:
-        """Say how batches are composed, beyond being random; returns the plan itself. Which rows it has stays as it is.
+        """Set how batches are composed; the rows of an epoch stay the same. Returns the plan itself.
 
         Parameters
         ----------
@@ -120,18 +121,17 @@ class Plan:
         group_size
             Rows of a group of near neighbours.
         apart
-            (L,) integers by row id, as `duplicate_labels` returns: rows of one label (not negative) never share a
-            batch where that is possible; `count_repeats` says how often it was not.
+            (L,) integers by row id, as `duplicate_labels` returns: rows with the same non-negative label are kept in
+            different batches where possible; `count_repeats` counts where it was not.
         refresh
-            Neighbours are those of the model under way: the line is drawn anew for the first epoch with groups, and for
-            every `refresh`-th of such epochs from there, by whoever trains (see `refreshed`, `with_line`); `line` is
-            what the plan answers with where nobody does. Approximate nearest negatives in a model's own space are those
-            of ANCE (Xiong et al., ICLR 2021).
+            Take neighbours in the space of the model in training, as ANCE does (Xiong et al., ICLR 2021). The training
+            loop computes a new line before the first epoch with groups and before every `refresh`-th such epoch after
+            it (see `refreshed`, `with_line`); until then `line` is used.
         """
         if hardness is not None and (not callable(hardness) or line is None):
             raise InputError(f"hardness={hardness!r}: expected a function of the epoch, and line= beside it")
         if refresh is not None and check_whole("refresh", refresh, low=1) and hardness is None:
-            raise InputError(f"refresh={refresh} without hardness: there are no groups to draw anew")
+            raise InputError(f"refresh={refresh} without hardness: expected hardness, since there are no groups")
         self.hardness = hardness
         self.group_size = check_whole("group_size", group_size, low=1)
         self.line = None if line is None else check_line(line, self.order)
@@ -141,23 +141,18 @@ class Plan:
         return self
 
     def refreshed(self, epoch: int) -> bool:
-        """Whether the line of near neighbours is to be drawn anew, by the model as it is, before this epoch."""
+        """Whether a new line is due before this epoch, from the vectors of the model in training."""
         if self.refresh is None or self.hardness is None or self.hardness(check_epoch(epoch)) <= 0:
             return False
         return sum(self.hardness(k) > 0 for k in range(1, epoch)) % self.refresh == 0
 
     def with_line(self, line: np.ndarray) -> Self:
-        """The same plan with its neighbours near on another line; the original stays as it is.
-
-        Parameters
-        ----------
-        line
-            (L,), as `locality_order` returns it for the vectors that the model now gives the pairs.
+        """A copy of the plan with another line, (L,), such as `locality_order` of the model's current vectors.
 
         Raises
         ------
         InputError
-            The line is no arrangement of the plan's rows.
+            The line lacks a row of the plan, or has one twice.
         """
         result = copy.copy(self)
         result.line = check_line(line, self.order)
@@ -264,7 +259,11 @@ class Plan:
 
     def steps_total(self, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
         """Optimiser steps of all planned epochs, the number that a learning-rate schedule must be told."""
-        return sum(self.steps(k, batch_size, world_size, drop_last) for k in self._planned())
+        return self.ends(batch_size, world_size, drop_last)[-1]
+
+    def ends(self, batch_size: int, world_size: int = 1, drop_last: bool = False) -> list[int]:
+        """Optimiser steps up to the end of each planned epoch."""
+        return list(accumulate(self.steps(k, batch_size, world_size, drop_last) for k in self._planned()))
 
     def samples_total(self, batch_size: int = 1, world_size: int = 1) -> int:
         """Pairs seen in all planned epochs, each as often as it is seen.
@@ -356,8 +355,7 @@ class EpochPlan(Plan):
         **composition: Any,
     ) -> None:
         self.intensity_spec = intensity
-        super().__init__(check_order(order), schedule, intensity, seed, epochs)
-        self.compose(**composition)
+        super().__init__(check_rows("order", order), schedule, intensity, seed, epochs, **composition)
         if self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
             unseen = self.length - self.count(self.epochs)
             warnings.warn(
@@ -372,17 +370,3 @@ class EpochPlan(Plan):
             f"EpochPlan(L={self.length}, schedule={self.schedule!r}, intensity={self.intensity_spec!r}, "
             f"seed={self.seed}, epochs={self.epochs})"
         )
-
-
-def check_order(order: np.ndarray | Iterable[int]) -> np.ndarray:
-    """`order` as a read-only (L,) int64 array of distinct non-negative row ids, or an InputError saying what is not."""
-    array = check_integers("order", order)
-    if array.min() < 0:
-        raise InputError(f"order contains the row {array.min()}: expected row ids from 0")
-    if array.max() >= 100 * len(array) + 1_000_000:
-        raise InputError(f"order contains the row {array.max()} among {len(array)}: expected ids of one data set")
-    counts = np.bincount(array)
-    if counts.max() > 1:
-        raise InputError(f"order contains the row {int(counts.argmax())} {counts.max()} times: expected each once")
-    array.flags.writeable = False
-    return array

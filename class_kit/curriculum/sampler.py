@@ -1,10 +1,10 @@
-"""A plan step by step: the batches of a data loader for any trainer, and γ for a schedule of the learning rate."""
+"""A plan step by step: batches for any data loader, and γ as a factor of the learning rate."""
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator
-from itertools import accumulate, islice
+from itertools import islice
 
 from class_kit.checks import check_whole
 from class_kit.curriculum.plan import Plan
@@ -15,24 +15,24 @@ class CurriculumBatchSampler:
     """A plan as the `batch_sampler` of a PyTorch `DataLoader` (or any loop that wants lists of row ids).
 
     `set_epoch(e)` counts from 0, as PyTorch does, and selects epoch e + 1 of the plan. Without it the first iteration
-    is epoch 1; a second one raises, since a trainer that never calls `set_epoch` would repeat the easy rows for ever.
+    is epoch 1; a second one raises, since a trainer that never calls `set_epoch` would repeat the easy rows forever.
 
     Parameters
     ----------
     plan
-        Any `Plan`. One that needs feedback is replaced before each epoch by what `with_feedback` and `with_line`
-        return: `sampler.plan = plan.with_line(locality_order(text_vectors, molecule_vectors))`.
+        Any `Plan`. Replace one that needs feedback before each epoch by the result of `with_feedback` or `with_line`:
+        `sampler.plan = plan.with_line(locality_order(text_vectors, molecule_vectors))`.
     batch_size
-        Rows a batch, on each rank.
+        Rows per batch, on each rank.
     drop_last
-        Leave the last, smaller batch of an epoch out.
+        Drop the last, smaller batch of an epoch.
     rank, world_size
-        Which share of every step this process gets.
+        This process and the number of processes; each gets its share of every step.
 
     Attributes
     ----------
     skip : int
-        How many batches the next iteration leaves out, once: those that a resumed epoch has trained on already.
+        Batches that the next iteration skips, once: those on which a resumed epoch has already trained.
     """
 
     def __init__(
@@ -57,41 +57,34 @@ class CurriculumBatchSampler:
         self._spent = False
 
     def __iter__(self) -> Iterator[list[int]]:
-        self._refuse_spent()
-        return self._run(self.epoch)
-
-    def _run(self, epoch: int) -> Iterator[list[int]]:
-        # only a batch that was taken spends the epoch: DataLoader workers ask for an iterator twice and use the second
-        self._refuse_spent()
-        self._spent = True
-        skip, self.skip = self.skip, 0
-        yield from islice(self._batches(epoch), skip, None)
-
-    def _batches(self, epoch: int) -> Iterator[list[int]]:
-        for batch in self.plan.batches(epoch + 1, self.batch_size, self.rank, self.world_size, self.drop_last):
-            yield batch.tolist()
-
-    def _refuse_spent(self) -> None:
+        # checked at the first batch: DataLoader workers ask for an iterator twice and use the second
         if self._spent:
             raise RuntimeError(
                 f"epoch {self.epoch} (from 0) was already iterated: call set_epoch before every epoch, so that none "
                 "is repeated unseen"
             )
+        self._spent = True
+        skip, self.skip = self.skip, 0
+        yield from islice(self._batches(self.epoch), skip, None)
+
+    def _batches(self, epoch: int) -> Iterator[list[int]]:
+        for batch in self.plan.batches(epoch + 1, self.batch_size, self.rank, self.world_size, self.drop_last):
+            yield batch.tolist()
 
     def __len__(self) -> int:
         return self.plan.steps(self.epoch + 1, self.batch_size, self.world_size, self.drop_last)
 
 
 class WholeRunBatchSampler(CurriculumBatchSampler):
-    """All epochs of a plan in succession, as one epoch of `steps_total` batches for trainers that expect equal ones.
+    """All epochs of a plan as one epoch of `steps_total` batches, for trainers that expect epochs of equal length.
 
-    A trainer that measures the loader once, or never calls `set_epoch`, then still sees the plan and nothing else; its
-    learning-rate schedule gets the right total, and "skip the first n batches" resumes it exactly. Only epoch 0 exists.
+    A trainer that measures the loader once, or never calls `set_epoch`, then runs exactly the plan; its learning-rate
+    schedule gets the right total, and skipping the first n batches resumes it exactly. Only epoch 0 exists.
 
     Parameters
     ----------
     plan
-        Any plan that knows its number of epochs and needs no feedback.
+        Any plan with a number of epochs that needs no feedback.
     batch_size, drop_last, rank, world_size
         As of `CurriculumBatchSampler`.
     """
@@ -101,14 +94,13 @@ class WholeRunBatchSampler(CurriculumBatchSampler):
     ) -> None:
         refuse_feedback(plan)
         super().__init__(plan, batch_size, drop_last, rank, world_size)
-        table = plan.table(batch_size, world_size, drop_last)
-        self.ends = list(accumulate(int(row["steps"]) for row in table))
+        self.ends = plan.ends(batch_size, world_size, drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Allow one more iteration; an InputError for another epoch than 0: the whole plan has been run."""
+        """Allow one more iteration; an InputError for any epoch but 0."""
         if check_whole("epoch (from 0)", epoch, low=0) > 0:
             raise InputError(
-                f"epoch={epoch} (from 0): the plan's {len(self.ends)} epochs are one epoch here, expected 0"
+                f"epoch={epoch} (from 0): expected 0, since the plan's {len(self.ends)} epochs are one epoch here"
             )
         super().set_epoch(0)
 
@@ -120,27 +112,27 @@ class WholeRunBatchSampler(CurriculumBatchSampler):
         return self.ends[-1]
 
     def epoch_of(self, batch: int) -> int:
-        """The plan's epoch (from 1) to which the given batch of the run (from 0) belongs."""
+        """The plan's epoch (from 1) of a batch of the whole training (from 0)."""
         return min(bisect.bisect_right(self.ends, check_whole("batch", batch, low=0)), len(self.ends) - 1) + 1
 
 
 def refuse_feedback(plan: Plan) -> None:
-    """Refuse a plan that needs feedback from the training, with an InputError, where nothing provides it."""
+    """Refuse a plan that needs feedback from the training, with an InputError."""
     if plan.needs_feedback:
         raise InputError(
-            f"the plan needs {' and '.join(plan.needs_feedback)} of its training, which this trainer does not provide: "
-            "expected a plan fixed in advance, or a CurriculumBatchSampler whose `plan` you replace before each epoch"
+            f"the plan needs {' and '.join(plan.needs_feedback)} from the training, which this trainer does not "
+            "provide: expected a plan fixed in advance, or a CurriculumBatchSampler whose `plan` you replace before "
+            "each epoch"
         )
 
 
 def lr_factor(plan: Plan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:
     """γ as a function of the optimiser step (from 0), for `torch.optim.lr_scheduler.LambdaLR` and the like.
 
-    Epochs of a curriculum differ in length, so the step has to be looked up; the last epoch's γ holds afterwards.
+    Epochs of a curriculum differ in length, so the step is looked up; after the last epoch its γ stays.
     """
-    table = plan.table(batch_size, world_size, drop_last)
-    ends = list(accumulate(int(row["steps"]) for row in table))
-    factors = [plan.intensity(int(row["epoch"])) for row in table]
+    ends = plan.ends(batch_size, world_size, drop_last)
+    factors = [plan.intensity(epoch) for epoch in range(1, len(ends) + 1)]
 
     def factor(step: int) -> float:
         return factors[min(bisect.bisect_right(ends, check_whole("step", step, low=0)), len(factors) - 1)]

@@ -135,6 +135,7 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
     """
     rows, epochs, seed = task.rows("train"), config.epochs, config.seed
     composition = _composition(task, arm, config)
+    rest: dict[str, Any] = {"intensity": arm.intensity, "seed": seed, **composition}
     if arm.order in SELECTIVE:
         exchanged = None if task.exchanged is None else task.exchanged[rows]
         audit = None if arm.order == "oracle" else training_audit(task)
@@ -142,17 +143,14 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
     if arm.order in DYNAMIC:
         losses = np.full(len(rows), np.nan)
         if arm.order == "loss-pruned":
-            return LossPrunedPlan(losses, epochs, arm.prune, intensity=arm.intensity, seed=seed).compose(**composition)
-        plan = SelfPacedPlan(losses, arm.make_schedule(epochs), arm.weighting, arm.intensity, seed, epochs)
-        return plan.compose(**composition)
+            return LossPrunedPlan(losses, epochs, arm.prune, **rest)
+        return SelfPacedPlan(losses, arm.make_schedule(epochs), arm.weighting, epochs=epochs, **rest)
     order = difficulty_order(training_difficulty(task, arm, reference), ties="shuffle", seed=seed)
     order = order[np.isin(order, kept_pairs(task, arm))]
     kind = "step-matched" if arm.step_matched else "curriculum" if arm.order == "agreement" else arm.order
     if arm.pace == "metric":
-        pacing = MetricPacing(arm.start, arm.growth)
-        return PacedPlan(make_order(kind, order, seed), pacing, arm.intensity, seed, epochs, **composition)
-    schedule = arm.make_schedule(epochs)
-    return make_plan(kind, order, schedule, arm.intensity, seed, epochs, batch_size=config.batch_size, **composition)
+        return PacedPlan(make_order(kind, order, seed), MetricPacing(arm.start, arm.growth), epochs=epochs, **rest)
+    return make_plan(kind, order, arm.make_schedule(epochs), epochs=epochs, batch_size=config.batch_size, **rest)
 
 
 def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]:
