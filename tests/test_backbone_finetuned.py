@@ -145,7 +145,10 @@ def test_gradients_reach_every_weight_and_checkpointing_repeats_the_same_dropout
         ({"encoder_rate": -1.0}, "encoder_rate=-1.0"),
         ({"pooling": "max"}, "pooling='max'"),
         ({"piece_tokens": 0}, "piece_tokens=0"),
-        ({"inner": "finetuned", "inner_options": {}}, "inner='finetuned' reads token numbers: wrap the other way"),
+        (
+            {"inner": "finetuned", "inner_options": {}},
+            "inner='finetuned' reads token ids: expected finetuned as the outermost",
+        ),
         ({"encoder": "nowhere"}, "text encoder 'nowhere'"),
         ({"text_dim": 12}, "text_dim=12: expected 16"),
     ],

@@ -139,7 +139,7 @@ def test_needs_follow_from_the_inner_and_from_what_is_read() -> None:
 
 def test_no_backbone_is_wrapped_in_its_like() -> None:
     model = create_backbone("denoising", TEXT, ATOM, inner="denoising")
-    with pytest.raises(InputError, match="the term 'denoise_molecule' already"):
+    with pytest.raises(InputError, match="already has the term 'denoise_molecule'"):
         model.losses(*some_vectors())
 
 

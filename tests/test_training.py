@@ -228,7 +228,7 @@ def own_neighbours(plan=None, refresh: int = 1, epochs: int = 3):
     ("config", "plan", "data", "error", "message"),
     [
         (CONFIG, plan_of(), lambda t, m: (t, m[:-1]), InputError, "40 texts and 39 molecules"),
-        (CONFIG, plan_of(), lambda t, m: (np.where(t == t[3, 2], np.nan, t), m), ValueError, "some are not finite"),
+        (CONFIG, plan_of(), lambda t, m: (np.where(t == t[3, 2], np.nan, t), m), ValueError, "contain NaN or infinity"),
         (replace(CONFIG, epochs=4), plan_of(), None, InputError, "plan has 3 epochs, the configuration 4"),
         (CONFIG, paced(), None, InputError, "validate=None"),
         (CONFIG, plan_of(intensity={"transport": "inverse", "*": "constant"}), None, InputError, "no such term"),

@@ -1,7 +1,7 @@
-"""Retrievers that a curriculum can be wrapped round, each returning named loss terms.
+"""Retrievers to train with a curriculum, each returning named loss terms.
 
-A backbone knows nothing of schedules or intensities: it turns a batch of texts and molecules into vectors of one
-space and into losses by name. The training loop decides which pairs it sees and how much each term counts.
+A backbone knows nothing about schedules or intensities: it maps a batch of texts and molecules into one vector space
+and computes losses by name. The training loop decides which pairs it sees and how much each term counts.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _REGISTERED: dict[str, type[Backbone]] = {}
 
 
 def register_backbone(name: str) -> Callable[[AnyBackbone], AnyBackbone]:
-    """Class decorator that makes a backbone available by name, to the command line and to studies alike.
+    """Class decorator that makes a backbone available by name, on the command line and in studies.
 
     Raises
     ------
     ValueError
-        If another backbone has the name already.
+        If the name belongs to another backbone.
     """
 
     def register(cls: AnyBackbone) -> AnyBackbone:
@@ -46,7 +46,7 @@ def register_backbone(name: str) -> Callable[[AnyBackbone], AnyBackbone]:
 
 
 def available_backbones() -> list[str]:
-    """Names that `create_backbone` and `class-kit train --backbone` take, the user's own registrations included."""
+    """Names for `create_backbone` and `class-kit train --backbone`, including the user's own registrations."""
     return sorted({*_MODULES, *_REGISTERED})
 
 
@@ -58,9 +58,9 @@ def create_backbone(name: str, text_dim: int, molecule_dim: int, **options: Any)
     ValueError
         If no backbone has the name, or it does not take one of the options.
     """
-    found = find_backbone(name, **options)
-    backbone = found(text_dim, molecule_dim, **options)
-    backbone.inputs = found.needs(**options)
+    kind, needs = _find(name, options)
+    backbone = kind(text_dim, molecule_dim, **options)
+    backbone.inputs = needs
     return backbone
 
 
@@ -72,23 +72,19 @@ def backbone_needs(name: str, **options: Any) -> Needs:
     ValueError
         As `create_backbone`.
     """
-    return find_backbone(name, **options).needs(**options)
+    return _find(name, options)[1]
 
 
-def find_backbone(name: str, **options: Any) -> type[Backbone]:
-    """The class of a registered name, which takes these options.
-
-    Raises
-    ------
-    ValueError
-        If no backbone has the name, in which case the message lists those there are, or it lacks an option.
-    """
+def _find(name: str, options: dict[str, Any]) -> tuple[type[Backbone], Needs]:
+    """The class of a registered name, and what it reads with these options."""
     if name not in _REGISTERED and name in _MODULES:
         importlib.import_module(f"{__name__}.{name}")
     if name not in _REGISTERED:
         raise InputError(f"backbone {name!r} is unknown; available: {', '.join(available_backbones())}")
+    signature = inspect.signature(_REGISTERED[name])
     try:
-        inspect.signature(_REGISTERED[name]).bind(1, 1, **options)
+        signature.bind(1, 1, **options)
     except TypeError as error:
         raise InputError(f"backbone {name!r} does not take the options {sorted(options)}: {error}") from error
-    return _REGISTERED[name]
+    defaults = {name: each.default for name, each in signature.parameters.items() if each.default is not each.empty}
+    return _REGISTERED[name], _REGISTERED[name].needs(**defaults | options)

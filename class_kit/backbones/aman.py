@@ -34,21 +34,20 @@ frozen vectors it moves that MRR by less than a point; it costs a third of a ste
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, no_negatives
 from class_kit.backbones.critic import Adversarial, Critic, generator_term
-from class_kit.backbones.layers import Standardise, Tower, check_widths, dropout_layer, one_hidden
+from class_kit.backbones.layers import Dropout, Positive, Size, Standardise, Tower, Weight, one_hidden
 from class_kit.backbones.message_passing import TransformerConv, global_max_pool, global_mean_pool
-from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
-
-MINING = ("soft", "hardest")
+from class_kit.options import checked
 
 
 class _Block(nn.Module):
@@ -60,7 +59,7 @@ class _Block(nn.Module):
         self.attention = TransformerConv(width, width // heads, heads, edge_dim=bond_dim, dropout=dropout)
         self.between = nn.LayerNorm(width)
         self.layers = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), dropout_layer(dropout), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
         )
 
     def forward(self, atoms: Tensor, molecules: GraphBatch) -> Tensor:
@@ -87,13 +86,12 @@ class GraphTransformer(nn.Module):
         self, atom_dim: int, bond_dim: int, hidden: int, dim: int, *, heads: int, layers: int, dropout: float
     ) -> None:
         super().__init__()
-        check_widths(atom_dim=atom_dim, bond_dim=bond_dim, hidden=hidden, dim=dim, heads=heads, layers=layers)
         if hidden % heads:
             raise InputError(f"heads={heads}: expected a divisor of hidden={hidden}")
         self.scale = Standardise(atom_dim)
         self.enter = nn.Linear(atom_dim, hidden)
         self.blocks = nn.ModuleList(_Block(hidden, heads, bond_dim, dropout) for _ in range(layers))
-        self.head = nn.Sequential(nn.LayerNorm(2 * hidden), dropout_layer(dropout), nn.Linear(2 * hidden, dim))
+        self.head = nn.Sequential(nn.LayerNorm(2 * hidden), nn.Dropout(dropout), nn.Linear(2 * hidden, dim))
 
     def fit(self, molecules: GraphBatch) -> None:
         """Record the scale of the atoms."""
@@ -135,27 +133,26 @@ class Aman(Adversarial, TwoTowers):
         Weight w of the encoders' term against the critic, not negative; 0 leaves the critic out.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        bond_dim: int = 12,
-        hidden: int = 256,
-        dim: int = 256,
-        heads: int = 4,
-        layers: int = 3,
-        dropout: float = 0.1,
-        margin: float = 0.3,
-        mining: str = "soft",
-        sharpness: float = 16.0,
-        adversarial: float = 0.005,
+        bond_dim: Size = 12,
+        hidden: Size = 256,
+        dim: Size = 256,
+        heads: Size = 4,
+        layers: Size = 3,
+        dropout: Dropout = 0.1,
+        margin: Annotated[float, Field(ge=0, le=2)] = 0.3,
+        mining: Literal["soft", "hardest"] = "soft",
+        sharpness: Positive = 16.0,
+        adversarial: Weight = 0.005,
     ) -> None:
         super().__init__()
-        sharpness = check_real("sharpness", sharpness, low=0.0, open_low=True)
-        self.sharpness = sharpness if check_choice("mining", mining, MINING) == "soft" else None
-        self.margin = check_real("margin", margin, low=0.0, high=2.0)
-        self.adversarial = check_real("adversarial", adversarial, low=0.0)
+        self.margin, self.sharpness = margin, sharpness if mining == "soft" else None
+        self.adversarial = adversarial
         self.molecule_tower = GraphTransformer(
             molecule_dim, bond_dim, hidden, dim, heads=heads, layers=layers, dropout=dropout
         )

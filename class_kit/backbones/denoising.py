@@ -28,23 +28,25 @@ seeds), weights from 0.1 to 5 and shares of 0.3 and 0.8 all left the validation 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from class_kit.backbones import register_backbone
-from class_kit.backbones.layers import Standardise, check_widths
+from class_kit.backbones.layers import Size, Standardise, Weight
 from class_kit.backbones.wrapper import (
     CrossAttention,
     Items,
+    Reads,
     Wrapper,
     items_of_molecules,
     items_of_text,
     joined,
     output_width,
 )
-from class_kit.checks import check_real
+from class_kit.options import checked
 
 
 @register_backbone("denoising")
@@ -70,22 +72,22 @@ class Denoising(Wrapper):
         Width of the items while they attend, and the heads that divide it.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
         inner: str = "dual_encoder",
         inner_options: Mapping[str, Any] | None = None,
-        reads: str = "inner",
-        share: float = 0.3,
-        weight: float = 1.0,
-        width: int = 256,
-        heads: int = 4,
+        reads: Reads = "inner",
+        share: Annotated[float, Field(gt=0, le=1)] = 0.3,
+        weight: Weight = 1.0,
+        width: Size = 256,
+        heads: Size = 4,
     ) -> None:
         super().__init__(text_dim, molecule_dim, inner, inner_options, reads)
-        self.share = check_real("share", share, low=0.0, high=1.0, open_low=True)
-        self.weight = check_real("weight", weight, low=0.0)
+        self.share, self.weight = share, weight
         self.text_scale, self.molecule_scale = Standardise(text_dim), Standardise(molecule_dim)
         atoms = molecule_dim if self.inputs.molecules == "graph" else None
         tokens = text_dim if self.inputs.text == "tokens" else None
@@ -128,7 +130,6 @@ class _Denoiser(nn.Module):
 
     def __init__(self, items: int, parts: int | None, encoded: int, width: int, heads: int) -> None:
         super().__init__()
-        check_widths(width=width)
         self.item = nn.Linear(items, width)
         self.part = None if parts is None else nn.Linear(parts, width, bias=False)
         self.encoded = nn.Linear(encoded, width)

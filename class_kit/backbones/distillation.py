@@ -49,17 +49,18 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import without_near
-from class_kit.backbones.layers import Scale, Tower, dropout_layer
+from class_kit.backbones.layers import Dropout, Positive, Scale, Size, Tower, Weight
 from class_kit.backbones.wrapper import (
     CrossAttention,
     Items,
+    Reads,
     Wrapper,
     items_of_molecules,
     items_of_text,
     joined,
     output_width,
 )
-from class_kit.checks import check_real, check_whole
+from class_kit.options import checked
 
 # Pairs that the teacher reads at once: their tokens and atoms are the largest arrays of a training.
 PAIRS_AT_ONCE = 1_024
@@ -93,26 +94,25 @@ class Distillation(Wrapper):
     """
 
     inner_option: ClassVar[str] = "student"
-    reads_default: ClassVar[str] = "parts"
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
         student: str = "dual_encoder",
         student_options: Mapping[str, Any] | None = None,
-        reads: str = "parts",
-        negatives: int = 4,
-        weight: float = 0.3,
-        width: int = 128,
-        heads: int = 4,
-        dropout: float = 0.1,
-        temperature: float = 0.07,
+        reads: Reads = "parts",
+        negatives: Size = 4,
+        weight: Weight = 0.3,
+        width: Size = 128,
+        heads: Size = 4,
+        dropout: Dropout = 0.1,
+        temperature: Positive = 0.07,
     ) -> None:
         super().__init__(text_dim, molecule_dim, student, student_options, reads)
-        self.negatives = check_whole("negatives", negatives, low=1)
-        self.weight = check_real("weight", weight, low=0.0)
+        self.negatives, self.weight = negatives, weight
         dim = output_width(self.inner, text_dim)
         single = (self.inputs.text == "sentence", self.inputs.molecules == "vector")
         self.teacher = Teacher(text_dim, molecule_dim, dim, width, heads, dropout, single)
@@ -190,7 +190,7 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         self.text_items, self.molecule_items = (
-            Tower(items, nn.Sequential(nn.Linear(items, width), dropout_layer(dropout)))
+            Tower(items, nn.Sequential(nn.Linear(items, width), nn.Dropout(dropout)))
             for items in (text_dim, molecule_dim)
         )
         self.text_reads = CrossAttention(width, heads, single=single[1])

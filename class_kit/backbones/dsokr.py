@@ -39,9 +39,9 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers
-from class_kit.backbones.layers import Standardise, Tower, check_widths, dropout_layer
-from class_kit.checks import check_real, check_whole
-from class_kit.errors import InputError
+from class_kit.backbones.layers import Count, Dropout, Share, Size, Standardise, Tower
+from class_kit.checks import check_whole
+from class_kit.options import checked
 
 # A direction whose share of the first one's eigenvalue is below this is rounding.
 SMALLEST_SHARE = 1e-10
@@ -71,27 +71,27 @@ class DSOKR(TwoTowers):
         Seed of the sub-sample, not negative.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        dim: int = 100,
-        sketch: int = 1000,
-        hidden: int = 1024,
-        layers: int = 2,
-        dropout: float = 0.1,
+        dim: Size = 100,
+        sketch: Size = 1000,
+        hidden: Size = 1024,
+        layers: Size = 2,
+        dropout: Dropout = 0.1,
         standardise: bool = True,
-        whitening: float = 0.0,
-        seed: int = 0,
+        whitening: Share = 0.0,
+        seed: Count = 0,
     ) -> None:
         super().__init__()
-        check_widths(dim=dim, hidden=hidden, layers=layers)
         check_whole("sketch", sketch, low=dim)
         widths = [text_dim] + [hidden] * layers
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
-            steps += [nn.Linear(before, after), nn.GELU(), dropout_layer(dropout)]
+            steps += [nn.Linear(before, after), nn.GELU(), nn.Dropout(dropout)]
         self.text_tower = Tower(text_dim, nn.Sequential(*steps, nn.Linear(hidden, dim)))
         self.molecule_tower = Sketch(molecule_dim, dim, sketch, standardise=standardise, whitening=whitening, seed=seed)
 
@@ -111,11 +111,8 @@ class Sketch(nn.Module):
 
     def __init__(self, width: int, dim: int, sketch: int, *, standardise: bool, whitening: float, seed: int) -> None:
         super().__init__()
-        if not isinstance(standardise, bool):
-            raise InputError(f"standardise={standardise!r}: expected True or False")
         self.dim, self.sketch, self.standardise = dim, sketch, standardise
-        self.whitening = check_real("whitening", whitening, low=0.0, high=1.0)
-        self.seed = check_whole("seed", seed, low=0)
+        self.whitening, self.seed = whitening, seed
         self.scale = Standardise(width)
         sphere = torch.randn(max(dim, width), width, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("projection", sketch_directions(sphere, dim, whitening))

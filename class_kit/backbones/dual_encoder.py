@@ -21,8 +21,8 @@ from torch import Tensor
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy
-from class_kit.backbones.layers import Scale, Tower, one_hidden
-from class_kit.checks import check_real
+from class_kit.backbones.layers import Dropout, Positive, Scale, Size, Tower, Weight, one_hidden
+from class_kit.options import checked
 
 
 @register_backbone("dual_encoder")
@@ -45,21 +45,21 @@ class DualEncoder(TwoTowers):
         Their temperature, positive and fixed.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        hidden: int = 512,
-        dim: int = 256,
-        dropout: float = 0.2,
-        temperature: float = 0.07,
-        soft_weight: float = 0.0,
-        soft_temperature: float = 0.5,
+        hidden: Size = 512,
+        dim: Size = 256,
+        dropout: Dropout = 0.2,
+        temperature: Positive = 0.07,
+        soft_weight: Weight = 0.0,
+        soft_temperature: Positive = 0.5,
     ) -> None:
         super().__init__()
-        self.soft_weight = check_real("soft_weight", soft_weight, low=0.0)
-        self.soft_temperature = check_real("soft_temperature", soft_temperature, low=0.0, open_low=True)
+        self.soft_weight, self.soft_temperature = soft_weight, soft_temperature
         self.text_tower = Tower(text_dim, one_hidden(text_dim, hidden, dim, dropout), unit=True)
         self.molecule_tower = Tower(molecule_dim, one_hidden(molecule_dim, hidden, dim, dropout), unit=True)
         self.scale = Scale(temperature)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,11 @@ from torch.utils.checkpoint import checkpoint
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import IdBatch, Needs, TextBatch, TokenBatch
+from class_kit.backbones.layers import Size, Weight
 from class_kit.backbones.wrapper import Wrapper
-from class_kit.checks import check_choice, check_real, check_whole
 from class_kit.errors import InputError
-from class_kit.text.encoders import POOLINGS, TextEncoder, find_encoder, load_encoder
+from class_kit.options import checked
+from class_kit.text.encoders import TextEncoder, find_encoder, load_encoder
 
 
 @register_backbone("finetuned")
@@ -63,26 +64,24 @@ class Finetuned(Wrapper):
         Compute the encoder twice rather than keep what is inside it.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
         inner: str = "dual_encoder",
         inner_options: Mapping[str, Any] | None = None,
         encoder: str = "minilm",
-        encoder_rate: float = 3e-5,
-        pooling: str | None = None,
-        piece_tokens: int = 8_192,
+        encoder_rate: Weight = 3e-5,
+        pooling: Literal["cls", "mean"] | None = None,
+        piece_tokens: Size = 8_192,
         checkpointing: bool = True,
     ) -> None:
         super().__init__(text_dim, molecule_dim, inner, inner_options)
-        self.encoder_rate = check_real("encoder_rate", encoder_rate, low=0.0)
-        self.piece_tokens = check_whole("piece_tokens", piece_tokens, low=1)
-        self.checkpointing = bool(checkpointing)
+        self.encoder_rate, self.piece_tokens, self.checkpointing = encoder_rate, piece_tokens, checkpointing
         source = find_encoder(encoder)
-        self.pooling = check_choice("pooling", source.pooling if pooling is None else pooling, POOLINGS)
-        self.digest = source.digest
+        self.pooling, self.digest = pooling or source.pooling, source.digest
         self.encoder = _trainable_copy(source, self.digest)
         width = int(self.encoder.config.hidden_size)
         if width != text_dim:

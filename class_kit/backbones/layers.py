@@ -1,16 +1,24 @@
-"""Small pieces that several backbones share: input scales, towers, temperatures, checks of their options."""
+"""Small pieces that several backbones share: types of options, input scales, towers, temperatures."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
+
+# What options may be, for `class_kit.options.checked`
+Size = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 # Above e^4.6 = 100 the softmax saturates and gradients vanish; Radford et al. (2021) clip there too.
 LARGEST_LOG_SCALE = math.log(100.0)
@@ -18,37 +26,12 @@ LARGEST_LOG_SCALE = math.log(100.0)
 SMALLEST_DEVIATION = 1e-6
 
 
-def check_widths(**sizes: Any) -> None:
-    """Refuse layer widths, head counts and depths that are not positive whole numbers.
-
-    Raises
-    ------
-    InputError
-        Naming the first bad one.
-    """
-    for name, size in sizes.items():
-        check_whole(name, size, low=1)
-
-
-def dropout_layer(dropout: float) -> nn.Dropout:
-    """Dropout of a share in [0, 1): at 1 nothing would be left.
-
-    Raises
-    ------
-    InputError
-        Naming the value.
-    """
-    if check_real("dropout", dropout, low=0.0, high=1.0) == 1:
-        raise InputError(f"dropout={dropout!r}: expected a value in [0, 1)")
-    return nn.Dropout(dropout)
-
-
 class Standardise(nn.Module):
     """Subtract the training set's mean and divide by its deviation, coordinate by coordinate.
 
-    Mol2vec vectors are sums over atoms, so their scale grows with the molecule; and a deviation recorded once keeps
-    the input of a text or molecule the same whatever batch it comes in. Both numbers are saved with the weights. A
-    coordinate that never varies keeps the deviation 1. Before `fit` the inputs pass unchanged.
+    Mol2vec vectors are sums over atoms, so their scale grows with the molecule. Mean and deviation are recorded once
+    and saved with the weights, so that an input does not depend on its batch. A constant coordinate keeps the deviation
+    1. Before `fit` the inputs pass unchanged.
 
     Parameters
     ----------
@@ -61,7 +44,6 @@ class Standardise(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        check_widths(width=width)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
@@ -76,7 +58,7 @@ class Standardise(nn.Module):
         """
         exact = values.double()
         if not bool(torch.isfinite(exact).all()):
-            raise InputError("values to standardise: some are not finite numbers")
+            raise InputError("values to standardise contain NaN or infinity: expected finite numbers")
         spread = exact.std(0, unbiased=False)
         self.mean.copy_(exact.mean(0))
         self.deviation.copy_(torch.where(spread > SMALLEST_DEVIATION, spread, torch.ones_like(spread)))
@@ -115,9 +97,8 @@ class Tower(nn.Module):
 
 def one_hidden(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
     """A hidden layer with GELU, layer norm and dropout, then a linear one."""
-    check_widths(width=width, hidden=hidden, dim=dim)
     return nn.Sequential(
-        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), dropout_layer(dropout), nn.Linear(hidden, dim)
+        nn.Linear(width, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Dropout(dropout), nn.Linear(hidden, dim)
     )
 
 
@@ -132,8 +113,7 @@ class Scale(nn.Module):
 
     def __init__(self, temperature: float = 0.07) -> None:
         super().__init__()
-        start = check_real("temperature", temperature, low=0.0, open_low=True)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     def forward(self, cosines: Tensor) -> Tensor:
         """Logits of the same shape."""

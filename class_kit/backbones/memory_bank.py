@@ -44,9 +44,9 @@ from torch.nn import functional as F
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
 from class_kit.backbones.critic import Adversarial, Critic, generator_term
-from class_kit.backbones.layers import Scale, Tower, check_widths, one_hidden
-from class_kit.checks import check_real
+from class_kit.backbones.layers import Dropout, Positive, Scale, Size, Tower, Weight, one_hidden
 from class_kit.errors import InputError
+from class_kit.options import checked
 
 
 class MemoryBank(nn.Module):
@@ -62,7 +62,6 @@ class MemoryBank(nn.Module):
 
     def __init__(self, dim: int, slots: int, heads: int) -> None:
         super().__init__()
-        check_widths(dim=dim, slots=slots, heads=heads)
         if dim % heads:
             raise InputError(f"heads={heads}: expected a divisor of dim={dim}")
         self.heads = heads
@@ -99,27 +98,25 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
         Weights of those terms, not negative; at 0 the terms, and the critic, are left out.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        hidden: int = 512,
-        dim: int = 256,
-        slots: int = 64,
-        heads: int = 4,
-        dropout: float = 0.1,
-        temperature: float = 0.07,
-        distribution_temperature: float = 0.1,
-        second_order: float = 1.0,
-        adversarial: float = 0.005,
+        hidden: Size = 512,
+        dim: Size = 256,
+        slots: Size = 64,
+        heads: Size = 4,
+        dropout: Dropout = 0.1,
+        temperature: Positive = 0.07,
+        distribution_temperature: Positive = 0.1,
+        second_order: Weight = 1.0,
+        adversarial: Weight = 0.005,
     ) -> None:
         super().__init__()
-        self.distribution_temperature = check_real(
-            "distribution_temperature", distribution_temperature, low=0.0, open_low=True
-        )
-        self.second_order = check_real("second_order", second_order, low=0.0)
-        self.adversarial = check_real("adversarial", adversarial, low=0.0)
+        self.second_order, self.adversarial = second_order, adversarial
+        self.distribution_temperature = distribution_temperature
         self.bank = MemoryBank(dim, slots, heads)
         self.text_tower, self.molecule_tower = (
             Tower(width, one_hidden(width, hidden, dim, dropout)) for width in (text_dim, molecule_dim)

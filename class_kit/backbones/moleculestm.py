@@ -27,16 +27,16 @@ Zero-shot choice among k candidates is `class_kit.retrieval.k_way_chances`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
-from class_kit.backbones.layers import Tower, check_widths, dropout_layer
-from class_kit.checks import check_choice, check_real, check_whole
-
-LOSSES = ("infonce", "ebm_nce")
+from class_kit.backbones.layers import Count, Dropout, Positive, Size, Tower
+from class_kit.options import checked
 
 
 @register_backbone("moleculestm")
@@ -60,24 +60,21 @@ class MoleculeSTM(TwoTowers):
         Shuffled partners drawn for each pair and direction ("ebm_nce" only); 1 in the paper.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        loss: str = "infonce",
-        hidden: int = 512,
-        dim: int = 256,
-        dropout: float = 0.0,
-        temperature: float = 0.1,
-        negatives: int = 1,
+        loss: Literal["infonce", "ebm_nce"] = "infonce",
+        hidden: Count = 512,
+        dim: Size = 256,
+        dropout: Dropout = 0.0,
+        temperature: Positive = 0.1,
+        negatives: Size = 1,
     ) -> None:
         super().__init__()
-        check_widths(dim=dim)
-        check_whole("hidden", hidden, low=0)
-        self.loss = check_choice("loss", loss, LOSSES)
-        self.temperature = check_real("temperature", temperature, low=0.0, open_low=True)
-        self.negatives = check_whole("negatives", negatives, low=1)
+        self.loss, self.temperature, self.negatives = loss, temperature, negatives
         self.text_tower, self.molecule_tower = (
             Tower(width, _head(width, hidden, dim, dropout), unit=True) for width in (text_dim, molecule_dim)
         )
@@ -95,8 +92,8 @@ class MoleculeSTM(TwoTowers):
 def _head(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
     """A linear layer, or a hidden one before it."""
     if not hidden:
-        return nn.Sequential(dropout_layer(dropout), nn.Linear(width, dim))
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), dropout_layer(dropout), nn.Linear(hidden, dim))
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim))
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
 
 
 def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | None = None) -> Tensor:

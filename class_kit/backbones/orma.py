@@ -39,7 +39,7 @@ graph, and padding changes nothing; a test holds each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +47,13 @@ from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import Backbone, GraphBatch, Needs, TokenBatch, in_batch_cross_entropy
-from class_kit.backbones.layers import Scale, Standardise, Tower, check_widths, dropout_layer, one_hidden
+from class_kit.backbones.layers import Dropout, Positive, Scale, Share, Size, Standardise, Tower, one_hidden
 from class_kit.backbones.matching import assign_tokens, multi_token_similarity, part_cosines, token_atom_similarity
 from class_kit.backbones.message_passing import GCNConv, global_max_pool, global_mean_pool, to_dense_batch
-from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
+from class_kit.options import checked
 
 LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
-MATCHINGS = ("both", "tokens")
 # Pairs of a text and a molecule worked on at once: what padded motifs and atoms of a few hundred take stays in cache.
 _PAIRS = 512
 # The same of aligned pairs, where every text has tokens of its own.
@@ -86,27 +85,25 @@ class Orma(Backbone):
 
     reranks = True
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        hidden: int = 256,
-        dim: int = 256,
-        layers: int = 3,
-        dropout: float = 0.1,
-        alpha: float = 0.5,
-        beta: float = 0.25,
-        temperature: float = 0.07,
-        matching: str = "both",
+        hidden: Size = 256,
+        dim: Size = 256,
+        layers: Size = 3,
+        dropout: Dropout = 0.1,
+        alpha: Share = 0.5,
+        beta: Share = 0.25,
+        temperature: Positive = 0.07,
+        matching: Literal["both", "tokens"] = "both",
     ) -> None:
         super().__init__()
-        check_widths(hidden=hidden, layers=layers)
-        self.matching = check_choice("matching", matching, MATCHINGS)
-        first, second = check_real("alpha", alpha, low=0.0, high=1.0), check_real("beta", beta, low=0.0, high=1.0)
-        if first + second > 1:
+        if alpha + beta > 1:
             raise InputError(f"alpha={alpha!r} and beta={beta!r}: expected a sum of at most 1")
-        self.weights = (first, second, max(0.0, 1 - first - second))
+        self.matching, self.weights = matching, (alpha, beta, max(0.0, 1 - alpha - beta))
         self.scale = Scale(temperature)
         self.sentence_tower, self.token_tower = (
             Tower(text_dim, one_hidden(text_dim, 2 * hidden, dim, dropout), unit=True) for _ in range(2)
@@ -228,9 +225,9 @@ class Hierarchy(nn.Module):
         self.enter = nn.Linear(atom_dim, hidden)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.convolutions = nn.ModuleList(GCNConv(hidden, hidden) for _ in range(layers))
-        self.dropout = dropout_layer(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.leave = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), dropout_layer(dropout), nn.Linear(width, dim))
+            nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, dim))
             for width in (2 * hidden, hidden, hidden)
         )
 

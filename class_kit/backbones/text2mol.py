@@ -30,17 +30,16 @@ The paper's ensemble of several trained models is `class_kit.retrieval.ensemble_
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import FiniteFloat
 from torch import Tensor, nn
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, in_batch_cross_entropy
-from class_kit.backbones.layers import Standardise, Tower, check_widths, dropout_layer
-from class_kit.checks import check_choice, check_real
-
-MOLECULE_ENCODERS = ("mlp", "gcn")
+from class_kit.backbones.layers import Dropout, Size, Standardise, Tower
+from class_kit.options import checked
 
 
 class _GraphTower(nn.Module):
@@ -73,7 +72,7 @@ def _linears(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential
         nn.ReLU(),
         nn.Linear(hidden, hidden),
         nn.ReLU(),
-        dropout_layer(dropout),
+        nn.Dropout(dropout),
         nn.Linear(hidden, dim),
         nn.LayerNorm(dim),
     )
@@ -97,35 +96,33 @@ class Text2Mol(TwoTowers):
         Initial logarithm of the factor on both sides; 0.07 in the paper.
     """
 
+    @checked
     def __init__(
         self,
-        text_dim: int,
-        molecule_dim: int,
+        text_dim: Size,
+        molecule_dim: Size,
         *,
-        molecule_encoder: str = "mlp",
-        hidden: int = 600,
-        dim: int = 300,
-        dropout: float = 0.1,
-        tau: float = -1.5,
+        molecule_encoder: Literal["mlp", "gcn"] = "mlp",
+        hidden: Size = 600,
+        dim: Size = 300,
+        dropout: Dropout = 0.1,
+        tau: FiniteFloat = -1.5,
     ) -> None:
         super().__init__()
-        check_widths(hidden=hidden, dim=dim)
-        check_choice("molecule_encoder", molecule_encoder, MOLECULE_ENCODERS)
         self.text_tower = Tower(
-            text_dim, nn.Sequential(dropout_layer(dropout), nn.Linear(text_dim, dim), nn.LayerNorm(dim))
+            text_dim, nn.Sequential(nn.Dropout(dropout), nn.Linear(text_dim, dim), nn.LayerNorm(dim))
         )
         self.molecule_tower = (
             _GraphTower(molecule_dim, hidden, dim, dropout)
             if molecule_encoder == "gcn"
             else Tower(molecule_dim, _linears(molecule_dim, hidden, dim, dropout))
         )
-        self.tau = nn.Parameter(torch.tensor(check_real("tau", tau)))
+        self.tau = nn.Parameter(torch.tensor(tau))
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
         """Graphs for the convolutions, vectors otherwise."""
-        encoder = check_choice("molecule_encoder", options.get("molecule_encoder", "mlp"), MOLECULE_ENCODERS)
-        return Needs(molecules="graph" if encoder == "gcn" else "vector")
+        return Needs(molecules="graph" if options["molecule_encoder"] == "gcn" else "vector")
 
     def encode_text(self, text: Tensor) -> Tensor:
         """Vectors `(B, dim)`, their common factor included."""

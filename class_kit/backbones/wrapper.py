@@ -1,15 +1,15 @@
-"""What backbones round another one have in common: the inner one still encodes, ranks and keeps its adversary.
+"""What backbones around another one have in common: the inner one still encodes, ranks and keeps its adversary.
 
-Both sides of a batch are also had as padded items, tokens of texts and atoms of molecules, and one side reads the
-other's. Where a side comes as one vector it is one item, and attention over one item has nothing to choose: what is
-read is that item's value, whatever the query. `CrossAttention` then has no queries and no keys.
+Both sides of a batch also come as padded items, tokens of texts and atoms of molecules, and one side attends to the
+other. A side given as one vector is a single item. Attention over one item returns its value whatever the query, so
+`CrossAttention` then has no queries and no keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,43 +17,50 @@ from torch.nn import functional as F
 
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, Needs, TextBatch, TokenBatch
-from class_kit.backbones.layers import check_widths
-from class_kit.checks import check_choice
 from class_kit.errors import InputError
 
-READS = ("inner", "parts")
-# "parts": tokens and atoms
+# what the inner backbone reads, or tokens and atoms
+Reads = Literal["inner", "parts"]
 PARTS = Needs("tokens", "graph")
 
 
 class Wrapper(Backbone):
-    """A backbone round another, `inner`, which may itself be one.
+    """A backbone around another, `inner`, which may be a wrapper too.
 
-    It passes on what it does not change: scales of inputs, vectors, the full score, the adversary. Subclasses take the
-    name of the inner backbone under `inner_option`, and its options under the same with "_options": plain literals,
-    so that a configuration file can nest them.
+    It passes on what it does not change: scales of inputs, vectors, the full score, the adversary. The option named
+    `inner_option` is the name of the inner backbone, and the same with "_options" its options: plain literals, so that
+    a configuration file can nest them.
     """
 
     inner_option: ClassVar[str] = "inner"
-    inner_default: ClassVar[str] = "dual_encoder"
-    reads_default: ClassVar[str] = "inner"
 
     def __init__(
         self, text_dim: int, molecule_dim: int, name: str, options: Mapping[str, Any] | None, reads: str = "inner"
     ) -> None:
         super().__init__()
-        self.inner = create_backbone(name, text_dim, molecule_dim, **checked_options(self.inner_option, name, options))
-        self.inputs = PARTS if check_choice("reads", reads, READS) == "parts" else self.inner.inputs
+        self.inner = create_backbone(name, text_dim, molecule_dim, **options or {})
+        self.inputs = PARTS if reads == "parts" else self.inner.inputs
         self.critic_steps = self.inner.critic_steps
         self.critic_learning_rate = self.inner.critic_learning_rate
         self.reranks = self.inner.reranks
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
-        """What the inner backbone reads, or tokens and atoms where `reads` says so."""
-        name, own = options.get(cls.inner_option, cls.inner_default), options.get(f"{cls.inner_option}_options")
-        inner = backbone_needs(name, **checked_options(cls.inner_option, name, own))
-        return PARTS if check_choice("reads", options.get("reads", cls.reads_default), READS) == "parts" else inner
+        """What the inner backbone reads, or tokens and atoms with reads="parts".
+
+        Raises
+        ------
+        InputError
+            The inner options are not a mapping, or the inner backbone reads token ids and so can only be the outermost.
+        """
+        option = cls.inner_option
+        name, own = options[option], options[f"{option}_options"] or {}
+        if not isinstance(own, Mapping):
+            raise InputError(f"{option}_options={own!r}: expected a mapping of option names to plain values")
+        inner = backbone_needs(name, **own)
+        if inner.text == "ids":
+            raise InputError(f"{option}={name!r} reads token ids: expected {name} as the outermost backbone")
+        return PARTS if options.get("reads") == "parts" else inner
 
     def inner_text(self, text: Any) -> Any:
         """A batch of texts as the inner backbone reads it."""
@@ -66,7 +73,7 @@ class Wrapper(Backbone):
         return molecules
 
     def call(self, method: str, *batches: Any, **options: Any) -> Any:
-        """What a method of the inner backbone gives of batches that it can read."""
+        """Call a method of the inner backbone with batches of the kind it reads."""
         return getattr(self.inner, method)(*batches, **options)
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
@@ -102,65 +109,47 @@ class Wrapper(Backbone):
         return self.call("part_scores", texts, molecules)
 
 
-def checked_options(option: str, name: Any, options: Any) -> dict[str, Any]:
-    """Options of an inner backbone as keyword arguments.
-
-    Raises
-    ------
-    InputError
-        They are no mapping of names, or `name` reads token numbers and so can only be the outermost.
-    """
-    if not isinstance(options or {}, Mapping):
-        raise InputError(f"{option}_options={options!r}: expected a mapping of option names to plain values")
-    plain = dict(options or {})
-    if backbone_needs(name, **plain).text == "ids":
-        raise InputError(f"{option}={name!r} reads token numbers: wrap the other way round, {name} outermost")
-    return plain
-
-
 def joined(inner: Mapping[str, Tensor], added: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Terms of both.
 
     Raises
     ------
     InputError
-        Both have a term of one name: a backbone stands round another of its kind.
+        Both have a term of the same name: a wrapper is nested in itself.
     """
     if twice := sorted(inner.keys() & added.keys()):
-        raise InputError(f"the inner backbone has the term {twice[0]!r} already: expected no wrapper twice")
+        raise InputError(f"the inner backbone already has the term {twice[0]!r}: expected each wrapper at most once")
     return {**inner, **added}
 
 
 def output_width(backbone: Backbone, text_dim: int) -> int:
-    """Width of the vectors that a backbone encodes to, found by encoding one text of zeros; its mode stays."""
+    """Width of a backbone's vectors, from encoding one text of zeros; the backbone is left in training mode."""
     sentence = torch.zeros(1, text_dim)
     text: TextBatch = sentence
     if backbone.inputs.text == "tokens":
         text = TokenBatch(sentence, sentence[:, None], torch.ones(1, 1, dtype=torch.bool))
-    training = backbone.training
-    backbone.eval()
     with torch.no_grad():
-        width = int(backbone.encode_text(text).shape[1])
-    backbone.train(training)
+        width = int(backbone.eval().encode_text(text).shape[1])
+    backbone.train()
     return width
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """One side of a batch as items, as many as its longest row has.
+    """One side of a batch as items, padded to the longest row.
 
     Attributes
     ----------
     values : (B, n, w)
     mask : (B, n) bool
-        False for padding. Every row has an item.
+        False for padding. Every row has at least one item.
     """
 
     values: Tensor
     mask: Tensor
 
     def mean(self) -> Tensor:
-        """`(B, w)`, padding left out."""
+        """Mean of the items without padding, `(B, w)`."""
         weights = self.mask.unsqueeze(-1).to(self.values.dtype)
         return (self.values * weights).sum(1) / weights.sum(1)
 
@@ -184,26 +173,25 @@ def _single(vectors: Tensor) -> Items:
 
 
 class CrossAttention(nn.Module):
-    """Items of one side read those of the other: scaled dot products (Vaswani et al. 2017, section 3.2).
+    """Items of one side attend to those of the other: scaled dot products (Vaswani et al. 2017, section 3.2).
 
     Parameters
     ----------
     width : int
-        Of items on both sides.
+        Width of the items of both sides.
     heads : int
-        Divides `width`.
+        Number of heads, a divisor of `width`.
     single : bool
-        The side that is read has one item a row, so that queries and keys would change nothing; there are none.
+        The other side has one item per row, so that queries and keys would have no effect; they are left out.
     """
 
     def __init__(self, width: int, heads: int, *, single: bool = False) -> None:
         super().__init__()
-        check_widths(width=width, heads=heads)
         if width % heads:
             raise InputError(f"heads={heads}: expected a divisor of the width {width}")
         self.heads = heads
         self.query = None if single else nn.Linear(width, width)
-        # a bias of the keys adds the same to all logits of a query, and the softmax takes it away
+        # a bias of the keys adds the same number to all logits of a query, which the softmax removes
         self.key = None if single else nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
@@ -211,8 +199,8 @@ class CrossAttention(nn.Module):
     def forward(self, items: Tensor, memory: Items, pairs: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """What each item `(B, n, w)` of a row reads from the memory of the same row, `(B, n, w)`.
 
-        With `pairs`, two `(P,)` row numbers, the rows of `items` and of `memory` that meet, `(P, n, w)`; what an item
-        brings to every meeting is computed once.
+        With `pairs`, two arrays `(P,)` of row numbers of `items` and of `memory`, the same for these pairs of rows,
+        `(P, n, w)`; queries, keys and values are computed once per row.
         """
         value = self.value(memory.values)
         if self.query is None or self.key is None:
