@@ -30,9 +30,9 @@ from class_kit.study.arms import kept_pairs
 if TYPE_CHECKING:
     from class_kit.task import Task
 
-# an arm that sees little an epoch may take this many times the plain run's epochs to spend its budget
+# an arm with few samples an epoch may take this many times the baseline's epochs to spend its budget
 _MOST_EPOCHS = 10
-# what is crossed or counted elsewhere is no setting of the loop
+# settings of the loop that other keys of a study set
 _ELSEWHERE = ("seed", "intensity_on", "backbone", "backbone_options")
 
 T = TypeVar("T")
@@ -41,14 +41,14 @@ _Read = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Choice:
-    """One value of a crossed key: how it is called, and what it sets."""
+    """One value of a crossed key: its name, and what it sets."""
 
     name: str
     sets: Mapping[str, Any]
 
 
 def _known(value: Any, known: tuple[str, ...]) -> dict[str, Any]:
-    """A mapping with known keys."""
+    """A copy of a mapping; other values and unknown keys are refused."""
     if not isinstance(value, Mapping):
         raise InputError(f"{value!r:.80}: expected a mapping with some of {', '.join(known)}")
     for key in value:
@@ -64,10 +64,10 @@ def _name(value: Any) -> str:
 
 
 def _choice(word: str, keys: tuple[str, ...] | None = ()) -> Callable[[_Read], Any]:
-    """Decorator of what reads a choice, a mapping with `word` and other keys, as its name and what it sets.
+    """Decorate a function that reads a choice, a mapping with `word` and other keys, as its name and what it sets.
 
-    In the file a choice may be the value of `word` alone, and may have a `name` of its own; an empty one is left out of
-    the names of arms. Unknown keys are refused here, or with `keys=None` by what reads the choice.
+    In the file a choice may be the value of `word` alone. Its `name` replaces the one that the function gives it; names
+    of arms leave out an empty one. With `keys=None` the function itself refuses unknown keys.
     """
 
     def decorate(read: _Read) -> Any:
@@ -136,14 +136,14 @@ def _intensity(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def _sigma(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A threshold, or "q0.5": the one at which that share of the training pairs has no neighbour."""
     value: Any = given.get("sigma")
-    if isinstance(value, str) and value[:1] == "q":
-        try:
-            share = float(value[1:])
-        except ValueError:
-            raise InputError(f"sigma={value!r:.80}: expected a number, or q and a share such as q0.5") from None
-        return value, {"quantile": check_real("share", share, low=0.0, high=1.0)}
-    sigma = Arm("check", sigma=value).sigma
-    return f"{sigma:g}", {"sigma": sigma}
+    if not (isinstance(value, str) and value.startswith("q")):
+        sigma = Arm("check", sigma=value).sigma
+        return f"{sigma:g}", {"sigma": sigma}
+    try:
+        share = float(value[1:])
+    except ValueError:
+        raise InputError(f"sigma={value!r:.80}: expected a number, or q and a share such as q0.5") from None
+    return value, {"quantile": check_real("share", share, low=0.0, high=1.0)}
 
 
 @_choice("difficulty")
@@ -157,7 +157,7 @@ def _step_matched(sets: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scales(given: dict[str, Any]) -> Any:
-    """What γ acts on; a study's file calls `intensity_on` so, because YAML reads the key `on` as a truth value."""
+    """What γ acts on; the key is not called `on`, because YAML reads that as true."""
     return check_choice("scales", given.pop("scales", "loss"), get_args(Target))
 
 
@@ -193,6 +193,11 @@ def _different(values: Any) -> Any:
 Several = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_different)]
 
 
+def _key(default: Any, description: str) -> Any:
+    """A key of a study; its default is written as in a file."""
+    return Field(default=default, validate_default=True, description=description)
+
+
 @option_model
 class StudyConfig:
     """A validated study.
@@ -201,66 +206,53 @@ class StudyConfig:
     the others, attributes of an `Arm` and of `intensities` also `intensity_on`.
     """
 
-    pairs: Several[Annotated[Choice, _pairs]] = Field(
-        default="corpus", validate_default=True, description="sources, or mappings with source and how it is read"
+    pairs: Several[Annotated[Choice, _pairs]] = _key("corpus", "sources, or mappings with source and how to read it")
+    backbones: Several[Annotated[Choice, _backbone]] = _key(
+        "dual_encoder", "names, or mappings with options and settings of the loop"
     )
-    backbones: Several[Annotated[Choice, _backbone]] = Field(
-        default="dual_encoder", validate_default=True, description="names, or mappings with options and settings"
+    orders: Several[Annotated[Choice, _order]] = _key(
+        ("standard", "curriculum", "random", "step-matched"), "orders of an arm, and step-matched"
     )
-    orders: Several[Annotated[Choice, _order]] = Field(
-        default=("standard", "curriculum", "random", "step-matched"),
-        validate_default=True,
-        description="orders of an arm, and step-matched",
+    schedules: Several[Annotated[Choice, _schedule]] = _key("linear", "shapes, or mappings with start and how λ grows")
+    intensities: Several[Annotated[Choice, _intensity]] = _key(
+        "inverse", "curves, or mappings with what the curve scales"
     )
-    schedules: Several[Annotated[Choice, _schedule]] = Field(
-        default="linear", validate_default=True, description="shapes, or mappings with start and how λ grows"
+    sigmas: Several[Annotated[Choice, _sigma]] = _key(
+        0.95, "thresholds, or q and a share of pairs without neighbours, before noise"
     )
-    intensities: Several[Annotated[Choice, _intensity]] = Field(
-        default="inverse", validate_default=True, description="curves, or mappings with what the curve scales"
+    difficulties: Several[Annotated[Choice, _difficulty]] = _key("neighbours", "measures that order the pairs")
+    noise: Several[Annotated[float, Field(ge=0, le=1)]] = _key(
+        0.0, "shares of the training pairs whose molecules are exchanged, anew for each seed"
     )
-    sigmas: Several[Annotated[Choice, _sigma]] = Field(
-        default=0.95,
-        validate_default=True,
-        description="thresholds, or q and a share of pairs without neighbours, before noise",
+    budgets: Several[Literal["epochs", "steps", "samples"]] = _key(
+        "epochs", "what every arm gets as much of as the baseline"
     )
-    difficulties: Several[Annotated[Choice, _difficulty]] = Field(
-        default="neighbours", validate_default=True, description="measures that order the pairs"
+    seeds: Annotated[Several[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds)] = _key(
+        3, "seeds, or how many of them"
     )
-    noise: Several[Annotated[float, Field(ge=0, le=1)]] = Field(
-        default=(0.0,), description="shares of the training pairs whose molecules are exchanged, anew for each seed"
-    )
-    budgets: Several[Literal["epochs", "steps", "samples"]] = Field(
-        default="epochs", validate_default=True, description="what every arm gets as much of as the plain run"
-    )
-    seeds: Annotated[Several[Annotated[int, Field(ge=0)]], BeforeValidator(_seeds)] = Field(
-        default=(0, 1, 2), description="seeds, or how many of them"
-    )
-    pools: Several[Literal["split", "all"]] = Field(default=("split", "all"), description="candidates of the tables")
+    pools: Several[Literal["split", "all"]] = _key(("split", "all"), "candidates of the tables")
     arms: Annotated[
         tuple[Annotated[tuple[Arm, Target], BeforeValidator(_arm)], ...],
         BeforeValidator(_listed),
         AfterValidator(_different),
-    ] = Field(default=(), description="further arms, not crossed, each with what its γ scales")
-    training: Annotated[dict[str, Any], BeforeValidator(_loop)] = Field(
-        default_factory=dict, description="settings of the loop for all trainings"
+    ] = _key((), "further arms, not crossed, each with what its γ scales")
+    training: Annotated[dict[str, Any], BeforeValidator(_loop)] = _key({}, "settings of the loop for all trainings")
+    against: dict[str, list[str]] = _key(
+        {},
+        "differences in the tables: the named arms, or all others, minus the key; by default all minus the first arm",
     )
-    against: dict[str, list[str]] = Field(
-        default_factory=dict,
-        description="differences that the tables give: the named arms, or all others, minus the key; by default all "
-        "minus the first arm",
+    also: Annotated[tuple[Literal["apart", "savings", "ties"], ...], BeforeValidator(_listed)] = _key(
+        (),
+        "further tables: over queries without a near-duplicate among the training pairs (apart), of what arms saved "
+        "compared with standard (savings), of how far each σ orders the pairs (ties)",
     )
-    also: Annotated[tuple[Literal["apart", "savings", "ties"], ...], BeforeValidator(_listed)] = Field(
-        default=(),
-        description="further tables: of queries without a near-duplicate among the training pairs (apart), of what "
-        "arms saved of the arm standard (savings), of how far each σ orders the pairs (ties)",
-    )
-    name: Annotated[str, AfterValidator(_name)] = Field(default="study", description="what titles and folders say")
+    name: Annotated[str, AfterValidator(_name)] = _key("study", "title, and part of the folder's name")
 
 
 KEYS = option_names(StudyConfig)
-# choices that no table compares with each other
+# tables compare only trainings that agree in these
 GROUP = ("pairs", "noise", "backbone", "budget")
-# crossed keys of an arm, each with the setting that says whether it matters to an arm
+# crossed keys of an arm, each with the setting that an arm must use for the key to matter
 _CROSSED = {
     "orders": "order",
     "schedules": "schedule",
@@ -276,8 +268,8 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
     Raises
     ------
     InputError
-        The file cannot be read, is no YAML mapping, or holds a key or a value that a study does not know; the message
-        names file, key, value and what was expected.
+        The file cannot be read, is not a YAML mapping, or has an unknown key or a bad value; the message names file,
+        key, value and what was expected.
     """
     import yaml
 
@@ -287,7 +279,7 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}: no YAML: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     try:
         return study_config(values, default_name=path.stem)
     except InputError as error:
@@ -295,7 +287,7 @@ def read_config(path: str | os.PathLike[str]) -> StudyConfig:
 
 
 def study_config(values: Any, default_name: str = "study") -> StudyConfig:
-    """Check a mapping as a study; what is left out takes the default of its key.
+    """Check a mapping as a study; keys that it leaves out have their defaults.
 
     Raises
     ------
@@ -314,7 +306,7 @@ class Cell:
     group : mapping
         Names of the choices of `GROUP`.
     arm : Arm
-        Its name says what differs between the arms of the study.
+        Its name tells it from the other arms of the study.
     config : TrainingConfig
         Seed and epochs included.
     """
@@ -325,12 +317,12 @@ class Cell:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What a table says of it."""
+        """Its columns in a table."""
         return {**self.group, "arm": self.arm.name, "seed": self.config.seed}
 
 
 def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
-    """Every training of a study, equal ones once, in the order in which the tables show them.
+    """Every training of a study, each once, in the order of the tables.
 
     Parameters
     ----------
@@ -340,13 +332,13 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
     arms = {choice.name: list(_arms(config, tasks[choice.name])) for choice in config.pairs}
     for pairs, noise, backbone, budget in product(config.pairs, config.noise, config.backbones, config.budgets):
         if noise and pairs.sets.get("noise"):
-            raise InputError(f"noise: {pairs.name!r} sets a noise of its own: expected it in one place")
-        plain = TrainingConfig(**{**config.training, **backbone.sets})
+            raise InputError(f"noise: {pairs.name!r} sets its own noise: expected it in one place")
+        baseline = TrainingConfig(**{**config.training, **backbone.sets})
         group = dict(
             zip(GROUP, (pairs.name, np.format_float_positional(noise, trim="-"), backbone.name, budget), strict=True)
         )
         for arm, on in arms[pairs.name]:
-            loop = replace(plain, intensity_on=on)
+            loop = replace(baseline, intensity_on=on)
             if budget != "epochs":
                 loop = _with_budget(arm, tasks[pairs.name], loop, budget)
             laid_out += [Cell(group, arm, replace(loop, seed=seed)) for seed in config.seeds]
@@ -354,12 +346,12 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
 
 
 def foreseen_steps(cell: Cell, task: Task) -> int:
-    """Optimiser steps of a training, as far as its plan knows them in advance."""
+    """Optimiser steps of a training, as far as its plan knows them before it trains."""
     return _plan(cell.arm, len(kept_pairs(task, cell.arm)), cell.config).steps_total(cell.config.batch_size)
 
 
 def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
-    """Arms and what γ acts on, each once: choices that change nothing for an order are not crossed with it."""
+    """Arms and what γ acts on, each once: an order is not crossed with choices that do not affect it."""
     seen: set[str] = set()
     names: set[str] = set()
     rows = task.rows("train")
@@ -390,19 +382,19 @@ def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
 
 
 def _plan(arm: Arm, rows: int, config: TrainingConfig) -> EpochPlan:
-    """A plan with the arm's sizes; which rows it holds does not matter here."""
+    """A plan with the arm's number of rows and steps; the rows themselves are arbitrary."""
     whole = arm.order in ("loss-pruned", *SELECTIVE) or (arm.order == "standard" and not arm.step_matched)
     plan = EpochPlan(np.arange(rows), make_schedule("full") if whole else arm.make_schedule(config.epochs), "constant")
-    # set afterwards: a plan that never reaches all pairs would warn, and is only counted here
+    # set afterwards, because a plan that never reaches all pairs would warn
     plan.epochs = config.epochs
     return plan
 
 
 def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> TrainingConfig:
-    """The number of epochs whose cost is nearest to the plain run's; costs grow with epochs, so bisection finds it."""
+    """Set the epochs whose cost is nearest to the baseline's, by bisection: costs grow with epochs."""
     if arm.pace == "metric" or arm.order in ("loss-pruned", *SELECTIVE):
         raise InputError(
-            f"budget {budget!r} for {arm.name!r}: what it spends is decided while it trains, expected the "
+            f"budget {budget!r} for {arm.name!r}: its samples and steps are decided while it trains, expected the "
             "budget 'epochs' for such an arm"
         )
 
@@ -410,13 +402,13 @@ def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> T
         plan = _plan(arm, rows, replace(config, epochs=epochs))
         return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
 
-    wanted = cost(Arm("plain", order="standard"), len(task.rows("train")), config.epochs)
+    wanted = cost(Arm("baseline", order="standard"), len(task.rows("train")), config.epochs)
     rows = len(kept_pairs(task, arm))
     epochs = range(1, _MOST_EPOCHS * config.epochs + 1)
     if (most := cost(arm, rows, epochs[-1])) < wanted:
         raise InputError(
-            f"budget {budget!r} for {arm.name!r}: {epochs[-1]} epochs spend {most:,.0f} of {wanted:,.0f}, expected "
-            f"an arm that spends it within {_MOST_EPOCHS} times the {config.epochs} epochs given"
+            f"budget {budget!r} for {arm.name!r}: {epochs[-1]} epochs take {most:,.0f} of {wanted:,.0f} {budget}, "
+            f"expected an arm that takes as many within {_MOST_EPOCHS} times the {config.epochs} epochs given"
         )
     enough = epochs[bisect_left(epochs, wanted, key=lambda count: cost(arm, rows, count))]
     less = max(1, enough - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +45,13 @@ _ENCODED_AT_ONCE = 64
 def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
     """Rank a split in both directions: in the split's own pool, and text→molecule in the pool of all molecules.
 
-    Right is a pair's own partner; where `right_candidates` finds more, the ranking stands a second time under its name
-    and `ANY`. Where the backbone's full score needs a text and a molecule together, cosines rank the whole pool and the
-    full score ranks each query's best 50 again.
+    The right candidate is a pair's own partner. Where `right_candidates` names several for some query, the ranking is
+    also given under its name and `ANY`. Where the backbone's full score needs a text and a molecule together, cosines
+    rank the whole pool and the full score reranks each query's best 50.
     """
-    inputs = _three_sides(backbone, task, split)
-    vectors = _encoded(backbone, inputs)
+    inputs, vectors = _sides(backbone, task, split)
     ranks = {}
-    for name, targets in _readings(task, split).items():
-        queries, candidates = SIDES[name.removesuffix(ANY)]
+    for name, queries, candidates, targets in _readings(task, split):
         ranks[name] = retrieval_ranks(vectors[queries], vectors[candidates], targets)
         if backbone.reranks:
             swap = candidates == "text"
@@ -68,12 +66,11 @@ def rank_ensemble(models: Sequence[tuple[Backbone, Task]], split: str) -> dict[s
 
     Each model comes with its own task, since models may read other encoders; the pairs must be the same.
     """
-    vectors = [_encoded(backbone, _three_sides(backbone, task, split)) for backbone, task in models]
-    ranks = {}
-    for name, targets in _readings(models[0][1], split).items():
-        queries, candidates = SIDES[name.removesuffix(ANY)]
-        ranks[name] = ensemble_ranks([(sides[queries], sides[candidates]) for sides in vectors], targets)
-    return ranks
+    vectors = [_sides(backbone, task, split)[1] for backbone, task in models]
+    return {
+        name: ensemble_ranks([(sides[queries], sides[candidates]) for sides in vectors], targets)
+        for name, queries, candidates, targets in _readings(models[0][1], split)
+    }
 
 
 def right_candidates(task: Task, split: str) -> dict[str, list[list[int]]]:
@@ -86,43 +83,35 @@ def right_candidates(task: Task, split: str) -> dict[str, list[list[int]]]:
     -------
     dict of ranking to Q lists of positions in its pool, ascending
     """
-    rows = task.rows(split)
+    import pandas as pd
 
     def keys(smiles: Sequence[str]) -> list[str]:
         return [found.key or given for found, given in zip(structures(smiles), smiles, strict=True)]
 
-    own, texts = keys(task.pairs.smiles), task.pairs.text
-    sides = {"text": [texts[row] for row in rows], "molecules": [own[row] for row in rows]}
-    sides["pool"] = own if task.molecules is task.pairs else keys(task.molecules.smiles)
-    partners: dict[str, dict[str, set[str]]] = {"text": {}, "molecules": {}}
-    known = range(len(own)) if task.exchanged is None else np.flatnonzero(~task.exchanged)
-    for text, key in ((texts[row], own[row]) for row in known):
-        partners["text"].setdefault(text, set()).add(key)
-        partners["molecules"].setdefault(key, set()).add(text)
+    known = pd.DataFrame({"text": task.pairs.text, "molecules": keys(task.pairs.smiles)}, dtype=object)
+    own = known.iloc[task.rows(split)]
+    pool = known["molecules"] if task.molecules is task.pairs else pd.Series(keys(task.molecules.smiles))
+    sides = {"text": own["text"], "molecules": own["molecules"], "pool": pool}
+    if task.exchanged is not None:
+        known = known[~task.exchanged]
     right = {}
     for name, (queries, candidates) in SIDES.items():
-        places: dict[str, list[int]] = {}
-        for place, value in enumerate(sides[candidates]):
-            places.setdefault(value, []).append(place)
-        # equal queries share one list
-        found = {
-            query: sorted(place for value in partners[queries][query] for place in places.get(value, ()))
-            for query in set(sides[queries])
-        }
-        if any(len(one) > 1 for one in found.values()):
-            right[name] = [found[query] for query in sides[queries]]
+        asked = known[known[queries].isin(sides[queries])].drop_duplicates()
+        partner = "text" if candidates == "text" else "molecules"
+        offered = pd.DataFrame({partner: sides[candidates].to_numpy(), "place": range(len(sides[candidates]))})
+        places = asked.merge(offered).groupby(queries)["place"].agg(sorted)
+        if (places.map(len) > 1).any():
+            right[name] = [places.get(query, []) for query in sides[queries]]
     return right
 
 
-def _readings(task: Task, split: str) -> dict[str, Any]:
-    """Targets of every ranking, and right behind it of its second reading."""
-    several, goals = right_candidates(task, split), _targets(task, split)
-    readings: dict[str, Any] = {}
-    for name, (_, candidates) in SIDES.items():
-        readings[name] = goals[candidates]
+def _readings(task: Task, split: str) -> Iterator[tuple[str, str, str, Any]]:
+    """Name, queries, candidates and targets of every ranking, directly followed by its second reading."""
+    several, own = right_candidates(task, split), np.arange(len(task.rows(split)))
+    for name, (queries, candidates) in SIDES.items():
+        yield name, queries, candidates, task.targets(split) if candidates == "pool" else own
         if name in several:
-            readings[name + ANY] = several[name]
-    return readings
+            yield name + ANY, queries, candidates, several[name]
 
 
 def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, Inputs]:
@@ -150,15 +139,14 @@ def export_rankings(
     Raises
     ------
     InputError
-        The backbone ranks again by a full score, which only some of the candidates have.
+        The backbone reranks by a full score, which only some of the candidates have.
     """
     if backbone.reranks:
-        raise InputError("this backbone ranks its best candidates again by a full score: only cosines can be exported")
-    vectors = _encoded(backbone, _three_sides(backbone, task, split))
+        raise InputError("this backbone reranks its best candidates by a full score: only cosines can be exported")
+    _, vectors = _sides(backbone, task, split)
     own = [task.pairs.id[row] for row in task.rows(split)]
     names = {"text": own, "molecules": own, "pool": task.molecules.id}
-    for name, targets in _readings(task, split).items():
-        queries, candidates = SIDES[name.removesuffix(ANY)]
+    for name, queries, candidates, targets in _readings(task, split):
         if name in rankings:
             place = Path(folder) / name.replace("/", "-").replace(ANY, "-any-right-one")
             sides, ids = (vectors[queries], vectors[candidates]), (names[queries], names[candidates])
@@ -166,7 +154,7 @@ def export_rankings(
 
 
 def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
-    """Rows of the pool of all molecules that fit a free text best, with their cosines, best first, a molecule once."""
+    """The `top` molecules of the pool of all for a free text, as (row, cosine), best first, each molecule once."""
     query = encode(backbone, "text", read_texts([text], backbone.inputs.text, task.encoders["text"]))
     pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
     rows, scores = search(query, pool, len(pool))
@@ -194,10 +182,10 @@ def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: S
     Raises
     ------
     InputError
-        As `embed_text` and `embed_molecules`, or where there are not as many texts as SMILES.
+        As `embed_text` and `embed_molecules`, or where the numbers of texts and SMILES differ.
     """
     if len(texts) != len(smiles):
-        raise InputError(f"{len(texts)} texts and {len(smiles)} SMILES: expected as many")
+        raise InputError(f"{len(texts)} texts and {len(smiles)} SMILES: expected equal numbers")
     needs = backbone.inputs
     t = encode(backbone, "text", read_texts(texts, needs.text, task.encoders["text"], cache=True))
     m = encode(backbone, "molecules", read_molecules(smiles, needs.molecules, task.encoders, cache=True))
@@ -208,7 +196,7 @@ def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: S
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
-    """Which molecule of the split's pool stands first for each of its texts, `(Q,)` int64 positions in the split."""
+    """The molecule that is ranked first for each text of a split, `(Q,)` int64 positions in the split."""
     text, molecules = split_inputs(backbone, task, split)
     return search(encode(backbone, "text", text), encode(backbone, "molecules", molecules), 1)[0][:, 0]
 
@@ -216,10 +204,10 @@ def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
 def full_scores(
     backbone: Backbone, text: Inputs, molecules: Inputs, *, swap: bool = False
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The full score of a backbone that ranks again, as a function of n query rows and n candidate rows, `(n,)`.
+    """The full score of a backbone that reranks, as a function of n query rows and n candidate rows, `(n,)`.
 
-    A shortlist of 50 for every query names each text and molecule many times over, so what the score needs of each
-    (`Backbone.pair_parts`) is encoded when its row is first asked for, and kept.
+    In the shortlists of all queries each text and molecule occurs many times, so what the score needs of it
+    (`Backbone.pair_parts`) is encoded when its row is first needed, and kept.
 
     Parameters
     ----------
@@ -256,17 +244,9 @@ def full_scores(
     return scores
 
 
-def _three_sides(backbone: Backbone, task: Task, split: str) -> dict[str, Inputs]:
-    """Texts and molecules of a split, and the pool of all molecules."""
+def _sides(backbone: Backbone, task: Task, split: str) -> tuple[dict[str, Inputs], dict[str, np.ndarray]]:
+    """Texts and molecules of a split, and the pool of all molecules: what the backbone reads, and its vectors."""
     text, molecules = split_inputs(backbone, task, split)
-    return {"text": text, "molecules": molecules, "pool": task.pool_inputs(backbone.inputs.molecules)}
-
-
-def _encoded(backbone: Backbone, inputs: Mapping[str, Inputs]) -> dict[str, np.ndarray]:
-    return {name: encode(backbone, "text" if name == "text" else "molecules", side) for name, side in inputs.items()}
-
-
-def _targets(task: Task, split: str) -> dict[str, np.ndarray]:
-    """Where a split's pairs stand among each kind of candidates."""
-    own = np.arange(len(task.rows(split)))
-    return {"text": own, "molecules": own, "pool": task.targets(split)}
+    inputs = {"text": text, "molecules": molecules, "pool": task.pool_inputs(backbone.inputs.molecules)}
+    sides = inputs.items()
+    return inputs, {name: encode(backbone, "text" if name == "text" else "molecules", side) for name, side in sides}

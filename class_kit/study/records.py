@@ -1,8 +1,8 @@
-"""One training and what it leaves: weights, cost, history, and the rank of every held-out pair.
+"""The record of a training: weights, cost, history, and the rank of every held-out pair.
 
-A record's folder holds `model.safetensors`, `ranks.npz` and, written last, `record.json`: where that stands, the rest
-does. Everything a table says about a training derives from its per-query ranks. The folder of `class-kit train` also
-says what was loaded (`task.json`), and at the end `done`.
+A record's folder holds `model.safetensors`, `ranks.npz` and, written last, `record.json`: where that exists, the others
+do. All metrics derive from the per-query ranks. The folder of `class-kit train` also holds what was loaded
+(`task.json`), and at the end `done`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,13 +21,13 @@ from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.pairs import RELEASES
 from class_kit.retrieval import Ranks
 from class_kit.study.arms import plan_arm, training_duplicates
-from class_kit.study.ranking import ANY, RANKINGS, rank_split, validation_metrics
+from class_kit.study.ranking import rank_split, validation_metrics
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
-# values of a task's options that name no file, whatever files there are
+# values of a task's options that are never paths
 _NO_FILES = ("corpus", *RELEASES, "minilm", "scibert", "text2mol", "mol2vec")
 _BESIDE = ("model.safetensors", "ranks.npz")
 _RANK_PARTS = ("greater", "equal", "pool", "right")
@@ -36,10 +35,9 @@ _RANK_PARTS = ("greater", "equal", "pool", "right")
 
 @dataclass(frozen=True)
 class Record:
-    """What one training left: who it was, what it cost, and where each held-out pair was ranked.
+    """One finished training: its settings and cost, and where each held-out pair was ranked.
 
-    `ranks` maps "text_to_molecule/split" and the like, as `rank_split` names them, to `Ranks`; `folder` holds the
-    weights.
+    `ranks` maps the names of `rank_split`, such as "text_to_molecule/split", to `Ranks`; `folder` holds the weights.
     """
 
     arm: Arm
@@ -70,7 +68,7 @@ def train_record(
     Parameters
     ----------
     reference : (L_train,) float, optional
-        As of `plan_arm`.
+        As for `plan_arm`.
     checkpoints, resume : bool
         Write a checkpoint each epoch, and continue from one that is there.
     """
@@ -123,15 +121,12 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
             if sha256_file(folder / name) != digests[name]:
                 raise ValueError(f"{name} does not match its digest")
         with open(folder / "ranks.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            names = [name for ranking in RANKINGS for name in (ranking, ranking + ANY)]
             ranks = {}
-            for name in names:
-                if name in RANKINGS or f"{name}/pool" in arrays:
-                    greater, equal, pool, right = (arrays[f"{name}/{part}"] for part in _RANK_PARTS)
-                    ranks[name] = Ranks(greater, equal, int(pool), right)
-        arm = Arm(**stored.pop("arm"))
-        return Record(arm=arm, **stored, ranks=ranks, folder=folder)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile) as error:
+            for name in dict.fromkeys(key.rpartition("/")[0] for key in arrays):
+                greater, equal, pool, right = (arrays[f"{name}/{part}"] for part in _RANK_PARTS)
+                ranks[name] = Ranks(greater, equal, int(pool), right)
+        return Record(arm=Arm(**stored.pop("arm")), **stored, ranks=ranks, folder=folder)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder}: no finished training ({error})") from error
 
 
@@ -189,9 +184,9 @@ def newest_training(runs: str | Path) -> Path:
 
 
 def stored_task(folder: Path) -> tuple[TaskOptions, str]:
-    """What the training loaded, and the digest of what it got.
+    """The options that the training's task was loaded with, and the task's digest.
 
-    The folder may come from someone else: it names nothing but the options of a task, and so no file to be written.
+    The folder may come from someone else; its file sets options of `load_task` alone, none of which writes a file.
     """
     try:
         stored = json.loads((folder / "task.json").read_text(encoding="utf-8"))
@@ -201,9 +196,9 @@ def stored_task(folder: Path) -> tuple[TaskOptions, str]:
 
 
 def located(options: TaskOptions, run: Path | None = None) -> TaskOptions:
-    """The options with the files that they name as absolute paths, so that a run finds them from every folder.
+    """The options with absolute paths, so that a run finds its files from every working folder.
 
-    A file that has moved since is looked for by its name in the `run`'s folder and in the present one.
+    A file that has moved is looked for by its name in the `run`'s folder and in the working folder.
 
     Raises
     ------
@@ -222,5 +217,5 @@ def located(options: TaskOptions, run: Path | None = None) -> TaskOptions:
             found[name] = str(there.absolute())
         elif run and name in ("pairs", "extra"):
             looked = ", ".join(str(place.absolute()) for place in places)
-            raise InputError(f"{run}: its {name} are not there any more; looked for {looked}")
+            raise InputError(f"{run}: its {name} are missing; looked for {looked}")
     return replace(options, **found)

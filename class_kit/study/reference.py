@@ -1,4 +1,4 @@
-"""What a trained model says of the pairs it was trained on: the difficulty of those who ask a reference model."""
+"""Difficulty of pairs under a trained reference model: their rank, their loss, their EL2N."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
     from class_kit.task import Task
 
-# the usual start of a learnt one (Radford et al. 2021, section 2.5), for backbones that learn none
+# where a learnt one usually starts (Radford et al. 2021, section 2.5), for backbones that learn none
 TEMPERATURE = 0.07
 
 
@@ -31,7 +31,7 @@ def pair_ranks(backbone: Backbone, task: Task) -> np.ndarray:
 def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:
     """Loss of each pair of a split in evaluation mode, in random batches of the training's size, `(L,)` float64.
 
-    The sum of the terms that say what a pair costs. By default of the training pairs.
+    The sum of the terms that have one value per pair.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
             terms = backbone.losses(text.take(rows, device), molecules.take(rows, device))
             parts = [term.double() for term in terms.values() if term.ndim == 1]
             if not parts:
-                raise InputError(f"{type(backbone).__name__} gives no loss a pair: choose another difficulty")
+                raise InputError(f"{type(backbone).__name__} has no loss per pair; choose another difficulty")
             found[rows] = torch.stack(parts).sum(0).cpu().numpy()
     return found
 
@@ -60,7 +60,7 @@ def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
 
     The length of softmax(cosine / temperature) − one-hot over the batch's candidates (Paul, Ganguli, Dziugaite 2021,
     section 2), between 0 and √2. The temperature is the one that the backbone has learnt, or 0.07 where it learns
-    none: every backbone compares by cosine, so this one asks any of them the same.
+    none. Every backbone compares by cosine, so the measure is the same for all of them.
     """
     a, b = (
         _unit(encode(backbone, side, inputs).astype(np.float64))

@@ -1,4 +1,4 @@
-"""Tables of trainings from their per-query ranks: numbers for programs, cells for readers, booktabs for papers."""
+"""Tables of trainings from their per-query ranks: as numbers, as formatted cells, and in LaTeX with booktabs rules."""
 
 from __future__ import annotations
 
@@ -25,19 +25,15 @@ if TYPE_CHECKING:
 METRICS = {"hits@1": "Hits@1 %", "hits@10": "Hits@10 %", "mrr": "MRR", "mean_rank": "Mean Rank"}
 VERDICTS = ("better", "could not be told apart", "worse")
 COSTS = ("samples", "steps", "seconds")
-_LATEX = {
-    **{letter: f"\\{letter}" for letter in "{}&%$#_"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "→": r"$\to$",
-    "−": "--",
-    "ο": "o",
-}
+_LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "{}&%$#_"}
+    | {letter: f"$\\{unicodedata.name(letter).split()[-1].lower()}$" for letter in "αβγδεζηθικμνξπρστυφχψω"}
+    | {"λ": r"$\lambda$", "ο": "o", "→": r"$\to$", "−": "--", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+    | {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    | {'"': r"\textquotedbl{}", "⁻": "$^{-}$"}
+    | {sign: f"$_{digit}$" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+    | {sign: f"$^{digit}$" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+)
 
 
 def history_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -137,7 +133,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """A summary as a paper prints it: percent, one interval a cell, columns that never vary left out."""
+    """A summary as a paper prints it: percent, one interval a cell, without columns that never vary."""
     shown = varying(frame).assign(pool=frame["pool"].map("{:,.0f}".format), arm=frame["arm"])
     for metric, title in METRICS.items():
         rows = frame[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
@@ -146,7 +142,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable_gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Differences as a paper prints them: effect with interval, corrected p, and what they come to."""
+    """Differences as a paper prints them: effect with interval, corrected p, and verdict."""
     shown = varying(frame).assign(metric=frame["metric"], arm=frame["arm"], minus=frame["reference"])
     rows = frame[["difference", "difference_low", "difference_high"]].itertuples(index=False)
     shown["difference"] = [
@@ -170,12 +166,13 @@ def number(value: float, metric: str, *, sign: bool = False) -> str:
 
 
 def latex_text(value: Any) -> str:
-    """Text as LaTeX that says it and does nothing else; control characters become spaces.
+    """Text as LaTeX that prints it and does nothing else; control characters become spaces.
 
-    Small Greek letters and raised and lowered signs are set by pdfLaTeX; quotation marks need the package `fontenc`
-    with the option `T1`. What is no Latin letter besides stays as it is, which may need XeLaTeX or LuaLaTeX.
+    Small Greek letters and raised and lowered digits are set by pdfLaTeX; quotation marks need the package `fontenc`
+    with the option `T1`. Other letters and signs stay as they are, which may need XeLaTeX or LuaLaTeX.
     """
-    return "".join(map(_latex_letter, unicodedata.normalize("NFC", str(value))))
+    text = unicodedata.normalize("NFC", str(value)).translate(_LATEX)
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def latex_table(frame: pd.DataFrame, caption: str = "") -> str:
@@ -188,26 +185,14 @@ def latex_table(frame: pd.DataFrame, caption: str = "") -> str:
 
 
 def write_table(folder: str | os.PathLike[str], name: str, frame: pd.DataFrame, shown: pd.DataFrame, note: str) -> None:
-    """`name.csv` with every number of `frame`, and `name.tex` with what a reader is `shown`."""
+    """Write `name.csv` with every number of `frame`, and `name.tex` with the formatted cells of `shown`."""
     folder = Path(folder)
     write_csv(folder / f"{name}.csv", frame.columns, frame.itertuples(index=False))
     write_text(folder / f"{name}.tex", latex_table(shown, note))
 
 
-def _latex_letter(letter: str) -> str:
-    if letter in _LATEX:
-        return _LATEX[letter]
-    kind, *codes = unicodedata.decomposition(letter).split() or [""]
-    if kind in ("<sub>", "<super>"):
-        base = "".join(chr(int(code, 16)) for code in codes).replace("−", "-")
-        return f"${'_' if kind == '<sub>' else '^'}{{{base}}}$" if base.isascii() else letter
-    if (words := unicodedata.name(letter, "").split())[:3] == ["GREEK", "SMALL", "LETTER"] and len(words) == 4:
-        return f"$\\{words[3].lower().replace('lamda', 'lambda')}$"
-    return letter if letter.isprintable() else " "
-
-
 def varying(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that tell the rows of one table from each other, as far as they do."""
+    """The columns of groups and rankings that have more than one value."""
     return frame[[key for key in (*GROUP, "ranking") if key in frame and frame[key].nunique() > 1]]
 
 
