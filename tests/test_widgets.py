@@ -247,21 +247,22 @@ def test_playground_ranks_as_the_search_does(task: Task, trained: list[Record]) 
     from class_kit.study.records import load_backbone
 
     box = views.retrieval_playground(task, trained, "an alcohol", show=4)
-    found = search_molecules(load_backbone(trained[0], task), task, "an alcohol", 4)
-    assert re.findall(r"<b>(\d · -?[\d.]+)", html(box)) == [
-        f"{at + 1} · {cos:.3f}" for at, (_, cos) in enumerate(found)
-    ]
+    best = search_molecules(load_backbone(trained[0], task), task, "an alcohol", 4)
+    assert re.findall(r"<b>(\d · -?[\d.]+)", html(box)) == [f"{at + 1} · {cos:.3f}" for at, (_, cos) in enumerate(best)]
     move_every_control(box)
     assert_inert(box)
-    button = next(button for button in inside(box, widgets.Button) if button.description == "neighbours")
-    button.click()
-    assert "Nearest to &lt;b&gt;" in html(box)
+    _, place = inside(box, widgets.ToggleButtons)
+    place.value = 2
+    assert re.search(r"Nearest to &lt;b&gt;\d+, number 2 above", html(box))
     assert len(re.findall("<img ", html(box))) == 8
+    inside(box, widgets.Button)[0].click()
+    assert place.value == 0
+    assert len(re.findall("<img ", html(box))) == 4
 
 
 def test_playground_takes_a_smiles_and_refuses_what_is_none(task: Task, trained: list[Record]) -> None:
     box = views.retrieval_playground(task, trained, "an alcohol", show=3)
-    kind, query = inside(box, (widgets.ToggleButtons, widgets.Textarea))
+    kind, query, _ = inside(box, (widgets.ToggleButtons, widgets.Textarea))
     search = next(button for button in inside(box, widgets.Button) if button.description == "search")
     kind.value = "SMILES"
     for smiles in ("CCCCO", "C(CCC)O"):
@@ -334,13 +335,10 @@ def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:
     turned.load_state_dict(plain.state_dict())
     question = task.text_inputs("sentence", np.array([3]))
     one, other = (Runs(task, backbone) for backbone in (plain, turned.eval()))
-    up = one.molecules_for("this retriever", question, 12)
-    down = other.molecules_for("this retriever", question, 12)
+    up, down = one.best("this retriever", question, 12), other.best("this retriever", question, 12)
     assert [row for row, _ in down] == [row for row, _ in up][::-1]
     rows = np.array([row for row, _ in up])
-    np.testing.assert_allclose(
-        one.scores("this retriever", question, rows, "all"), [score for _, score in up], atol=1e-6
-    )
+    np.testing.assert_allclose(one.scores("this retriever", question, rows), [score for _, score in up], atol=1e-6)
 
 
 def test_words_of_data_are_escaped_and_unreadable_structures_are_drawn() -> None:

@@ -46,20 +46,18 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
             "loader = DataLoader(dataset, batch_sampler=sampler)  # sampler.set_epoch(e) before each epoch"
         )
 
-    view.react(update, start, growth, shape, length)
-    update()
-    return view
+    return view.start(update, start, growth, shape, length)
 
 
 def cost_in_words(curve: np.ndarray, pairs: int, batch_size: int) -> str:
     """Samples and steps of a schedule λ_k next to those of standard training, and whether it reaches all pairs."""
     counts = np.floor(curve * pairs + 0.5).astype(int)
-    used, steps, plain = counts.sum(), np.sum(-(-counts // batch_size)), -(-pairs // batch_size) * len(counts)
-    said = f"{used:,} samples, {used / (pairs * len(counts)):.1%} of those of standard training; "
-    said += f"{steps:,} steps instead of {plain:,}. "
+    used, steps, standard = counts.sum(), np.sum(-(-counts // batch_size)), -(-pairs // batch_size) * len(counts)
+    cost = f"{used:,} samples, {used / (pairs * len(counts)):.1%} of those of standard training; "
+    cost += f"{steps:,} steps instead of {standard:,}. "
     if curve[-1] >= 1:
-        return said + f"All pairs are used from epoch {np.argmax(curve >= 1) + 1} on."
-    return said + f"{1 - counts[-1] / pairs:.0%} of the pairs are never trained on."
+        return cost + f"All pairs are used from epoch {np.argmax(curve >= 1) + 1} on."
+    return cost + f"{1 - counts[-1] / pairs:.0%} of the pairs are never trained on."
 
 
 def intensity_comparer(epochs: int) -> View:
@@ -77,20 +75,14 @@ def intensity_comparer(epochs: int) -> View:
     view = View(beside(image, widgets.VBox([named, length])), words)
 
     def update() -> None:
-        curves = {}
+        curves, lines = {}, []
         for name in named.value or ("constant",):
-            curve = make_intensity(name, length.value)
-            curves[name] = np.array([curve(epoch) for epoch in range(1, length.value + 1)])
+            gamma = make_intensity(name, length.value)
+            curve = curves[name] = np.array([gamma(epoch) for epoch in range(1, length.value + 1)])
+            high = np.flatnonzero(curve >= 0.95)
+            when = f"0.95 reached in epoch {high[0] + 1}" if len(high) else "0.95 never reached"
+            lines.append(paragraph(f"{name}: γ₁ = {curve[0]:.3f}, mean {curve.mean():.3f}, {when}"))
         image.show(figures.intensity_curves, curves)
-        words.value = "".join(paragraph(weight_in_words(name, curve)) for name, curve in curves.items())
+        words.value = "".join(lines)
 
-    view.react(update, named, length)
-    update()
-    return view
-
-
-def weight_in_words(name: str, curve: np.ndarray) -> str:
-    """The first value of an intensity γ_k, its mean, and when it is nearly full."""
-    near = np.flatnonzero(curve >= 0.95)
-    full = f"0.95 reached in epoch {near[0] + 1}" if len(near) else "0.95 never reached"
-    return f"{name}: γ₁ = {curve[0]:.3f}, mean {curve.mean():.3f}, {full}"
+    return view.start(update, named, length)

@@ -41,7 +41,6 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         raise InputError(f"counts {counts.shape}: expected ({len(sigmas)}, {len(pairs)}) for these σ and pairs")
     if np.any(np.diff(sigmas) <= 0):
         raise InputError(f"sigmas {list(sigmas)}: expected ascending values")
-    check_whole("show", show, low=1)
     bins = figures.doubling_bins(0, counts.max())
     ties, lonely = [tie_mass(row) for row in counts], (counts == 0).mean(axis=1)
     options = [(f"{value:.3f}", at) for at, value in enumerate(sigmas)]
@@ -71,11 +70,8 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
         )
         on_bin()
 
-    view.react(on_sigma, sigma)
     view.react(on_bin, chosen)
-    pages.join(view)
-    on_sigma()
-    return view
+    return view.start(on_sigma, sigma)
 
 
 def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) -> View:
@@ -98,7 +94,6 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
     if not plan.epochs:
         raise InputError("plan.epochs is None: expected a plan made with epochs=…")
     check_rows(pairs=pairs, counts=counts, plan=range(plan.length))
-    check_whole("show", show, low=1)
     counts = np.asarray(counts)
     bins = figures.doubling_bins(0, counts.max())
     epoch = widgets.IntSlider(value=1, min=1, max=plan.epochs, description="epoch")
@@ -125,10 +120,7 @@ def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) 
         )
         pages.fill(rows[np.argsort(-counts[rows], kind="stable")])
 
-    view.react(update, epoch, which)
-    pages.join(view)
-    update()
-    return view
+    return view.start(update, epoch, which)
 
 
 def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5) -> View:
@@ -163,6 +155,4 @@ def neighbour_viewer(pairs: PairSet, t: np.ndarray, m: np.ndarray, show: int = 5
         cards = [pair_card(pairs, at, f"cosine {near[at]:.3f}") for at in others]
         drawn.value = row_of([pair_card(pairs, own, "this pair"), *cards])
 
-    view.react(update, row, space)
-    update()
-    return view
+    return view.start(update, row, space)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
@@ -18,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from class_kit import figures
+from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.terminal import visible
 
@@ -44,6 +44,15 @@ class View(widgets.VBox):
         self.fault = widgets.Output()
         super().__init__([*children, self.fault])
         self.add_class("class-kit-view")
+        for pages in (child for child in children if isinstance(child, Pages)):
+            self.react(partial(pages.turn, -1), pages.back)
+            self.react(partial(pages.turn, 1), pages.forth)
+
+    def start(self, update: Callable[[], Any], *controls: widgets.Widget) -> View:
+        """Call `update` now and whenever one of the controls changes; return the view."""
+        self.react(update, *controls)
+        update()
+        return self
 
     def react(self, update: Callable[[], Any], *controls: widgets.Widget) -> None:
         """Call `update` when the value of a control changes or a button is pressed."""
@@ -52,7 +61,10 @@ class View(widgets.VBox):
             try:
                 update()
             except Exception as error:
-                self.fault.outputs = (_as_output(error),)
+                # in the notebook's output format, with control characters in the message made visible
+                lines = [visible(line.rstrip("\n")) for line in traceback.format_exception(error)]
+                name, message = type(error).__name__, visible(error)
+                self.fault.outputs = ({"output_type": "error", "ename": name, "evalue": message, "traceback": lines},)
                 raise
             self.fault.outputs = ()
 
@@ -61,17 +73,6 @@ class View(widgets.VBox):
                 control.on_click(guarded)
             else:
                 control.observe(guarded, "value")
-
-
-def _as_output(error: Exception) -> dict[str, Any]:
-    """An exception in the notebook's output format, with control characters in its message made visible."""
-    lines = traceback.format_exception(*sys.exc_info())
-    return {
-        "output_type": "error",
-        "ename": type(error).__name__,
-        "evalue": visible(error),
-        "traceback": [visible(line.rstrip("\n")) for line in lines],
-    }
 
 
 class Plot(widgets.Image):
@@ -138,10 +139,10 @@ def card(smiles: str, lines: Sequence[object]) -> str:
     return f'<div style="width:{_SHOWN + 2}px">{inside}</div>'
 
 
-def pair_card(pairs: Any, row: int, *said: object) -> str:
+def pair_card(pairs: Any, row: int, heading: object, *lines: object) -> str:
     """A card of one pair: a heading, its id, further lines, and its text, if it has one."""
     texts = [pairs.text[row]] if pairs.text[row] else []
-    return card(pairs.smiles[row], [said[0], pairs.id[row], *said[1:], *texts])
+    return card(pairs.smiles[row], [heading, pairs.id[row], *lines, *texts])
 
 
 def row_of(cards: Iterable[str]) -> str:
@@ -171,18 +172,13 @@ class Pages(widgets.VBox):
     """
 
     def __init__(self, size: int, what: str, page: Callable[[np.ndarray], str]) -> None:
-        self.size, self.what, self.page = size, what, page
+        self.size, self.what, self.page = check_whole("show", size, low=1), what, page
         self.rows, self.first = np.zeros(0, np.int64), 0
         # on a narrow page the words give way, not the buttons
         whole = widgets.Layout(width="auto", flex="0 0 auto")
         self.back, self.forth = (widgets.Button(description=name, layout=whole) for name in ("previous", "next"))
         self.words, self.shown = widgets.HTML(), widgets.HTML()
         super().__init__([widgets.HBox([self.back, self.forth, self.words]), self.shown])
-
-    def join(self, view: View) -> None:
-        """Connect the buttons, as those of `view`."""
-        view.react(partial(self.turn, -1), self.back)
-        view.react(partial(self.turn, 1), self.forth)
 
     def fill(self, rows: np.ndarray) -> None:
         """Show other rows, from their first page."""
@@ -203,5 +199,5 @@ def check_rows(**named: Any) -> None:
     """Refuse arguments of different lengths, naming each."""
     lengths = {name: len(value) for name, value in named.items()}
     if len(set(lengths.values())) != 1 or not min(lengths.values()):
-        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InputError(f"{found}: expected equal numbers of rows, at least one")
+        given = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InputError(f"{given} rows: expected equal numbers, at least one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -58,59 +57,45 @@ def retrieval_playground(
     wide = widgets.Layout(width="100%", max_width="720px")
     query = widgets.Textarea(value=example, description="query", layout=wide)
     button = widgets.Button(description="search", button_style="primary")
-    said, near = widgets.HTML(), widgets.HTML()
-    # the widgets are created once and refilled: creating them takes longer than drawing molecules
-    cards = [widgets.HTML() for _ in range(show)]
-    narrow = widgets.Layout(width="auto")
-    buttons = [widgets.Button(description="neighbours", layout=narrow) for _ in range(show)]
-    places = [widgets.VBox(parts) for parts in zip(cards, buttons, strict=True)]
-    gallery = widgets.Box(places, layout=widgets.Layout(flex_flow="row wrap", grid_gap="12px"))
-    view = View(run, kind, query, button, said, gallery, near)
-    found: list[tuple[int, float]] = []
+    words, gallery, alike = widgets.HTML(), widgets.HTML(), widgets.HTML()
+    place = toggles("nearest to", [("none", 0), *((f"{at}", at) for at in range(1, show + 1))])
+    view = View(run, kind, query, button, words, gallery, place, alike)
+    ranked: list[tuple[int, float]] = []
 
-    def ranked(rows: Sequence[tuple[int, float]]) -> list[str]:
-        return [pair_card(molecules, row, f"{at} · {score:.3f}") for at, (row, score) in enumerate(rows, start=1)]
+    def cards(rows: Sequence[tuple[int, float]]) -> str:
+        return row_of(pair_card(molecules, row, f"{at} · {score:.3f}") for at, (row, score) in enumerate(rows, start=1))
 
     def search() -> None:
-        near.value, question = "", query.value.strip()
-        if refusal := _refused(question, kind.value):
-            said.value, found[:] = paragraph(refusal), []
-        elif kind.value == "SMILES":
-            found[:] = runs.molecules_like(run.value, question, show)
+        question, place.value = query.value.strip(), 0
+        ranked.clear()
+        words.value = paragraph(f"Of {len(molecules):,} molecules, {run.value} ranks these first:")
+        if not question:
+            words.value = paragraph(f"Type a {kind.value} first.")
+        elif kind.value == "text":
+            ranked.extend(runs.best(run.value, runs.text(run.value, question), show))
+        elif parse(question)[0] is None:
+            words.value = paragraph(f"RDKit cannot read this SMILES: {question}")
         else:
-            found[:] = runs.molecules_for(run.value, runs.text(run.value, question), show)
-        if found:
-            said.value = paragraph(f"Of {len(molecules):,} molecules, {run.value} ranks these first:")
-        shown = ranked(found)
-        for at, place in enumerate(places):
-            place.layout.display = None if at < len(shown) else "none"
-            cards[at].value = shown[at] if at < len(shown) else ""
+            ranked.extend(runs.nearest(run.value, runs.molecule(run.value, question), show))
+        gallery.value = cards(ranked)
 
     def change_kind() -> None:
         query.value = typed[kind.value]
         search()
 
-    def neighbours(place: int) -> None:
-        row = found[place][0]
-        alike = ranked(runs.near(run.value, row, show))
-        near.value = paragraph(f"Nearest to {molecules.id[row]}, number {place + 1} above:") + row_of(alike)
+    def neighbours() -> None:
+        alike.value = ""
+        for own, _ in ranked[max(0, place.value - 1) : place.value]:
+            rows = runs.nearest(run.value, runs.vectors(run.value)[own], show + 1)
+            others = [(row, score) for row, score in rows if row != own][:show]
+            alike.value = paragraph(f"Nearest to {molecules.id[own]}, number {place.value} above:") + cards(others)
 
     view.react(search, run, button)
     view.react(change_kind, kind)
     view.react(lambda: typed.update({kind.value: query.value}), query)
-    for place, beneath in enumerate(buttons):
-        view.react(partial(neighbours, place), beneath)
+    view.react(neighbours, place)
     search()
     return view
-
-
-def _refused(question: str, kind: str) -> str:
-    """Why a query is refused, or an empty string."""
-    if not question:
-        return f"Type a {kind} first."
-    if kind == "SMILES" and parse(question)[0] is None:
-        return f"RDKit cannot read this SMILES: {question}"
-    return ""
 
 
 def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 3) -> View:
@@ -132,11 +117,13 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
     InputError
         For no training, two of one arm and seed, or ranks that do not belong to this task's held-out pairs.
     """
-    check_whole("show", show, low=1)
-    runs, held = Runs(task, trained), task.rows(task.evaluation_split)
-    if not runs.records:
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    runs, held = Runs(task, trained, "split"), task.rows(task.evaluation_split)
+    records = {name: one for name, one in runs.trained.items() if isinstance(one, Record)}
+    if not records:
         raise InputError("a backbone alone has no ranks: expected a record, such as study.run_arms returns")
-    ranks_of = {name: per_query_metrics(one.ranks[_RANKING])["mean_rank"] for name, one in runs.records.items()}
+    ranks_of = {name: per_query_metrics(one.ranks[_RANKING])["mean_rank"] for name, one in records.items()}
     for ranks in ranks_of.values():
         if len(ranks) != len(held):
             raise InputError(f"{len(ranks)} ranks: expected {len(held)}, one per held-out pair of this task")
@@ -171,28 +158,18 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
     def case(query: int) -> str:
         name, pairs, row = run.value, task.pairs, held[query]
         text = task.text_inputs(runs.backbone(name).inputs.text, np.array([row]))
-        first = runs.molecules_for(name, text, 1, pool="split")[0][0]
-        scores = runs.scores(name, text, np.array([query, first]), "split")
+        first = runs.best(name, text, 1)[0][0]
+        scores = runs.scores(name, text, np.array([query, first]))
         rank = f"rank {ranks_of[name][query]:,.1f}".removesuffix(".0") + f" · {scores[0]:.3f}"
         cards = [card(pairs.smiles[row], [rank, pairs.id[row], "its own molecule"])]
         if first != query:
             other = held[first]
-            alike = f"s = {_similarity(task, row, other):.2f} between the two pairs"
+            cosines = [cosine_similarity(side[[row, other]].astype(np.float64))[0, 1] for side in (task.t, task.m)]
+            alike = f"s = {np.mean(cosines):.2f} between the two pairs"
             cards.append(pair_card(pairs, other, f"ranked first · {scores[1]:.3f}", alike))
         words_of = paragraph(pairs.text[row], "width:300px;max-height:14em;overflow:auto;overflow-wrap:anywhere")
         label = paragraph(classes[query], "font-weight:bold")
         frame = "display:flex;flex-wrap:wrap;gap:16px;border-top:1px solid #bbb;padding:6px 0"
         return f'<div style="{frame}"><div>{label}{words_of}</div>{row_of(cards)}</div>'
 
-    view.react(update, run, group, span)
-    pages.join(view)
-    update()
-    return view
-
-
-def _similarity(task: Task, one: int, other: int) -> float:
-    """s of two pairs, the mean of the cosines of their texts and of their molecules."""
-    from sklearn.metrics.pairwise import cosine_similarity
-
-    sides = (vectors[[one, other]].astype(np.float64) for vectors in (task.t, task.m))
-    return float(np.mean([cosine_similarity(side)[0, 1] for side in sides]))
+    return view.start(update, run, group, span)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 DECISIONS = ("belongs", "does not belong")
 _COLUMNS = ("row", "id", "smiles", "text", "agreement", "decision")
-# steps of the threshold
-_STEPS = 40
 
 
 def suspect_reviewer(pairs: PairSet, audit: PairAudit, path: str | os.PathLike[str] = "decisions.csv") -> View:
@@ -52,59 +50,47 @@ def suspect_reviewer(pairs: PairSet, audit: PairAudit, path: str | os.PathLike[s
         value=first,
         min=low,
         max=max(high, low + 1),
-        step=(high - low) / _STEPS or 1,
+        step=(high - low) / 40 or 1,
         description="agreement at most",
         style={"description_width": "initial"},
     )
     buttons = [widgets.Button(description=name, layout=widgets.Layout(width="auto")) for name in (*DECISIONS, "later")]
     histogram, words, shown = Plot(), widgets.HTML(), widgets.HTML()
     view = View(threshold, beside(histogram, widgets.VBox([words, widgets.HBox(buttons), shown])))
-    order = np.argsort(audit.agreement, kind="stable")
-    put_off: list[int] = []
+    # worst first; what is put off moves to the end
+    order = np.argsort(audit.agreement, kind="stable").tolist()
 
-    def waiting() -> list[int]:
-        """Undecided pairs at or below the threshold, postponed ones last."""
-        below = [int(row) for row in order if audit.agreement[row] <= threshold.value and row not in decided]
-        return sorted(below, key=lambda row: put_off.index(row) + 1 if row in put_off else 0)
+    def undecided() -> list[int]:
+        """Pairs at or below the threshold that are still to be decided on."""
+        return [row for row in order if audit.agreement[row] <= threshold.value and row not in decided]
 
     def update() -> None:
-        left = waiting()
-        below = int(np.sum(audit.agreement <= threshold.value))
-        wrong = sum(decision == DECISIONS[1] for decision in decided.values())
+        rows, below = undecided(), np.sum(audit.agreement <= threshold.value)
+        wrong = list(decided.values()).count(DECISIONS[1])
         words.value = paragraph(
-            f"{below:,} of {len(pairs):,} pairs are at or below {threshold.value:.1f}; {len(left):,} of them are "
+            f"{below:,} of {len(pairs):,} pairs are at or below {threshold.value:.1f}; {len(rows):,} of them are "
             f"undecided. Decided: {len(decided):,}, of which {wrong:,} do not belong together. Saved in {path}."
         )
-        agreement = [f"agreement {audit.agreement[row]:.1f}" for row in left[:1]]
-        shown.value = row_of(pair_card(pairs, row, said) for row, said in zip(left, agreement, strict=False))
+        shown.value = row_of(pair_card(pairs, row, f"agreement {audit.agreement[row]:.1f}") for row in rows[:1])
 
     def on_threshold() -> None:
         histogram.show(figures.agreement_histogram, audit.agreement, audit.shuffled, threshold.value)
         update()
 
     def decide(decision: str) -> None:
-        for row in waiting()[:1]:
+        for row in undecided()[:1]:
             if decision in DECISIONS:
                 decided[row] = decision
-                _write_decisions(path, pairs, audit, decided)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                columns = (pairs.id, pairs.smiles, pairs.text, audit.agreement.tolist(), decided)
+                write_csv(path, _COLUMNS, ([at + 1, *(column[at] for column in columns)] for at in sorted(decided)))
             else:
-                put_off[:] = [other for other in put_off if other != row] + [row]
+                order.append(order.pop(order.index(row)))
         update()
 
-    view.react(on_threshold, threshold)
     for button in buttons:
         view.react(partial(decide, button.description), button)
-    on_threshold()
-    return view
-
-
-def _write_decisions(path: Path, pairs: PairSet, audit: PairAudit, decided: dict[int, str]) -> None:
-    rows = [
-        (row + 1, pairs.id[row], pairs.smiles[row], pairs.text[row], float(audit.agreement[row]), decided[row])
-        for row in sorted(decided)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(path, _COLUMNS, rows)
+    return view.start(on_threshold, threshold)
 
 
 def _read_decisions(path: Path, pairs: PairSet) -> dict[int, str]:
