@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from class_kit import __version__
+from class_kit.cli.options import import_own
 from class_kit.errors import InputError
 from class_kit.terminal import one_line, visible
 
@@ -40,6 +41,9 @@ COMMANDS = {
     "figures": ("run", "redraw the figures of a run in the style of a paper or slides"),
     "teach": ("run", "write notebooks for learners and for the instructor, and a lesson plan"),
 }
+
+# Modules whose commands build retrievers, which may be the user's own
+_WITH_BACKBONES = ("train", "trained", "study")
 
 # Problems of the machine, not of the kit: one line is clearer than a traceback.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -78,6 +82,11 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
             command.description = inspect.cleandoc(handler.__doc__)
             command.set_defaults(handler=handler)
             getattr(room, f"add_{name}")(command)
+            if module in _WITH_BACKBONES:
+                own = "import your own module first, for the backbones it registers; may be repeated"
+                command.add_argument(
+                    "--import", dest="modules", action="append", default=[], metavar="MODULE", help=own
+                )
     return parser
 
 
@@ -103,6 +112,7 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
     with suppress(ValueError):
         signal.signal(signal.SIGTERM, _interrupt)
     try:
+        import_own(getattr(arguments, "modules", ()))
         code = int(handler(arguments))
         # a full disk shows only when the buffer is written; at interpreter exit it would be too late to report
         sys.stdout.flush()

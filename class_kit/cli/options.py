@@ -69,12 +69,6 @@ def help_of(model: Any, name: str) -> str:
     return str(model.__pydantic_fields__[name].description)
 
 
-def add_import_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--import`: a module of the user's own, for the backbones it registers."""
-    about = "import your own module first, for the backbones it registers; may be repeated"
-    parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE", help=about)
-
-
 def import_own(modules: Sequence[str]) -> None:
     """Import the user's own modules, also from the working folder; they are code, so only the user may name them.
 

@@ -10,6 +10,7 @@ from typing import Any
 from class_kit.cli.options import SPLIT, add_options, given_options, help_of
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions, option_names
+from class_kit.terminal import visible
 
 # As in class_kit.figures.layout, which would load Matplotlib for every command; a test holds the two equal.
 STYLES = ("notebook", "acl", "nature", "slides")
@@ -118,7 +119,6 @@ def handle_teach(arguments: argparse.Namespace) -> int:
     exercises, and lesson_plan.md, built from their aims and times.
     """
     from class_kit.teaching import make_pack
-    from class_kit.terminal import visible
 
     written = make_pack(arguments.folder, arguments.minutes)
     notebooks = sum(path.parent.name == "learners" for path in written)

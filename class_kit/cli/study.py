@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_name, given_options, import_own
+from class_kit.cli.options import SPLIT, add_options, folder_name, given_options
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
 
@@ -28,7 +28,6 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="DIR", help="folder for the results (default: runs/study-NAME, or runs/paper)")
     add("--jobs", type=int, metavar="N", help="trainings in parallel (default: one per core)")
     add("--plan", action="store_true", help="print what would be trained and for how long, and stop")
-    add_import_option(parser)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
     products = "only these, such as main ablation sigma; noise, noise_backbones and noise_epochs run only if named"
@@ -55,7 +54,6 @@ def handle_study(arguments: argparse.Namespace) -> int:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected at least 1")
     jobs = arguments.jobs or cpu_count()
-    import_own(arguments.modules)
     given, most = given_options(arguments, TaskOptions), {"seeds": arguments.seeds, "epochs": arguments.epochs}
     files: dict[str, dict[str, Any]] = {}
     if arguments.config == PAPER:

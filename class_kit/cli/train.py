@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from class_kit.cli.options import SPLIT, add_import_option, add_options, folder_name, given_options, help_of, import_own
+from class_kit.cli.options import SPLIT, add_options, folder_name, given_options, help_of
 from class_kit.errors import InputError
 from class_kit.options import Arm, Curve, TaskOptions, TrainingConfig
+from class_kit.terminal import visible
 
 # Text2Mol's rate when the encoder is fine-tuned (Edwards et al. 2021), and a batch whose activations fit in memory
 _FINETUNED = {"batch_size": 32, "learning_rate": 1e-4}
@@ -35,7 +36,6 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     finetune = "fine-tune the text encoder too, at --encoder-rate; smaller default batch size and learning rate"
     add("--finetune", action="store_true", help=finetune)
     add("--encoder-rate", type=float, default=3e-5, metavar="X", help="learning rate of the text encoder")
-    add_import_option(parser)
     add("--out", metavar="DIR", help="folder for the result (default: runs/train-PAIRS[-noise-SHARE]-ORDER-SEED)")
     add("--resume", action="store_true", help="continue an interrupted training in the same folder")
 
@@ -46,9 +46,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     from class_kit.curriculum.mismatched import choose_order
     from class_kit.study.arms import arm_notices, training_audit
     from class_kit.study.runner import train_in
-    from class_kit.terminal import visible
 
-    import_own(arguments.modules)
     options = TaskOptions(**given_options(arguments, TaskOptions))
     arm, config = arm_from(arguments), config_from(arguments)
     stem = folder_name(Path(options.pairs).name.split(".")[0], "pairs")

@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from class_kit.cli.options import add_import_option, help_of, import_own
+from class_kit.cli.options import help_of
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions
+from class_kit.terminal import counted, one_line, visible
 
 # texts of a molecule that search shows, and characters of each
 _TEXTS, _WIDTH = 3, 200
@@ -27,7 +28,6 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     choose = "also print the chance of choosing the right one among K candidates"
     add("--choose", type=int, nargs="+", default=[], metavar="K", help=choose)
     add("--trec", metavar="DIR", help="also write each ranking as a TREC run and qrels, in folders of their names")
-    add_import_option(parser)
 
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
@@ -40,11 +40,9 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     from class_kit.study.arms import arm_notices
     from class_kit.study.ranking import ANY, export_rankings, rank_ensemble, rank_split
     from class_kit.study.records import load_backbone, load_trained
-    from class_kit.terminal import one_line, visible
 
     if arguments.trec and len(arguments.run) > 1:
         raise InputError(f"--trec: expected one RUN, whose cosines are written; got {len(arguments.run)}")
-    import_own(arguments.modules)
     loaded = [load_trained(run) for run in arguments.run]
     task = loaded[0][1]
     for run, (_, other) in zip(arguments.run, loaded, strict=True):
@@ -58,8 +56,8 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
         for name, ranks in rankings.items()
         if arguments.pool in (None, name.removesuffix(ANY).rsplit("/", 1)[1])
     }
-    said = [arm_notices(own, record.arm, record.config["batch_size"], split).values() for record, own in loaded]
-    for line in dict.fromkeys(chain(*said)):
+    notices = [arm_notices(own, record.arm, record.config["batch_size"], split).values() for record, own in loaded]
+    for line in dict.fromkeys(chain(*notices)):
         print(line)
     print_metrics({name: retrieval_metrics(ranks) for name, ranks in wanted.items()}, split)
     for k in arguments.choose:
@@ -80,8 +78,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     add("pairs", metavar="PAIRS", help="table of texts and molecules, such as generated ones")
     for name in _COLUMNS:
         add(f"--{name}", metavar="NAME", help=help_of(TaskOptions, name))
-    add("--out", metavar="FILE", help="CSV to write: id, text, smiles, cosine (default: scores.csv)")
-    add_import_option(parser)
+    add("--out", default="scores.csv", metavar="FILE", help="CSV: id, text, smiles, cosine (default: %(default)s)")
 
 
 def handle_score(arguments: argparse.Namespace) -> int:
@@ -93,11 +90,9 @@ def handle_score(arguments: argparse.Namespace) -> int:
     from class_kit.pairs import load_pairs
     from class_kit.study.ranking import pair_cosines
     from class_kit.study.records import load_backbone, load_trained
-    from class_kit.terminal import counted, visible
 
-    import_own(arguments.modules)
     record, task = load_trained(arguments.run)
-    out = Path(arguments.out or "scores.csv")
+    out = Path(arguments.out)
     rejected = out.with_name(f"{out.stem}-rejected.csv")
     columns = {name: getattr(arguments, name) for name in _COLUMNS}
     pairs = load_pairs(arguments.pairs, **columns, max_rejected=1.0, rejected_to=rejected)
@@ -118,7 +113,6 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add("query", metavar="TEXT", help="description of the molecule to look for")
     add("--run", metavar="RUN", help="folder written by class-kit train (default: the newest in runs/)")
     add("--top", type=int, default=10, metavar="K", help="number of molecules to print (default: %(default)s)")
-    add_import_option(parser)
 
 
 def handle_search(arguments: argparse.Namespace) -> int:
@@ -129,13 +123,11 @@ def handle_search(arguments: argparse.Namespace) -> int:
     from class_kit.molecules.structures import structure, structures
     from class_kit.study.ranking import search_molecules
     from class_kit.study.records import load_backbone, load_trained, newest_training
-    from class_kit.terminal import one_line, visible
 
     if not arguments.query.strip():
         raise InputError(f"the text {arguments.query!r} is empty: expected a description in words")
     if arguments.top < 1:
         raise InputError(f"--top {arguments.top}: expected at least 1")
-    import_own(arguments.modules)
     run = arguments.run
     if not run:
         run = newest_training("runs")
@@ -160,7 +152,6 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `export`."""
     parser.add_argument("run", metavar="RUN", help="folder written by class-kit train")
     parser.add_argument("folder", metavar="DIR", help="new folder to write")
-    add_import_option(parser)
 
 
 def handle_export(arguments: argparse.Namespace) -> int:
@@ -169,9 +160,7 @@ def handle_export(arguments: argparse.Namespace) -> int:
     a model card with data, splits, metrics, pools and intervals.
     """
     from class_kit.study.export import export_run
-    from class_kit.terminal import visible
 
-    import_own(arguments.modules)
     print(
         f"written to {visible(export_run(arguments.run, arguments.folder))}; read README.md there before publishing it"
     )
@@ -182,7 +171,6 @@ def print_metrics(metrics: Mapping[str, Mapping[str, Any]], split: str) -> None:
     """Print the metrics of each ranking, one line each, with its pool; where there are two readings, by their names."""
     from class_kit.notices import split_title
     from class_kit.study.ranking import ANY
-    from class_kit.terminal import one_line
 
     shown = {name + ", its own partner" if name + ANY in metrics else name: own for name, own in metrics.items()}
     width = max(26, *map(len, shown))
