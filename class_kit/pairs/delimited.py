@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from class_kit.errors import InputError
-from class_kit.pairs.table import MAX_CELL, Lines, Table, check_size, is_common, kind_of, open_lines, table_of
+from class_kit.pairs.table import MAX_CELL, Table, Text, check_size, is_common, kind_of, read_text, table_of
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 # The released ChEBI-20 files are separated by tabs, and a quote in them is an ordinary character.
 RELEASE_HEADER = ("CID", "SMILES", "description")
-# what is looked at to find the delimiter, and the column of texts where there is no header
+# lines that show the delimiter, and the column of texts where there is no header; and characters of them
 _SAMPLE_LINES, _SAMPLE_SIZE = 50, 1 << 20
 
 
@@ -26,23 +27,20 @@ class _Rows(NamedTuple):
 
     cells: list[list[str]]
     starts: list[int]
-    text: Lines
 
 
 def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> Table:
     """Read a table of delimited text, see `class_kit.pairs.readers.read_table`."""
     # one limit for the whole process, and no reason to lower it again
     csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
-    delimiter = _delimiter(path)
+    text = read_text(path)
+    delimiter = _delimiter(path, text)
     tabs = delimiter == "\t"
-    rows = _read(path, delimiter, quotes=not tabs and quoting is not False)
+    rows = _read(path, text, delimiter, quotes=not tabs and quoting is not False)
     released = tabs and tuple(rows.cells[0]) == RELEASE_HEADER
-    if tabs and not released:
-        if quoting:
-            rows = _read(path, delimiter, quotes=True)
-        elif quoting is None and any(cell[:1] == '"' for row in rows.cells for cell in row):
-            rows = _by_quotes(path, rows)
-    notes = [*rows.text.notes]
+    if tabs and not released and quoting is not False:
+        rows = _read(path, text, delimiter, quotes=True) if quoting else _by_quotes(path, text, rows)
+    notes = [*text.notes]
     if released:
         notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
     if tabs and (spanning := sum(any(mark in cell for mark in "\t\n\r") for row in rows.cells for cell in row)):
@@ -50,55 +48,54 @@ def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> 
             f"{spanning:,} cells in quotes hold tabs or line ends; with quoting=False (--no-quoting) a quote is an "
             "ordinary character"
         )
-    header, first = rows.cells[0], 1
+    header, first, which = rows.cells[0], 1, "header"
     roles = _roles_without_header(rows.cells, names)
     if roles:
-        header, first = [""] * len(header), 0
+        header, first, which = [""] * len(header), 0, "first row"
         guessed = " and ".join(f"{role} is {column}" for role, column in roles.items())
         notes.append(f"no header, since the first row holds a molecule: {guessed}")
-    width = len(header)
-    body, faults = [], {}
-    for at, row in enumerate(rows.cells[first:]):
-        if len(row) != width:
-            faults[at] = f"{len(row)} fields where the {'header' if first else 'first row'} has {width}"
-        body.append(row if len(row) == width else [None] * width)
-    columns = [(name, [row[at] for row in body]) for at, name in enumerate(header)]
-    how = f"{DELIMITERS[delimiter]}-separated text, {rows.text.how}"
+    body, width = rows.cells[first:], len(header)
+    faults = {
+        at: f"{len(row)} fields where the {which} has {width}" for at, row in enumerate(body) if len(row) != width
+    }
+    columns = [
+        (name, [None if row in faults else cells[at] for row, cells in enumerate(body)])
+        for at, name in enumerate(header)
+    ]
+    how = f"{DELIMITERS[delimiter]}-separated text, {text.how}"
     about: dict[str, Any] = {"roles": roles, "notes": tuple(notes), "released": released, "faults": faults}
     return table_of(str(path), columns, len(body), how, starts=rows.starts[first:], **about)
 
 
-def _read(path: Path, delimiter: str, *, quotes: bool) -> _Rows:
-    with open_lines(path) as lines:
-        quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
-        cells: list[list[str]] = []
-        starts: list[int] = []
-        line, total = 1, 0
-        try:
-            for row in reader:
-                if row:
-                    total += len(row)
-                    check_size(str(path), rows=len(cells), cells=total)
-                    cells.append(row)
-                    starts.append(line)
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise InputError(f"{path}: the row that starts on line {line} cannot be read: {error}") from None
-    if not cells:
+def _read(path: Path, text: Text, delimiter: str, *, quotes: bool) -> _Rows:
+    quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(text.lines(), delimiter=delimiter, quoting=quoting, strict=True)
+    rows = _Rows([], [])
+    line, total = 1, 0
+    try:
+        for row in reader:
+            if row:
+                total += len(row)
+                check_size(str(path), rows=len(rows.cells), cells=total)
+                rows.cells.append(row)
+                rows.starts.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}: the row that starts on line {line} cannot be read: {error}") from None
+    if not rows.cells:
         raise InputError(f"{path} is empty; expected a header line and data rows")
-    return _Rows(cells, starts, lines)
+    return rows
 
 
-def _by_quotes(path: Path, literal: _Rows) -> _Rows:
-    """The rows of a tab-separated file in which some cell begins with a quote.
+def _by_quotes(path: Path, text: Text, literal: _Rows) -> _Rows:
+    """The rows of a tab-separated file whose quotes may enclose cells.
 
-    The quotes enclose cells where the whole file is well-formed with them. Two stray ones look alike, and would take
-    all rows between them for one cell: so where quotes make cells of several fields or lines, they must be what gives
-    every row its width, and no cell may hold tabs and line ends at once.
+    They do where the whole file is well-formed with them. Two stray ones look alike, and would take all rows between
+    them for one cell: so where quotes make cells of several fields or lines, they must be what gives every row its
+    width, and no cell may hold tabs and line ends at once.
     """
     try:
-        quoted = _read(path, "\t", quotes=True)
+        quoted = _read(path, text, "\t", quotes=True)
     except InputError:
         return literal
     widths, wanted = (list(map(len, rows.cells)) for rows in (literal, quoted))
@@ -109,18 +106,11 @@ def _by_quotes(path: Path, literal: _Rows) -> _Rows:
     return quoted if even and not swallowed else literal
 
 
-def _delimiter(path: Path) -> str:
+def _delimiter(path: Path, text: Text) -> str:
     """The delimiter that gives most of the first rows the width of the very first, which is more than one cell."""
-    sample: list[str] = []
-    size = 0
-    with open_lines(path) as lines:
-        for line in lines:
-            sample.append(line)
-            size += len(line)
-            if len(sample) == _SAMPLE_LINES or size > _SAMPLE_SIZE:
-                break
-    tabs = kind_of(path) in (".tsv", ".tab") or (kind_of(path) == ".txt" and "\t" in "".join(sample[:1]))
-    usual = "\t" if tabs else ","
+    sample = [*islice(Text(text.content[:_SAMPLE_SIZE], "", ()).lines(), _SAMPLE_LINES)]
+    kind = kind_of(path)
+    usual = "\t" if kind in (".tsv", ".tab") or (kind == ".txt" and "\t" in "".join(sample[:1])) else ","
     best, chosen = (0.0, False, 0), usual
     for delimiter in DELIMITERS:
         try:

@@ -6,7 +6,6 @@ from. What a library reads well it reads; delimited text is in `class_kit.pairs.
 
 from __future__ import annotations
 
-import gzip
 import json
 import lzma
 import os
@@ -27,13 +26,13 @@ from class_kit.files import home_path
 from class_kit.pairs.delimited import read_delimited
 from class_kit.pairs.table import (
     MAX_COLUMNS,
-    Lines,
     Table,
+    Text,
     check_size,
     column_names,
     is_common,
     kind_of,
-    open_lines,
+    read_text,
     table_of,
 )
 
@@ -46,7 +45,7 @@ EXPECTED = (
     "folder saved by the library datasets"
 )
 HUB = "hf://"
-# JSON that is one list is held in memory as a whole, at about twenty times its size
+# a value of JSON takes about twenty times its size in memory
 MAX_JSON = 64 << 20
 # of a record of an SDF file, a hundred times that of a large molecule
 MAX_RECORD = 1 << 20
@@ -108,9 +107,7 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
         raise
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file (looked for {path.absolute()})") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise InputError(f"{path}: the compressed data is damaged ({error})") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from None
     return table
 
@@ -118,92 +115,65 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
 # --- records: JSON, JSON Lines, SDF and SMILES files
 
 
-def _read_records(path: Path, kind: str, parse: Callable[[Lines], Iterator[tuple[int | None, Any]]]) -> Table:
-    """A table of a text file that `parse` takes apart into records, each with the line on which it begins."""
-    records: list[Any] = []
-    starts: list[int | None] = []
-    with open_lines(path) as lines:
-        for start, record in parse(lines):
-            check_size(str(path), rows=len(records))
-            records.append(record)
-            starts.append(start)
-    roles = {"smiles": _STRUCTURE} if kind == "SDF" else {}
-    about = {"starts": starts, "how": f"{kind}, {lines.how}", "roles": roles, "notes": lines.notes}
-    return _table_of_records(str(path), records, **about)
-
-
-def _json_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
-    """A list of records, or a record a line."""
-    whole: list[str] = []
-    size = seen = 0
-    for number, line in enumerate(lines, start=1):
-        if whole or (not seen and line.lstrip().startswith("[")):
-            whole.append(line)
-            size += len(line)
-            if size > MAX_JSON:
-                raise InputError(f"{lines.path}: a list of more than {MAX_JSON:,} characters; write a record a line")
-        elif line.strip():
-            seen += 1
-            yield number, _json(line)
-    found = _json("".join(whole)) if whole else []
-    if isinstance(found, _Unusable):
-        raise InputError(f"{lines.path} is not readable: {found}")
-    for record in found:
-        yield None, record
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return _Unusable(f"no JSON: {str(error)[:200]}")
-
-
 class _Unusable(str):
     """Why a record cannot be used, in its place."""
 
 
-def _table_of_records(source: str, records: Sequence[Any], **about: Any) -> Table:
-    """A table of records, each a mapping of names to values, or two values: SMILES and text."""
-    rows: list[Mapping[Any, Any]] = []
-    faults: dict[int, str] = {}
-    names: dict[Any, None] = {}
-    for at, record in enumerate(records):
-        row = record
-        if isinstance(record, tuple | list) and len(record) == 2:
-            row = dict(zip(("smiles", "text"), record, strict=True))
-        elif not isinstance(record, Mapping):
-            unusable = isinstance(record, _Unusable)
-            faults[at] = str(record) if unusable else f"a {type(record).__name__}; expected a record"
-            row = {}
-        names |= dict.fromkeys(row)
-        if len(names) > MAX_COLUMNS:
-            raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
-        rows.append(row)
-    columns = [(name, [row.get(name) for row in rows]) for name in names]
-    return table_of(source, columns, len(rows), faults=faults, **about)
+def _read_records(path: Path, kind: str, parse: Callable[[Text], Iterator[tuple[int | None, Any]]]) -> Table:
+    """A table of a text file that `parse` takes apart into records, each with the line on which it begins."""
+    text = read_text(path)
+    records: list[Any] = []
+    starts: list[int | None] = []
+    for start, record in parse(text):
+        check_size(str(path), rows=len(records))
+        records.append(record)
+        starts.append(start)
+    roles = {"smiles": _STRUCTURE} if kind == "SDF" else {}
+    about = {"starts": starts, "how": f"{kind}, {text.how}", "roles": roles, "notes": text.notes}
+    return _table_of_records(str(path), records, **about)
 
 
-def _sdf_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
+def _json_records(text: Text) -> Iterator[tuple[int | None, Any]]:
+    """A list of records, or a record a line."""
+    if re.match(r"\s*\[", text.content):
+        records = _json(text.content)
+        if isinstance(records, _Unusable):
+            raise ValueError(records)
+        yield from ((None, record) for record in records)
+        return
+    for number, line in enumerate(text.lines(), start=1):
+        if line.strip():
+            yield number, _json(line)
+
+
+def _json(text: str) -> Any:
+    if len(text) > MAX_JSON:
+        return _Unusable(
+            f"JSON value of {len(text):,} characters; at most {MAX_JSON:,} are read (write a record a line)"
+        )
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return _Unusable(f"not JSON: {str(error)[:200]}")
+
+
+def _sdf_records(text: Text) -> Iterator[tuple[int | None, Any]]:
     block: list[str] = []
-    size, start = 0, 1
-    for number, line in enumerate(lines, start=1):
-        size += len(line)
-        # what goes beyond the limit is counted and not kept
-        if size <= MAX_RECORD:
-            block.append(line)
+    start = 1
+    for number, line in enumerate(text.lines(), start=1):
+        block.append(line)
         if line.strip() == "$$$$":
-            yield start, _sdf_record("".join(block), size)
-            block, size, start = [], 0, number + 1
-    if "".join(block).strip() or size > MAX_RECORD:
-        yield start, _sdf_record("".join(block), size)
+            yield start, _sdf_record("".join(block))
+            block, start = [], number + 1
+    if "".join(block).strip():
+        yield start, _sdf_record("".join(block))
 
 
-def _sdf_record(block: str, size: int) -> dict[str, str] | _Unusable:
+def _sdf_record(block: str) -> dict[str, str] | _Unusable:
     from rdkit import Chem, rdBase
 
-    if size > MAX_RECORD:
-        return _Unusable(f"record of {size:,} characters; at most {MAX_RECORD:,} are read")
+    if len(block) > MAX_RECORD:
+        return _Unusable(f"record of {len(block):,} characters; at most {MAX_RECORD:,} are read")
     try:
         with rdBase.BlockLogs():
             supplier = Chem.SDMolSupplier()
@@ -219,12 +189,33 @@ def _sdf_record(block: str, size: int) -> dict[str, str] | _Unusable:
         return _Unusable(f"RDKit cannot read this record: {' '.join(str(error).split())[:200]}")
 
 
-def _smi_records(lines: Lines) -> Iterator[tuple[int | None, Any]]:
-    """SMILES, perhaps with an extension in bars, then the rest of the line as the text."""
-    for number, line in enumerate(lines, start=1):
-        found = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
-        if found and not (number == 1 and is_common(found[1])):
-            yield number, {"smiles": found[1], "text": found[2]}
+def _smi_records(text: Text) -> Iterator[tuple[int | None, Any]]:
+    """SMILES, perhaps with a CXSMILES extension, then the rest of the line as the text."""
+    for number, line in enumerate(text.lines(), start=1):
+        parts = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
+        if parts and not (number == 1 and is_common(parts[1])):
+            yield number, {"smiles": parts[1], "text": parts[2]}
+
+
+def _table_of_records(source: str, records: Sequence[Any], **about: Any) -> Table:
+    """A table of records, each a mapping of names to values, or two values: SMILES and text."""
+    rows: list[Mapping[Any, Any]] = []
+    faults: dict[int, str] = {}
+    names: dict[Any, None] = {}
+    for at, record in enumerate(records):
+        row = record
+        if isinstance(record, tuple | list) and len(record) == 2:
+            row = dict(zip(("smiles", "text"), record, strict=True))
+        elif not isinstance(record, Mapping):
+            unusable = isinstance(record, _Unusable)
+            faults[at] = str(record) if unusable else f"expected a record, got a {type(record).__name__}"
+            row = {}
+        names |= dict.fromkeys(row)
+        if len(names) > MAX_COLUMNS:
+            raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
+        rows.append(row)
+    columns = [(name, [row.get(name) for row in rows]) for name in names]
+    return table_of(source, columns, len(rows), faults=faults, **about)
 
 
 # --- tables of Arrow: Parquet, Feather, and what other libraries hand over

@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
-import itertools
 import lzma
 import numbers
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from class_kit.errors import InputError
 
-if TYPE_CHECKING:
-    import pyarrow
-
 MAX_BYTES = 1 << 30
 MAX_CELL = 16 << 20
-MAX_LINE = 32 << 20
 MAX_COLUMNS = 4_096
 MAX_ROWS = 2_000_000
 MAX_CELLS = 10_000_000
@@ -41,9 +34,7 @@ COMMON_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "split": (("split",),),
 }
 
-# what Python makes of bytes that are not UTF-8 where it is told to go on, and the letters that Windows means by them
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
-_LATIN1 = {0xDC00 + byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0x100)}
+_LINE = re.compile(r"[^\r\n]+(?:\r\n?|\n)?|\r\n?|\n")
 
 
 class Place(NamedTuple):
@@ -131,10 +122,6 @@ def check_size(source: str, *, size: int = 0, rows: int = 0, cells: int = 0) -> 
         raise InputError(f"{source}: at most {MAX_ROWS:,} rows and {MAX_CELLS:,} values are read; split the file")
 
 
-class _NoTextError(Exception):
-    """A column holds what has no text; the message names its kind."""
-
-
 def table_of(
     source: str,
     columns: Sequence[tuple[Any, Any]],
@@ -145,7 +132,7 @@ def table_of(
     faults: Mapping[int, str] = MappingProxyType({}),
     **about: Any,
 ) -> Table:
-    """A table of columns, each a list of Python values or a column of Arrow; one that has no text is skipped.
+    """A table of columns, each a list of Python values or a column of Arrow; those without text are skipped.
 
     Parameters
     ----------
@@ -165,53 +152,42 @@ def table_of(
     """
     names = column_names(source, [name for name, _ in columns])
     check_size(source, rows=rows, cells=rows * len(names))
-    read: dict[str, list[str | None]] = {}
-    skipped: dict[str, str] = {}
-    for name, (_, values) in zip(names, columns, strict=True):
-        try:
-            read[name] = _texts(values) if isinstance(values, list) else _texts_of_arrow(values)
-        except _NoTextError as error:
-            skipped[name] = str(error)
+    cells = {name: _texts(values) for name, (_, values) in zip(names, columns, strict=True)}
     file, lines = Path(source).name, starts or [None] * rows
     places = [Place(file, row + 1, line, faults.get(row, "")) for row, line in enumerate(lines)]
+    read = {name: texts for name, texts in cells.items() if isinstance(texts, list)}
+    skipped = {name: kind for name, kind in cells.items() if isinstance(kind, str)}
     return Table(source, read, places, how, skipped, **about)
 
 
-def _texts(values: list[Any]) -> list[str | None]:
-    """Numbers as text, missing values as None."""
-    for value in values:
-        if not isinstance(value, str | numbers.Number | None):
-            raise _NoTextError(type(value).__name__)
-    return [_cell(value) for value in values]
+def _texts(values: Any) -> list[str | None] | str:
+    """The values as text, None for missing ones; or what the column holds, if it has no text."""
+    if isinstance(values, list):
+        kinds = (type(value).__name__ for value in values if not isinstance(value, str | numbers.Number | None))
+        return next(kinds, None) or [_text(value) for value in values]
+    import pyarrow
+    from pyarrow.types import is_dictionary, is_floating, is_nested
+
+    kind, texts = str(values.type)[:100], []
+    if is_nested(values.type):
+        return kind
+    try:
+        # equal cells share one string, so that a small file stays small in memory
+        for chunk in (values if is_dictionary(values.type) else values.dictionary_encode()).chunks:
+            distinct = chunk.dictionary
+            distinct = distinct if is_floating(distinct.type) else distinct.cast(pyarrow.string())
+            words = [_text(value) for value in distinct.to_pylist()]
+            texts += [None if place is None else words[place] for place in chunk.indices.to_pylist()]
+    except (pyarrow.ArrowException, ValueError):
+        return f"{kind} that has no text"
+    return texts
 
 
-def _cell(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     if value is None or value != value:
         return None
-    # table libraries turn whole numbers into floats where one is missing
+    # table libraries turn integers into floats where one is missing
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _texts_of_arrow(column: pyarrow.ChunkedArray) -> list[str | None]:
-    """Cells of an Arrow column as text; equal cells share one string, so that a small file stays small."""
-    import pyarrow
-
-    kind = str(column.type)[:100]
-    if pyarrow.types.is_nested(column.type):
-        raise _NoTextError(kind)
-    if pyarrow.types.is_floating(column.type):
-        # table libraries turn whole numbers into floats where one is missing
-        with suppress(pyarrow.ArrowException):
-            column = column.cast(pyarrow.int64())
-    cells: list[str | None] = []
-    try:
-        coded = column if pyarrow.types.is_dictionary(column.type) else column.dictionary_encode()
-        for chunk in coded.chunks:
-            values = chunk.dictionary.cast(pyarrow.string()).to_pylist()
-            cells += [None if place is None else values[place] for place in chunk.indices.to_pylist()]
-    except (pyarrow.ArrowException, ValueError):
-        raise _NoTextError(f"{kind} that has no text") from None
-    return cells
 
 
 # --- text, compressed or not
@@ -233,65 +209,60 @@ _COMPRESSED: dict[bytes, tuple[str, Callable[..., Any]]] = {
 
 def kind_of(path: Path) -> str:
     """The suffix of a file's name in lower case, without that of the compression."""
-    name = path.name.lower()
-    for suffix in (".gz", ".bz2", ".xz", ".zst"):
-        name = name.removesuffix(suffix)
-    return Path(name).suffix
+    return Path(re.sub(r"\.(gz|bz2|xz|zst)$", "", path.name.lower())).suffix
 
 
-class Lines:
-    """The lines of a text file, up to one that is too long or holds a NUL; `how` and `notes` tell their encoding.
+class Text(NamedTuple):
+    """The content of a text file; its encoding and compression in words; notes on how it was decoded."""
 
-    Text is UTF-8, or UTF-16 with its mark. Bytes that are not UTF-8 are taken for Latin-1, as Windows writes it, unless
-    other lines are UTF-8 and more than ASCII: such a file is damaged.
+    content: str
+    how: str
+    notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """The lines with their ends, which the csv reader keeps inside quotes."""
+        return (line[0] for line in _LINE.finditer(self.content))
+
+
+def read_text(path: Path) -> Text:
+    """Read a text file, decompressed where its first bytes say so.
+
+    Text is UTF-8, or UTF-16 with a byte-order mark. Bytes that are not UTF-8 are read as Latin-1 in the variant of
+    Windows, unless other bytes are UTF-8 beyond ASCII: such a file is damaged.
+
+    Raises
+    ------
+    InputError
+        If the file is beyond the size limit, mixes encodings or holds NUL characters.
     """
-
-    def __init__(self, path: Path, text: TextIO, how: str) -> None:
-        self.path, self.how = path, how
-        self.notes: tuple[str, ...] = ()
-        self._text, self._wrong, self._beyond_ascii = text, "", False
-
-    def __iter__(self) -> Iterator[str]:
-        size = 0
-        for number in itertools.count(1):
-            line = self._text.readline(MAX_LINE + 1)
-            size += len(line)
-            check_size(str(self.path), size=size)
-            if len(line) > MAX_LINE:
-                raise InputError(f"{self.path}: line {number} is longer than {MAX_LINE:,} characters")
-            if "\0" in line:
-                raise InputError(f"{self.path} holds NUL bytes: not a text file (binary, or UTF-16 without its mark?)")
-            if not line.isascii():
-                line = self._decoded(line, number)
-            if not line:
-                return
-            yield line
-
-    def _decoded(self, line: str, number: int) -> str:
-        wrong = _ESCAPED_BYTE.search(line)
-        self._beyond_ascii |= not _ESCAPED_BYTE.sub("", line).isascii()
-        if wrong and not self._wrong:
-            self._wrong = f"byte 0x{ord(wrong[0]) - 0xDC00:02x} on line {number}"
-            self.how = self.how.replace("UTF-8", "Latin-1")
-            said = "so read as Latin-1: look whether accents and signs came out right"
-            self.notes = (f"not UTF-8 ({self._wrong}), {said}",)
-        if self._wrong and self._beyond_ascii:
-            raise InputError(
-                f"{self.path} is not UTF-8 throughout, nor Latin-1: {self._wrong}; save it as UTF-8 and try again"
-            )
-        return line.translate(_LATIN1) if wrong else line
-
-
-@contextmanager
-def open_lines(path: Path) -> Iterator[Lines]:
-    """Open a text file, decompressing it where its first bytes say so."""
     with open(path, "rb") as file:
         start = file.read(6)
-    how, opener = next((found for mark, found in _COMPRESSED.items() if start.startswith(mark)), ("", open))
+    known = (entry for mark, entry in _COMPRESSED.items() if start.startswith(mark))
+    compression, opener = next(known, ("", open))
+    blocks, size = [], 0
     with opener(path, "rb") as stream:
-        start = stream.read(2)
-    utf16 = start in (b"\xff\xfe", b"\xfe\xff")
-    encoding, errors = ("utf-16", "strict") if utf16 else ("utf-8-sig", "surrogateescape")
-    # newline="" leaves line ends to the csv reader, which keeps those inside quotes
-    with opener(path, "rb") as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
-        yield Lines(path, text, f"{'UTF-16' if utf16 else 'UTF-8'}{how and f', {how}'}")
+        while block := stream.read(1 << 20):
+            blocks.append(block)
+            size += len(block)
+            check_size(str(path), size=size)
+    data = b"".join(blocks)
+    encoding = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "UTF-8"
+    notes: tuple[str, ...] = ()
+    try:
+        content = data.decode("utf-16" if encoding == "UTF-16" else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if encoding == "UTF-16":
+            raise
+        # without the byte-order mark
+        rest = error.object
+        line = rest.count(b"\n", 0, error.start) + 1
+        place = f"byte 0x{rest[error.start]:02x} on line {line}"
+        if not rest.decode("utf-8", "ignore").isascii():
+            raise InputError(
+                f"{path} is neither UTF-8 nor Latin-1 throughout: {place}; save it as UTF-8 and try again"
+            ) from None
+        content, encoding = rest.decode("cp1252", "replace"), "Latin-1"
+        notes = (f"not UTF-8 ({place}), so read as Latin-1: check that accents and signs are right",)
+    if "\0" in content:
+        raise InputError(f"{path} holds NUL bytes: not a text file (binary, or UTF-16 without a byte-order mark?)")
+    return Text(content, f"{encoding}{compression and f', {compression}'}", notes)
