@@ -226,7 +226,6 @@ def test_given_splits_are_kept_and_their_overlap_is_counted(tmp_path):
     pairs = load_pairs(table(tmp_path, rows, header="id,smiles,text,split"), max_rejected=0.5)
     assert pairs.split == ("train", "validation", "fold x")
     assert any(note.startswith("train/validation share 1 stereo-free structures") for note in pairs.notes)
-    assert "split names read as the kit's own: 'Val'" in pairs.notes
     assert pairs.rejected[0].reason == "empty split name"
     many = [f"{alkane(n)},words,part {n}" for n in range(60)]
     with pytest.raises(InputError, match="names 60 splits; at most 50"):
@@ -239,7 +238,7 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
         load_pairs(path, extra=path)
     with pytest.raises(InputError, match="swap: these options"):
         load_pairs(path, swap=True)
-    with pytest.raises(InputError, match="text, make_split: these options are for files"):
+    with pytest.raises(InputError, match="text, make_split: these options apply to files"):
         load_pairs("chebi20", text="a", make_split="random")
 
 

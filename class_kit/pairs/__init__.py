@@ -15,7 +15,7 @@ from class_kit.pairs import chebi20
 from class_kit.pairs.cleaning import as_smiles, standardized
 from class_kit.pairs.pairset import GIVEN, PairSet, Rejected, content_digest, pool_targets, write_rejected
 from class_kit.pairs.readers import read_source, read_table
-from class_kit.pairs.rows import Rows, check_rows, find_column, refuse_too_many, rows_of, unique_labels
+from class_kit.pairs.rows import Rows, check_rows, find_column, refuse_too_many, unique_labels
 from class_kit.pairs.splits import GROUPS, KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.pairs.table import COMMON_NAMES, Table, is_common
 from class_kit.terminal import counted, one_line
@@ -112,24 +112,17 @@ def load_pairs(
     if make_split is not None:
         check_choice("make_split", make_split, KINDS)
     check_choice("group", group, GROUPS)
-    named = source if isinstance(source, str) else ""
-    if named in RELEASES:
-        given: dict[str, Any] = {"text": text, "smiles": smiles, "id": id, "split_column": split_column}
-        given |= {"make_split": make_split, "quoting": quoting, "standardize": standardize or None}
-        _refuse_options(given, f"are for files; the published rows of {named} never move")
-        if named == "pcdes":
-            _refuse_options({"extra": extra, "swap": swap or None}, 'are for "chebi20" only')
-            pairs, notes = chebi20.load_pcdes(data, group, seed)
-        elif extra is not None:
-            pairs, notes = chebi20.load_with_extra(chebi20.chebi20_folder(data), extra, swap, group, seed)
-        elif swap:
-            raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
-        else:
-            pairs, notes = chebi20.load_published(chebi20.chebi20_folder(data))
+    columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
+    for_files: dict[str, object] = {**columns, "make_split": make_split, "quoting": quoting}
+    for_files["standardize"] = standardize or None
+    for_chebi20: dict[str, object] = {"extra": extra, "swap": swap or None}
+    if isinstance(source, str) and source in RELEASES:
+        _refuse_options(for_files, f"apply to files; the published rows of {source} keep their splits")
+        _refuse_options(for_chebi20 if source == "pcdes" else {}, 'apply to "chebi20" only')
+        pairs, notes = chebi20.load_release(source, data, extra, swap, group, seed)
     else:
-        _refuse_options({"data": data, "extra": extra, "swap": swap or None}, 'are for "chebi20" only')
-        columns = {"text": text, "smiles": smiles, "id": id, "split": split_column}
-        if named == "corpus":
+        _refuse_options({"data": data, **for_chebi20}, 'apply to "chebi20" only')
+        if isinstance(source, str) and source == "corpus":
             table = replace(read_table(corpus_file()), source="corpus")
         else:
             table = read_source(source, quoting=quoting, names=[name for name in columns.values() if name is not None])
@@ -156,7 +149,7 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
     """
     if source != "chebi20":
         raise InputError(f"source={source!r}: the only molecule pool is 'chebi20'; rank other pairs within themselves")
-    return chebi20.load_pool(chebi20.chebi20_folder(data))
+    return chebi20.load_pool(data)
 
 
 def check_columns(source: Any, **options: Any) -> None:
@@ -172,23 +165,36 @@ def check_columns(source: Any, **options: Any) -> None:
 def _pairs_of(
     table: Table, wanted: dict[str, str | None], make_split: str | None, group: str, seed: int, standardize: bool
 ) -> tuple[PairSet, list[str]]:
-    columns = {role: find_column(table, role, given) for role, given in wanted.items()}
-    rows, given = rows_of(table, columns), columns["split"]
-    bundled = table.source == "corpus"
+    columns = {role: name for role, given in wanted.items() if (name := find_column(table, role, given)) is not None}
+    cells = {role: table.columns[name] for role, name in columns.items()}
+    extra = {name: values for name, values in table.columns.items() if name not in columns.values()}
+    bundled, count, file = table.source == "corpus", len(table.places), Path(table.source).name
     notes = ["generated descriptions: written by a program from each structure, not by chemists"] if bundled else []
-    notes += _column_notes(table, columns, rows, promised=bundled or wanted["id"] is not None)
-    rows.cells["smiles"], done = as_smiles(rows.cells["smiles"])
-    notes += done
+    notes += table.notes
+    if table.skipped:
+        skipped = sorted(table.skipped.items(), key=lambda item: not is_common(item[0]))
+        notes.append(f"left out: {', '.join(f'column {name[:60]!r} holds {kind}' for name, kind in skipped)}")
+    if "id" not in columns:
+        cells["id"] = [str(place.row) for place in table.places]
+        notes.append("no id column: the ids are row numbers")
+    elif wanted["id"] is None and not bundled:
+        cells["id"], changed = unique_labels(cells["id"], table.places)
+        if changed:
+            notes.append(f"column {columns['id']!r} repeats or has gaps: {changed:,} of its ids were made unique")
+    cells["smiles"], conversions = as_smiles(cells["smiles"])
+    notes += conversions
     if standardize:
-        rows.extra[GIVEN] = rows.cells["smiles"]
-        alike, said = standardized([cell or "" for cell in rows.cells["smiles"]])
-        rows.cells["smiles"] = [*alike]
-        notes.append(said)
-    name = Path(table.source).name
-    pairs, molecules = check_rows(rows, name, need_split=given is not None and make_split is None)
+        extra[GIVEN] = cells["smiles"]
+        alike, note = standardized([cell or "" for cell in cells["smiles"]])
+        cells["smiles"] = [*alike]
+        notes.append(note)
+    given = columns.get("split")
+    cells.setdefault("split", [None] * count)
+    rows = Rows(cells, extra, table.places)
+    pairs, molecules = check_rows(rows, file, need_split=given is not None and make_split is None)
     if not bundled:
-        about = ", ".join(f"{role} from {column!r:.80}" for role, column in columns.items() if column is not None)
-        notes.insert(0, f"{name}: {table.how}; {about}; {counted(len(rows.places), 'row')}, {len(pairs):,} kept")
+        about = ", ".join(f"{role} from {name!r:.80}" for role, name in columns.items())
+        notes.insert(0, f"{file}: {table.how}; {about}; {counted(count, 'row')}, {len(pairs):,} kept")
     if given is None or make_split is not None:
         if given is not None:
             notes.append(f"column {given!r} ignored because of make_split={make_split!r}")
@@ -197,32 +203,13 @@ def _pairs_of(
     splits = split_order(pairs.split)
     if len(splits) > MAX_SPLITS:
         raise InputError(
-            f"{name}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are followed, "
-            "make_split='random' (--make-split random) makes others"
+            f"{file}: column {given!r} names {len(splits):,} splits; at most {MAX_SPLITS} are compared; "
+            "make_split='random' (--make-split random) makes a new split instead"
         )
     notes.append(f"splits given by column {given!r}: {', '.join(splits)}")
-    written = {(name or "").strip() for name in rows.cells["split"]}
-    renamed = sorted(repr(name) for name in written if split_name(name) != name)
-    notes += [f"split names read as the kit's own: {', '.join(renamed)}"] if renamed else []
     return pairs, [*notes, *overlap_notes(pairs.split, molecules, pairs.text)]
 
 
-def _column_notes(table: Table, columns: dict[str, str | None], rows: Rows, *, promised: bool) -> list[str]:
-    """What is to be said of the columns; ids that nobody promised to be unique are made so."""
-    notes = list(table.notes)
-    skipped = sorted(table.skipped.items(), key=lambda item: not is_common(item[0]))
-    notes += [f"column {name[:60]!r} holds {kind} and was left out" for name, kind in skipped[:10]]
-    notes += [f"{len(skipped) - 10:,} more such columns were left out"] if len(skipped) > 10 else []
-    if columns["id"] is None:
-        notes.append("no id column: the ids are row numbers")
-    elif not promised:
-        rows.cells["id"], changed = unique_labels(rows.cells["id"], rows.places)
-        if changed:
-            notes.append(f"column {columns['id']!r} repeats or has gaps: {changed:,} of its ids were made unique")
-    return notes
-
-
 def _refuse_options(options: Mapping[str, object], why: str) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if given:
+    if given := [name for name, value in options.items() if value is not None]:
         raise InputError(f"{', '.join(given)}: these options {why}")

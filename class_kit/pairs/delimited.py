@@ -62,9 +62,20 @@ def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> 
         (name, [None if row in faults else cells[at] for row, cells in enumerate(body)])
         for at, name in enumerate(header)
     ]
+    if released:
+        columns[1] = (columns[1][0], single_backslashes(columns[1][1]))
     how = f"{DELIMITERS[delimiter]}-separated text, {text.how}"
-    about: dict[str, Any] = {"roles": roles, "notes": tuple(notes), "released": released, "faults": faults}
+    about: dict[str, Any] = {"roles": roles, "notes": tuple(notes), "faults": faults}
     return table_of(str(path), columns, len(body), how, starts=rows.starts[first:], **about)
+
+
+def single_backslashes(smiles: list[str | None]) -> list[str | None]:
+    """SMILES with single bond marks for doubled ones, as ChEBI-20's release has them.
+
+    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
+    are no SMILES, so a file that never had them doubled stays the same.
+    """
+    return [cell and cell.replace("\\\\", "\\") for cell in smiles]
 
 
 def _read(path: Path, text: Text, delimiter: str, *, quotes: bool) -> _Rows:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from class_kit.errors import InputError
 from class_kit.molecules.structures import Structure, structures
@@ -24,8 +24,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIRST_REASONS = 3
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Unchecked rows of one file or several: cells by role (text, smiles, id, split), other columns, places."""
 
     cells: dict[str, list[str | None]]
@@ -69,19 +68,6 @@ def find_column(table: Table, role: str, given: str | None = None) -> str | None
     )
 
 
-def rows_of(table: Table, columns: dict[str, str | None], *, prefix: str = "") -> Rows:
-    """Lay out a table by role; where no id column is named, `prefix` + the data row's number serves as id."""
-    cells = {role: table.columns[column] for role, column in columns.items() if column is not None}
-    cells.setdefault("id", [f"{prefix}{place.row}" for place in table.places])
-    cells.setdefault("split", [None] * len(table.places))
-    if table.released:
-        # RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a
-        # row are no SMILES, so a file that never had them doubled reads the same.
-        cells["smiles"] = [value and value.replace("\\\\", "\\") for value in cells["smiles"]]
-    extra = {name: values for name, values in table.columns.items() if name not in columns.values()}
-    return Rows(cells, extra, table.places)
-
-
 def unique_labels(cells: Sequence[str | None], places: Sequence[Place]) -> tuple[list[str | None], int]:
     """Ids of a column that nobody promised to be unique: a number behind those that occurred before, the row's number
     where there is none or it is too long; and how many were changed.
@@ -97,16 +83,6 @@ def unique_labels(cells: Sequence[str | None], places: Sequence[Place]) -> tuple
         used[label] += 1
         labels.append(label)
     return labels, sum(label != (cell or "").strip() for label, cell in zip(labels, cells, strict=True))
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Put rows of several files, with the same other columns, in one."""
-    one = parts[0]
-    return Rows(
-        {name: [cell for part in parts for cell in part.cells[name]] for name in one.cells},
-        {name: [cell for part in parts for cell in part.extra[name]] for name in one.extra},
-        [place for part in parts for place in part.places],
-    )
 
 
 def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, list[Structure]]:

@@ -66,8 +66,6 @@ class Table:
         Columns that the kind of table itself assigns to a role: text, smiles or split.
     notes : tuple of str
         What a reader of the table has to know.
-    released : bool
-        Whether this is a file of ChEBI-20's release, in which backslashes are doubled.
     """
 
     source: str
@@ -77,7 +75,6 @@ class Table:
     skipped: dict[str, str] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    released: bool = False
 
     def __post_init__(self) -> None:
         if not self.places:
