@@ -57,6 +57,21 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def kit(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The command line as a user types it: what it printed, and where it refuses one line of the reason first."""
+    from class_kit.cli import main
+
+    def run(*words: object, code: int = 0) -> str:
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == code
+        shown = capsys.readouterr()
+        assert code != 2 or shown.err.count("\n") == 1
+        return shown.err + shown.out
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data, laid out as the README's section on real data says."""

@@ -24,15 +24,14 @@ from tests.notebook_tools import write_notebook
 IN_THE_KIT = os.environ | {"PYTHONPATH": str(Path(cli.__file__).resolve().parents[2])}
 
 
-def test_every_command_has_a_handler_and_help(capsys: pytest.CaptureFixture[str]):
+def test_every_command_has_a_handler_and_help(kit: Any):
     (commands,) = [action for action in cli.build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     assert set(commands.choices) == set(cli.COMMANDS)
     for name, command in commands.choices.items():
         assert callable(command.get_default("handler")), name
         assert command.description
         assert all(action.help or action.choices for action in command._actions), name
-        assert cli.main([name, "--help"]) == 0
-    assert capsys.readouterr().err == ""
+        assert kit(name, "--help").startswith("usage: ")
 
 
 @pytest.mark.parametrize(
@@ -69,38 +68,9 @@ def test_defect_shows_its_traceback_without_escapes(capsys: pytest.CaptureFixtur
     assert "RuntimeError: odd \\x1b[2J" in shown
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["nothing"],
-        ["--", "train"],
-        ["run", "-p", "one"],
-        ["run", "--pair", "corpus"],
-        ["difficulty", "corpus", "--sigma", "high"],
-        ["run", "no\x1b[2Jsuch"],
-        ["run", "--nothing\x1b[2J"],
-        ["cache", "list", "--kind", "../.."],
-    ],
-)
-def test_unusable_arguments_end_with_2_and_no_file(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
-    assert cli.main(arguments) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.count("\n") == 1
-    assert "error:" in output.err
-    assert "\x1b" not in output.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.chdir(tmp_path)
-    write_notebook(tmp_path / "01_book.ipynb", ["seeds = [0]  # seeds", 'word = ""  # text'])
-    (tmp_path / "mine.csv").write_text("text,smiles\nmethane,C\n", encoding="utf-8")
+def test_run_passes_everything_on(here: Path, monkeypatch: pytest.MonkeyPatch, kit: Any):
+    write_notebook(here / "01_book.ipynb", ["seeds = [0]  # seeds", 'word = ""  # text', "reading = {}  # how"])
+    (here / "mine.csv").write_text("Structure;Name;Text\nC;methane;x\n", encoding="utf-8")
     seen: list[dict[str, Any]] = []
 
     def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
@@ -108,27 +78,24 @@ def test_run_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return "cell 1: ValueError: no" if parameters["word"] == "fail" else None
 
     monkeypatch.setattr(kernels, "execute", execute)
-    words = ["-p", "word", "-x = 'on'", "-p", "seeds", "[1, 2]"]
+    words = ["-p", "word", "-x = 'on'", "-p", "seeds", "[1, 2]", "--pairs", "mine.csv"]
+    words += ["--text", "Name", "--split", "Text", "--no-quoting", "--standardize"]
     given = {"pairs": "mine.csv", "seeds": [1, 2], "word": "-x = 'on'"}
-    assert cli.main(["run", "01_book.ipynb", *words, "--pairs", "mine.csv", "--out", "here"]) == 0
+    given["reading"] = {"text": "Name", "split_column": "Text", "quoting": False, "standardize": True}
+    output = kit("run", "01_book.ipynb", *words, "--out", "here")
     assert seen == [given | {"data": "", "extra": "", "out": "here"}]
-    output = capsys.readouterr().out
     assert "01_book: finished after" in output
     assert f"report:  {Path('here') / 'report.html'}" in output
-    assert (tmp_path / "here" / "done").exists()
-    assert json.loads((tmp_path / "here" / "manifest.json").read_text(encoding="utf-8"))["overrides"] == given
-    assert cli.main(["run", "01_book.ipynb", "-p", "word", "fail", "--out", "bad"]) == 1
-    assert "cell 1: ValueError: no" in capsys.readouterr().out
-    assert cli.main(["run", "01_book.ipynb", "-p", "word", "a", "-p", "word", "b"]) == 2
-    assert "given twice" in capsys.readouterr().err
+    assert (here / "here" / "done").exists()
+    assert json.loads((here / "here" / "manifest.json").read_text(encoding="utf-8"))["overrides"] == given
+    assert "cell 1: ValueError: no" in kit("run", "01_book.ipynb", "-p", "word", "fail", "--out", "bad", code=1)
+    kit("run", "01_book.ipynb", "--pairs", "mine.csv", "--text", "Words", code=2)
+    assert len(seen) == 2
 
 
-def test_cache_is_listed_and_cleared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_cache_is_listed_and_cleared(own_cache: Path, kit: Any):
     from class_kit.store import Maker, stored
 
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
     stored(Maker("text", "minilm", "0" * 64), ["a", "b", "c"], lambda rows: [(row, b"1234") for row in rows])
     stored(Maker("mol2vec", "corpus", "1" * 64), ["a"], lambda rows: [(row, b"12") for row in rows])
     for words, said in [
@@ -137,9 +104,8 @@ def test_cache_is_listed_and_cleared(
         (["list"], "1 entries"),
         (["clear"], "removed 1 entries"),
     ]:
-        assert cli.main(["cache", *words]) == 0
-        assert re.search(said, capsys.readouterr().out)
-    assert not list((tmp_path / "cache").rglob("*.sqlite"))
+        assert re.search(said, kit("cache", *words))
+    assert not list(own_cache.rglob("*.sqlite"))
 
 
 def test_reader_that_goes_away_is_no_error():

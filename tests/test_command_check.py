@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from class_kit import cli, molecules, text
+from class_kit import molecules, text
 
 NAMES = ["alcohol", "amine", "acid", "ether", "ketone", "nitrile", "thiol", "amide"]
 GROUPS = ["O", "N", "C(=O)O", "OC", "C(C)=O", "C#N", "S", "C(N)=O"]
@@ -63,10 +64,9 @@ def _length(value: str) -> int:
     return int(next(word for word in value.split() if word.isdigit()))
 
 
-def test_exchanged_pairs_are_said_and_written(here: Path, capsys: pytest.CaptureFixture[str]):
+def test_exchanged_pairs_are_said_and_written(here: Path, kit: Any):
     rows = write_pairs(Path("mine.csv"), exchanged=48)
-    assert cli.main(["check", "mine.csv"]) == 0
-    said = capsys.readouterr().out
+    said = kit("check", "mine.csv")
     assert "240 distinct texts in 240 pairs, 1 rejected" in said
     assert "mismatched pairs: " in said
     assert "suspects.rejected.csv" in said
@@ -86,17 +86,15 @@ def test_exchanged_pairs_are_said_and_written(here: Path, capsys: pytest.Capture
     assert all(f"  {each['id']}  " in said for each in suspects[:10])
 
 
-def test_the_exit_code_follows_the_interval(here: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_exit_code_follows_the_interval(here: Path, kit: Any):
     write_pairs(Path("wrong.csv"), exchanged=96)
     write_pairs(Path("right.csv"))
-    assert cli.main(["check", "wrong.csv", "--fail-above", "0.1"]) == 1
-    assert cli.main(["check", "wrong.csv", "--fail-above", "0.9"]) == 0
-    assert cli.main(["check", "right.csv", "--fail-above", "0.1"]) == 0
-    assert cli.main(["check", "right.csv", "--fail-above", "2"]) == 2
-    assert "--fail-above=2.0: expected a number in [0, 1]" in capsys.readouterr().err
+    kit("check", "wrong.csv", "--fail-above", "0.1", code=1)
+    kit("check", "wrong.csv", "--fail-above", "0.9")
+    kit("check", "right.csv", "--fail-above", "0.1")
+    assert "--fail-above=2.0: expected a number in [0, 1]" in kit("check", "right.csv", "--fail-above", "2", code=2)
 
 
-def test_a_shuffled_table_is_called_so(here: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_shuffled_table_is_called_so(here: Path, kit: Any):
     write_pairs(Path("all.csv"), exchanged=240)
-    assert cli.main(["check", "all.csv"]) == 0
-    assert "the table looks shuffled as a whole" in capsys.readouterr().out
+    assert "the table looks shuffled as a whole" in kit("check", "all.csv")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from class_kit import cli, figures
+from class_kit import figures
 from class_kit.cli.run import STYLES
 from class_kit.runs import kernels, notebooks
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
@@ -31,9 +31,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
     return asked
 
 
-def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]]) -> None:
-    assert cli.main(["run", "3", "-p", "epochs", "12", "--out", "run"]) == 0
-    assert cli.main(["figures", "run", "--style", "acl"]) == 0
+def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]], kit: Any) -> None:
+    kit("run", "3", "-p", "epochs", "12", "--out", "run")
+    kit("figures", "run", "--style", "acl")
     first, second = calls
     assert first["epochs"] == 12
     assert second == first | {"style": "acl", "out": "run-acl"}
@@ -49,11 +49,8 @@ def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]]) -> No
         ('{"notebooks": {"03_short": {}}, "overrides": {"no_such": 1}}', "no_such"),
     ],
 )
-def test_what_is_no_run_of_the_kit_is_refused(
-    content: str | None, said: str, calls: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_run_of_the_kit_is_refused(content: str | None, said: str, calls: list[Any], kit: Any) -> None:
     if content is not None:
         Path("manifest.json").write_text(content, encoding="utf-8")
-    assert cli.main(["figures", ".", "--style", "slides"]) == 2
-    assert said in capsys.readouterr().err
+    assert said in kit("figures", ".", "--style", "slides", code=2)
     assert calls == []

@@ -84,18 +84,6 @@ def test_what_does_not_fit_and_what_builds_on_it_is_homework() -> None:
         assert re.findall(r"^- \*\*(\w+)\*\*", plan, re.MULTILINE) == homework
 
 
-def test_a_folder_with_anything_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.txt").write_text("keep", encoding="utf-8")
-    assert cli.main(["teach", str(tmp_path)]) == 2
-    assert "expected a new or empty folder" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    assert cli.main(["teach", str(tmp_path / "mine.txt")]) == 2
-    assert cli.main(["teach", str(tmp_path / "new"), "--minutes", "5"]) == 2
-    assert "minutes=5" in capsys.readouterr().err
-    assert cli.main(["teach", "a\0b"]) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -58,24 +59,22 @@ def record_of(folder: Path) -> dict:
 
 
 def test_a_run_finds_its_pairs_from_another_folder_and_says_where_it_looked(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
 ) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    assert main(["evaluate", "run"]) == 0
+    kit("evaluate", "run")
     stored = json.loads(Path("run/task.json").read_text(encoding="utf-8"))
     assert stored["task"]["pairs"] == str(folder / "own.csv")
     stored["task"]["pairs"] = "/moved/own.csv"
     Path("run/task.json").write_text(json.dumps(stored), encoding="utf-8")
-    capsys.readouterr()
-    assert main(["evaluate", "run"]) == 2
-    said = capsys.readouterr().err
+    said = kit("evaluate", "run", code=2)
     assert all(str(place) in said for place in ("/moved/own.csv", tmp_path / "run" / "own.csv", tmp_path / "own.csv"))
     shutil.copy(folder / "own.csv", "run")
-    assert main(["evaluate", "run"]) == 0
+    kit("evaluate", "run")
 
 
-def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, kit: Any) -> None:
     run = folder / "run"
     names = {path.name for path in run.iterdir()}
     assert {"done", "task.json", "metrics.json", "record.json", "model.safetensors", "rejected.csv"} <= names
@@ -83,8 +82,7 @@ def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, capsy
     history = record_of(run)["history"]
     assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
     assert history[0]["rows"] < history[1]["rows"] <= history[-1]["rows"]
-    assert main(["evaluate", "run"]) == 0
-    shown = capsys.readouterr().out
+    shown = kit("evaluate", "run")
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     # in the pool of all, texts of this file repeat
     both = [name for name in metrics if f"{name}, any right one" in metrics]
@@ -94,18 +92,13 @@ def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, capsy
         (line,) = [line for line in shown.splitlines() if line.startswith(label)]
         assert f"{values['mrr']:.3f}" in line
         assert f"{int(values['pool'])}" in line
-    assert main(["evaluate", "run", "--pool", "all", "--split", "validation"]) == 0
-    assert "molecule_to_text" not in capsys.readouterr().out
+    assert "molecule_to_text" not in kit("evaluate", "run", "--pool", "all", "--split", "validation")
 
 
-def test_several_runs_rank_as_one_and_choices_are_told(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_runs_rank_as_one_and_choices_are_told(folder: Path, tmp_path: Path, kit: Any) -> None:
     other, third = str(tmp_path / "other"), str(tmp_path / "third")
-    assert main(["train", "own.csv", *SHORT, "--seed", "7", "--out", other]) == 0
-    capsys.readouterr()
-    assert main(["evaluate", "run", other, "--choose", "2", "5"]) == 0
-    shown = capsys.readouterr().out
+    kit("train", "own.csv", *SHORT, "--seed", "7", "--out", other)
+    shown = kit("evaluate", "run", other, "--choose", "2", "5")
     models = []
     for run in ("run", other):
         record, task = load_trained(run)
@@ -117,17 +110,12 @@ def test_several_runs_rank_as_one_and_choices_are_told(
     assert f"right among 5: {k_way_chances(ranks, 5).mean():.1%} (chance level 20.0%)" in shown
     lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
     (folder / "fewer.csv").write_text("\n".join(lines[:-9]) + "\n", encoding="utf-8")
-    assert main(["train", "fewer.csv", *SHORT, "--out", third]) == 0
-    capsys.readouterr()
-    assert main(["evaluate", "run", third]) == 2
-    assert "trained on other pairs" in capsys.readouterr().err
+    kit("train", "fewer.csv", *SHORT, "--out", third)
+    assert "trained on other pairs" in kit("evaluate", "run", third, code=2)
 
 
-def test_score_gives_the_cosine_of_each_text_with_its_molecule(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["score", "run", "own.csv", *COLUMNS[:4], "--out", str(tmp_path / "scores.csv")]) == 0
-    shown = capsys.readouterr().out
+def test_score_gives_the_cosine_of_each_text_with_its_molecule(tmp_path: Path, kit: Any) -> None:
+    shown = kit("score", "run", "own.csv", *COLUMNS[:4], "--out", str(tmp_path / "scores.csv"))
     table = pandas.read_csv(tmp_path / "scores.csv")
     record, task = load_trained("run")
     assert list(table["smiles"]) == list(task.pairs.smiles)
@@ -142,12 +130,11 @@ def test_score_gives_the_cosine_of_each_text_with_its_molecule(
 
 
 def test_an_exported_run_is_used_as_its_model_card_says(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
 ) -> None:
     out = tmp_path / "published"
-    assert main(["export", "run", str(out)]) == 0
-    assert main(["export", "run", str(out)]) == 2
-    assert "expected a new or an empty folder" in capsys.readouterr().err
+    kit("export", "run", str(out))
+    assert "expected a new or an empty folder" in kit("export", "run", str(out), code=2)
     card = (out / "README.md").read_text(encoding="utf-8")
     written = card + (out / "config.json").read_text(encoding="utf-8")
     assert str(folder) not in written
@@ -166,10 +153,8 @@ def test_an_exported_run_is_used_as_its_model_card_says(
     np.testing.assert_array_equal(names["m"], encode(backbone, "molecules", task.m))
 
 
-def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    text = "The molecule is a carboxylic acid."
-    assert main(["search", text, "--run", "run", "--top", "5"]) == 0
-    shown = capsys.readouterr().out.splitlines()
+def test_search_finds_what_it_is_asked_for(kit: Any) -> None:
+    shown = kit("search", "The molecule is a carboxylic acid.", "--run", "run", "--top", "5").splitlines()
     lines = [line for line in shown if not line.startswith(" " * 14)]
     assert [line.split()[0] for line in lines] == ["1", "2", "3", "4", "5"]
     scores = [float(line.split()[1]) for line in lines]
@@ -180,25 +165,22 @@ def test_search_finds_what_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -
     assert [line.strip() for line in shown if line not in lines] == [texts[line.split()[3]] for line in lines]
 
 
-def test_a_molecule_with_several_texts_is_listed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_molecule_with_several_texts_is_listed_once(tmp_path: Path, kit: Any) -> None:
     rows = pandas.read_csv("own.csv").dropna().iloc[:20]
     several = pandas.concat([rows, *(rows.assign(words=f"other words {number}") for number in range(4))])
     # another spelling is the same molecule
     several.iloc[-20:, 0] = [Chem.MolToSmiles(Chem.MolFromSmiles(one), doRandom=True) for one in rows["structure"]]
     several.to_csv(tmp_path / "several.csv", index=False)
     run = str(tmp_path / "run")
-    assert main(["train", str(tmp_path / "several.csv"), *SHORT, "--out", run]) == 0
-    assert "any right one" in capsys.readouterr().out
-    assert main(["search", "an acid", "--run", run, "--top", "50"]) == 0
-    shown = capsys.readouterr().out.splitlines()
+    assert "any right one" in kit("train", str(tmp_path / "several.csv"), *SHORT, "--out", run)
+    shown = kit("search", "an acid", "--run", run, "--top", "50").splitlines()
     lines = [line for line in shown if not line.startswith(" " * 14)]
     assert len(lines) == len({line.split()[3] for line in lines}) == rows["structure"].nunique()
     assert sum("and 2 more texts" in line for line in shown) == len(lines)
 
 
-def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "run", "--trec", str(tmp_path / "trec")]) == 0
-    assert "how ties are broken" in capsys.readouterr().out
+def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, kit: Any) -> None:
+    assert "how ties are broken" in kit("evaluate", "run", "--trec", str(tmp_path / "trec"))
     metrics = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))["metrics"]
     folders = {name: name.replace("/", "-").replace(", any right one", "-any-right-one") for name in metrics}
     assert {path.name for path in (tmp_path / "trec").iterdir()} == set(folders.values())
@@ -214,8 +196,7 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, capsys: pytest.
             best.append(min(ordered.index(one) for one in read["qrels"][query]) + 1)
         # ties, of which there are few, are read in one order here
         assert np.mean(1 / np.array(best)) == pytest.approx(metrics[name]["mrr"], abs=0.02)
-    assert main(["evaluate", "run", "run", "--trec", "x"]) == 2
-    assert "expected one RUN" in capsys.readouterr().err
+    assert "expected one RUN" in kit("evaluate", "run", "run", "--trec", "x", code=2)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +223,8 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, capsys: pytest.
         (["train", "own.csv", "--backbone-option", "hidden=[1"], "expected a plain value"),
     ],
 )
-def test_bad_requests_are_one_line_and_exit_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments) == 2
-    shown = capsys.readouterr().err
-    assert message in shown
-    assert len(shown.strip().splitlines()) == 1
+def test_bad_requests_are_one_line_and_exit_2(arguments: list[str], message: str, kit: Any) -> None:
+    assert message in kit(*arguments, code=2)
 
 
 @pytest.mark.parametrize(
@@ -278,35 +254,31 @@ def test_options_become_an_arm_and_settings(options: list[str], arm: dict, confi
         assert {name: getattr(made, name) for name in expected} == expected
 
 
-def test_noise_is_in_the_name_the_record_and_the_last_lines(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_noise_is_in_the_name_the_record_and_the_last_lines(here: Path, kit: Any) -> None:
     (here / "own.csv").write_bytes(Path(os.environ["CLASS_KIT_CACHE"]).with_name("own.csv").read_bytes())
-    assert main(["train", "own.csv", *SHORT, "--noise", "0.2", "--order", "standard"]) == 0
-    assert (
-        "training pairs have another pair's molecule on purpose (noise 0.2, seed 0)" in capsys.readouterr().out[-200:]
-    )
+    shown = kit("train", "own.csv", *SHORT, "--noise", "0.2", "--order", "standard")
+    assert "training pairs have another pair's molecule on purpose (noise 0.2, seed 0)" in shown[-200:]
     run = here / "runs" / "train-own-noise-0.2-standard-0"
     assert json.loads((run / "task.json").read_text(encoding="utf-8"))["task"]["noise"] == 0.2
     assert load_trained(run)[1].exchanged.any()
 
 
-def test_near_duplicates_that_share_a_batch_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_near_duplicates_that_share_a_batch_are_told(tmp_path: Path, kit: Any) -> None:
     options = ["--order", "standard", "--hardness", "0.5", "--near", "molecules", "--duplicates", "apart"]
-    assert main(["train", "own.csv", *SHORT, *options, "--out", str(tmp_path / "run")]) == 0
-    assert re.search(
-        r"epoch 1: \d+ near-duplicates share a batch with another, unavoidable for \d+ of them", capsys.readouterr().out
-    )
+    shown = kit("train", "own.csv", *SHORT, *options, "--out", tmp_path / "run")
+    assert re.search(r"epoch 1: \d+ near-duplicates share a batch with another, unavoidable for \d+ of them", shown)
 
 
-def test_the_text_encoder_is_trained_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_the_text_encoder_is_trained_where_it_is_asked_for(folder: Path, tmp_path: Path, kit: Any) -> None:
     lines = (folder / "own.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "few.csv").write_text("\n".join(lines[:-1:4]) + "\n", encoding="utf-8")
     out = tmp_path / "run"
     options = ["--finetune", "--epochs", "1", "--growth", "1", "--backbone-option", "hidden=16", "--out", str(out)]
-    assert main(["train", str(tmp_path / "few.csv"), *COLUMNS, *options]) == 0
+    kit("train", str(tmp_path / "few.csv"), *COLUMNS, *options)
     settings = record_of(out)["config"]
     assert settings["backbone"] == "finetuned"
     assert settings["backbone_options"]["inner_options"] == {"hidden": 16}
-    assert main(["search", "a ketone", "--run", str(out)]) == 0
+    kit("search", "a ketone", "--run", str(out))
 
 
 OWN = """
@@ -332,47 +304,40 @@ class OfMyOwn(Backbone):
 """
 
 
-def test_a_backbone_of_ones_own_is_imported_by_name(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_backbone_of_ones_own_is_imported_by_name(folder: Path, tmp_path: Path, kit: Any) -> None:
     (folder / "of_my_own.py").write_text(OWN, encoding="utf-8")
     out = str(tmp_path / "run")
     own = ["--import", "of_my_own"]
     options = ["--epochs", "2", "--backbone", "of_my_own", "--backbone-option", "width=6", "--out", out]
-    assert main(["train", "own.csv", *COLUMNS, *options, *own]) == 0
+    kit("train", "own.csv", *COLUMNS, *options, *own)
     assert set(record_of(tmp_path / "run")["history"][0]) >= {"contrastive", "intensity/contrastive"}
-    assert main(["evaluate", out, *own]) == 0
-    assert main(["search", "a ketone", "--run", out, *own]) == 0
+    kit("evaluate", out, *own)
+    kit("search", "a ketone", "--run", out, *own)
     _REGISTERED.pop("of_my_own")
-    capsys.readouterr()
-    assert main(["evaluate", out]) == 2
-    assert "'of_my_own' is unknown" in capsys.readouterr().err
-    assert main(["evaluate", out, "--import", "no_such_module"]) == 2
-    assert "--import 'no_such_module'" in capsys.readouterr().err
+    assert "'of_my_own' is unknown" in kit("evaluate", out, code=2)
+    assert "--import 'no_such_module'" in kit("evaluate", out, "--import", "no_such_module", code=2)
 
 
-def test_changed_pairs_are_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_pairs_are_noticed(folder: Path, kit: Any) -> None:
     own = folder / "own.csv"
     before = own.read_text(encoding="utf-8")
     try:
         own.write_text(before.replace(" ", " x ", 1), encoding="utf-8")
-        assert main(["evaluate", "run"]) == 2
-        assert "have changed since the training" in capsys.readouterr().err
+        assert "have changed since the training" in kit("evaluate", "run", code=2)
     finally:
         own.write_text(before, encoding="utf-8")
 
 
-def test_resume_continues_to_the_same_weights(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_continues_to_the_same_weights(folder: Path, kit: Any) -> None:
     """A training that lost its end (record and `done`) continues from its checkpoint to the same bytes."""
     run = folder / "run"
     before = (run / "model.safetensors").read_bytes()
     for name in ("done", "record.json", "model.safetensors"):
         (run / name).unlink()
-    assert main([*RUN, "--resume"]) == 0
+    kit(*RUN, "--resume")
     assert (run / "model.safetensors").read_bytes() == before
     finished = (run / "done").read_bytes()
-    assert main([*RUN, "--resume"]) == 0
-    assert "already trained with these settings" in capsys.readouterr().out
+    assert "already trained with these settings" in kit(*RUN, "--resume")
     assert (run / "done").read_bytes() == finished
 
 
@@ -384,7 +349,7 @@ def finished(folder: Path, age: float) -> None:
 
 
 def test_search_takes_the_training_that_finished_last(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
 ) -> None:
     with pytest.raises(InputError, match="run class-kit train first"):
         newest_training(tmp_path)
@@ -395,9 +360,7 @@ def test_search_takes_the_training_that_finished_last(
     finished(tmp_path / "runs" / "old", age=3600)
     (tmp_path / "runs" / "unfinished").mkdir()
     (tmp_path / "runs" / "unfinished" / "record.json").touch()
-    assert main(["search", "acid", "--top", "1"]) == 0
-    shown = capsys.readouterr()
-    assert shown.err == "searching with runs/new, the newest in runs/; --run selects another\n"
-    assert len(shown.out.splitlines()) == 2, "a molecule and its text"
-    assert main(["search", "acid", "--top", "1", "--run", "runs/new"]) == 0
-    assert capsys.readouterr().err == ""
+    line, *shown = kit("search", "acid", "--top", "1").splitlines()
+    assert line == "searching with runs/new, the newest in runs/; --run selects another"
+    assert len(shown) == 2, "a molecule and its text"
+    assert kit("search", "acid", "--top", "1", "--run", "runs/new").splitlines() == shown

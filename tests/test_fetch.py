@@ -20,7 +20,6 @@ from pathlib import Path
 
 import pytest
 
-from class_kit import cli
 from class_kit import fetch as module
 from class_kit.errors import InputError
 from class_kit.fetch import (
@@ -261,20 +260,18 @@ def test_fetch_puts_all_files_in_the_home_folder_and_skips_them_next_time(server
     assert "already there: train.txt, validation.txt" in str(second)
 
 
-def test_the_command_keeps_what_is_complete_and_says_in_one_line_how_to_go_on(server, release, tmp_path, capsys):
+def test_the_command_keeps_what_is_complete_and_says_in_one_line_how_to_go_on(server, release, tmp_path, kit):
     release("good", "html", "good")
-    assert cli.main(["fetch", "chebi20", "--folder", str(tmp_path / "data")]) == 2
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    line = kit("fetch", "chebi20", "--folder", tmp_path / "data", code=2)
     for words in (
         f"{server.address}/html/commit/folder/validation.txt: got a web page",
         f"expected {BLOB}. Run `class-kit fetch chebi20` again to continue, or download",
         "class-kit fetch chebi20 --from FOLDER",
     ):
-        assert words in shown.err
+        assert words in line
     assert os.listdir(tmp_path / "data") == ["train.txt"]
     release("404", "404", "404")
-    assert cli.main(["fetch", "chebi20", "--folder", str(tmp_path / "none")]) == 2
+    kit("fetch", "chebi20", "--folder", tmp_path / "none", code=2)
     assert os.listdir(tmp_path) == ["data"]
 
 

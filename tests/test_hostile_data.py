@@ -26,15 +26,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from class_kit import cli
 from class_kit.errors import InputError
 from class_kit.files import inert, write_csv
 from class_kit.molecules.vectors import load_vectors
-from class_kit.runs import kernels
-from class_kit.runs.notebooks import SAFE_NAME
-from tests.notebook_tools import write_notebook
 from tests.short_run import ATTACKS
-from tests.test_report import Found
 from tests.tiny_bert import write_bert
 
 ROOT = Path(__file__).parents[1]
@@ -313,24 +308,6 @@ def test_pictures_show_text_and_not_what_it_says(monkeypatch: pytest.MonkeyPatch
     plt.close("all")
 
 
-@pytest.mark.parametrize("attack", ATTACKS[::4])
-def test_names_of_runs_and_files_stay_in_their_folder(
-    attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kernels, "execute", lambda *ignored: None)
-    write_notebook(tmp_path / "01_book.ipynb", ['word = ""  # text'])
-    assert cli.main(["run", "01_book.ipynb", "-p", "word", attack]) == 0
-    (made,) = (tmp_path / "runs").iterdir()
-    assert SAFE_NAME.fullmatch(made.name)
-    assert cli.main(["train", f"{attack}.csv"]) == 2
-    assert {path.name for path in tmp_path.iterdir()} == {"01_book.ipynb", "runs"}
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [made.name]
-    said = capsys.readouterr()
-    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said.out + said.err)
-    assert Found((made / "report.html").read_text(encoding="utf-8")).bad == []
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -339,15 +316,12 @@ def test_names_of_runs_and_files_stay_in_their_folder(
     ],
 )
 def test_a_training_from_a_stranger_names_no_file_to_be_written(
-    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    content: str, here: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("class_kit.study.records.read_record", lambda folder: None)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "done").touch()
-    (tmp_path / "run" / "task.json").write_text(content, encoding="utf-8")
-    assert cli.main(["evaluate", "run"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
+    (here / "run").mkdir()
+    (here / "run" / "done").touch()
+    (here / "run" / "task.json").write_text(content, encoding="utf-8")
+    said = kit("evaluate", "run", code=2)
     assert ("'rejected_to' is unknown" in said) == ("hit" in content)
-    assert not (tmp_path / "hit").exists()
+    assert not (here / "hit").exists()

@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 
 from class_kit import task as task_module
 from class_kit.agreement import audit_pairs
-from class_kit.cli import main
 from class_kit.files import shipped
 from class_kit.study import conduct, noise, paper
 from class_kit.study.paper_tables import NOISE
@@ -47,9 +46,9 @@ def loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
     return asked
 
 
-def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]], tmp_path: Path, kit: Any) -> None:
     short = ["--seeds", "1", "--epochs", "2", "--jobs", "1", "--out", "out"]
-    assert main(["study", "paper", "--only", "noise", "--extra", "more.tsv", "--vectors", "text2mol", *short]) == 0
+    kit("study", "paper", "--only", "noise", "--extra", "more.tsv", "--vectors", "text2mol", *short)
     chebi20 = {"pairs": "chebi20", "extra": "more.tsv", "vectors": "text2mol"}
     assert loads == [chebi20, chebi20 | {"swap": True}, {"pairs": "pcdes", "vectors": "text2mol"}]
     record = json.loads((tmp_path / "out" / "noise.json").read_text())
@@ -62,7 +61,7 @@ def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]],
     assert samples[0.0, "oracle"] == 1
     # another of the studies adds its rows, and the same one again replaces its own
     for name in ("noise_epochs", "noise"):
-        assert main(["study", "paper", "--only", name, "--extra", "more.tsv", "--vectors", "text2mol", *short]) == 0
+        kit("study", "paper", "--only", name, "--extra", "more.tsv", "--vectors", "text2mol", *short)
     both = json.loads((tmp_path / "out" / "noise.json").read_text())["differences"]
     assert {row["study"] for row in both} == {"noise", "noise_epochs"}
     assert [row for row in both if row["study"] == "noise"] == record["differences"]
@@ -77,10 +76,10 @@ def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]],
     assert found[KINDS[0], 0.0]["auc"] is None
 
 
-def test_other_pairs_take_the_place_of_the_files_own(loads: list[dict[str, Any]], capsys: Any) -> None:
-    assert main(["study", "paper", "--only", "noise_epochs", "--pairs", "own.csv", "--plan", "--seeds", "2"]) == 0
+def test_other_pairs_take_the_place_of_the_files_own(loads: list[dict[str, Any]], kit: Any) -> None:
+    shown = kit("study", "paper", "--only", "noise_epochs", "--pairs", "own.csv", "--plan", "--seeds", "2")
     assert loads == [{"pairs": "own.csv"}]
-    assert "noise_epochs: 12 trainings" in capsys.readouterr().out
+    assert "noise_epochs: 12 trainings" in shown
 
 
 def test_a_table_of_the_record_gives_points_and_intervals() -> None:

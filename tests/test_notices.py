@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from class_kit.cli import main
 from class_kit.data_report import data_report
 from class_kit.errors import InputError
 from class_kit.notices import training_notices
@@ -56,21 +55,18 @@ def test_a_wrong_number_of_values_is_refused() -> None:
 
 
 @pytest.mark.parametrize("one", [True, False], ids=["one molecule", "two rows of one"])
-def test_every_report_of_a_training_says_it(one: bool, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_every_report_of_a_training_says_it(one: bool, tmp_path: Path, kit: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     smiles = ["CCO"] * 12 if one else ["CCO", "OCC", *("C" * count for count in range(1, 11))]
     with open("mine.csv", "w", newline="") as file:
         rows = [(f"the molecule of row {row}", each, "train") for row, each in enumerate(smiles)]
         csv.writer(file).writerows([("text", "smiles", "split"), *rows])
-    assert main(["train", "mine.csv", "--epochs", "1", "--sigma", "1", "--out", "run"]) == 0
-    trained = capsys.readouterr().out
-    assert main(["evaluate", "run", "--choose", "2"]) == 0
-    evaluated = capsys.readouterr().out
+    trained = kit("train", "mine.csv", "--epochs", "1", "--sigma", "1", "--out", "run")
+    evaluated = kit("evaluate", "run", "--choose", "2")
     config = {"name": "few", "pairs": "mine.csv", "orders": ["standard", "curriculum"], "sigmas": 1.0, "seeds": [0]}
     config |= {"schedules": {"shape": "linear", "start": 0.4, "full_at": 0.5}, "training": {"epochs": 2}}
     Path("study.yml").write_text(json.dumps(config), encoding="utf-8")
-    assert main(["study", "study.yml", "--out", "study", "--jobs", "1"]) == 0
-    studied = capsys.readouterr().out
+    studied = kit("study", "study.yml", "--out", "study", "--jobs", "1")
     report = data_report(load_task("mine.csv"), config=TrainingConfig(epochs=1, batch_size=12))
     reported = "\n".join(entry["says"] for entry in report.advice)
     about = ["ranking", "size", "batch", "order", "molecules" if one else "duplicates"]

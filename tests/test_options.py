@@ -48,14 +48,11 @@ class WiderConfig(TrainingConfig):
     clip: float | None = Field(default=None, gt=0, description="longest gradient")
 
 
-def test_a_new_setting_is_an_option_a_key_and_a_record(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_setting_is_an_option_a_key_and_a_record(monkeypatch: pytest.MonkeyPatch, kit: Any) -> None:
     for room in (cli.import_module("class_kit.cli.train"), study_file):
         monkeypatch.setattr(room, "Arm", WiderArm)
         monkeypatch.setattr(room, "TrainingConfig", WiderConfig)
-    assert cli.main(["train", "--help"]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = " ".join(kit("train", "--help").split())
     assert "--patience N epochs without a gain that are waited for (default: 3)" in shown
     assert "--clip X longest gradient" in shown
     train = cli.import_module("class_kit.cli.train")

@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from matplotlib import pyplot as plt
 
-from class_kit.cli import main
 from class_kit.difficulty import available_measures
 from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts
@@ -237,9 +235,8 @@ def test_running_again_and_planning_train_nothing_and_change_nothing(
     assert (small_study / "paper.json").stat().st_mtime_ns == written
 
 
-def test_the_help_names_the_numbers_that_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", "--help"]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+def test_the_help_names_the_numbers_that_hold(kit: Any) -> None:
+    shown = " ".join(kit("study", "--help").split())
     frozen, deep = (study_file(name)["training"]["epochs"] for name in ("main", "main_deep"))
     assert f"epochs per training (default: {frozen}, slow backbones {deep})" in shown
     assert f"seeds per setting (default: {study_file('main')['seeds']})" in shown
@@ -254,27 +251,6 @@ def test_results_of_other_pairs_or_another_version_are_left_out(
     assert paper.finished_studies(small_study, small_task(seed=1)) == {}
     monkeypatch.setattr(paper, "code_digest", lambda: "of another version")
     assert paper.finished_studies(small_study, task) == {}
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["paper", "--only", "mian"], "--only 'mian'"),
-        (["paper", "--seeds", "0"], "seeds=0"),
-        (["paper", "--pairs", "missing.csv"], "missing.csv"),
-        (["mine.yml", "--seeds", "3"], "--seeds belongs to `study paper`"),
-        (["paper", "--out", "other"], "holds other files"),
-    ],
-)
-def test_what_cannot_be_asked_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").write_text("")
-    (tmp_path / "mine.yml").write_text(yaml.safe_dump({"seeds": 1}), encoding="utf-8")
-    assert main(["study", *given]) == 2
-    assert message in capsys.readouterr().err
 
 
 # --- tables and figures

@@ -98,26 +98,6 @@ def test_what_cannot_be_read_is_one_error(tmp_path: Path, name: str, content: by
     assert len(str(failure.value)) < 500
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (Path.mkdir, "is a folder"),
-        (os.mkfifo, "not a regular file"),
-        (lambda path: path.symlink_to(path), "cannot be read"),
-        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-        (lambda path: None, "no such file"),
-    ],
-)
-def test_a_place_that_is_no_file_is_never_opened(tmp_path: Path, monkeypatch, capsys, make, words: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    make(tmp_path / "a.csv")
-    assert cli.main(["difficulty", "a.csv", "--out", "made/d.csv"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert words in error
-    assert not Path("made").exists()
-
-
 def test_ragged_rows_are_kept_with_a_reason(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, "a.csv", b'text,smiles\n"two\nlines",C\n\nshort\na,b,c\nlast,CC\n'))
     assert table.columns == {"text": ["two\nlines", None, None, "last"], "smiles": ["C", None, None, "CC"]}
@@ -289,36 +269,6 @@ def test_bombs_are_stopped_in_bounded_memory(tmp_path: Path) -> None:
     assert peak < 2_000 << 10
 
 
-COMMANDS = [
-    (["difficulty", "pairs.csv", "--out", "pairs.csv"], "is an input and would be overwritten"),
-    (["difficulty", "pairs.csv", "--out", "../here/pairs.csv"], "is an input and would be overwritten"),
-    (["difficulty", "pairs.csv", "--out", "link.csv"], "is an input and would be overwritten"),
-    (["difficulty", "d.rejected.csv", "--out", "d.csv"], "'d.rejected.csv' is an input"),
-    (["difficulty", "~no-such-user/a.csv"], "no-such-user"),
-    (["train", "nowhere.csv", "--out", "made"], "nowhere.csv"),
-    (["train", "bad\udce9.csv", "--out", "made"], "bad"),
-]
-
-
-@pytest.mark.parametrize(("command", "words"), COMMANDS, ids=[" ".join(command)[:60] for command, _ in COMMANDS])
-def test_a_command_that_cannot_go_on_is_one_line_and_changes_nothing(
-    command: list[str], words: str, tmp_path: Path, monkeypatch, capsys
-) -> None:
-    pytest.importorskip("torch", reason="torch is not installed, so nothing can be embedded or trained")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    before = {"pairs.csv": TABLE, "d.rejected.csv": TABLE, "link.csv": TABLE}
-    for name in ("pairs.csv", "d.rejected.csv"):
-        Path(name).write_bytes(TABLE)
-    Path("link.csv").symlink_to("pairs.csv")
-    assert cli.main(command) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert words in error
-    left = {path.name: path.read_bytes() for path in Path().iterdir() if path.name != "difficulty.rejected.csv"}
-    assert left == before
-
-
 FAULTY = {
     "words.csv": b"smiles,words\nC,a\n",
     "molecules.csv": b"molecule,text\nC,a\n",
@@ -331,8 +281,7 @@ TAKE_PAIRS = [["check"], ["difficulty"], ["train"], ["run", "retrieval", "--pair
 
 
 @pytest.mark.parametrize("command", TAKE_PAIRS, ids=lambda command: command[0])
-def test_a_command_names_only_options_that_it_has(command: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_command_names_only_options_that_it_has(command: list[str], here: Path, monkeypatch, kit) -> None:
     monkeypatch.setattr("class_kit.runs.kernels.execute", lambda *ignored: pytest.fail("a kernel was started"))
     (parsers,) = [action.choices for action in cli.build_parser()._actions if isinstance(action.choices, dict)]
     options = {word for action in parsers[command[0]]._actions for word in action.option_strings}
@@ -340,9 +289,8 @@ def test_a_command_names_only_options_that_it_has(command: list[str], tmp_path: 
     for name, content in FAULTY.items():
         if command[0] == "run" and name in ("many.csv", "bad.csv"):
             continue
-        written(tmp_path, name, content)
-        assert cli.main([*command, name]) == 2, name
-        said = capsys.readouterr().err
+        written(here, name, content)
+        said = kit(*command, name, code=2)
         assert set(re.findall(r"--[a-z-]+", said)) <= options, said
         assert name in said
         assert ("--" in said) == (name != "bad.csv"), said

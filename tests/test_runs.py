@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from class_kit import cli, files, runs
+from class_kit import files, runs
 from class_kit.errors import InputError
 from class_kit.runs import kernels, notebooks, run
 from class_kit.runs.run import default_name, result_folder
 from tests.notebook_tools import quiet, write_notebook
+from tests.short_run import ATTACKS
 
 
 @pytest.fixture
@@ -57,18 +58,6 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
             runs.run_notebooks([book, numbered(here, 2)], parameters, say=quiet, **options)
     assert not counted
     assert not (here / "runs").exists()
-
-
-def test_how_pairs_are_read_reaches_the_notebooks(here: Path, counted: list[dict[str, Any]]):
-    numbered(here, 1, "reading = {}  # how")
-    (here / "mine.csv").write_text("Structure;Name;Text\nCCO;an alcohol;x\n", encoding="utf-8")
-    words = ["--text", "Name", "--split", "Text", "--no-quoting", "--standardize"]
-    assert cli.main(["run", "01_book.ipynb", "--pairs", "mine.csv", *words]) == 0
-    (made,) = counted
-    assert made["pairs"] == "mine.csv"
-    assert made["reading"] == {"text": "Name", "split_column": "Text", "quoting": False, "standardize": True}
-    assert cli.main(["run", "01_book.ipynb", "--pairs", "mine.csv", "--text", "Words"]) == 2
-    assert len(counted) == 1
 
 
 def test_same_again_is_not_computed(here: Path, counted: list[dict[str, Any]]):
@@ -233,8 +222,8 @@ def test_notebook_of_an_older_format_is_read_without_a_warning(here: Path):
 
 def test_names_of_runs():
     assert default_name({}) == "default"
-    names = {default_name({"pairs": value}) for value in ("a/b.csv", "c/b.csv", "../..", "x" * 500, "\x1b[2J", "σ")}
-    assert len(names) == 6
+    names = {default_name({"pairs": value}) for value in ("a/b.csv", "c/b.csv", "../..", "x" * 500, "σ", *ATTACKS)}
+    assert len(names) == 5 + len(ATTACKS)
     for name in names | {default_name({"σ": 1, "b": [0.5]})}:
         assert result_folder(None, name, "x") == Path("runs") / name
 

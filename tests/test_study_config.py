@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from class_kit.cli import main
 from class_kit.errors import InputError
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, runner
@@ -278,24 +277,14 @@ def test_latex_of_letters_and_signs_is_plain_ascii(tmp_path: Path) -> None:
         subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)
 
 
-def test_the_command_plans_runs_and_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_plans_runs_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("class_kit.task.load_task", lambda **sets: TASK)
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     study = {"pairs": ["own.csv"], "backbones": [HEAD], "training": SMALL, "orders": ["standard", "curriculum"]}
     Path("mine.yml").write_text(yaml.safe_dump(study | {"seeds": 2}), encoding="utf-8")
-    assert main(["study", "mine.yml", "--plan"]) == 0
-    assert "4 trainings: 0 are done already, 4 to do" in capsys.readouterr().out
+    assert "4 trainings: 0 are done already, 4 to do" in kit("study", "mine.yml", "--plan")
     assert not Path("runs").exists()
-    assert main(["study", "mine.yml", "--jobs", "1"]) == 0
-    assert "curriculum" in capsys.readouterr().out
+    assert "curriculum" in kit("study", "mine.yml", "--jobs", "1")
     assert Path("runs/study-mine/done").is_file()
-    assert main(["study", "mine.yml", "--jobs", "1"]) == 0
-    assert "4 are done already" in capsys.readouterr().out
-    Path("other").mkdir()
-    Path("other/file").write_text("")
-    assert main(["study", "mine.yml", "--out", "other"]) == 2
-    assert "holds other files" in capsys.readouterr().err
-    assert main(["study", "mine.yml", "--jobs", "0"]) == 2
+    assert "4 are done already" in kit("study", "mine.yml", "--jobs", "1")

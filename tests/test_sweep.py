@@ -214,19 +214,3 @@ def test_page_shows_figures_side_by_side_and_values_as_text(book: Path, played: 
         assert html.count(f"<p>word = {shown}</p><p>share = 0.25</p>") == 2, "beside its figures and its numbers"
     assert "6 combinations of 01_book: 5 finished, 1 failed" in html
     assert '<td class="number">1</td><td class="number">0.25</td>' in html
-
-
-def test_jobs_without_a_sweep_and_a_parameter_twice_are_refused(
-    book: Path, capsys: pytest.CaptureFixture[str], played: Played
-):
-    for arguments, said in [
-        (["--jobs", "2"], "--jobs needs --sweep"),
-        (["--sweep", "share=0.1", "-p", "share", "0.2"], "share is given twice"),
-        (["--sweep", "pairs=corpus", "--pairs", "corpus"], "pairs is given twice"),
-        (["-p", "pairs", "corpus", "--pairs", "corpus"], "pairs is given twice"),
-        (["--sweep", "share=0.1,much"], "share='much'"),
-    ]:
-        assert main(["run", str(book), *arguments]) == 2
-        assert said in capsys.readouterr().err
-    assert played.words == []
-    assert not Path("runs").exists()
