@@ -10,30 +10,27 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from class_kit.checks import check_choice
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, home_path, scratch_folder, sha256_file
+from class_kit.files import atomic_write, home_path, sha256_file
 from class_kit.progress import progress_bar
 
 RAW_FILES = "https://raw.githubusercontent.com"
 SCIBERT_ID = "allenai/scibert_scivocab_uncased"
 SCIBERT_REVISION = "24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
 
-# Seconds without a byte after which an attempt is given up, attempts at a file, and seconds before the second of them,
-# doubled before each further one.
+# Seconds without a byte after which an attempt fails, and the pauses before further attempts.
 TIMEOUT_S = 30.0
-ATTEMPTS = 4
-PAUSE_S = 1.0
+PAUSES_S = (1.0, 2.0, 4.0)
 
-# What a BERT model needs beside its weights; safetensors are taken where the revision has them, since reading them
-# cannot run anything.
+# The files of a BERT model beside its weights; it cannot be used without the first two. Of the weights the first file
+# there is taken: reading safetensors cannot run anything.
 MODEL_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-MODEL_NEEDS = ("config.json", "vocab.txt")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -132,53 +129,47 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The folder with the files, and what was done to get them."""
+    """The folder and the names of the files that are new, were present before, or are still missing."""
 
     folder: Path
     new: tuple[str, ...]
-    present: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
 
     def __str__(self) -> str:
         lists = {"new:": self.new, "already there:": self.present, "still missing:": self.missing}
         parts = [f"{label} {', '.join(names)}" for label, names in lists.items() if names]
-        return "; ".join([str(self.folder), *parts, *self.notes])
+        weights = [self.folder / name for name in self.new if name in WEIGHT_FILES]
+        notes = [f"{path.name} has sha256 {sha256_file(path)}, with no published value to compare" for path in weights]
+        return "; ".join([str(self.folder), *parts, *notes])
 
 
 def fetch(
-    what: str,
-    source: str | os.PathLike[str] | None = None,
-    folder: str | os.PathLike[str] | None = None,
-    *,
-    progress: bool | None = None,
+    what: str, source: str | os.PathLike[str] | None = None, folder: str | os.PathLike[str] | None = None
 ) -> Fetched:
-    """Get a published data set or model, from its public place or from a local folder.
+    """Download a published data set or model, or copy it from a local folder.
 
     Parameters
     ----------
     what : {"chebi20", "mol2vec", "scibert"}
         The three files of ChEBI-20 (MolT5's release); Text2Mol's token vectors and Mol2vec's own model; SciBERT.
     source : path, optional
-        Folder that holds the files under their own names; nothing is then downloaded. Files it lacks are named in the
+        Folder with the files under their own names; nothing is downloaded then. Files that it lacks are listed in the
         result.
     folder : path, optional
-        Where they go: by default `data_home()/what`, where the loaders look.
-    progress : bool, optional
-        Show bars; by default only where a person is looking.
+        Destination; by default `data_home()/what`, where the loaders look.
 
     Returns
     -------
     Fetched
-        The folder and which files are new, were there, or are missing.
+        The folder and which files are new, were present, or are missing.
 
     Raises
     ------
     FetchError
-        If a file could not be had or is not the published one. Files that were complete before stay, so that running
-        it again continues; of the failed file nothing is left.
+        A download failed or a file is not the published one. Complete files stay, so running it again continues.
     InputError
-        If `what` is unknown or `source` is not a folder with any of the files.
+        `what` is unknown, `source` is not a folder with any of the files, or `folder` is a file.
     """
     check_choice("what", what, RELEASES)
     target = data_home() / what if folder is None else home_path(folder)
@@ -186,26 +177,19 @@ def fetch(
     for path in (target, origin):
         if path is not None and not path.is_dir() and (path is origin or path.exists()):
             raise InputError(f"{path} is not a folder; expected one for the files under their own names")
-    new_folder = not target.exists()
     try:
-        if what == "scibert":
-            got = _fetch_model(origin, target, progress)
-        else:
-            got = _fetch_pinned(what, origin, target, progress)
+        got = _fetch_model(origin, target) if what == "scibert" else _fetch_pinned(what, origin, target)
     except FetchError as failure:
         raise FetchError(
             f"{failure}. Run `class-kit fetch {what}` again to continue, or download the files with a browser into a "
             f"folder, under their own names, and run `class-kit fetch {what} --from FOLDER`"
         ) from None
-    finally:
-        if new_folder and target.is_dir() and not any(target.iterdir()):
-            target.rmdir()
     if not got.new and not got.present:
         raise InputError(f"{origin} has none of {', '.join(got.missing)}")
     return got
 
 
-def _fetch_pinned(what: str, origin: Path | None, target: Path, progress: bool | None) -> Fetched:
+def _fetch_pinned(what: str, origin: Path | None, target: Path) -> Fetched:
     new, present, missing = [], [], []
     for file in PINNED[what]:
         path = target / file.name
@@ -215,139 +199,100 @@ def _fetch_pinned(what: str, origin: Path | None, target: Path, progress: bool |
         elif isinstance(source, Path) and not source.is_file():
             missing.append(file.name)
         else:
-            obtain(source, path, file.blob, progress=progress)
+            obtain(source, path, file.blob)
             new.append(file.name)
     return Fetched(target, tuple(new), tuple(present), tuple(missing))
 
 
-def obtain(
-    source: str | Path, target: str | os.PathLike[str], blob: str | None, *, progress: bool | None = None
-) -> None:
-    """Download or copy one file and move it to `target` once its git blob id is `blob`; a failure leaves nothing.
+def _fetch_model(origin: Path | None, target: Path) -> Fetched:
+    import requests
+    from huggingface_hub import HfApi, constants, hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars, logging
 
-    Trouble on the way (no connection, a stall, an incomplete or unexpected body) is met with `ATTEMPTS` attempts; an
-    answer that says no, such as HTTP 404, ends the matter at once.
+    present, missing = _model_files(os.listdir(target) if target.is_dir() else ())
+    if origin is not None:
+        names, missing = _model_files(os.listdir(origin))
+        for name in names:
+            obtain(origin / name, target / name, None)
+        return Fetched(target, names, (), missing)
+    if not missing:
+        return Fetched(target, (), present, ())
+    if progress_bar(total=0, desc=SCIBERT_ID).disable:
+        disable_progress_bars()
+    logging.set_verbosity(logging.CRITICAL)
+    place = f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}"
+    try:
+        # the hub client would ask a proxy that refuses for half a minute
+        requests.head(constants.ENDPOINT, timeout=TIMEOUT_S)
+        names, missing = _model_files(HfApi().list_repo_files(SCIBERT_ID, revision=SCIBERT_REVISION))
+        if missing:
+            raise FetchError(f"the revision has no {', '.join(missing)}")
+        for name in names:
+            hf_hub_download(SCIBERT_ID, name, revision=SCIBERT_REVISION, local_dir=target)
+    except Exception as failure:  # the client raises errors of several libraries
+        raise _failed(place, failure) from None
+    return Fetched(target, names, (), ())
+
+
+def _model_files(there: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which of these files make up the model, and what it lacks. Weights are last: where they are, all the rest is."""
+    weights = [name for name in WEIGHT_FILES if name in there][:1]
+    missing = [name for name in MODEL_FILES[:2] if name not in there] + [" or ".join(WEIGHT_FILES)] * (not weights)
+    return (*(name for name in MODEL_FILES if name in there), *weights), tuple(missing)
+
+
+def obtain(source: str | Path, target: Path, blob: str | None) -> None:
+    """Download or copy one file and move it to `target` once its content is verified; a failure leaves nothing.
+
+    Lost connections and unexpected content are tried again after `PAUSES_S`; an answer such as HTTP 404 is final.
 
     Parameters
     ----------
     source : str or Path
-        An address, or a local file.
-    target : path
+        A URL, or a local file.
+    target : Path
         Where the file goes.
     blob : str, optional
         The git blob id of its content; None where none is published.
-    progress : bool, optional
-        Show a bar; by default only where a person is looking.
 
     Raises
     ------
     FetchError
-        If the file could not be had, or is another one.
+        The file could not be downloaded, or is not the published one.
     """
     import pooch
     import requests
 
-    disable = None if progress is None else not progress
-    for attempt in range(1, ATTEMPTS + 1):
+    for pause in (*PAUSES_S, None):
         try:
             with atomic_write(target) as temporary:
                 if isinstance(source, Path):
                     shutil.copyfile(source, temporary)
                 else:
-                    with progress_bar(total=0, desc=Path(target).name, unit="B", disable=disable) as bar:
+                    with progress_bar(total=0, desc=target.name, unit="B") as bar:
                         pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)(source, str(temporary), None)
-                _verify(temporary, blob)
+                if blob is not None and (actual := git_blob_id(temporary)) != blob:
+                    raise FetchError(f"got {_nature(temporary)} with git blob id {actual}; expected {blob}")
             return
-        except requests.exceptions.ProxyError as failure:
-            raise _proxy_refuses(str(source), failure) from None
         except (FetchError, requests.RequestException) as failure:
-            answer = getattr(failure, "response", None)
-            if answer is not None:
+            if (answer := getattr(failure, "response", None)) is not None:
                 answer.close()
-            if attempt == ATTEMPTS or isinstance(source, Path) or answer is not None:
-                way = "" if isinstance(source, Path) else _through(source)
-                raise FetchError(f"{source}{way}: {' '.join(str(failure).split())[:300]}") from None
-        time.sleep(PAUSE_S * 2 ** (attempt - 1))
+            final = answer is not None or isinstance(failure, requests.exceptions.ProxyError)
+            if pause is None or final or isinstance(source, Path):
+                raise _failed(str(source), failure) from None
+        time.sleep(pause)
 
 
-def _through(address: str) -> str:
-    """Which proxy the environment sets for an address, without the password that it may hold; empty where none."""
-    from requests.utils import get_environ_proxies, select_proxy
-
-    proxy = urlsplit(select_proxy(address, get_environ_proxies(address)) or "")
-    return f" through the proxy {proxy.netloc.rpartition('@')[2]}" if proxy.netloc else ""
-
-
-def _proxy_refuses(address: str, failure: Exception) -> FetchError:
-    # what the proxy or the system said is the innermost of three nested errors
-    said = getattr(getattr(failure.args[0], "reason", None), "original_error", failure)
-    reason = " ".join(str(said).split())[:300]
-    return FetchError(
-        f"{address}{_through(address)}: it refuses, {reason}; set HTTPS_PROXY, or NO_PROXY for this address"
-    )
-
-
-def _verify(path: Path, blob: str | None) -> None:
-    if blob is None or (actual := git_blob_id(path)) == blob:
-        return
+def _nature(path: Path) -> str:
     with open(path, "rb") as file:
         page = file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
-    what = "a web page" if page else "other bytes"
-    raise FetchError(f"got {what}, {path.stat().st_size:,} bytes with git blob id {actual}; expected {blob}")
+    return f"{'a web page' if page else 'other content'} of {path.stat().st_size:,} bytes"
 
 
-def _fetch_model(origin: Path | None, target: Path, progress: bool | None) -> Fetched:
-    there, missing = _model_files(target)
-    if origin is not None:
-        return _copy_model(origin, target)
-    if not missing:
-        return Fetched(target, (), tuple(there))
-    import requests
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, logging
+def _failed(place: str, failure: Exception) -> FetchError:
+    """The error of a download in one line, with the proxy that the environment sets for it, without its password."""
+    from requests.utils import get_environ_proxies, select_proxy
 
-    if progress_bar(total=0, desc=SCIBERT_ID, disable=None if progress is None else not progress).disable:
-        disable_progress_bars()
-    logging.set_verbosity(logging.CRITICAL)
-    if _through(constants.ENDPOINT):
-        # the hub client would try for half a minute, and not say that it was the proxy
-        try:
-            requests.head(constants.ENDPOINT, timeout=TIMEOUT_S)
-        except requests.exceptions.ProxyError as failure:
-            raise _proxy_refuses(constants.ENDPOINT, failure) from None
-        except requests.RequestException:
-            pass
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # the hub client keeps records of its own beside the files, and parts of them where it fails
-    with scratch_folder(target.parent, ".scibert.") as scratch:
-        place = f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}"
-        try:
-            wanted = [*MODEL_FILES, *WEIGHT_FILES]
-            snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=scratch, allow_patterns=wanted)
-        except Exception as failure:
-            reason = " ".join(str(failure).split())[:300].rstrip(".")
-            raise FetchError(f"{place}{_through(place)}: {type(failure).__name__}: {reason}") from None
-        if missing := _model_files(scratch)[1]:
-            raise FetchError(f"{place}: the revision has no {', '.join(missing)}")
-        return _copy_model(scratch, target)
-
-
-def _copy_model(origin: Path, target: Path) -> Fetched:
-    there, missing = _model_files(origin)
-    for name in there:
-        # weights last: a folder that has them has all the rest
-        obtain(origin / name, target / name, None)
-    notes = [
-        f"{name} has sha256 {sha256_file(target / name)}, for which no published value is known here to compare with"
-        for name in there
-        if name in WEIGHT_FILES
-    ]
-    return Fetched(target, tuple(there), missing=tuple(missing), notes=tuple(notes))
-
-
-def _model_files(folder: Path) -> tuple[list[str], list[str]]:
-    """The files of a model that a folder has, its weights last, and what it lacks."""
-    there = [name for name in MODEL_FILES if (folder / name).is_file()]
-    weights = [name for name in WEIGHT_FILES if (folder / name).is_file()][:1]
-    missing = [name for name in MODEL_NEEDS if name not in there]
-    return there + weights, missing + ([] if weights else [" or ".join(WEIGHT_FILES)])
+    proxy = urlsplit(select_proxy(place, get_environ_proxies(place)) or "").netloc.rpartition("@")[2]
+    way = f" through the proxy {proxy} (change HTTPS_PROXY, or add the host to NO_PROXY)" if proxy else ""
+    return FetchError(f"{place}{way}: {' '.join(str(failure).split())[:300].rstrip('.')}")

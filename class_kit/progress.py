@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing.process import parent_process
 from typing import Any
 
-# Prints a line at once, also to a file or a pipe
+# Prints a line at once, to a file or a pipe as well.
 printed: Callable[[str], None] = partial(print, flush=True)
 
 
@@ -19,37 +19,29 @@ def progress_bar(
     total: int | None = None,
     desc: str,
     unit: str = "it",
-    disable: bool | None = None,
+    show: bool | None = None,
 ) -> Any:
     """A `tqdm` bar with an estimate of the time left, removed when done.
 
-    `disable=None` shows it only on a terminal or in an open notebook: a bar in a log file or a committed notebook is
-    noise. `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
+    By default it is shown only on a terminal or in an open notebook, because a bar in a log file or a committed
+    notebook is noise, and not by worker processes; `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
     """
     from tqdm import tqdm
 
     wish = os.environ.get("CLASS_KIT_PROGRESS")
-    if disable is None:
-        disable = wish == "0" if wish in {"0", "1"} else not _watched()
-    return tqdm(iterable, total=total, desc=desc, unit=unit, disable=disable, leave=False, dynamic_ncols=True)
+    if show is None and wish in {"0", "1"}:
+        show = wish == "1"
+    if show is None:
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        show = parent_process() is None and (sys.stderr.isatty() or hasattr(shell, "kernel"))
+    return tqdm(iterable, total=total, desc=desc, unit=unit, disable=not show, leave=False, dynamic_ncols=True)
 
 
 def beside_bars(say: Callable[[str], None]) -> Callable[[str], None]:
     """Wrap `say` so that bars are cleared from the terminal for its line and redrawn below it."""
+    from tqdm import tqdm
 
-    def said(line: str) -> None:
-        from tqdm import tqdm
-
-        with tqdm.external_write_mode():
-            say(line)
-
-    return said
-
-
-def _watched() -> bool:
-    """Whether standard error is a terminal or a notebook; worker processes never show bars."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return parent_process() is None and (sys.stderr.isatty() or hasattr(shell, "kernel"))
+    return tqdm.external_write_mode()(say)
 
 
 def duration(seconds: float) -> str:

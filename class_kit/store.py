@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 Compute = Callable[[list[int]], Iterable[tuple[int, bytes]]]
 """From rows of the items to each of them with its value, in any order."""
-ComputeVectors = Callable[[list[int]], Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]]]
-"""From rows of the items to batches of them, with a whole number `(B,)` and a vector `(B, d)` each."""
+ComputeVectors = Callable[[list[int]], Iterable[tuple[int, int, np.ndarray]]]
+"""From rows of the items to each of them with an integer and a vector `(d,)`, in any order."""
 
 _KIND = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _TABLE = "CREATE TABLE IF NOT EXISTS items (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
@@ -171,12 +171,11 @@ def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = 
 def stored_vectors(
     maker: Maker, items: Sequence[str], compute: ComputeVectors, *, use: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A whole number `(L,)` int64 and a vector `(L, d)` float32 of each item, as `stored` keeps them."""
+    """An integer `(L,)` int64 and a vector `(L, d)` float32 of each item, as `stored` keeps them."""
 
     def values(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        for rows, numbers, vectors in compute(missing):
-            for row, number, vector in zip(rows, numbers, vectors, strict=True):
-                yield row, np.int64(number).tobytes() + np.asarray(vector, np.float32).tobytes()
+        for row, number, vector in compute(missing):
+            yield row, np.int64(number).tobytes() + np.asarray(vector, np.float32).tobytes()
 
     found = stored(maker, items, values, use=use)
     width = max(0, int(found.sizes.max(initial=0)) - 8) // 4

@@ -82,7 +82,7 @@ class Finetuned(Wrapper):
         self.encoder_rate, self.piece_tokens, self.checkpointing = encoder_rate, piece_tokens, checkpointing
         source = find_encoder(encoder)
         self.pooling, self.digest = pooling or source.pooling, source.digest
-        self.encoder = _trainable_copy(source, self.digest)
+        self.encoder = _trainable_copy(source)
         width = int(self.encoder.config.hidden_size)
         if width != text_dim:
             raise InputError(f"text_dim={text_dim}: expected {width}, the width of text encoder {encoder!r}")
@@ -183,11 +183,11 @@ def pooled(states: Tensor, real: Tensor, pooling: str) -> Tensor:
     return (states * weights).sum(1) / weights.sum(1)
 
 
-def _trainable_copy(source: TextEncoder, digest: str) -> Any:
+def _trainable_copy(source: TextEncoder) -> Any:
     """The encoder as it lies on disk, without the layer on top that neither pooling reads."""
     # A layer that the files do not hold is drawn at random; the caller's generator must not depend on who loaded it.
     with torch.random.fork_rng():
-        loaded = load_encoder(source, digest, "float32", "cpu")
+        loaded = load_encoder(source, "float32", "cpu")
     model = copy.deepcopy(loaded.model)
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None

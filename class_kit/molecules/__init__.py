@@ -7,7 +7,6 @@ nor isotopes, so molecules that differ in those alone get equal vectors.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from collections import Counter
@@ -21,7 +20,6 @@ import numpy as np
 from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.molecules.structures import (
-    BLOCK,
     MORGAN_BITS,
     MORGAN_RADIUS,
     atom_words,
@@ -109,13 +107,15 @@ def mol2vec_coverage(
     InputError
         Vectors that cannot be found or read, no molecule, or SMILES that RDKit refuses (rows and strings are named).
     """
-    rows = check_smiles(smiles)
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
-    sentences = mol2vec_sentences(rows, progress=progress)
-    of_row, words, total = _matched(sentences, table)
+    sentences = mol2vec_sentences(smiles, progress=progress)
     unknown = Counter(word for sentence in sentences for word in sentence if word not in table.index)
-    known = np.bincount(of_row[words >= 0], minlength=len(total))
-    return Coverage(known, total, tuple(sorted(unknown, key=lambda word: (-unknown[word], word))))
+    known = [sum(word in table.index for word in sentence) for sentence in sentences]
+    return Coverage(
+        np.array(known, np.int64),
+        np.array([len(sentence) for sentence in sentences], np.int64),
+        tuple(sorted(unknown, key=lambda word: (-unknown[word], word))),
+    )
 
 
 def embed_molecules(
@@ -166,75 +166,50 @@ def embed_molecules(
         for rare words.
     """
     check_choice("molecule encoder", encoder, ENCODERS)
+    check_choice("errors", errors, ERRORS)
     rows = check_smiles(smiles)
-    if check_choice("errors", errors, ERRORS) == "zero":
-        return _embed_readable(rows, encoder, vectors, unknown, cache, progress)
     table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
+    refused = unreadable(rows, range(len(rows)), progress=progress) if errors == "zero" else {}
+    if len(refused) == len(rows):
+        raise InputError(f"none of {len(rows):,} SMILES can be used: {list_unreadable(rows, refused)}")
+    readable = [one for row, one in enumerate(rows) if row not in refused]
+
+    def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
+        check_readable(readable, missing, progress=progress)
+        if table is None:
+            prints = each_molecule(readable, missing, fingerprint, "fingerprints", progress)
+            for row, counts in zip(missing, prints, strict=True):
+                yield row, int(counts.sum()), counts
+        else:
+            sentences = each_molecule(readable, missing, mol2vec_words, "molecule words", progress)
+            for row, words in zip(missing, sentences, strict=True):
+                yield row, *_sum_of_words(words, table, unknown)
+
     options = digest_of(
         rdkit=version("rdkit"),
         **({"vectors": table.digest, "unknown": unknown} if table else {"radius": MORGAN_RADIUS, "bits": MORGAN_BITS}),
     )
-
-    def compute(missing: list[int]) -> Iterator[tuple[Sequence[int], np.ndarray, np.ndarray]]:
-        check_readable(rows, missing, progress=progress)
-        work, what = (fingerprint, "fingerprints") if table is None else (mol2vec_words, "molecule words")
-        found = each_molecule(rows, missing, work, what, progress)
-        while block := list(itertools.islice(found, BLOCK)):
-            done, missing = missing[: len(block)], missing[len(block) :]
-            yield done, *(_embed_words(block, table, unknown) if table else (np.sum(block, axis=1), np.stack(block)))
-
     source = table.source if table else "counts"
-    known, result = stored_vectors(Maker(encoder, source, options), rows, compute, use=cache)
+    known, result = stored_vectors(Maker(encoder, source, options), readable, compute, use=cache)
+    if refused:
+        named = list_unreadable(rows, refused)
+        logger.warning("%d of %d SMILES cannot be used and get a zero vector: %s", len(refused), len(rows), named)
+        gaps = [row - before for before, row in enumerate(refused)]
+        known, result = np.insert(known, gaps, 1), np.insert(result, gaps, 0, axis=0)
     if table:
         tell_zero_rows(known, rows, table)
     return result
 
 
-def _embed_readable(
-    rows: list[str],
-    encoder: str,
-    vectors: str | os.PathLike[str] | Mol2vecVectors,
-    unknown: str,
-    cache: bool,
-    progress: bool | None,
-) -> np.ndarray:
-    """The vectors of `embed_molecules`, with zeros for what RDKit refuses."""
-    refused = unreadable(rows, range(len(rows)), progress=progress)
-    if len(refused) == len(rows):
-        raise InputError(f"none of {len(rows):,} SMILES can be used: {list_unreadable(rows, refused)}")
-    read = [row for row in range(len(rows)) if row not in refused]
-    some = [rows[row] for row in read]
-    found = embed_molecules(some, encoder, vectors=vectors, unknown=unknown, cache=cache, progress=progress)
-    result = np.zeros((len(rows), found.shape[1]), np.float32)
-    result[read] = found
-    if refused:
-        said = list_unreadable(rows, refused)
-        logger.warning("%d of %d SMILES cannot be used and get a zero vector: %s", len(refused), len(rows), said)
-    return result
-
-
-def _matched(sentences: list[list[str]], table: Mol2vecVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and vector index (-1: unknown) of every word, and the number of words of each row."""
-    index = table.index
-    total = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
-    rows = np.repeat(np.arange(len(sentences)), total)
-    words = np.array([index.get(word, -1) for sentence in sentences for word in sentence], dtype=np.int64)
-    return rows, words, total
-
-
-def _embed_words(sentences: list[list[str]], table: Mol2vecVectors, unknown: str) -> tuple[np.ndarray, np.ndarray]:
-    """Known words `(B,)` and vectors `(B, d)` of sentences."""
-    from scipy.sparse import csr_matrix
-
-    rows, words, total = _matched(sentences, table)
-    known = np.bincount(rows[words >= 0], minlength=len(total))
-    if unknown == "unk" and table.unknown is not None:
-        words = np.where((words < 0) & (known[rows] > 0), table.unknown, words)
-    used = words >= 0
-    occurrences = csr_matrix(
-        (np.ones(int(used.sum())), (rows[used], words[used])), shape=(len(total), len(table.words))
-    )
-    return known, (occurrences @ table.vectors.astype(np.float64)).astype(np.float32)
+def _sum_of_words(words: list[str], table: Mol2vecVectors, unknown: str) -> tuple[int, np.ndarray]:
+    """Number of known words, and the sum `(d,)` float64 of the vectors of a molecule's words."""
+    places = [table.index[word] for word in words if word in table.index]
+    known = len(places)
+    if unknown == "unk" and table.unknown is not None and known:
+        places += [table.unknown] * (len(words) - known)
+    # added up in ascending order, so that the sum does not depend on how the molecule is written
+    distinct, counts = np.unique(np.array(places, np.int64), return_counts=True)
+    return known, (counts[:, None] * table.vectors[distinct].astype(np.float64)).sum(axis=0)
 
 
 def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str) -> Mol2vecVectors:

@@ -283,8 +283,7 @@ def each_molecule(
 
         parallel = Parallel(n_jobs=-1, batch_size=max(1, BLOCK // cost), return_as="generator")
         results = parallel(delayed(work)(task) for task in tasks)
-    disable = None if progress is None else not progress
-    return iter(progress_bar(results, total=len(rows), desc=what, unit="molecule", disable=disable))
+    return iter(progress_bar(results, total=len(rows), desc=what, unit="molecule", show=progress))
 
 
 def _refusal(smiles: str) -> str:

@@ -58,9 +58,7 @@ def run_blocks(
         Store each result, an array, in a file until all are there; results stored before are yielded first.
     """
     costs = [task.stop - task.start for task in tasks] if loads is None else loads
-    with progress_bar(
-        total=sum(costs), desc=desc, unit=unit, disable=None if progress is None else not progress
-    ) as bar:
+    with progress_bar(total=sum(costs), desc=desc, unit=unit, show=progress) as bar:
         waiting = []
         for block, task in enumerate(tasks):
             kept = _read(folder / f"block-{block:05d}.npz") if folder else None

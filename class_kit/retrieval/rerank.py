@@ -61,8 +61,7 @@ def rerank(
     if best.ndim != 2 or len(best) != len(ranks) or best.dtype.kind not in "iu" or not best.size:
         raise InputError(f"shortlist has shape {best.shape} of {best.dtype}: ({len(ranks)}, K) whole numbers expected")
     full = np.empty(best.shape)
-    disable = None if progress is None else not progress
-    with progress_bar(total=len(best), desc="full scores", unit="query", disable=disable) as bar:
+    with progress_bar(total=len(best), desc="full scores", unit="query", show=progress) as bar:
         for part in spans(len(best), max(1, _PAIRS // best.shape[1])):
             queries = np.repeat(np.arange(part.start, part.stop), best.shape[1])
             found = np.asarray(scores(queries, best[part].astype(np.int64).ravel()), np.float64)

@@ -141,9 +141,8 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
     stored = {key: stored_record(*item) for key, item in distinct.items()}
     outcomes: dict[str, Record | Failure] = {key: record for key, record in stored.items() if record is not None}
     missing = {key: item for key, item in distinct.items() if key not in outcomes}
-    disable = None if progress is None else not progress
     with (
-        progress_bar(total=len(missing), desc="trainings", unit="run", disable=disable) as bar,
+        progress_bar(total=len(missing), desc="trainings", unit="run", show=progress) as bar,
         warnings.catch_warnings(),
     ):
         # joblib replaces a process whose memory has grown. Nothing is lost by it, though it sounds like a fault.

@@ -10,21 +10,17 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from class_kit.checks import check_choice, check_whole
 from class_kit.errors import InputError
 from class_kit.store import Maker, digest_of, stored_vectors
-from class_kit.text.encoders import (
-    POOLINGS,
-    TextEncoder,
-    find_encoder,
-    hidden_states,
-    load_encoder,
-    load_tokenizer,
-    tokenise,
-)
+from class_kit.text.encoders import POOLINGS, TextEncoder, encode, find_encoder, load_tokenizer, token_counts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +113,15 @@ def embed_text(
         check_choice("pooling", pooling, POOLINGS)
     chosen = find_encoder(encoder)
     lengths, vectors = sentence_vectors(
-        rows, chosen, pooling, max_tokens, batch_size, dtype, device, cache=cache, progress=progress
+        rows,
+        chosen,
+        pooling=pooling,
+        max_tokens=max_tokens,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        cache=cache and dtype == "float32",
+        progress=progress,
     )
     tell_truncated(TextReport(chosen.name, max_tokens, lengths))
     return vectors
@@ -135,8 +139,7 @@ def describe_text(
     """
     rows = check_texts(texts, max_tokens)
     source = find_encoder(encoder)
-    tokens, _ = tokenise(load_tokenizer(source, source.digest), rows)
-    return TextReport(source.name, max_tokens, np.array([len(row) for row in tokens], np.int64))
+    return TextReport(source.name, max_tokens, token_counts(load_tokenizer(source), rows))
 
 
 def tell_truncated(report: TextReport) -> None:
@@ -165,35 +168,30 @@ def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> l
 def sentence_vectors(
     texts: list[str],
     encoder: TextEncoder,
+    *,
     pooling: str | None = None,
     max_tokens: int = 256,
-    batch_size: int = 64,
-    dtype: str = "float32",
-    device: str | None = None,
-    *,
     cache: bool = True,
-    progress: bool | None = None,
+    **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of each whole text `(L,)` int64, and what `embed_text` returns, for texts and options that are checked."""
-    digest, pooling = encoder.digest, pooling or encoder.pooling
+    """Tokens of each whole text `(L,)` int64, and what `embed_text` returns, for texts and options that are checked.
 
-    def compute(rows: list[int]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        loaded = load_encoder(encoder, digest, dtype, device, max_tokens)
-        if pooling == "cls" and loaded.tokenizer("a")["input_ids"][0] != loaded.tokenizer.cls_token_id:
+    The other `options` are those of `encode`.
+    """
+    pooling = pooling or encoder.pooling
+
+    def pooled(states: Tensor, _: object) -> np.ndarray:
+        vectors = states[:, 0] if pooling == "cls" else states.mean(1)
+        return np.asarray(vectors.cpu())
+
+    def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
+        tokenizer = load_tokenizer(encoder)
+        if pooling == "cls" and tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
             raise InputError(f"text encoder {encoder.name!r} does not begin a text with [CLS]: expected pooling='mean'")
-        missing = [texts[row] for row in rows]
-        lengths = np.array([len(ids) for ids in tokenise(loaded.tokenizer, missing)[0]], np.int64)
-        tokens, _ = tokenise(loaded.tokenizer, missing, max_tokens)
-        for batch, states in hidden_states(loaded, encoder.name, tokens, batch_size, progress):
-            vectors = (states[:, 0] if pooling == "cls" else states.mean(1)).cpu().numpy()
-            if len(wrong := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
-                text = missing[batch[wrong[0]]]
-                raise InputError(
-                    f"text encoder {encoder.name!r} gives non-finite values, first for {text[:60]!r}; expected finite "
-                    "ones, try dtype='float32' or another encoder"
-                )
-            yield [rows[place] for place in batch], lengths[batch], vectors
+        some = [texts[row] for row in missing]
+        for place, length, vector in encode(encoder, some, pooled, max_tokens=max_tokens, **options):
+            yield missing[place], length, vector
 
     libraries = [version("torch"), version("transformers")]
-    options = digest_of(encoder=digest, pooling=pooling, max_tokens=max_tokens, libraries=libraries)
-    return stored_vectors(Maker("text", encoder.name, options), texts, compute, use=cache and dtype == "float32")
+    made_by = digest_of(encoder=encoder.digest, pooling=pooling, max_tokens=max_tokens, libraries=libraries)
+    return stored_vectors(Maker("text", encoder.name, made_by), texts, compute, use=cache)

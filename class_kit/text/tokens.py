@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from class_kit.errors import InputError
 from class_kit.inputs import Inputs, Ragged, StoredRagged, offsets_of, padded
 from class_kit.store import Maker, digest_of, stored
 from class_kit.text import TextReport, check_texts, sentence_vectors, tell_truncated
-from class_kit.text.encoders import find_encoder, hidden_states, load_encoder, tokenise
+from class_kit.text.encoders import encode, find_encoder, load_encoder, token_counts, tokenise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,29 +109,21 @@ def text_tokens(
     distinct, back = _distinct(check_texts(texts, max_tokens, batch_size))
     check_choice("dtype", dtype, TOKEN_DTYPES)
     source = find_encoder(encoder)
-    digest = source.digest
     libraries = [version("torch"), version("transformers")]
-    options = digest_of(encoder=digest, max_tokens=max_tokens, dtype=dtype, libraries=libraries)
+    options = digest_of(encoder=source.digest, max_tokens=max_tokens, dtype=dtype, libraries=libraries)
+    running: dict[str, Any] = {"batch_size": batch_size, "device": device, "progress": progress}
+
+    def own_states(states: Tensor, own: list[np.ndarray]) -> list[np.ndarray]:
+        with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite and is refused
+            return [one[mask].astype(dtype) for one, mask in zip(states.cpu().numpy(), own, strict=True)]
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        loaded = load_encoder(source, digest, "float32", device, max_tokens)
-        tokens, own = tokenise(loaded.tokenizer, [distinct[number] for number in missing], max_tokens)
-        for batch, states in hidden_states(loaded, source.name, tokens, batch_size, progress):
-            for at, vectors in zip(batch, states.cpu().numpy(), strict=True):
-                with np.errstate(over="ignore"):
-                    kept = vectors[own[at]].astype(dtype)
-                if not np.isfinite(kept).all():
-                    largest, text = np.abs(vectors).max(), distinct[missing[at]]
-                    raise InputError(
-                        f"text encoder {source.name!r} gives {largest:.3g} for {text[:60]!r}, which {dtype} cannot "
-                        "hold: expected finite values, and dtype='float32' for large ones"
-                    )
-                yield missing[at], kept.tobytes()
+        some = [distinct[row] for row in missing]
+        for place, _, kept in encode(source, some, own_states, max_tokens=max_tokens, **running):
+            yield missing[place], kept.tobytes()
 
     items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
-    lengths, sentences = sentence_vectors(
-        distinct, source, batch_size=batch_size, device=device, cache=cache, progress=progress
-    )
+    lengths, sentences = sentence_vectors(distinct, source, cache=cache, **running)
     tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
     key = digest_of(texts=distinct, options=options)
     return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
@@ -195,18 +187,17 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
     """
     distinct, back = _distinct(check_texts(texts, max_tokens))
     source = find_encoder(encoder)
-    digest = source.digest
-    loaded = load_encoder(source, digest, "float32", "cpu", max_tokens)
+    loaded = load_encoder(source, "float32", "cpu", max_tokens)
     if loaded.tokenizer.pad_token_id is None:
         raise InputError(f"text encoder {source.name!r} has no padding token, so texts cannot be batched")
-    lengths = np.array([len(row) for row in tokenise(loaded.tokenizer, distinct)[0]], np.int64)
+    lengths = token_counts(loaded.tokenizer, distinct)
     tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
     ids, own = tokenise(loaded.tokenizer, distinct, max_tokens)
     values = np.stack([np.concatenate(ids), np.concatenate(own)], 1).astype(np.int32)
     ragged = Ragged(values, offsets_of(np.minimum(lengths, max_tokens)))
-    key = digest_of(texts=distinct, encoder=digest, max_tokens=max_tokens)
+    key = digest_of(texts=distinct, encoder=source.digest, max_tokens=max_tokens)
     width, padding = int(loaded.model.config.hidden_size), int(loaded.tokenizer.pad_token_id)
-    return TextIds(back, key, ragged, padding, width, digest)
+    return TextIds(back, key, ragged, padding, width, source.digest)
 
 
 def _distinct(texts: list[str]) -> tuple[list[str], np.ndarray]:

@@ -216,8 +216,8 @@ class Trainer:
 
     def run(self, progress: bool | None) -> TrainingResult:
         """Train to the last epoch; the backbone then has the weights of the best one."""
-        total, disable = self.plan.steps_total(self.config.batch_size), None if progress is None else not progress
-        with progress_bar(total=total, desc="training", unit="step", disable=disable) as bar:
+        total = self.plan.steps_total(self.config.batch_size)
+        with progress_bar(total=total, desc="training", unit="step", show=progress) as bar:
             bar.update(self.step)
             while self.epoch <= self.config.epochs:
                 self._epoch(bar)
