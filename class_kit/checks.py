@@ -41,7 +41,7 @@ def check_whole(name: str, value: Any, *, low: int | None = None, high: int | No
             number = operator.index(value)
     if number is None or (low is not None and number < low) or (high is not None and number > high):
         bounds = [f", {word} {bound}" for word, bound in (("at least", low), ("at most", high)) if bound is not None]
-        raise InputError(f"{name}={value!r}: expected a whole number{''.join(bounds)}")
+        raise InputError(f"{name}={value!r}: expected an integer{''.join(bounds)}")
     return number
 
 
@@ -51,6 +51,27 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise InputError(f"{name}={value!r}: expected one of {', '.join(known)}")
     return value
+
+
+def check_strings(name: str, values: Iterable[Any]) -> list[str]:
+    """The values as a list of strings.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    TypeError
+        `values` is a single string, or a value is not a string.
+    """
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{name} is one {type(values).__name__}: expected a sequence of strings, such as [{name}]")
+    rows = list(values)
+    if not rows:
+        raise InputError(f"{name} is empty: expected at least one string")
+    for number, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise TypeError(f"{name}[{number}] is {type(row).__name__}: expected a string")
+    return [str(row) for row in rows]
 
 
 def check_epoch(epoch: Any) -> int:
@@ -119,5 +140,5 @@ def _expected(fault: Any) -> str:
     if kind == "too_short":
         return f"at least {fault['ctx']['min_length']}"
     expected = str(fault["msg"]).removeprefix("Input should ").removeprefix("be ")
-    expected = expected.replace("a valid dictionary", "a mapping").replace("a valid integer", "a whole number")
+    expected = expected.replace("a valid dictionary", "a mapping").replace("a valid integer", "an integer")
     return f"a number {expected}" if expected.startswith(("greater", "less")) else expected.replace("a valid ", "a ")

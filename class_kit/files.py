@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -57,38 +58,20 @@ def corpus_file() -> Path:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and move it there, on failure remove it.
+    """Yield a new temporary path beside `path`; on success sync the file and move it there, on failure remove it.
 
-    It lies in the destination's folder because a rename is atomic only within one file system. Its name is always the
-    same and its file locked, so that two processes take turns, and what a killed one left is written over.
+    It lies in the destination's folder because a rename is atomic only within one file system.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:80]}.tmp")
-    handle = _open_locked(temporary)
+    temporary = target.with_name(f".{target.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        os.truncate(handle, 0)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _open_locked(path: Path) -> int:
-    import fcntl
-
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        # some file systems know no locks; and whoever had this one may have moved the file into place meanwhile
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
-        os.close(handle)
 
 
 @contextmanager
@@ -153,7 +136,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
     Raises
     ------
     InputError
-        For other types, for NaN and infinity (JSON has neither), for whole numbers beyond every float, and for nesting
+        For other types, for NaN and infinity (JSON has neither), for integers beyond every float, and for nesting
         deeper than 20.
     """
     if depth > _MAX_DEPTH:
@@ -168,7 +151,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
         except UnicodeEncodeError:
             raise InputError(f"{where}: {value!r} is not valid Unicode text") from None
     if isinstance(value, int) and value.bit_length() > 1024:
-        raise InputError(f"{where}: a whole number of {value.bit_length():,} bits: expected one that fits a float")
+        raise InputError(f"{where}: an integer of {value.bit_length():,} bits: expected one that fits a float")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

@@ -10,12 +10,10 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import pytest
 
 from class_kit import cli, runs
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, lock, scratch_folder, write_text
+from class_kit.files import atomic_write, lock, scratch_folder
 from class_kit.runs import kernels, run
 from class_kit.study import conduct
 from tests.faulty_places import remount, small_disk
@@ -328,7 +326,7 @@ def test_a_notebook_that_replaces_another_ones_results_fails_and_says_so(here: P
         assert json.loads((result.folder / "metrics.json").read_text(encoding="utf-8")) == {"r1": {"number": 1}}
 
 
-# --- locks, and what killed processes left
+# --- locks and temporary files
 
 
 def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,32 +336,19 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.raises(InputError, match=r"cannot lock the run's folder .*No locks available"), lock(tmp_path / "run"):
         pass
-    write_text(tmp_path / "file", "written without a lock")
-    assert (tmp_path / "file").read_text() == "written without a lock"
 
 
-def test_what_a_killed_process_left_is_written_over_and_writers_take_turns(tmp_path: Path) -> None:
-    def dies() -> None:
-        with atomic_write(tmp_path / "a.txt") as temporary:
-            temporary.write_text("half of something long")
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    child = get_context("fork").Process(target=dies)
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
-    write_text(tmp_path / "a.txt", "whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+def test_two_writers_of_a_file_do_not_mix_and_a_failed_one_leaves_nothing(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "a.txt") as mine:
-        assert mine == left
-        waits = threading.Thread(target=write_text, args=(tmp_path / "a.txt", "the other's"))
-        waits.start()
         mine.write_text("mine")
-        waits.join(0.1)
-        assert mine.read_text() == "mine"
-    waits.join()
-    assert (tmp_path / "a.txt").read_text() == "the other's"
+        with atomic_write(tmp_path / "a.txt") as other:
+            other.write_text("the other's")
+        assert (tmp_path / "a.txt").read_text() == "the other's"
+        with suppress(Killed), atomic_write(tmp_path / "a.txt") as half:
+            half.write_text("half of something long")
+            raise Killed
+        assert (tmp_path / "a.txt").read_text() == "the other's"
+    assert (tmp_path / "a.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 

@@ -90,7 +90,7 @@ test_what_cannot_be_is_refused_by_name = refuses(
     (lambda: Arm("a", start=1.5), "start=1.5: expected a number less than or equal to 1"),
     (lambda: Arm("a", growth=float("nan")), "growth=nan: expected a finite number"),
     (lambda: Arm("a", intensity={"loss": "loud"}), "intensity.loss='loud': expected one of sigmoid"),
-    (lambda: Arm("a", interval=True), "interval=True: expected a whole number"),
+    (lambda: Arm("a", interval=True), "interval=True: expected an integer"),
     (lambda: Arm(), "name is missing"),
     (lambda: Arm("a", share=0.5, full_at=0.5), "both set β"),
     (lambda: TrainingConfig(backbone_options=[]), r"backbone_options=\[\]: expected a mapping"),
@@ -132,8 +132,8 @@ def test_a_notebooks_parameter_is_checked_as_the_setting_that_it_names(
 @pytest.mark.parametrize(
     ("fields", "values", "message"),
     [
-        ({"a": (int | str, 1)}, {"a": []}, r"a=\[\]: expected a whole number or a string"),
-        ({"a": (list[int], [])}, {"a": [1, "x"]}, r"where: a\[1\]='x': expected a whole number"),
+        ({"a": (int | str, 1)}, {"a": []}, r"a=\[\]: expected an integer or a string"),
+        ({"a": (list[int], [])}, {"a": [1, "x"]}, r"where: a\[1\]='x': expected an integer"),
         ({"epochs": (int, 1)}, {"epoch": 2}, "'epoch' is unknown; did you mean 'epochs'"),
         ({}, {"epoch": 2}, "'epoch' is unknown; expected nothing here"),
     ],

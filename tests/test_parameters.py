@@ -103,7 +103,7 @@ def test_value_of_another_type_is_refused(text: str, default: Any):
 
 
 def test_a_refusal_names_notebook_parameter_value_and_what_was_expected():
-    with pytest.raises(InputError, match=r"x: p='three': expected a whole number"):
+    with pytest.raises(InputError, match=r"x: p='three': expected an integer"):
         fitted("three", 3)
     with pytest.raises(InputError, match=r"x: p\[1\]=True"):
         fitted([1, True], [0])

@@ -132,7 +132,7 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         ({"orders": ["random", "random"]}, "more than once"),
         ({"backbones": [{"backbone": "dual_encoder", "options": {"depth": 2}}]}, "does not take the options"),
         ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
-        ({"training": {"epochs": "many"}}, "training: epochs='many': expected a whole number"),
+        ({"training": {"epochs": "many"}}, "training: epochs='many': expected an integer"),
         ({"schedules": [{"shape": "linear", "start": 0.3}]}, "expected one of them"),
         ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "scales='rate': expected one of loss, lr"),
         ({"sigmas": ["qhalf"]}, "such as q0.5"),

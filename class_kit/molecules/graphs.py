@@ -36,17 +36,9 @@ if TYPE_CHECKING:
     from class_kit.backbones.base import GraphBatch
 
 BOND_FEATURES = (
-    "single",
-    "double",
-    "triple",
-    "aromatic",
-    "other",
-    "conjugated",
-    "ring",
-    "stereo_none",
-    "stereo_any",
-    "stereo_cis",
-    "stereo_trans",
+    *("single", "double", "triple", "aromatic", "other"),
+    *("conjugated", "ring"),
+    *("stereo_none", "stereo_any", "stereo_cis", "stereo_trans"),
     "cut",
 )
 """Columns of `GraphBatch.bond_features`, each 0 or 1.
@@ -56,10 +48,9 @@ The first five tell the order; `other` is for dative and quadruple bonds and for
 `cut` marks bonds that BRICS cuts, so a network can tell a bond between motifs from one within.
 """
 
+# RDKit's names of bond orders and stereo with their columns; others are "other" and "stereo_none"
 _ORDERS = {"SINGLE": 0, "DOUBLE": 1, "TRIPLE": 2, "AROMATIC": 3}
-_OTHER = 4
 _STEREO = {"STEREOANY": 8, "STEREOZ": 9, "STEREOCIS": 9, "STEREOE": 10, "STEREOTRANS": 10}
-_NO_STEREO = 7
 # raised whenever the arrays of a molecule change, so that graphs kept by an older version are not taken for new ones
 _LAYOUT = 1
 # BRICS tries some fifty patterns on each molecule
@@ -172,31 +163,30 @@ def molecule_graphs(
         return zip(missing, values, strict=True)
 
     graphs = [load(value) for value in stored(maker, rows, compute, use=cache).read()]
-    arrays = {name: np.concatenate([graph[name] for graph in graphs]) for name in graphs[0]}
-    ends = {
-        name: offsets_of(np.array([len(graph[name]) for graph in graphs])) for name in ("words", "bonds", "members")
-    }
-    kinds, kind_of_atom = _kinds(arrays["words"], ends["words"], rows, table, unknown)
+    words, bonds, features, members = (
+        Ragged(np.concatenate(arrays), offsets_of(np.array([len(array) for array in arrays])))
+        for arrays in ([graph[name] for graph in graphs] for name in ("words", "bonds", "bond_features", "members"))
+    )
+    kinds, kind_of_atom = _kinds(words, rows, table, unknown)
     return MoleculeGraphs(
         np.arange(len(rows)),
         digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest, unknown=unknown),
         kinds,
-        Ragged(kind_of_atom, ends["words"]),
-        Ragged(arrays["bonds"], ends["bonds"]),
-        Ragged(arrays["bond_features"], ends["bonds"]),
-        Ragged(arrays["members"], ends["members"]),
+        Ragged(kind_of_atom, words.offsets),
+        bonds,
+        features,
+        members,
         np.array([int(graph["members"][-1, 1]) + 1 for graph in graphs], np.int64),
     )
 
 
-def _kinds(
-    words: np.ndarray, ends: np.ndarray, rows: list[str], table: Mol2vecVectors, unknown: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(atoms: Ragged, rows: list[str], table: Mol2vecVectors, unknown: str) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of the kinds of atoms, and the kind of each atom, from its words `(A, 2)`, 0 where it has none."""
+    words = atoms.values
     distinct, place = np.unique(words, return_inverse=True)
     found = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
-    molecule = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-    known = np.bincount(molecule, (found >= 0).sum(axis=1), minlength=len(ends) - 1).astype(np.int64)
+    molecule = np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
+    known = np.bincount(molecule, (found >= 0).sum(axis=1)).astype(np.int64)
     tell_zero_rows(known, rows, table)
     if unknown == "unk" and table.unknown is not None:
         found = np.where((found < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, found)
@@ -223,8 +213,8 @@ def _graph(molecule: Mol) -> dict[str, np.ndarray]:
     for bond in molecule.GetBonds():
         ends = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
         row = np.zeros(len(BOND_FEATURES), np.uint8)
-        row[_ORDERS.get(bond.GetBondType().name, _OTHER)] = 1
-        row[_STEREO.get(bond.GetStereo().name, _NO_STEREO)] = 1
+        row[_ORDERS.get(bond.GetBondType().name, 4)] = 1
+        row[_STEREO.get(bond.GetStereo().name, 7)] = 1
         row[5:7] = bond.GetIsConjugated(), bond.IsInRing()
         row[11] = (min(ends), max(ends)) in cuts
         bonds += [ends, ends[::-1]]

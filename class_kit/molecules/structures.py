@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from class_kit.checks import check_strings
 from class_kit.errors import InputError
 from class_kit.progress import progress_bar
 from class_kit.store import Maker, digest_of, stored
@@ -215,27 +216,18 @@ def _generator(radius: int) -> Any:
 
 
 def check_smiles(smiles: Sequence[str | Mol]) -> list[str]:
-    """The molecules as a list of SMILES, RDKit's own written as such; a single string, other rows, and no row at all
-    are refused.
-    """
-    if isinstance(smiles, str | bytes):
-        raise TypeError(f"smiles is one {type(smiles).__name__}: expected a sequence of strings, such as [smiles]")
-    rows = list(smiles)
-    if not rows:
-        raise InputError("smiles is empty: expected at least one molecule")
-    for number, row in enumerate(rows):
-        if hasattr(row, "GetNumAtoms"):
-            from rdkit import Chem
+    """The molecules as a list of SMILES; for molecules of RDKit, those that RDKit writes. Errors: `check_strings`."""
+    rows = smiles if isinstance(smiles, str | bytes) else list(smiles)
+    if any(hasattr(row, "GetNumAtoms") for row in rows):
+        from rdkit import Chem
 
-            row = rows[number] = Chem.MolToSmiles(row)
-        if not isinstance(row, str):
-            raise TypeError(f"SMILES of row {number} is {type(row).__name__}: expected a string")
-    return [str(row) for row in rows]
+        rows = [Chem.MolToSmiles(row) if isinstance(row, Chem.Mol) else row for row in rows]
+    return check_strings("smiles", rows)
 
 
 def unreadable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> dict[int, str]:
     """Those of these rows that RDKit refuses, with the reason of each."""
-    reasons = each_molecule(smiles, rows, _refusal, "checking SMILES", progress)
+    reasons = each_molecule(smiles, rows, lambda one: parse(one)[1], "checking SMILES", progress)
     return {row: reason for row, reason in zip(rows, reasons, strict=True) if reason}
 
 
@@ -284,10 +276,6 @@ def each_molecule(
         parallel = Parallel(n_jobs=-1, batch_size=max(1, BLOCK // cost), return_as="generator")
         results = parallel(delayed(work)(task) for task in tasks)
     return iter(progress_bar(results, total=len(rows), desc=what, unit="molecule", show=progress))
-
-
-def _refusal(smiles: str) -> str:
-    return parse(smiles)[1]
 
 
 def _inchikey(molecule: Mol, options: str = "") -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.checks import check_choice, check_whole
+from class_kit.checks import check_choice, check_strings, check_whole
 from class_kit.errors import InputError
 from class_kit.store import Maker, digest_of, stored_vectors
 from class_kit.text.encoders import POOLINGS, TextEncoder, encode, find_encoder, load_tokenizer, token_counts
@@ -112,17 +112,8 @@ def embed_text(
     if pooling is not None:
         check_choice("pooling", pooling, POOLINGS)
     chosen = find_encoder(encoder)
-    lengths, vectors = sentence_vectors(
-        rows,
-        chosen,
-        pooling=pooling,
-        max_tokens=max_tokens,
-        batch_size=batch_size,
-        dtype=dtype,
-        device=device,
-        cache=cache and dtype == "float32",
-        progress=progress,
-    )
+    kept, running = cache and dtype == "float32", {"batch_size": batch_size, "device": device, "progress": progress}
+    lengths, vectors = sentence_vectors(rows, chosen, pooling, max_tokens, kept, dtype=dtype, **running)
     tell_truncated(TextReport(chosen.name, max_tokens, lengths))
     return vectors
 
@@ -149,30 +140,18 @@ def tell_truncated(report: TextReport) -> None:
 
 
 def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> list[str]:
-    """The texts as a list; refuse a single string, an empty text, anything but a string, and an empty sequence."""
+    """The texts as a list of strings; an `InputError` names a blank one."""
     check_whole("max_tokens", max_tokens, low=3)
     check_whole("batch_size", batch_size, low=1)
-    if isinstance(texts, str | bytes):
-        raise TypeError(f"texts is one {type(texts).__name__}: expected a sequence of strings, such as [text]")
-    rows = list(texts)
-    if not rows:
-        raise InputError("texts is empty: expected at least one text to embed")
+    rows = check_strings("texts", texts)
     for number, row in enumerate(rows):
-        if not isinstance(row, str):
-            raise TypeError(f"texts[{number}] is {type(row).__name__}: expected a string")
         if not row.strip():
             raise InputError(f"texts[{number}] is {row!r}: expected a text that is not blank")
     return rows
 
 
 def sentence_vectors(
-    texts: list[str],
-    encoder: TextEncoder,
-    *,
-    pooling: str | None = None,
-    max_tokens: int = 256,
-    cache: bool = True,
-    **options: Any,
+    texts: list[str], encoder: TextEncoder, pooling: str | None, max_tokens: int, cache: bool, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens of each whole text `(L,)` int64, and what `embed_text` returns, for texts and options that are checked.
 

@@ -123,7 +123,7 @@ def text_tokens(
             yield missing[place], kept.tobytes()
 
     items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
-    lengths, sentences = sentence_vectors(distinct, source, cache=cache, **running)
+    lengths, sentences = sentence_vectors(distinct, source, None, 256, cache, **running)
     tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
     key = digest_of(texts=distinct, options=options)
     return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
