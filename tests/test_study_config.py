@@ -19,7 +19,8 @@ import yaml
 from class_kit.errors import InputError
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, runner
-from class_kit.study.config import Cell, _plan, cells, foreseen_steps, read_config, study_config
+from class_kit.study.arms import plan_arm
+from class_kit.study.config import Cell, cells, read_config, study_config
 from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.tables import latex_table, latex_text
 from class_kit.task import Task, exchange_molecules
@@ -77,9 +78,8 @@ def test_budgets_are_made_equal(budget: str) -> None:
     found = laid_out(orders=["standard", "curriculum", "random"], budgets=[budget], training=SMALL | {"epochs": 10})
     spent = {}
     for cell in found:
-        plan = _plan(cell.arm, 80, cell.config)
+        plan = plan_arm(TASK, cell.arm, cell.config)
         spent[cell.arm.name] = plan.samples_total(16) if budget == "samples" else plan.steps_total(16)
-        assert foreseen_steps(cell, TASK) == plan.steps_total(16)
     base = spent.pop("standard")
     one_epoch = 80 if budget == "samples" else 5
     assert all(abs(value - base) <= one_epoch / 2 for value in spent.values())
@@ -106,7 +106,6 @@ def test_a_budget_of_samples_is_that_of_the_pairs_that_are_left() -> None:
     found = laid_out(orders=["standard"], arms=[arm], budgets=["samples"], training=SMALL | {"epochs": 10})
     # a family of 20 among 80 leaves 61 pairs
     assert {cell.arm.name: cell.config.epochs for cell in found} == {"standard": 10, "a": round(800 / 61)}
-    assert foreseen_steps(found[-1], TASK) == found[-1].config.epochs * 4
 
 
 def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
@@ -177,9 +176,10 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     pairs = replace(TASK.pairs, text=tuple(texts))
     task = replace(TASK, pairs=pairs, molecules=pairs)
     plan = planned(task, seeds=[0, 1])
-    assert plan.done == [False] * 8
-    assert plan.seconds > 0
-    assert "8 to do" in plan.lines(2)[0]
+    assert plan.spent == [None] * 8
+    assert plan.lines(2) == ["8 trainings: 0 are done already, 8 to do"]
+    half = replace(plan, spent=[*[60.0, 120.0] * 2, *[None] * 4])
+    assert half.lines(2)[1].startswith("about 3 min for their steps, 2 at a time")
     out = tmp_path / "out"
     results = conduct.run_study(plan, out, jobs=1, progress=False)
     assert (out / "done").is_file()
@@ -204,8 +204,7 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     assert again.lines(2) == ["8 trainings: 8 are done already, 0 to do"]
     # equal trainings are shared; what they are called is the study's own
     renamed = [replace(cell, arm=replace(cell.arm, name=f"my {cell.arm.name}")) for cell in again.cells]
-    work = [(task, cell.arm, loop) for cell, (task, _, loop) in zip(renamed, again.work, strict=True)]
-    shared = conduct.run_study(replace(again, cells=renamed, work=work), tmp_path / "two", jobs=1, progress=False)
+    shared = conduct.run_study(replace(again, cells=renamed), tmp_path / "two", jobs=1, progress=False)
     assert shared["training_seconds"] == results["training_seconds"]
     assert {row["arm"] for row in shared["summary"]} == {cell.arm.name for cell in renamed}
 
@@ -215,13 +214,13 @@ def test_noise_exchanges_molecules_anew_for_each_seed_and_its_shares_are_not_com
 ) -> None:
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     plan = planned(seeds=[0, 1], noise=[0, 0.5], orders=["standard", "small-loss", "oracle"])
-    for cell, (task, _, config) in zip(plan.cells, plan.work, strict=True):
+    for cell in plan.cells:
         if cell.group["noise"] == "0":
-            assert task is TASK
+            assert cell.task is TASK
         else:
-            same = exchange_molecules(TASK, 0.5, config.seed)
-            np.testing.assert_array_equal(task.exchanged, same.exchanged)
-            assert task.digest == same.digest
+            same = exchange_molecules(TASK, 0.5, cell.config.seed)
+            np.testing.assert_array_equal(cell.task.exchanged, same.exchanged)
+            assert cell.task.digest == same.digest
     results = conduct.run_study(plan, tmp_path / "out", jobs=1, progress=False)
     samples = {(row["noise"], row["arm"]): row["samples"] for row in results["summary"]}
     # half of 80 training pairs, three epochs; without noise the oracle leaves nothing out

@@ -1,4 +1,4 @@
-"""`class-kit study`: settings crossed with seeds, each with its controls, as tables and figures with intervals."""
+"""`class-kit study`: cross settings with seeds, train each arm with its controls, and report them with intervals."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("config", metavar="CONFIG", help=config)
     add("--out", metavar="DIR", help="folder for the results (default: runs/study-NAME, or runs/paper)")
     add("--jobs", type=int, metavar="N", help="trainings in parallel (default: one per core)")
-    add("--plan", action="store_true", help="print what would be trained and for how long, and stop")
+    plan = "print how many trainings there are, how many are done and how long the rest may take; train nothing"
+    add("--plan", action="store_true", help=plan)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
-    products = "only these, such as main ablation sigma; noise, noise_backbones and noise_epochs run only if named"
-    add("--only", nargs="+", metavar="PRODUCT", help=products)
+    only = "only these, such as main ablation sigma; noise, noise_backbones and noise_epochs run only if named"
+    add("--only", nargs="+", metavar="STUDY", help=only)
     add("--seeds", type=int, metavar="N", help="at most N seeds per setting (default: 5)")
     add("--epochs", type=int, metavar="N", help="at most N epochs per training (default: 40, slow backbones 5)")
 
@@ -45,20 +46,17 @@ def handle_study(arguments: argparse.Namespace) -> int:
 
     from class_kit.files import lock
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
-    from class_kit.study.config import read_config, study_config
+    from class_kit.study.config import read_config
     from class_kit.study.paper import draw_paper, keep_study, paper_studies
-    from class_kit.study.results import failed_lines
     from class_kit.task import load_task
-    from class_kit.terminal import counted, visible
+    from class_kit.terminal import counted, one_line, visible
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected at least 1")
     jobs = arguments.jobs or cpu_count()
     given, most = given_options(arguments, TaskOptions), {"seeds": arguments.seeds, "epochs": arguments.epochs}
-    files: dict[str, dict[str, Any]] = {}
     if arguments.config == PAPER:
-        files = paper_studies({"source": given.pop("pairs", "chebi20"), **given}, arguments.only or (), **most)
-        studies = {name: study_config(values) for name, values in files.items()}
+        studies = paper_studies({"source": given.pop("pairs", "chebi20"), **given}, arguments.only or (), **most)
         out = Path(arguments.out or "runs/paper")
     else:
         for name in (*given, *(name for name in ("only", *most) if getattr(arguments, name) is not None)):
@@ -67,23 +65,25 @@ def handle_study(arguments: argparse.Namespace) -> int:
         studies = {"": read_config(arguments.config)}
         out = Path(arguments.out or f"runs/study-{folder_name(studies[''].name, 'study')}")
     refuse_foreign(out)
+    # all pairs first, so that missing ones are noticed before anything is trained
     load, failed = cache(load_task), 0
+    tasks = {name: {one.name: load(**one.sets) for one in config.pairs} for name, config in studies.items()}
     with nullcontext() if arguments.plan else lock(out):
         for name, config in studies.items():
-            plan = plan_study(config, {choice.name: load(**choice.sets) for choice in config.pairs})
+            plan = plan_study(config, tasks[name])
             for line in plan.lines(jobs):
                 print(f"{name}: {line}" if name else line, flush=True)
             if arguments.plan:
                 continue
             results = run_study(plan, out / name, jobs=jobs)
             if name:
-                keep_study(out, name, files[name], plan, results)
+                keep_study(out, name, plan, results)
             else:
                 _print_summary(plan, results)
-            for line in failed_lines(results):
-                print(line, flush=True)
+            for one in results["failed"]:
+                print(one_line("failed: {backbone}, {arm}, seed {seed}: {reason}".format(**one)), flush=True)
             failed += len(results["failed"])
-        if files and not arguments.plan:
+        if arguments.config == PAPER and not arguments.plan:
             draw_paper(out)
     if not arguments.plan:
         lost = f"; {counted(failed, 'training')} failed, tracebacks in failures.json" if failed else ""

@@ -1,7 +1,7 @@
-"""The study: arms beside their controls, seeds, paired comparison, tables.
+"""Studies: arms and their controls, trained with several seeds and compared in pairs.
 
-`config` says what is compared and `arms` how each of it trains, `runner` trains it, `records` keeps what each training
-left, `statistics`, `tables` and `results` say what it means; `conduct` does all of it, and `paper` for several studies.
+`config` reads what is compared, `arms` makes the plan of each arm, `runner` trains, `records` stores each training,
+`statistics`, `tables` and `results` evaluate; `conduct` runs a whole study, and `paper` holds those of the paper.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from class_kit.study.arms import Arm
 from class_kit.study.records import Record
-from class_kit.study.runner import FailedTrainings, Failure, reference_scores, run_all, run_arm, run_arms
+from class_kit.study.runner import Failure, reference_scores, run_all, run_arm, run_arms
 from class_kit.study.tables import costs, differences, history_frame, summary
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
-    "FailedTrainings",
     "Failure",
     "Record",
     "costs",
@@ -36,7 +35,7 @@ __all__ = [
 def standard_arms(
     start: float = 0.40, growth: float = 0.03, intensity: Curve = "inverse", sigma: float = 0.95
 ) -> list[Arm]:
-    """CLASS with the controls it has to beat: more budget, the same budget, and the same budget in any order.
+    """CLASS and the controls it has to beat: the full budget, the same budget, and the same budget in random order.
 
     Wu, Dyer and Neyshabur (ICLR 2021) found that most of what a curriculum gives is given by the last two.
     """

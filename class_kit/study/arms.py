@@ -1,4 +1,4 @@
-"""The plan that an arm stands for on a task's training pairs: order, duplicates, hard batches."""
+"""The epoch plan of an arm on a task's training pairs: order, duplicates, hard batches."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def training_audit(task: Task) -> PairAudit:
 
 
 def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
-    """Labels of the training pairs' near-duplicates, as the arm defines them; None where it ignores them."""
+    """Labels of near-duplicates among the training pairs, by the arm's definition; None if it ignores them."""
     if arm.duplicates == "ignore":
         return None
     rows = task.rows("train")
@@ -93,9 +93,9 @@ def training_duplicates(task: Task, arm: Arm) -> np.ndarray | None:
 
 
 def arm_notices(task: Task, arm: Arm, batch_size: int, split: str | None = None) -> dict[str, str]:
-    """What `training_notices` says of an arm's training, and of ranking a split (default: the evaluation split).
+    """The `training_notices` of an arm's training, and of ranking a split (default: the evaluation split).
 
-    A difficulty that only a trained model can tell is left out.
+    A difficulty that needs a trained model is not considered.
     """
     ordered = arm.order not in ("standard", *DYNAMIC, *SELECTIVE) and MODEL.isdisjoint(MEASURES[arm.difficulty].needs)
     counts = training_difficulty(task, arm) if ordered else None
@@ -113,9 +113,9 @@ def training_molecules(task: Task) -> list[str]:
 
 
 def kept_pairs(task: Task, arm: Arm) -> np.ndarray:
-    """Which training pairs an arm trains on, `(K,)` int64 positions among them, ascending: all, or one of each group.
+    """The training pairs an arm trains on, `(K,)` int64 positions among them, ascending: all, or one of each group.
 
-    All are counted as neighbours, those that are left out as well.
+    Neighbours are counted among all of them.
     """
     labels = training_duplicates(task, arm) if arm.duplicates == "drop" else None
     rows = task.rows("train")
@@ -125,13 +125,13 @@ def kept_pairs(task: Task, arm: Arm) -> np.ndarray:
 def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray | None = None) -> Plan:
     """The epoch plan of an arm over the task's training pairs.
 
-    The configuration's seed decides ties, the random order and the shuffling within epochs, so that intervals over
-    seeds include what the tie rule contributes.
+    The configuration's seed decides ties, the random order and the shuffling within epochs, so intervals over seeds
+    include the variance due to ties.
 
     Parameters
     ----------
     reference : (L_train,) float, optional
-        Loss, rank or EL2N of the training pairs under a trained model, for an arm whose difficulty that is.
+        Loss, rank or EL2N of the training pairs under a trained model, for an arm with that difficulty.
     """
     rows, epochs, seed = task.rows("train"), config.epochs, config.seed
     composition = _composition(task, arm, config)

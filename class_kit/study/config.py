@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
@@ -36,7 +37,6 @@ _MOST_EPOCHS = 10
 _ELSEWHERE = ("seed", "intensity_on", "backbone", "backbone_options")
 
 T = TypeVar("T")
-_Read = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -63,102 +63,91 @@ def _name(value: Any) -> str:
     return value
 
 
-def _choice(word: str, keys: tuple[str, ...] | None = ()) -> Callable[[_Read], Any]:
-    """Decorate a function that reads a choice, a mapping with `word` and other keys, as its name and what it sets.
+def _choice(read: Callable[..., tuple[str, dict[str, Any]]]) -> Any:
+    """Decorate a function of the words of a choice that returns its usual name and what it sets.
 
-    In the file a choice may be the value of `word` alone. Its `name` replaces the one that the function gives it; names
-    of arms leave out an empty one. With `keys=None` the function itself refuses unknown keys.
+    In the file a choice is a mapping with these words, or the value of the first one alone. Its `name` replaces the
+    usual one; names of arms leave out an empty one. A function with `**others` refuses unknown words itself.
     """
+    words = tuple(signature(read).parameters)
 
-    def decorate(read: _Read) -> Any:
-        def choice(value: Any) -> Choice:
-            given = dict(value) if isinstance(value, Mapping) else {word: value}
-            if keys is not None:
-                _known(given, (word, *keys, "name"))
-            name = given.pop("name", None)
-            usual, sets = read(given)
-            return Choice(name if name == "" else _name(usual if name is None else name), sets)
+    def choice(value: Any) -> Choice:
+        given = {str(word): one for word, one in value.items()} if isinstance(value, Mapping) else {words[0]: value}
+        name = given.pop("name", None)
+        usual, sets = read(**(given if "others" in words else _known(given, words)))
+        return Choice(name if name == "" else _name(usual if name is None else name), sets)
 
-        return BeforeValidator(choice)
-
-    return decorate
+    return BeforeValidator(choice)
 
 
-@_choice("source", None)
-def _pairs(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    source = given.pop("source", None)
+@_choice
+def _pairs(source: Any = None, **others: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(source, str) or not source:
         raise InputError(f"source={source!r:.80}: expected corpus, chebi20, or the path of a file")
-    sets = {"pairs": source, **given}
+    sets = {"pairs": source, **others}
     TaskOptions(**sets)
     return Path(source).stem, sets
 
 
-@_choice("backbone", None)
-def _backbone(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    kind, options = given.pop("backbone", None), given.pop("options", {})
-    TrainingConfig(backbone=kind, backbone_options=options)
-    backbone_needs(kind, **options)
-    return kind, {"backbone": kind, "backbone_options": options, **_loop(given)}
+@_choice
+def _backbone(backbone: Any = None, options: Any = None, **others: Any) -> tuple[str, dict[str, Any]]:
+    options = {} if options is None else options
+    TrainingConfig(backbone=backbone, backbone_options=options)
+    backbone_needs(backbone, **options)
+    return backbone, {"backbone": backbone, "backbone_options": options, **_loop(others)}
 
 
-@_choice("order")
-def _order(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    sets = _step_matched(given)
+@_choice
+def _order(order: Any = None) -> tuple[str, dict[str, Any]]:
+    sets = _step_matched({"order": order})
     Arm("check", **sets)
-    return given["order"], sets
+    return order, sets
 
 
-@_choice("shape", ("start", "growth", "full_at", "share", "interval"))
-def _schedule(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    if set(given) == {"shape"}:
-        given["full_at"] = 2 / 3
+@_choice
+def _schedule(shape: Any = "linear", **others: Any) -> tuple[str, dict[str, Any]]:
+    settings = ("start", "growth", "full_at", "share", "interval")
+    given = _known(others or {"full_at": 2 / 3}, settings)
     rises = [key for key in ("growth", "full_at", "share") if given.get(key) is not None]
     if len(rises) != 1:
         raise InputError(f"growth, full_at and share: {' and '.join(rises) or 'none'} given, expected one of them")
-    arm = Arm("check", schedule=given.pop("shape", "linear"), **{"growth": 0.0, **given})
-    shape = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
+    arm = Arm("check", schedule=shape, **{"growth": 0.0, **given})
+    shown = arm.schedule if arm.interval is None else f"{arm.schedule} of {arm.interval}"
     how = {"growth": "β {:g}", "full_at": "full at {:.0%}", "share": "{:.0%} of the samples"}[rises[0]]
-    settings = ("schedule", "start", "growth", "full_at", "share", "interval")
-    return f"{shape} α {arm.start:g} {how.format(getattr(arm, rises[0]))}", {key: getattr(arm, key) for key in settings}
+    sets = {key: getattr(arm, key) for key in ("schedule", *settings)}
+    return f"{shown} α {arm.start:g} {how.format(sets[rises[0]])}", sets
 
 
-@_choice("curve", ("scales",))
-def _intensity(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    curve: Any = given.get("curve")
-    on = _scales(given)
+@_choice
+def _intensity(curve: Any = None, scales: Any = "loss") -> tuple[str, dict[str, Any]]:
     Arm("check", intensity=curve)
     shown = curve if isinstance(curve, str) else ", ".join(f"{term} {name}" for term, name in curve.items())
-    return f"{shown} on {on}" if on == "lr" else shown, {"intensity": curve, "intensity_on": on}
+    sets = {"intensity": curve, "intensity_on": check_choice("scales", scales, get_args(Target))}
+    return f"{shown} on lr" if scales == "lr" else shown, sets
 
 
-@_choice("sigma")
-def _sigma(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+@_choice
+def _sigma(sigma: Any = None) -> tuple[str, dict[str, Any]]:
     """A threshold, or "q0.5": the one at which that share of the training pairs has no neighbour."""
-    value: Any = given.get("sigma")
-    if not (isinstance(value, str) and value.startswith("q")):
-        sigma = Arm("check", sigma=value).sigma
-        return f"{sigma:g}", {"sigma": sigma}
+    if not (isinstance(sigma, str) and sigma.startswith("q")):
+        sets = {"sigma": Arm("check", sigma=sigma).sigma}
+        return f"{sigma:g}", sets
     try:
-        share = float(value[1:])
+        share = float(sigma[1:])
     except ValueError:
-        raise InputError(f"sigma={value!r:.80}: expected a number, or q and a share such as q0.5") from None
-    return value, {"quantile": check_real("share", share, low=0.0, high=1.0)}
+        raise InputError(f"sigma={sigma!r:.80}: expected a number, or q and a share such as q0.5") from None
+    return sigma, {"quantile": check_real("share", share, low=0.0, high=1.0)}
 
 
-@_choice("difficulty")
-def _difficulty(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return Arm("check", **given).difficulty, given
+@_choice
+def _difficulty(difficulty: Any = None) -> tuple[str, dict[str, Any]]:
+    Arm("check", difficulty=difficulty)
+    return difficulty, {"difficulty": difficulty}
 
 
 def _step_matched(sets: dict[str, Any]) -> dict[str, Any]:
     """The order "step-matched" as an arm's settings."""
     return sets | {"order": "standard", "step_matched": True} if sets.get("order") == "step-matched" else sets
-
-
-def _scales(given: dict[str, Any]) -> Any:
-    """What γ acts on; the key is not called `on`, because YAML reads that as true."""
-    return check_choice("scales", given.pop("scales", "loss"), get_args(Target))
 
 
 def _loop(value: Any) -> dict[str, Any]:
@@ -168,7 +157,8 @@ def _loop(value: Any) -> dict[str, Any]:
 
 def _arm(value: Any) -> tuple[Arm, Target]:
     sets = _step_matched(_known(value, (*option_names(Arm), "scales")))
-    on = _scales(sets)
+    # the key is not called `on`, because YAML reads that as true
+    on: Any = check_choice("scales", sets.pop("scales", "loss"), get_args(Target))
     _name(sets.get("name"))
     return Arm(**sets), on
 
@@ -305,6 +295,8 @@ class Cell:
     ----------
     group : mapping
         Names of the choices of `GROUP`.
+    task : Task
+        Its pairs, with the noise of its own seed.
     arm : Arm
         Its name tells it from the other arms of the study.
     config : TrainingConfig
@@ -312,8 +304,14 @@ class Cell:
     """
 
     group: Mapping[str, str]
+    task: Task
     arm: Arm
     config: TrainingConfig
+
+    @property
+    def work(self) -> tuple[Task, Arm, TrainingConfig]:
+        """What `run_all` trains."""
+        return self.task, self.arm, self.config
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -328,32 +326,30 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
     ----------
     tasks : mapping of the names of `config.pairs` to what they load
     """
-    laid_out = []
-    arms = {choice.name: list(_arms(config, tasks[choice.name])) for choice in config.pairs}
+    from class_kit.task import exchange_molecules
+
+    # arms that share pairs, noise and seed share the task
+    noisy = cache(lambda name, noise, seed: exchange_molecules(tasks[name], noise, seed) if noise else tasks[name])
+    trainings = []
+    arms = {choice.name: _arms(config, tasks[choice.name]) for choice in config.pairs}
     for pairs, noise, backbone, budget in product(config.pairs, config.noise, config.backbones, config.budgets):
         if noise and pairs.sets.get("noise"):
             raise InputError(f"noise: {pairs.name!r} sets its own noise: expected it in one place")
         baseline = TrainingConfig(**{**config.training, **backbone.sets})
-        group = dict(
-            zip(GROUP, (pairs.name, np.format_float_positional(noise, trim="-"), backbone.name, budget), strict=True)
-        )
+        names = pairs.name, np.format_float_positional(noise, trim="-"), backbone.name, budget
+        group = dict(zip(GROUP, names, strict=True))
         for arm, on in arms[pairs.name]:
             loop = replace(baseline, intensity_on=on)
             if budget != "epochs":
                 loop = _with_budget(arm, tasks[pairs.name], loop, budget)
-            laid_out += [Cell(group, arm, replace(loop, seed=seed)) for seed in config.seeds]
-    return laid_out
+            for seed in config.seeds:
+                trainings.append(Cell(group, noisy(pairs.name, noise, seed), arm, replace(loop, seed=seed)))
+    return trainings
 
 
-def foreseen_steps(cell: Cell, task: Task) -> int:
-    """Optimiser steps of a training, as far as its plan knows them before it trains."""
-    return _plan(cell.arm, len(kept_pairs(task, cell.arm)), cell.config).steps_total(cell.config.batch_size)
-
-
-def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
+def _arms(config: StudyConfig, task: Task) -> list[tuple[Arm, Target]]:
     """Arms and what γ acts on, each once: an order is not crossed with choices that do not affect it."""
-    seen: set[str] = set()
-    names: set[str] = set()
+    arms: dict[str, tuple[Arm, Target]] = {}
     rows = task.rows("train")
     sigma_at = cache(lambda share: sigma_for_quantile(task.t[rows], task.m[rows], q=share))
     for choices in product(*(getattr(config, key) for key in _CROSSED)):
@@ -364,30 +360,17 @@ def _arms(config: StudyConfig, task: Task) -> Iterator[tuple[Arm, Target]]:
         arm = Arm("?", **sets)
         used = arm.training_key
         on = on if used.get("intensity", "constant") != "constant" else "loss"
-        if (key := json.dumps([used, on], sort_keys=True)) in seen:
-            continue
-        seen.add(key)
         parts = [
             f"{choice.name} (σ {arm.sigma:.3f})" if "quantile" in choice.sets else choice.name
             for (key, setting), choice in zip(_CROSSED.items(), choices, strict=True)
             if key == "orders" or (setting in used and len(getattr(config, key)) > 1)
         ]
-        name = " · ".join(filter(None, parts)) or arm.order
-        names.add(name)
-        yield replace(arm, name=name), on
-    for arm, on in config.arms:
-        if arm.name in names:
-            raise InputError(f"arms: {arm.name!r} is also the name of a crossed arm: expected another name")
-        yield arm, on
-
-
-def _plan(arm: Arm, rows: int, config: TrainingConfig) -> EpochPlan:
-    """A plan with the arm's number of rows and steps; the rows themselves are arbitrary."""
-    whole = arm.order in ("loss-pruned", *SELECTIVE) or (arm.order == "standard" and not arm.step_matched)
-    plan = EpochPlan(np.arange(rows), make_schedule("full") if whole else arm.make_schedule(config.epochs), "constant")
-    # set afterwards, because a plan that never reaches all pairs would warn
-    plan.epochs = config.epochs
-    return plan
+        named = replace(arm, name=" · ".join(filter(None, parts)) or arm.order)
+        arms.setdefault(json.dumps([used, on], sort_keys=True), (named, on))
+    names = {arm.name for arm, _ in arms.values()}
+    if twice := [arm.name for arm, _ in config.arms if arm.name in names]:
+        raise InputError(f"arms: {twice[0]!r} is also the name of a crossed arm: expected another name")
+    return [*arms.values(), *config.arms]
 
 
 def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> TrainingConfig:
@@ -399,7 +382,10 @@ def _with_budget(arm: Arm, task: Task, config: TrainingConfig, budget: str) -> T
         )
 
     def cost(arm: Arm, rows: int, epochs: int) -> float:
-        plan = _plan(arm, rows, replace(config, epochs=epochs))
+        whole = arm.order == "standard" and not arm.step_matched
+        plan = EpochPlan(np.arange(rows), make_schedule("full") if whole else arm.make_schedule(epochs), "constant")
+        # set afterwards, because a plan that never reaches all pairs would warn
+        plan.epochs = epochs
         return float((plan.samples_total if budget == "samples" else plan.steps_total)(config.batch_size))
 
     wanted = cost(Arm("baseline", order="standard"), len(task.rows("train")), config.epochs)

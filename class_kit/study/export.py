@@ -1,8 +1,10 @@
-"""A trained run as a folder to publish: weights, what they need to be used, and a model card."""
+"""Export a trained run as a folder to publish: weights, the settings to load them, and a model card."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,24 +27,24 @@ library_name: class_kit
 tags: [text-molecule-retrieval, curriculum-learning]
 ---
 
-# {backbone}, {order} order
+# {config[backbone]}, {record.arm.order} order
 
-A retriever of molecules by descriptions and of descriptions by molecules, trained with class_kit {version}.
+A retriever of molecules by descriptions and of descriptions by molecules, trained with class_kit {config[class_kit]}.
 
 ## Data
 
-`{source}`, {sizes} pairs; SHA-256 of the pairs `{digest}`.{noise}
+`{source}`, {sizes} pairs; SHA-256 of the pairs `{config[pairs][digest]}`.{noise}
 
 ## Training
 
-Order `{order}`, schedule `{schedule}`, seed {seed}: {steps:,} steps, {samples:,} samples, best of {epochs} epochs is
-{best_epoch}. Encoders: `{text_encoder}` for texts, `{molecule_encoder}` for molecules. `config.json` has every
-setting and the digests of the encoders.
+Order `{record.arm.order}`, schedule `{record.arm.schedule}`, seed {record.seed}: {record.steps:,} steps,
+{record.samples:,} samples; the best of {record.config[epochs]} epochs is {record.best_epoch}. Encoders: `{text}` for
+texts, `{molecules}` for molecules. `config.json` has every setting and the digests of the encoders.
 
 ## Results
 
-Of the {split} pairs, with 95 % intervals over queries; ties are counted by their expectation. One training: another
-seed gives other numbers.
+For the {split} pairs, with 95 % intervals over queries; ties count by their expectation. These are numbers of one
+training; another seed gives others.
 
 | ranking | pool | Hits@1 | Hits@10 | MRR | Mean Rank |
 |---|---:|---:|---:|---:|---:|
@@ -70,7 +72,7 @@ m = encode(backbone, "molecules", read_molecules(["CC(C)=O"], needs.molecules, e
 
 
 def export_run(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Write a trained run as a folder that can be published; it names no file of this machine.
+    """Write a trained run as a folder that can be published; it contains no local paths.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def export_run(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> P
     Raises
     ------
     InputError
-        As `load_trained`, or where the folder holds something already.
+        As `load_trained`, or where the folder is not empty.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -102,13 +104,17 @@ def export_run(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> P
         "backbone_options": training.pop("backbone_options"),
         "widths": [task.text_inputs(needs.text).width, task.molecule_inputs(needs.molecules).width],
         "encoders": {name: Path(value).name for name, value in task.encoders.items()},
-        "encoder_digests": _encoder_digests(task),
-        "pairs": {"source": Path(task.pairs.source).name, "digest": task.pairs.digest, "splits": _sizes(task)},
+        "encoder_digests": _encoder_digests(task.encoders),
+        "pairs": {
+            "source": Path(task.pairs.source).name,
+            "digest": task.pairs.digest,
+            "splits": dict(Counter(task.pairs.split)),
+        },
         "arm": asdict(record.arm),
         "training": training,
     }
     with atomic_write(folder / "model.safetensors") as temporary:
-        temporary.write_bytes((record.folder / "model.safetensors").read_bytes())
+        shutil.copyfile(record.folder / "model.safetensors", temporary)
     write_json(folder / "config.json", config)
     write_text(folder / "README.md", _card(record, task, config))
     return folder
@@ -117,43 +123,29 @@ def export_run(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> P
 def _card(record: Record, task: Task, config: Mapping[str, Any]) -> str:
     rows = []
     for name, ranks in record.ranks.items():
-        metrics = retrieval_metrics(ranks)
-        cells = []
+        metrics, cells = retrieval_metrics(ranks), [name, f"{ranks.pool:,}"]
         for metric, form in {"hits@1": "{:.1%}", "hits@10": "{:.1%}", "mrr": "{:.3f}", "mean_rank": "{:.1f}"}.items():
-            value, low, high = (form.format(each) for each in (metrics[metric], *metrics[f"{metric}_ci"]))
-            cells.append(f"{value} ({low} to {high})")
-        rows.append(f"| {' | '.join([name, f'{ranks.pool:,}', *cells])} |")
+            cells.append(f"{form} ({form} to {form})".format(metrics[metric], *metrics[f"{metric}_ci"]))
+        rows.append(f"| {' | '.join(cells)} |")
     share = 0 if task.exchanged is None else task.exchanged.sum() / len(task.rows("train"))
     return _CARD.format(
-        backbone=config["backbone"],
-        order=record.arm.order,
-        schedule=record.arm.schedule,
-        version=__version__,
+        config=config,
+        record=record,
         source=one_line(config["pairs"]["source"]),
-        sizes=", ".join(f"{size:,} {one_line(name)}" for name, size in _sizes(task).items()),
-        digest=task.pairs.digest,
+        sizes=", ".join(f"{size:,} {one_line(name)}" for name, size in config["pairs"]["splits"].items()),
         noise=f" Of the training pairs {share:.1%} were given another pair's molecule on purpose." if share else "",
-        seed=record.seed,
-        steps=record.steps,
-        samples=record.samples,
-        epochs=record.config["epochs"],
-        best_epoch=record.best_epoch,
-        text_encoder=one_line(config["encoders"]["text"]),
-        molecule_encoder=one_line(config["encoders"]["molecules"]),
+        text=one_line(config["encoders"]["text"]),
+        molecules=one_line(config["encoders"]["molecules"]),
         split=one_line(split_title(task.evaluation_split)),
         rows="\n".join(rows),
     )
 
 
-def _encoder_digests(task: Task) -> dict[str, str]:
+def _encoder_digests(encoders: Mapping[str, str]) -> dict[str, str]:
     from class_kit.molecules.vectors import load_vectors
     from class_kit.text.encoders import find_encoder
 
-    digests = {"text": find_encoder(task.encoders["text"]).digest}
-    if task.encoders["molecules"] == "mol2vec":
-        digests["vectors"] = load_vectors(task.encoders["vectors"]).digest
+    digests = {"text": find_encoder(encoders["text"]).digest}
+    if encoders["molecules"] == "mol2vec":
+        digests["vectors"] = load_vectors(encoders["vectors"]).digest
     return digests
-
-
-def _sizes(task: Task) -> dict[str, int]:
-    return {name: task.pairs.split.count(name) for name in dict.fromkeys(task.pairs.split)}

@@ -44,7 +44,7 @@ def keep_noise(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]
 
 
 def difference_rows(results: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """A study's differences as rows of the record; `samples` is the arm's share of those of the arm standard."""
+    """A study's differences as rows of the record; `samples` is the arm's share of the most expensive arm's."""
     seeds = len(results["settings"]["seeds"])
     used = {(row["pairs"], row["noise"], row["backbone"], row["arm"]): row["share"] for row in results["summary"]}
     return [
@@ -66,8 +66,8 @@ def detection_rows(plan: StudyPlan) -> list[dict[str, Any]]:
     from sklearn.metrics import roc_auc_score
 
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for cell, (task, *_) in zip(plan.cells, plan.work, strict=True):
-        key = cell.group["pairs"], cell.group["noise"]
+    for cell in plan.cells:
+        key, task = (cell.group["pairs"], cell.group["noise"]), cell.task
         if key in rows:
             continue
         audit = training_audit(task)
@@ -80,16 +80,16 @@ def detection_rows(plan: StudyPlan) -> list[dict[str, Any]]:
 
 
 def read_noise() -> dict[str, Any]:
-    """The committed record, `figures/paper/noise.json`; without rows where none is committed."""
+    """The committed record, `figures/paper/noise.json`; a record without rows if there is none."""
     path = shipped(f"{FOLDER}/{RECORD}")
     empty: dict[str, Any] = {"inputs": {}, "differences": [], "detection": []}
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
 
 
 def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str = "standard") -> pd.DataFrame:
-    """Some arms minus a reference in Hits@1, text→molecule in the split's pool: a row a data set, backbone and arm.
+    """Arms minus a reference in Hits@1, text→molecule in the split's pool: a row per data set, backbone and arm.
 
-    The other columns are the number of seeds and, for each share of noise, points with their interval.
+    Further columns: the number of seeds and, for each share of noise, the difference in points with its interval.
     """
     import pandas as pd
 
@@ -104,10 +104,10 @@ def noise_table(record: Mapping[str, Any], arms: Iterable[str], reference: str =
 
 
 def noise_map(record: Mapping[str, Any], arm: str = "auto", reference: str = "standard") -> dict[str, pd.DataFrame]:
-    """What `dual_encoder` gains with one arm, by data set: a row for each budget, a column for each share of noise.
+    """Gain of one arm with `dual_encoder`, by data set: a row for each budget, a column for each share of noise.
 
-    The budgets are those of `noise` and `noise_epochs`, the longest last; none where nothing is recorded. A cell is the
-    difference in Hits@1 as in `noise_table`, in points, and its interval: (difference, low, high).
+    The budgets are those of `noise` and `noise_epochs`, the longest last; empty without a record. A cell is the
+    difference in Hits@1 as in `noise_table`, in points, with its interval: (difference, low, high).
     """
     kept = _points(record, [arm], reference)
     if kept.empty:

@@ -1,7 +1,7 @@
 """`class-kit study paper`: the studies of `figures/paper/*.yml`, and what is kept of each.
 
-Each study has a folder of its own, which also holds its file as it was run. After each, `paper.json` or `noise.json` is
-written again, so it is there however the command ends.
+Each study has its own folder. After each, `paper.json` or `noise.json` is written again, so it is there however the
+command ends.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.files import shipped, write_text
-from class_kit.study.config import Choice
+from class_kit.study.config import Choice, StudyConfig, study_config
 from class_kit.study.noise import keep_noise
 from class_kit.study.paper_tables import FOLDER, NOISE, SAVINGS, STUDIES, note, paper_tables, read_results
-from class_kit.study.results import near_duplicates
+from class_kit.study.results import NEAR, near_duplicates
 from class_kit.study.runner import code_digest
 from class_kit.study.tables import write_table
 
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from class_kit.task import Task
 
 _ORIGINS = ("validation.txt", "test.txt", "train.txt")
-_SIGMA = 0.95
 
 
 def paper_studies(
     pairs: Mapping[str, Any], only: Sequence[str] = (), *, seeds: int | None = None, epochs: int | None = None
-) -> dict[str, dict[str, Any]]:
-    """What the paper's study files hold, on some pairs, by name and in the order in which they are trained.
+) -> dict[str, StudyConfig]:
+    """The paper's studies on some pairs, by name and in the order in which they are trained.
 
     Parameters
     ----------
@@ -67,26 +66,16 @@ def paper_studies(
         values["seeds"] = list(range(min(values["seeds"], most_seeds)))
         for limited in (values["training"], *(one for one in values["backbones"] if "epochs" in one)):
             limited["epochs"] = min(limited["epochs"], most_epochs)
-        studies[name] = values
+        studies[name] = study_config(values)
     return studies
 
 
-def keep_study(out: Path, name: str, values: Mapping[str, Any], plan: StudyPlan, results: Mapping[str, Any]) -> None:
-    """Write a study's file, and what it found to `paper.json` or `noise.json`.
+def keep_study(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]) -> None:
+    """Write the results of `run_study` to `paper.json` or `noise.json`.
 
-    Both records also hold what earlier commands left of other studies in the same folder, where it is of the same
-    pairs and the same version of the kit.
-
-    Parameters
-    ----------
-    values : mapping
-        What `paper_studies` says of the study.
-    results : mapping
-        What `run_study` says of it.
+    Both also hold what earlier commands left of other studies in the same folder, if it is of the same pairs and the
+    same version of the kit.
     """
-    import yaml
-
-    write_text(out / name / "study.yml", yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100))
     if name in NOISE:
         keep_noise(out, name, plan, results)
         return
@@ -120,9 +109,9 @@ def describe_inputs(pairs: Choice, task: Task) -> dict[str, Any]:
     origin = task.pairs.extra.get("origin", ()) if pairs.sets.get("extra") else ()
     relatives = None
     if task.evaluation_split != "train":
-        near = near_duplicates(task, task.evaluation_split, _SIGMA)
+        near = near_duplicates(task, task.evaluation_split)
         apart = int((~near.any(axis=1)).sum())
-        relatives = {"queries": len(near), **near.sum().to_dict(), "sigma": _SIGMA, "apart": apart}
+        relatives = {"queries": len(near), **near.sum().to_dict(), "sigma": NEAR, "apart": apart}
     return {
         "pairs": pairs.name,
         "swapped": bool(pairs.sets.get("swap", False)),

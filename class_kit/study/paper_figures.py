@@ -1,4 +1,4 @@
-"""Figures of the paper's studies, drawn from their results alone."""
+"""Figures of the paper's studies, drawn from their results."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def save_figures(
     results: Mapping[str, Any], name: str, out: str | os.PathLike[str], prefix: str = ""
 ) -> dict[str, Figure]:
-    """Draw one study's figures in the style in force and keep them under `out/figures/`; they stay open to be shown.
+    """Draw one study's figures in the current style and save them under `out/figures/`; they stay open to be shown.
 
-    `prefix` goes before their names, which no two studies share.
+    `prefix` precedes their names, which no two studies share.
     """
     inputs, drawn = results["inputs"], paper_figures(results, name)
     for title, fig in drawn.items():
@@ -31,7 +31,7 @@ def save_figures(
 
 
 def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
-    """The figures of one study by file name, in the style in force; none where the results do not hold it."""
+    """The figures of one study by file name, in the current style; none if the results lack the study."""
     tables = {title: frame for title, (frame, _) in paper_tables(results, name).items()}
     drawn: dict[str, Figure | None] = {}
     if "summary" in tables:
@@ -64,7 +64,7 @@ def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
 
 
 def draw_search(search: Mapping[str, Any]) -> Figure:
-    """Hits@1 and Mean Rank of each arm minus the tuned plain run, text→molecule, one panel a split and metric."""
+    """Hits@1 and Mean Rank of each arm minus the tuned baseline, text→molecule, a panel for each split and metric."""
     frame = search_table(search)[0]
     panels = []
     for metric, label in (("hits@1", "Hits@1, points"), ("mean_rank", "Mean Rank, places")):
@@ -76,7 +76,7 @@ def draw_search(search: Mapping[str, Any]) -> Figure:
 
 
 def _points(frame: pd.DataFrame, value: str, metric: str = "hits@1") -> pd.DataFrame:
-    """Rows text→molecule in the pool of the split; Hits@1 in points, and a dot where there is no interval."""
+    """Rows for text→molecule in the split's pool, Hits@1 in points; a missing interval becomes the value itself."""
     frame = frame[frame["ranking"] == RANKING]
     if value == "difference":
         frame = frame[frame["metric"] == metric]
@@ -86,7 +86,7 @@ def _points(frame: pd.DataFrame, value: str, metric: str = "hits@1") -> pd.DataF
 
 
 def _levels(frame: pd.DataFrame, panel: str, row: str, ratio: float, share: str) -> Figure:
-    """Hits@1, a panel for each value of one column and a row for each of another."""
+    """Hits@1, with a panel for each value of one column and a row for each of another."""
     panels = [
         figures.panel(figures.interval_plot, rows.assign(arm=rows[row]), "hits@1", "Hits@1, %", title=str(title))
         for title, rows in frame.groupby(panel, sort=False)
@@ -95,7 +95,7 @@ def _levels(frame: pd.DataFrame, panel: str, row: str, ratio: float, share: str)
 
 
 def _effects(frame: pd.DataFrame, references: tuple[str, ...], by: str) -> Figure | None:
-    """Differences in Hits@1 with their intervals, a panel a reference, zero marked; None where trainings failed."""
+    """Differences in Hits@1 with intervals, a panel for each reference; None where all are missing."""
     # every panel shows the same rows, in the same places
     frame = frame[~frame["arm"].isin(references)]
     parts = {reference: rows for reference in references if len(rows := frame[frame["reference"] == reference])}
@@ -127,7 +127,7 @@ def _grid(frame: pd.DataFrame) -> Figure | None:
 
 
 def _ties(ties: pd.DataFrame) -> Figure:
-    # a line joins thresholds in their own order, those by quantile among those by value
+    # lines join the thresholds in ascending order, those given as quantiles included
     ties = ties.sort_values("sigma", kind="stable")
     columns = {"no neighbour": "zero", "count shared": "shared", "largest tie": "largest"}
     shares = {label: ties[column].tolist() for label, column in columns.items()}
@@ -135,14 +135,12 @@ def _ties(ties: pd.DataFrame) -> Figure:
 
 
 def _savings(saved: pd.DataFrame) -> Figure | None:
-    """Samples and seconds that CLASS saved of the standard run, by backbone; samples are exact."""
+    """Shares of samples and seconds that CLASS saved compared with standard training, by backbone."""
     rows = saved[saved["arm"] == CLASS]
     panels = []
     for cost in ("samples", "seconds"):
-        ends = {
-            f"saved{end}": 100 * rows[f"seconds{end}"].fillna(rows[cost]) if cost == "seconds" else 100 * rows[cost]
-            for end in ("_low", "_high")
-        }
+        # samples are exact, and seconds of one seed have no interval
+        ends = {f"saved{end}": 100 * rows.get(cost + end, rows[cost]).fillna(rows[cost]) for end in ("_low", "_high")}
         table = rows.assign(arm=rows["backbone"], saved=100 * rows[cost], **ends)
         panels.append(figures.panel(figures.interval_plot, table, "saved", f"{cost} saved, %", zero=True))
     return figures.draw(*panels, width="text", ratio=0.16 + 0.03 * len(rows), share="y") if len(rows) else None

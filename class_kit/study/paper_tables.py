@@ -1,4 +1,4 @@
-"""The committed results of the paper's studies as tables: every number for programs, and what a reader is shown."""
+"""The results of the paper's studies as tables, with every number and as formatted cells."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 from class_kit.errors import InputError
 from class_kit.files import home_path, shipped
 from class_kit.study.results import Table, frame_of, study_tables
-from class_kit.study.tables import METRICS, VERDICTS, number, readable, readable_gaps, verdict
+from class_kit.study.tables import METRICS, VERDICTS, number, readable, readable_gaps
 
 # beside the results of a checkout, and inside an installed package
 FOLDER = "figures/paper"
 SAVINGS = "savings"
 # the names of the studies' files, in the order in which they are trained
 STUDIES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures")
-# those among mismatched pairs, on data sets of their own: trained only if they are named
+# those with mismatched pairs, on data sets of their own: trained only if they are named
 NOISE = ("noise", "noise_backbones", "noise_epochs")
 CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
 RANKING = "text_to_molecule/split"
@@ -27,14 +27,14 @@ _SPLITS = {"test": "test split", "swapped": "splits exchanged"}
 
 
 def read_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
-    """What `run_paper` left as `paper.json`: in a file, or without a path the committed one.
+    """Read the `paper.json` of `class-kit study paper`, without a path the committed one.
 
-    Results without products where no path is given and none are committed.
+    Without a path and a committed one, the results have no products.
 
     Raises
     ------
     InputError
-        For a file that is missing, or holds something else.
+        The file is missing or holds something else.
     """
     committed = shipped(f"{FOLDER}/paper.json")
     if not str(path) and not committed.is_file():
@@ -45,26 +45,26 @@ def read_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
         if not all(isinstance(part, dict) for part in (results["inputs"]["sizes"], *results["products"].values())):
             raise TypeError("expected sizes and products as objects")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: no results of `class-kit study paper` ({error})") from None
+        raise InputError(f"{path}: expected results of `class-kit study paper` ({error})") from None
     return results
 
 
 def find_search() -> dict[str, Any] | None:
-    """The committed record of the search for a better curriculum, `figures/paper/search.py`; None where there is none.
+    """The committed record of `figures/paper/search.py`, the search for a better curriculum; None if there is none.
 
-    `tried` counts its different settings.
+    `tried` is the number of different settings.
     """
     path = shipped(f"{FOLDER}/search.json")
     if not path.is_file():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
-    # each round of the plain run begins with the choice of the one before
+    # each round for the baseline begins with the choice of the one before
     different = {json.dumps([one["kind"], one["settings"]], sort_keys=True) for one in record["tried"]}
     return record | {"tried": len(different)}
 
 
 def inputs_table(results: Mapping[str, Any]) -> pd.DataFrame:
-    """What was trained and asked, one number a row; empty where there are no results."""
+    """Numbers of training pairs, queries and near-duplicates, one a row; empty without results."""
     inputs = results["inputs"]
     rows: dict[str, Any] = {}
     if inputs:
@@ -81,8 +81,8 @@ def inputs_table(results: Mapping[str, Any]) -> pd.DataFrame:
             f"with a mean cosine above {near.get('sigma', 0):g}": near.get("near"),
             "without any such near-duplicate": near.get("apart"),
         }
-    counted = {what: f"{count:,}" for what, count in rows.items() if count is not None}
-    return pd.DataFrame({"what": list(counted), "number": list(counted.values())})
+    shown = [(what, f"{count:,}") for what, count in rows.items() if count is not None]
+    return pd.DataFrame(shown, columns=["what", "number"])
 
 
 def paper_tables(results: Mapping[str, Any], name: str) -> dict[str, Table]:
@@ -100,9 +100,9 @@ def paper_tables(results: Mapping[str, Any], name: str) -> dict[str, Table]:
 
 
 def key_rows(results: Mapping[str, Any], name: str, table: str = "differences") -> pd.DataFrame:
-    """The printed rows of a table that answer first: Hits@1, text→molecule in the split's pool; empty without results.
+    """The formatted rows of a table for Hits@1, text→molecule in the split's pool; empty without results.
 
-    A table that has no such columns is printed as it is.
+    A table without columns for ranking and metric is given whole.
     """
     frame, shown = paper_tables(results, name).get(table, (pd.DataFrame(), pd.DataFrame()))
     for column, value in (("ranking", RANKING), ("metric", "hits@1")):
@@ -112,7 +112,7 @@ def key_rows(results: Mapping[str, Any], name: str, table: str = "differences") 
 
 
 def note(results: Mapping[str, Any], name: str) -> str:
-    """What has to be said of every table of a study: pairs, epochs, seeds."""
+    """The note below every table of a study: pairs, epochs, seeds."""
     inputs, product = results["inputs"], results["products"][name]
     if name == SAVINGS:
         return "Of the standard run's; seconds of training steps as measured, compared seed by seed, 95 % interval."
@@ -135,18 +135,20 @@ def note(results: Mapping[str, Any], name: str) -> str:
 
 
 def verdict_counts(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, int]]]:
-    """How many differences in Hits@1 (text→molecule, the split's pool) got each verdict, by study and reference."""
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for name, product in results["products"].items():
-        for row in product.get("differences", []):
-            if row["metric"] == "hits@1" and row["ranking"] == RANKING:
-                own = counts.setdefault(name, {}).setdefault(row["reference"], dict.fromkeys(VERDICTS, 0))
-                own[verdict(row)] += 1
-    return counts
+    """Number of differences in Hits@1 (text→molecule, the split's pool) with each verdict, by study and reference."""
+    rows = {name: key_rows(results, name) for name in results["products"]}
+    return {
+        name: {
+            str(reference): {word: int((verdicts == word).sum()) for word in VERDICTS}
+            for reference, verdicts in shown.groupby("minus", sort=False)["verdict"]
+        }
+        for name, shown in rows.items()
+        if len(shown)
+    }
 
 
 def search_table(search: Mapping[str, Any]) -> Table:
-    """The search's arms minus the tuned plain run, on the split that was tuned on and with the splits exchanged."""
+    """The search's arms minus the tuned baseline, on the split that it was tuned on and with the splits exchanged."""
     frame = frame_of([row | {"split": key} for key in _SPLITS for row in search.get(key, {}).get("differences", ())])
     kept = frame[frame["metric"].isin(["hits@1", "mean_rank"]) & frame["ranking"].str.endswith("/split")]
     shown = readable_gaps(kept).drop(columns="minus")
@@ -156,7 +158,7 @@ def search_table(search: Mapping[str, Any]) -> Table:
 
 
 def _beside_published(results: Mapping[str, Any]) -> Table:
-    """All backbones text→molecule, slower ones below the heads, and below both what was published."""
+    """All backbones, text→molecule: heads, then slower ones, then published results."""
     parts = []
     for product in (results["products"].get(name, {}) for name in ("main", "main_deep")):
         if product.get("summary"):

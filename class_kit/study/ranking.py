@@ -189,10 +189,14 @@ def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: S
     needs = backbone.inputs
     t = encode(backbone, "text", read_texts(texts, needs.text, task.encoders["text"], cache=True))
     m = encode(backbone, "molecules", read_molecules(smiles, needs.molecules, task.encoders, cache=True))
-    t, m = (x.astype(np.float64) for x in (t, m))
-    norms = np.linalg.norm(t, axis=1) * np.linalg.norm(m, axis=1)
-    # a zero vector has no direction: its cosine counts as 0
-    return np.asarray((t * m).sum(axis=1) / np.where(norms > 0, norms, 1))
+    return np.asarray((unit_rows(t) * unit_rows(m)).sum(axis=1))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float64; a zero vector stays zero, so that its cosines count as 0."""
+    vectors = vectors.astype(np.float64)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1))
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from class_kit.difficulty.measures import el2n
 from class_kit.errors import InputError
 from class_kit.inputs import encode
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
-from class_kit.study.ranking import split_inputs
+from class_kit.study.ranking import split_inputs, unit_rows
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -63,7 +63,7 @@ def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
     none. Every backbone compares by cosine, so the measure is the same for all of them.
     """
     a, b = (
-        _unit(encode(backbone, side, inputs).astype(np.float64))
+        unit_rows(encode(backbone, side, inputs))
         for side, inputs in zip(("text", "molecules"), split_inputs(backbone, task, split), strict=True)
     )
     factor = _factor(backbone)
@@ -90,8 +90,3 @@ def _factor(backbone: Backbone) -> float:
             with torch.no_grad():
                 return float(part(torch.ones_like(part.log_scale)))
     return 1 / TEMPERATURE
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

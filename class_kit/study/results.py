@@ -1,4 +1,4 @@
-"""What a study found, as plain data small enough to be committed, and as tables of that data."""
+"""The results of a study, as plain data small enough to be committed, and as tables."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from class_kit.study.config import Cell, StudyConfig
 from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure
-from class_kit.study.statistics import seed_interval
 from class_kit.study.tables import (
     COSTS,
     METRICS,
+    by_arm,
     differences,
     interval,
     readable,
@@ -31,7 +31,6 @@ from class_kit.study.tables import (
     summary,
     varying,
 )
-from class_kit.terminal import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +38,13 @@ if TYPE_CHECKING:
     from class_kit.task import Task
 
 STANDARD = "standard"
-# what a difference is given in: Hits@10 says little beside Hits@1
+# mean cosine above which two pairs count as near-duplicates
+NEAR = 0.95
+# metrics of differences: Hits@10 adds little to Hits@1
 GAP_METRICS = tuple(metric for metric in METRICS if metric != "hits@10")
 
 Finished = tuple[Cell, Record]
-# every number, and the cells of a printed table
+# every number, and the formatted cells
 Table = tuple["pd.DataFrame", "pd.DataFrame"]
 
 
@@ -53,11 +54,11 @@ def study_results(
     finished: Sequence[Finished],
     failed: Sequence[tuple[Cell, Failure]] = (),
 ) -> dict[str, Any]:
-    """A study's trainings as plain data.
+    """The results of a study's trainings as plain data.
 
-    Keys: `inputs` (digests), `title`, `preliminary` (one seed), `settings` (the configuration less its pairs),
-    `trainings`, `training_seconds`, `failed`, `summary`, `differences`; and as far as the study asks for them `ties` of
-    the thresholds, `savings`, and `apart`: summary and differences over the queries without a near-duplicate among the
+    Keys: `inputs` (digests), `title`, `preliminary` (one seed), `settings` (the configuration without its pairs),
+    `trainings`, `training_seconds`, `failed`, `summary`, `differences`; and where the study asks for them `ties` of the
+    thresholds, `savings`, and `apart`: summary and differences over the queries without a near-duplicate among the
     training pairs.
     """
     results: dict[str, Any] = {
@@ -76,32 +77,21 @@ def study_results(
         results["savings"] = savings_rows(finished)
     if "apart" in config.also:
         held_out = {name: task for name, task in tasks.items() if task.evaluation_split != "train"}
-        apart = {name: ~near_duplicates(task, task.evaluation_split).any(axis=1) for name, task in held_out.items()}
+        near = {name: near_duplicates(task, task.evaluation_split).any(axis=1) for name, task in held_out.items()}
         # an interval over queries needs two of them
-        some = {name: kept.to_numpy() for name, kept in apart.items() if kept.sum() > 1}
-        left = [
-            (cell, keep_queries(record, some[cell.group["pairs"]]))
-            for cell, record in finished
-            if cell.group["pairs"] in some
-        ]
-        if left:
-            queries = sum(int(kept.sum()) for kept in some.values())
+        kept = {name: ~repeats.to_numpy() for name, repeats in near.items() if (~repeats).sum() > 1}
+        sets = [(cell.group["pairs"], cell, record) for cell, record in finished]
+        if left := [(cell, keep_queries(record, kept[name])) for name, cell, record in sets if name in kept]:
+            queries = sum(int(rows.sum()) for rows in kept.values())
             results["apart"] = {"queries": queries, **_comparison(config, left)}
     return results
 
 
-def failed_lines(results: Mapping[str, Any]) -> list[str]:
-    """What to say of the trainings that failed."""
-    return [
-        one_line("failed: {backbone}, {arm}, seed {seed}: {reason}".format(**failed)) for failed in results["failed"]
-    ]
-
-
 def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
-    """The tables of what `study_results` holds, by file name.
+    """The tables of what `study_results` returns, by file name.
 
-    `summary` and `differences`; as far as there are some `apart_summary` and `apart_differences` (the queries without
-    a near-duplicate among the training pairs), `ties` and `savings`.
+    `summary` and `differences`; where the results have them `apart_summary` and `apart_differences` (queries without a
+    near-duplicate among the training pairs), `ties` and `savings`.
     """
     tables: dict[str, Table] = {}
     for part, rows in (("", results), ("apart_", results.get("apart", {}))):
@@ -126,29 +116,33 @@ def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def savings_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
-    """What each arm saved of the arm `standard`, by group: shares of samples, steps and seconds of training.
+    """Shares of the samples, steps and seconds of the arm `standard` that each other arm saved, by group.
 
-    Seconds are compared seed by seed, as they were measured; their interval is over seeds, none with one seed.
+    Seconds are compared seed by seed, as measured; their interval is Student's over seeds, None with one seed.
     """
+    from scipy.stats import sem, t
+
     rows = []
     for group, records in grouped(finished):
-        plain = {record.seed: record for record in records if record.arm.name == STANDARD}
-        others = [record for record in records if record.arm.name != STANDARD and record.seed in plain]
-        for arm in dict.fromkeys(record.arm.name for record in others):
-            own = [record for record in others if record.arm.name == arm]
-            saved = {cost: [1 - getattr(one, cost) / getattr(plain[one.seed], cost) for one in own] for cost in COSTS}
-            means = {cost: float(np.mean(values)) for cost, values in saved.items()}
-            spread = seed_interval(saved["seconds"]) if len(own) > 1 else None
-            ends = {"seconds_low": spread and spread.low, "seconds_high": spread and spread.high}
-            rows.append({**group, "arm": arm, "seeds": len(own), **means, **ends})
+        arms = by_arm(records)
+        baseline = arms.pop(STANDARD, {})
+        for arm, own in arms.items():
+            pairs = [(own[seed], baseline[seed]) for seed in own if seed in baseline]
+            saved = {cost: [1 - getattr(one, cost) / getattr(other, cost) for one, other in pairs] for cost in COSTS}
+            if pairs:
+                means = {cost: float(np.mean(shares)) for cost, shares in saved.items()}
+                seconds, few = saved["seconds"], len(pairs) - 1
+                low, high = t.interval(0.95, few, means["seconds"], sem(seconds)) if few else (None, None)
+                ends = {"seconds_low": low, "seconds_high": high}
+                rows.append({**group, "arm": arm, "seeds": len(pairs), **means, **ends})
     return rows
 
 
 def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """How far each threshold orders the training pairs at all, in the order of the arms.
+    """How far each threshold orders the training pairs, in the order of the arms.
 
     `zero`: share of pairs without a neighbour; `shared`: share whose count another pair has too, so that the tie rule
-    has a say; `largest`: share in the largest group of equal counts.
+    orders them; `largest`: share in the largest group of equal counts.
     """
     ordered = [cell for cell in cells if cell.arm.order == "curriculum"]
     rows = []
@@ -162,10 +156,10 @@ def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str,
 
 
 @once_a_task
-def near_duplicates(task: Task, split: str = "test", sigma: float = 0.95) -> pd.DataFrame:
-    """For each pair of a split: whether a training pair repeats it, in words, in structure or nearly so.
+def near_duplicates(task: Task, split: str = "test", sigma: float = NEAR) -> pd.DataFrame:
+    """For each pair of a split: whether a training pair has the same text or molecule, or is a near-duplicate.
 
-    A model may recognise a molecule or a text that it was trained on in a slightly other form.
+    A model may recognise a slightly different form of a molecule or a text that it was trained on.
 
     Parameters
     ----------
@@ -215,28 +209,28 @@ def keep_queries(record: Record, kept: NDArray[np.bool_]) -> Record:
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of results as a table; None where a number is meant becomes NaN."""
+    """Rows of results as a table, with NaN for None."""
     import pandas as pd
 
     return pd.DataFrame(list(rows)).map(lambda value: math.nan if value is None else value)
 
 
 def rounded(value: Any) -> Any:
-    """Plain data with numbers of six digits, None for what is not finite: more than any table prints."""
+    """Plain data with numbers of six digits, more than any table prints, and None for NaN and infinity."""
     return json.loads(
         json.dumps(value), parse_float=lambda text: float(f"{float(text):.6g}"), parse_constant=lambda word: None
     )
 
 
 def grouped(finished: Sequence[Finished]) -> Iterator[tuple[Mapping[str, str], list[Record]]]:
-    """Records that a table may compare."""
-    # `cells` lays them out group by group
+    """Groups of records that a table may compare."""
+    # `cells` lists them group by group
     for group, own in groupby(finished, key=lambda one: one[0].group):
         yield group, [record for _, record in own]
 
 
 def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, Any]:
-    """Rows of `summary` and of `differences`, by group, ranking and metric; the summary also has the second readings.
+    """Rows of `summary` and `differences`, by group, ranking and metric; the summary includes the second readings.
 
     p values are corrected over all comparisons of one group, ranking and metric, whatever their reference.
     """

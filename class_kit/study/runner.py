@@ -1,8 +1,8 @@
-"""Arms × seeds through processes: stored where an equal training was done, recorded where one fails.
+"""Train arms with several seeds in parallel processes, store every training, and record those that fail.
 
-A training is stored under a digest of everything it follows from (vectors, arm, settings, seed, the kit's code and the
-libraries that compute, a user's own backbone), so whoever asks for the same run shares it, and a study that was stopped
-continues. A training for a user's own folder (`train_in`) is kept there alone.
+A training is stored under a digest of all that determines it (vectors, arm, settings, seed, the kit's code and the
+libraries that compute, a user's own backbone), so equal trainings are done once, and a study that was stopped
+continues. A training for a user's own folder (`train_in`) is kept only there.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Work = tuple["Task", Arm, TrainingConfig]
 
 @dataclass(frozen=True)
 class Failure:
-    """A training that did not finish: whose it was, and the traceback or what became of its process."""
+    """A training that failed: its arm and seed, and the traceback or how its process ended."""
 
     arm: Arm
     seed: int
@@ -67,21 +67,6 @@ class Failure:
     def summary(self) -> str:
         """Arm, seed and cause."""
         return f"{self.arm.name}, seed {self.seed}: {self.cause}"
-
-
-class FailedTrainings(RuntimeError):
-    """Some trainings failed; the others are finished and stored, and asking again does the failed ones only.
-
-    `failures` lists them with their tracebacks.
-    """
-
-    def __init__(self, failures: Sequence[Failure], finished: int) -> None:
-        self.failures = tuple(failures)
-        lines = "\n".join(f"  {failure.summary}" for failure in failures)
-        super().__init__(
-            f"{len(failures)} of {len(failures) + finished} trainings failed; the others are finished and stored, and "
-            f"asking again does these only:\n{lines}\nThe first one:\n{failures[0].reason}"
-        )
 
 
 def run_arms(
@@ -104,8 +89,8 @@ def run_arms(
     config : TrainingConfig
         Its seed is replaced by each of `seeds`.
     jobs : int, optional
-        Trainings at a time, each in a process of its own; as many as there are cores by default. Each training has its
-        own thread count (`config.threads`), so their number changes no result.
+        Trainings at a time, each in its own process; by default one per core. Each has its own number of threads
+        (`config.threads`), so `jobs` changes no result.
 
     Returns
     -------
@@ -116,8 +101,8 @@ def run_arms(
     ------
     ValueError
         For no arm, no seed, or two arms of one name.
-    FailedTrainings
-        After all others have finished, where some failed.
+    RuntimeError
+        After all others have finished, if some failed; it lists them, with the traceback of the first.
     """
     seeds = list(seeds)
     names = [arm.name for arm in arms]
@@ -125,7 +110,11 @@ def run_arms(
         raise InputError(f"arms {names} and seeds {seeds}: expected at least one of each, and each once")
     outcomes = run_all([(task, arm, replace(config, seed=seed)) for seed in seeds for arm in arms], jobs, progress)
     if failures := [outcome for outcome in outcomes if isinstance(outcome, Failure)]:
-        raise FailedTrainings(failures, len(outcomes) - len(failures))
+        lines = "\n".join(f"  {failure.summary}" for failure in failures)
+        raise RuntimeError(
+            f"{len(failures)} of {len(outcomes)} trainings failed; the others are finished and stored, and the next "
+            f"call trains only these:\n{lines}\nThe first one:\n{failures[0].reason}"
+        )
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
     return sorted(records, key=lambda record: (names.index(record.arm.name), record.seed))
 
@@ -133,8 +122,8 @@ def run_arms(
 def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None = None) -> list[Record | Failure]:
     """The outcome of every training, in the order given; one that fails stops no other.
 
-    Equal trainings are done once. A training whose process dies (killed, or out of memory) is a failure as well: those
-    that were under way beside it are done again, each in a process of its own.
+    Equal trainings are done once. If a process dies (killed, or out of memory), its training is a failure as well; the
+    trainings that ran beside it are repeated, each in its own process.
     """
     keys = [_key(*item) for item in work]
     distinct = dict(zip(keys, work, strict=True))
@@ -145,26 +134,26 @@ def run_all(work: Sequence[Work], jobs: int | None = None, progress: bool | None
         progress_bar(total=len(missing), desc="trainings", unit="run", show=progress) as bar,
         warnings.catch_warnings(),
     ):
-        # joblib replaces a process whose memory has grown. Nothing is lost by it, though it sounds like a fault.
+        # joblib replaces a process whose memory has grown, which is harmless
         warnings.filterwarnings("ignore", message="A worker stopped while", category=UserWarning)
         for key, outcome in _outcomes(missing, jobs):
             outcomes[key] = outcome
             bar.update(1)
-    # The name of an arm changes nothing, so runs are shared between those who name them differently.
+    # trainings are shared between arms that differ only in their names
     return [replace(outcomes[key], arm=arm) for key, (_, arm, _) in zip(keys, work, strict=True)]
 
 
 def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
-    """One training and its ranks, from the store where an equal one has been done."""
+    """One training and its ranks, from the store if an equal one is there."""
     if (stored := stored_record(task, arm, config)) is not None:
         return replace(stored, arm=arm)
     folder = _folder(task, arm, config)
-    # Moved into place when complete, so that two processes with the same training never meet in one folder.
+    # moved into place when complete, so that two processes with the same training never write to one folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(folder.parent, ".unfinished-") as unfinished:
         place = unfinished / "training"
         train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
-        # what another process finished meanwhile is as good, and may be in use
+        # another process may have finished it meanwhile, and its folder may be in use
         if stored_record(task, arm, config) is None:
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
@@ -181,14 +170,14 @@ def train_in(
     resume: bool = False,
     say: Callable[[str], None] = print,
 ) -> tuple[Record, Task, dict[str, Any]]:
-    """Load the pairs, train, rank the held-out pairs and keep all of it in a folder that no other process writes.
+    """Load the pairs, train, rank the held-out pairs and write all of it to a folder, locked against other processes.
 
     Parameters
     ----------
     resume : bool
-        Continue what was interrupted; where it had finished, it is read only.
+        Continue an interrupted training; a finished one is only read.
     say : callable
-        Told what is noteworthy about the pairs.
+        Called with each note about the pairs.
 
     Returns
     -------
@@ -233,26 +222,25 @@ def train_in(
 
 
 def stored_record(task: Task, arm: Arm, config: TrainingConfig) -> Record | None:
-    """The record of an equal training, where one has been done; its arm may have another name."""
+    """The record of an equal training, None if the store has none; its arm may have another name."""
     folder = _folder(task, arm, config)
     if not (folder / "record.json").is_file():
         return None
     try:
         return read_record(folder)
     except InputError as error:
-        logger.warning("a stored training is damaged and is done again: %s", error)
+        logger.warning("a stored training is damaged and will be repeated: %s", error)
         return None
 
 
 def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray | None:
-    """What a plain training with the same settings says of the training pairs, `(L_train,)`, where the arm asks for it.
+    """Loss, rank or EL2N of the training pairs, `(L_train,)`, under standard training with the same settings.
 
-    For the difficulties "loss", "rank" and "el2n"; None for all others. The plain training is stored like any other.
+    For the difficulties "loss", "rank" and "el2n"; None for all others. The standard training is stored like any other.
     """
     if arm.difficulty not in ("loss", "rank", "el2n"):
         return None
-    plain = run_arm(task, Arm("reference", order="standard", intensity="constant"), config)
-    backbone = load_backbone(plain, task)
+    backbone = load_backbone(run_arm(task, Arm("reference", order="standard", intensity="constant"), config), task)
     if arm.difficulty == "rank":
         return pair_ranks(backbone, task)
     measure = pair_errors if arm.difficulty == "el2n" else pair_losses
@@ -260,7 +248,7 @@ def reference_scores(task: Task, arm: Arm, config: TrainingConfig) -> np.ndarray
 
 
 def _outcomes(missing: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[str, Record | Failure]]:
-    """Train in parallel processes; one alone, or with `jobs=1`, stays in this one."""
+    """Train in parallel processes; a single training, or all with `jobs=1`, in this process."""
     from joblib import Parallel, cpu_count, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
@@ -281,21 +269,20 @@ def _outcomes(missing: Mapping[str, Work], jobs: int | None) -> Iterator[tuple[s
             yield key, outcome
     except BrokenProcessPool as error:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())
-        told = "%d of %d trainings are left and done each in a process of its own: %s"
-        logger.warning(told, len(left), len(missing), reason)
+        logger.warning("%d of %d trainings are repeated, each in its own process: %s", len(left), len(missing), reason)
         runs = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
             delayed(_alone)(caller, *item) for item in left.values()
         )
         yield from zip(left, runs, strict=True)
 
 
-# What a process has to know of its caller: its number, where the store is, and the backbones registered there.
-# Processes are kept for the next call, so what they were born with may be out of date.
+# What a process is given with each training: its caller's id, the store and the user's own backbones. joblib keeps
+# processes for later calls, so what they were started with may be out of date.
 _Caller = tuple[int, str, Mapping[str, Any]]
 
 
 def _alone(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
-    """One training in a process that nothing else depends on, unless it is stored meanwhile."""
+    """One training in a process of its own."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
@@ -303,7 +290,7 @@ def _alone(caller: _Caller, task: Task, arm: Arm, config: TrainingConfig) -> Rec
         try:
             return executor.submit(_in_process, caller, task, arm, config).result()
         except BrokenProcessPool as error:
-            reason = f"its process died, as one does that is killed or runs out of memory: {error}"
+            reason = f"its process died, perhaps killed or out of memory: {error}"
             return Failure(arm, config.seed, " ".join(reason.split()))
 
 
@@ -326,14 +313,14 @@ def _attempt(task: Task, arm: Arm, config: TrainingConfig) -> Record | Failure:
 
 @cache
 def _end_with(caller: int) -> None:
-    """End this process when the one that started it has died: otherwise it would wait for work for ever."""
+    """End this process when the one that started it has died; otherwise it would go on training for nobody."""
 
     def watch() -> None:
         while os.getppid() == caller:
             time.sleep(2)
         os._exit(1)
 
-    # a worker of a cluster has another parent, whose business it is
+    # a worker of a cluster has another parent, which manages it
     if os.getppid() == caller:
         threading.Thread(target=watch, name="watch", daemon=True).start()
 
@@ -345,19 +332,19 @@ def _folder(task: Task, arm: Arm, config: TrainingConfig) -> Path:
 
 
 def _key(task: Task, arm: Arm, config: TrainingConfig) -> str:
-    # a backbone of the user's own counts where the settings name it, as a wrapper's options may
+    # the settings may also name a backbone of the user's own among a wrapper's options
     text = json.dumps([config.backbone, config.backbone_options], default=str)
     sources = [_source(kind) for name, kind in sorted(_own_backbones().items()) if f'"{name}"' in text]
     return json_digest([arm.training_key, asdict(config), task.digest, code_digest(), sources])[:32]
 
 
 def code_digest() -> str:
-    """SHA-256 over the kit's code and the versions of what it runs on; another version shares no training with this."""
+    """SHA-256 over the kit's code and the versions of its libraries; trainings are shared only within one version."""
     return json_digest(kit_state())
 
 
 def _own_backbones() -> dict[str, Any]:
-    """Backbones that the user registered, each with its source: a class of a notebook has none in another process."""
+    """The user's own backbones, with their sources: in another process a class from a notebook has none."""
     from class_kit import backbones
 
     own = {name: kind for name, kind in backbones._REGISTERED.items() if name not in backbones._MODULES}
@@ -372,6 +359,6 @@ def _source(kind: Any) -> str:
         try:
             kind._kit_source = inspect.getsource(kind)
         except (OSError, TypeError):
-            # nobody can tell whether it is still the same class, so its trainings are never taken from the store
+            # without its source a changed class looks the same, so its trainings are never taken from the store
             kind._kit_source = secrets.token_hex(16)
     return str(kind._kit_source)

@@ -1,13 +1,13 @@
-"""What a few seeds can support: intervals over queries and seeds, paired tests, correction over a table.
+"""Statistics for few seeds: intervals over queries and seeds, paired tests, correction over a table.
 
-A metric is measured on one draw of queries by models from one draw of seeds, and a claim is meant for neither. Both
-draws therefore count: every query meets every seed, so scores follow a two-way layout with crossed random effects,
+A metric is measured on one sample of queries with models from one sample of seeds, but a claim is meant for others of
+both. Every query is scored under every seed, so scores follow a two-way layout with crossed random effects,
 
     y_sq = mean + seed_s + query_q + rest_sq,
 
 with variance var(seed)/S + var(query)/Q + var(rest)/(S·Q) of the grand mean (Searle, Casella, McCulloch, Variance
-Components, 1992, chapter 4). With three or five seeds the first part is known from two or four degrees of freedom,
-which is what resampling the seeds forgets: a bootstrap over five seeds covers about 84 % where it says 95 %.
+Components, 1992, chapter 4). With three or five seeds the first part has two or four degrees of freedom, which
+resampling the seeds ignores: a nominal 95 % bootstrap interval over five seeds covers about 84 %.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Arm a minus arm b: the effect, its interval and how surprising it is under no effect.
+    """Arm a minus arm b: the effect, its interval, and p values under no effect.
 
     Attributes
     ----------
     effect, low, high : float
         In the unit of the metric.
     p_permutation : float
-        Sign flips over queries: these trained models, other queries.
+        Sign flips over queries: holds for these trained models and other queries.
     p_crossed : float
-        Other queries and, where there are several, other seeds; below 0.05 exactly when the interval
-        excludes 0.
+        Holds for other queries and, with several seeds, for other seeds; below 0.05 exactly when the interval excludes
+        0.
     """
 
     effect: float
@@ -58,45 +58,18 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """The larger of the two: a claim has to stand against both."""
+        """The larger of the two, so that a claim passes both tests."""
         return max(self.p_permutation, self.p_crossed)
-
-
-def seed_interval(values: ArrayLike) -> Estimate:
-    """Mean over seeds with Student's t interval, for numbers that exist once a seed (seconds, samples).
-
-    Where the scores of single queries are at hand, `mean_with_interval` also covers the draw of queries.
-
-    Parameters
-    ----------
-    values : (S,) real
-        One value a seed, two at least.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    InputError
-        For fewer than two values, or values that are not finite.
-    """
-    numbers = _finite(values, "values", 1)
-    if len(numbers) < 2:
-        raise InputError(f"values must hold two seeds at least to show their spread, got {len(numbers)}")
-    mean, error = float(numbers.mean()), float(numbers.std(ddof=1)) / np.sqrt(len(numbers))
-    half = _quantile(len(numbers) - 1, ALPHA) * error
-    return Estimate(mean, float(mean - half), float(mean + half))
 
 
 def mean_with_interval(scores: ArrayLike) -> Estimate:
     """Mean of a metric with an interval over queries and seeds that holds for few seeds.
 
-    The half-width adds, in squares, Student's t times the error due to queries and Student's t times the error due
-    to seeds, each with the degrees of freedom it was measured with (the recovery of variance estimates of Zou and
-    Donner, Statistics in Medicine 2008, applied to the sum of two random effects). One t with Satterthwaite's
-    degrees of freedom is narrower but covered 92 % to 93 % at three seeds where this covered 94 % to 97 %. With two
-    seeds this interval, too, can fall to 88 %.
+    The squared half-width is the sum of two squares, Student's t times the error due to queries and Student's t times
+    the error due to seeds, each with its own degrees of freedom (the recovery of variance estimates of Zou and Donner,
+    Statistics in Medicine 2008, applied to the sum of two random effects). One t with Satterthwaite's degrees of
+    freedom is narrower but covered 92 % to 93 % at three seeds where this covered 94 % to 97 %. With two seeds the
+    coverage of this interval, too, can fall to 88 %.
 
     Parameters
     ----------
@@ -113,7 +86,7 @@ def mean_with_interval(scores: ArrayLike) -> Estimate:
     InputError
         For fewer than two queries, or values that are not finite.
     """
-    matrix = _score_matrix(scores, "scores")
+    matrix = _finite(scores, "scores", 2)
     mean, half = float(matrix.mean()), _half_width(matrix, matrix.mean(axis=0))(ALPHA)
     return Estimate(mean, mean - half, mean + half)
 
@@ -121,18 +94,18 @@ def mean_with_interval(scores: ArrayLike) -> Estimate:
 def paired_difference(a: ArrayLike, b: ArrayLike, *, resamples: int = 9999, seed: int = 0) -> Difference:
     """Effect of arm a over arm b on the same queries, with interval and tests.
 
-    Two tests, because either alone misleads. The sign-flip permutation test over queries (Fisher 1935; p with one
-    added to both counts as in Phipson and Smyth 2010) needs no normal distribution, but takes the trained models as
-    given: seeds that happened to favour an arm pass for an effect. The test dual to the crossed interval covers the
-    seeds, but leans on means being near normal. `Difference.p` is the larger, so it holds its level where either does.
+    There are two tests, because either alone misleads. The sign-flip permutation test over queries (Fisher 1935; p with
+    one added to both counts as in Phipson and Smyth 2010) needs no normal distribution, but takes the trained models as
+    given: seeds that happen to favour an arm look like an effect. The test dual to the crossed interval covers the
+    seeds, but needs nearly normal means. `Difference.p` is the larger, so it keeps its level where either does.
 
     Parameters
     ----------
     a, b : (S, Q) real
-        Metric of each query under each seed; the same queries in the same order, Q at least 2. Row s of both was
-        trained from the same seed (same initial weights or order): differences are taken seed by seed.
+        Metric of each query under each seed; the same queries in the same order, Q at least 2. Row s of both has the
+        same seed (the same initial weights or order), since differences are paired by seed.
     resamples : int
-        Random sign flips; with up to 12 queries that differ all flips are enumerated instead.
+        Number of random sign flips; if at most 12 queries differ, all flips are enumerated instead.
     seed : int
         Seed of the flips.
 
@@ -145,7 +118,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, resamples: int = 9999, seed
     InputError
         For matrices that do not fit each other, values that are not finite, or options out of range.
     """
-    first, second = _score_matrix(a, "a"), _score_matrix(b, "b")
+    first, second = _finite(a, "a", 2), _finite(b, "b", 2)
     if first.shape != second.shape:
         raise InputError(f"a has shape {first.shape} and b {second.shape}: expected the same seeds and queries")
     by_query = first.mean(axis=0) - second.mean(axis=0)
@@ -156,10 +129,10 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, resamples: int = 9999, seed
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjust the p-values of one table so that the chance of any false claim in it stays at the level.
+    """Adjust the p values of one table so that the probability of any false claim in it stays at the level.
 
-    Step-down Bonferroni (Holm, Scandinavian Journal of Statistics 1979): valid whatever the dependence, and never
-    weaker than Bonferroni's.
+    Step-down Bonferroni (Holm, Scandinavian Journal of Statistics 1979): valid under any dependence, and never less
+    powerful than Bonferroni's.
 
     Parameters
     ----------
@@ -195,7 +168,7 @@ def _half_width(matrix: NDArray[np.float64], by_query: NDArray[np.float64]) -> C
         # mean squares of the two-way layout
         between = queries * float(seed_means.var(ddof=1))
         rest = float((residuals**2).sum()) / ((seeds - 1) * (queries - 1))
-        # queries cannot spread less than the rest alone would spread them: a negative variance is taken for none
+        # a negative estimate of the variance between queries counts as 0
         query_variance = max(query_variance, rest / seeds)
 
     def half_width(alpha: float) -> float:
@@ -210,7 +183,7 @@ def _half_width(matrix: NDArray[np.float64], by_query: NDArray[np.float64]) -> C
 
 
 def _crossed_p(effect: float, half_width: Callable[[float], float]) -> float:
-    """The alpha at which the interval round `effect` just reaches 0, by bisection of its logarithm."""
+    """The alpha at which the interval around `effect` just reaches 0, by bisection of its logarithm."""
     if effect == 0:
         return 1.0
     low, high = -700.0, 0.0
@@ -226,7 +199,7 @@ def _sign_flip_p(differences: NDArray[np.float64], resamples: int, seed: int) ->
     if len(sizes) == 0:
         return 1.0
     observed = abs(differences.sum())
-    # sums of the same numbers in another order differ in the last bits and are still as extreme
+    # equal sums in another order may differ in the last bits
     as_extreme = observed - 1e-12 * float(sizes.sum())
     if len(sizes) <= _EXACT_FLIPS:
         signs = 1 - 2 * ((np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1)
@@ -248,18 +221,17 @@ def _quantile(degrees: int, alpha: float) -> float:
     return float(-stdtrit(degrees, alpha / 2))
 
 
-def _score_matrix(scores: ArrayLike, name: str) -> NDArray[np.float64]:
-    matrix = _finite(scores, name, 2)
-    if matrix.shape[1] < 2:
-        raise InputError(f"{name} must have two queries at least, got shape {matrix.shape} (seeds, queries)")
-    return matrix
-
-
 def _finite(values: Any, name: str, dimensions: int) -> NDArray[np.float64]:
+    """p values, `(n,)`, or scores, `(S, Q)` with two queries at least, as float64."""
     numbers = np.asarray(values, np.float64)
-    if numbers.ndim != dimensions or not numbers.size or not np.isfinite(numbers).all():
+    if (
+        numbers.ndim != dimensions
+        or not np.isfinite(numbers).all()
+        or numbers.size == 0
+        or numbers.shape[-1] < dimensions
+    ):
         raise InputError(
-            f"{name}: expected finite numbers in {dimensions} dimension(s), not empty; got shape {numbers.shape} with "
-            f"{np.count_nonzero(~np.isfinite(numbers))} that are not finite"
+            f"{name}: expected finite numbers in {dimensions} dimension(s) and at least {dimensions} in the last one; "
+            f"got shape {numbers.shape} with {np.count_nonzero(~np.isfinite(numbers))} that are not finite"
         )
     return numbers

@@ -55,11 +55,17 @@ def summary(records: Sequence[Record], ranking: str = "text_to_molecule/split") 
     import pandas as pd
 
     rows = []
-    for arm, own in _by_arm(records).items():
-        row: dict[str, Any] = {"ranking": ranking, "pool": _ranks(own[0], ranking).pool, "arm": arm, "seeds": len(own)}
+    for arm, own in by_arm(records).items():
+        runs = list(own.values())
+        row: dict[str, Any] = {
+            "ranking": ranking,
+            "pool": _ranks(runs[0], ranking).pool,
+            "arm": arm,
+            "seeds": len(runs),
+        }
         for metric in METRICS:
-            found = mean_with_interval(_scores(own, ranking, metric))
-            row |= {metric: found.mean, f"{metric}_low": found.low, f"{metric}_high": found.high}
+            mean = mean_with_interval(_scores(runs, ranking, metric))
+            row |= {metric: mean.mean, f"{metric}_low": mean.low, f"{metric}_high": mean.high}
         rows.append(row)
     return pd.DataFrame(rows).merge(costs(records), on="arm")
 
@@ -88,7 +94,7 @@ def differences(
     """
     import pandas as pd
 
-    arms = _by_arm(records)
+    arms = by_arm(records)
     check_choice("metric", metric, METRICS)
     if isinstance(reference, str):
         if reference not in arms or len(arms) < 2:
@@ -97,11 +103,9 @@ def differences(
     rows = []
     for other, named in reference.items():
         for arm in (arm for arm in arms if arm != other and (not named or arm in named)):
-            pair = [arms[arm], arms.get(other, [])]
-            seeds = set.intersection(*({record.seed for record in own} for own in pair))
-            if seeds:
-                scores = (_scores([record for record in own if record.seed in seeds], ranking, metric) for own in pair)
-                gap = paired_difference(*scores)
+            if seeds := [seed for seed in arms[arm] if seed in arms.get(other, {})]:
+                pair = ([arms[name][seed] for seed in seeds] for name in (arm, other))
+                gap = paired_difference(*(_scores(runs, ranking, metric) for runs in pair))
                 row = {"ranking": ranking, "metric": metric, "arm": arm, "reference": other, "difference": gap.effect}
                 rows.append(row | {"difference_low": gap.low, "difference_high": gap.high, "p": gap.p})
     table = pd.DataFrame(rows)
@@ -196,12 +200,13 @@ def varying(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[key for key in (*GROUP, "ranking") if key in frame and frame[key].nunique() > 1]]
 
 
-def _by_arm(records: Sequence[Record]) -> dict[str, list[Record]]:
+def by_arm(records: Sequence[Record]) -> dict[str, dict[int, Record]]:
+    """Records by the name of their arm and by seed, in the order given; an InputError where there are none."""
     if not records:
         raise InputError("no records: expected at least one training")
-    arms: dict[str, list[Record]] = {}
+    arms: dict[str, dict[int, Record]] = {}
     for record in records:
-        arms.setdefault(record.arm.name, []).append(record)
+        arms.setdefault(record.arm.name, {})[record.seed] = record
     return arms
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from class_kit.files import write_json
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks, retrieval_ranks_both_ways
-from class_kit.study.config import cells, study_config
+from class_kit.study.config import Cell, cells, study_config
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure, run_all
@@ -101,7 +101,7 @@ def search(
             {"backbones": [choice | {"learning_rate": rate}], "training": loop, "seeds": [0], "orders": ["standard"]}
         )
         found[rate] = cells(config, {"corpus": task})[0]
-    records = trained(task, list(found.values()), jobs)
+    records = trained(list(found.values()), jobs)
     reached = {rate: max(entry["mrr"] for entry in record.history) for rate, record in zip(found, records, strict=True)}
     return max(reached, key=lambda rate: reached[rate]), {f"{rate:g}": value for rate, value in reached.items()}
 
@@ -111,11 +111,11 @@ def final(
 ) -> list[Record]:
     """Bare and with CLASS (σ 0.95, α 0.4, all pairs after two thirds of the epochs, γ₂ on the loss)."""
     config = study_config({"backbones": [choice], "training": loop, "seeds": list(seeds), "orders": list(ORDERS)})
-    return trained(task, cells(config, {"corpus": task}), jobs)
+    return trained(cells(config, {"corpus": task}), jobs)
 
 
-def trained(task: Task, wanted: Sequence[Any], jobs: int | None) -> list[Record]:
-    outcomes = run_all([(task, cell.arm, cell.config) for cell in wanted], jobs, progress=True)
+def trained(wanted: Sequence[Cell], jobs: int | None) -> list[Record]:
+    outcomes = run_all([cell.work for cell in wanted], jobs, progress=True)
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             raise SystemExit(outcome.reason)
