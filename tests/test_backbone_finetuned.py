@@ -35,9 +35,7 @@ READER: dict[str, Any] = {
 MOLECULES = np.random.default_rng(4).normal(size=(PAIRS, 10)).astype(np.float32)
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

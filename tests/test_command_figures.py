@@ -20,12 +20,11 @@ def test_styles_are_those_of_the_figures_and_every_notebook_takes_one() -> None:
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def calls(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the kernels of a kit with one notebook were asked to do; none is started."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "kit").mkdir()
-    write_notebook(tmp_path / "kit" / "03_short.ipynb", ['style = "notebook"  # style', "epochs = 3  # epochs"])
-    monkeypatch.setattr(notebooks, "shipped", lambda name: tmp_path / "kit")
+    (here / "kit").mkdir()
+    write_notebook(here / "kit" / "03_short.ipynb", ['style = "notebook"  # style', "epochs = 3  # epochs"])
+    monkeypatch.setattr(notebooks, "shipped", lambda name: here / "kit")
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(kernels, "execute", lambda book, parameters, path: asked.append(dict(parameters)))
     return asked

@@ -58,18 +58,15 @@ def record_of(folder: Path) -> dict:
     return json.loads((folder / "record.json").read_text(encoding="utf-8"))
 
 
-def test_a_run_finds_its_pairs_from_another_folder_and_says_where_it_looked(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
-) -> None:
-    shutil.copytree(folder / "run", tmp_path / "run")
-    monkeypatch.chdir(tmp_path)
+def test_a_run_finds_its_pairs_from_another_folder_and_says_where_it_looked(folder: Path, here: Path, kit: Any) -> None:
+    shutil.copytree(folder / "run", here / "run")
     kit("evaluate", "run")
     stored = json.loads(Path("run/task.json").read_text(encoding="utf-8"))
     assert stored["task"]["pairs"] == str(folder / "own.csv")
     stored["task"]["pairs"] = "/moved/own.csv"
     Path("run/task.json").write_text(json.dumps(stored), encoding="utf-8")
     said = kit("evaluate", "run", code=2)
-    assert all(str(place) in said for place in ("/moved/own.csv", tmp_path / "run" / "own.csv", tmp_path / "own.csv"))
+    assert all(str(place) in said for place in ("/moved/own.csv", here / "run" / "own.csv", here / "own.csv"))
     shutil.copy(folder / "own.csv", "run")
     kit("evaluate", "run")
 
@@ -210,9 +207,6 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, kit: Any) -> No
         (["evaluate", "run", "--split", "dev"], "split 'dev'"),
         (["evaluate", "run", "--choose", "0"], "k=0"),
         (["evaluate", "run", "--choose", "10000"], "k=10000"),
-        (["train", "own.csv", *COLUMNS, "--out", "run"], "holds a finished training"),
-        ([*RUN, "--resume", "--growth", "0.2"], "another arm"),
-        ([*RUN, "--resume", "--molecule-encoder", "mol2vec"], "another task"),
         (["train", "own.csv", "--out", "other"], "text"),
         (["train", "own.csv", "--epochs", "0"], "epochs=0"),
         (["train", "own.csv", "--order", "hardest"], "invalid choice: 'hardest'"),
@@ -328,19 +322,6 @@ def test_changed_pairs_are_noticed(folder: Path, kit: Any) -> None:
         own.write_text(before, encoding="utf-8")
 
 
-def test_resume_continues_to_the_same_weights(folder: Path, kit: Any) -> None:
-    """A training that lost its end (record and `done`) continues from its checkpoint to the same bytes."""
-    run = folder / "run"
-    before = (run / "model.safetensors").read_bytes()
-    for name in ("done", "record.json", "model.safetensors"):
-        (run / name).unlink()
-    kit(*RUN, "--resume")
-    assert (run / "model.safetensors").read_bytes() == before
-    finished = (run / "done").read_bytes()
-    assert "already trained with these settings" in kit(*RUN, "--resume")
-    assert (run / "done").read_bytes() == finished
-
-
 def finished(folder: Path, age: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").touch()
@@ -348,18 +329,15 @@ def finished(folder: Path, age: float) -> None:
     os.utime(folder / "done", (time.time() - age, time.time() - age))
 
 
-def test_search_takes_the_training_that_finished_last(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
-) -> None:
+def test_search_takes_the_training_that_finished_last(folder: Path, here: Path, kit: Any) -> None:
     with pytest.raises(InputError, match="run class-kit train first"):
-        newest_training(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.csv").write_bytes((folder / "own.csv").read_bytes())
-    shutil.copytree(folder / "run", tmp_path / "runs" / "new")
-    finished(tmp_path / "runs" / "new", age=0)
-    finished(tmp_path / "runs" / "old", age=3600)
-    (tmp_path / "runs" / "unfinished").mkdir()
-    (tmp_path / "runs" / "unfinished" / "record.json").touch()
+        newest_training(here)
+    (here / "own.csv").write_bytes((folder / "own.csv").read_bytes())
+    shutil.copytree(folder / "run", here / "runs" / "new")
+    finished(here / "runs" / "new", age=0)
+    finished(here / "runs" / "old", age=3600)
+    (here / "runs" / "unfinished").mkdir()
+    (here / "runs" / "unfinished" / "record.json").touch()
     line, *shown = kit("search", "acid", "--top", "1").splitlines()
     assert line == "searching with runs/new, the newest in runs/; --run selects another"
     assert len(shown) == 2, "a molecule and its text"

@@ -71,23 +71,21 @@ COMMANDS = {
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the test's own, with a study file and two notebooks on played kernels.
+def here(here: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with a study file and two notebooks on played kernels.
 
     Whatever pairs are named, the small task is what they are; a study's figures are tried with studies.
     """
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("class_kit.task.load_task", lambda *unused, **options: small_task())
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
-    (tmp_path / "study.yml").write_text(STUDY, encoding="utf-8")
-    (tmp_path / "mine.csv").touch()
+    (here / "study.yml").write_text(STUDY, encoding="utf-8")
+    (here / "mine.csv").touch()
     run.kit_state()
     monkeypatch.setattr(run, "git_commit", lambda: None)
     monkeypatch.setattr(kernels, "execute", played)
     for n in (1, 2):
-        write_notebook(tmp_path / f"{n:02d}_book.ipynb", [f"number = {n}  # which"])
-    return tmp_path
+        write_notebook(here / f"{n:02d}_book.ipynb", [f"number = {n}  # which"])
+    return here
 
 
 def played(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:

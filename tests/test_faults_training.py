@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from class_kit import cli, study
+from class_kit import study
 from class_kit.backbones import register_backbone
 from class_kit.errors import InputError
 from class_kit.study import records, runner
@@ -35,10 +35,7 @@ def task() -> Task:
     return small_task()
 
 
-@pytest.fixture(autouse=True)
-def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("here", "own_cache")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -125,40 +122,36 @@ def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path) -> No
 # --- the command
 
 
-def train(*options: str) -> int:
-    fixed = ["--batch-size", "16", "--order", "standard", "--out", "run"]
-    return cli.main(["train", "mine.csv", *fixed, "--epochs", "3", *options])
+RUN = ["train", "mine.csv", "--batch-size", "16", "--order", "standard", "--out", "run", "--epochs", "3"]
 
 
 @pytest.fixture
-def played_task(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def played_task(task: Task, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever pairs are named, the small task is what they are."""
-    (tmp_path / "mine.csv").touch()
+    (here / "mine.csv").touch()
     monkeypatch.setattr("class_kit.task.load_task", lambda *unused, **options: task)
 
 
 @pytest.mark.usefixtures("played_task")
-def test_a_finished_training_is_never_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train() == 0
-    finished = content(tmp_path / "run")
+def test_a_finished_training_is_never_undone(kit: Any) -> None:
+    kit(*RUN)
+    finished = content(Path("run"))
     assert "done" in finished
     for options, code, says in (
-        (["--resume"], 0, "already trained"),
+        (["--resume"], 0, "already trained with these settings"),
         ([], 2, "holds a finished training"),
         (["--resume", "--epochs", "9"], 2, "finished training with another config"),
         (["--resume", "--seed", "4"], 2, "finished training with another config"),
+        (["--resume", "--order", "random"], 2, "finished training with another arm"),
         (["--resume", "--text", "words"], 2, "finished training with another task"),
     ):
-        assert train(*options) == code
-        shown = capsys.readouterr()
-        assert says in shown.out + shown.err, options
-        assert content(tmp_path / "run") == finished | {".lock": (tmp_path / "run" / ".lock").read_bytes()}
+        assert says in kit(*RUN, *options, code=code), options
+        assert content(Path("run")) == finished | {".lock": Path("run/.lock").read_bytes()}
 
 
 @pytest.mark.usefixtures("played_task")
-def test_an_interrupted_training_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_training_says_how_to_go_on_to_the_same_bytes(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kit(*RUN, "--out", "whole")
     taken: list[int] = []
     real = loop.Trainer._step
 
@@ -170,19 +163,18 @@ def test_an_interrupted_training_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_step", step)
-        assert train() == 130
-    assert "add --resume --out run to continue" in capsys.readouterr().out
-    assert not (tmp_path / "run" / "done").exists()
-    assert cli.main(["evaluate", "run"]) == 2
-    assert "no finished training here" in capsys.readouterr().err
-    kept = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
-    assert train() == 2
-    assert "holds an unfinished training; --resume continues it" in capsys.readouterr().err
-    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == kept
-    assert train("--resume", "--seed", "1") == 2
-    assert "other settings" in capsys.readouterr().err
-    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == kept
-    assert train("--resume") == 0
+        assert "add --resume --out run to continue" in kit(*RUN, code=130)
+    assert not Path("run/done").exists()
+    assert "no finished training here" in kit("evaluate", "run", code=2)
+    kept = Path("run/checkpoint.safetensors").read_bytes()
+    for options, says in (
+        ([], "holds an unfinished training; --resume continues it"),
+        (["--resume", "--seed", "1"], "other settings"),
+    ):
+        assert says in kit(*RUN, *options, code=2)
+        assert Path("run/checkpoint.safetensors").read_bytes() == kept
+    kit(*RUN, "--resume")
+    assert content(Path("run"))["model.safetensors"] == content(Path("whole"))["model.safetensors"]
 
 
 class Held(Mine):

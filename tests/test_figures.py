@@ -20,6 +20,7 @@ from matplotlib.colors import to_rgb
 
 from class_kit import figures
 from tests.refusals import refuses
+from tests.short_run import ATTACKS
 
 
 @pytest.fixture(autouse=True)
@@ -105,12 +106,6 @@ def test_heat_map_writes_what_can_be_read_into_the_cells_that_have_a_number() ->
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
-def test_interval_plot_puts_the_first_arm_on_top() -> None:
-    ax = figures.interval_plot(ARMS, "x", "Hits@1")
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-    assert ax.get_yticks().tolist() == [1, 0]
-
-
 def test_saved_figures_are_equal_bytes_beside_their_parameters(tmp_path: Path) -> None:
     for place in ("one", "two"):
         plt.close("all")
@@ -123,18 +118,9 @@ def test_saved_figures_are_equal_bytes_beside_their_parameters(tmp_path: Path) -
     assert json.loads(two.read_text())["parameters"] == {"start": 0.4}
 
 
-def test_molecules_are_drawn_and_unreadable_ones_say_so() -> None:
-    good, bad = figures.molecule_png("c1ccccc1O"), figures.molecule_png("not a molecule")
-    assert good.startswith(b"\x89PNG")
-    assert bad.startswith(b"\x89PNG")
-    assert good != bad
-    fig = figures.molecule_grid(["CCO", "C"], ["$\\alpha_{", "two"])
-    assert [ax.get_title() for ax in fig.axes] == ["\\$\\alpha_{", "two"]
-    fig.canvas.draw()
-
-
 @pytest.mark.parametrize("style", figures.STYLES)
-def test_any_name_is_drawn_as_text_and_without_boxes(style: str) -> None:
+def test_any_name_is_drawn_as_text_and_without_boxes(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mpl.rcParams, "text.usetex", True)
     names = {
         "中文 name": "\\u4e2d\\u6587 name",
         "🧪": "\\U0001f9ea",
@@ -142,6 +128,8 @@ def test_any_name_is_drawn_as_text_and_without_boxes(style: str) -> None:
         "a $ sign": "a \\$ sign",
         "<b>bold</b>": "<b>bold</b>",
         "ελληνικά, naïve": "ελληνικά, naïve",
+        r"$\frac{$ $x$": r"\$\frac{\$ \$x\$",
+        "_hidden": " _hidden",
     }
     table = pd.DataFrame({"arm": list(names), "epoch": 1, "mrr": 0.5, "mrr_low": 0.4, "mrr_high": 0.6})
     with figures.styled(style):
@@ -165,7 +153,14 @@ def test_any_name_is_drawn_as_text_and_without_boxes(style: str) -> None:
     ):
         assert {text.get_text() for text in drawn} == set(names.values())
     assert [text.get_text() for text in shares.get_xticklabels()] == ["\\u4e2d\\u6587"]
-    plt.close(fig)
+    assert [label.get_text() for label in arms.get_yticklabels()] == list(names.values()), "the first is on top"
+    figures.use_style()
+    long = figures.class_map([[0.0, 1.0]], ["a" * 10**6], legend=True).get_legend().texts[0]
+    assert len(long.get_text()) < 80
+    grid = figures.molecule_grid(["CCO", "no molecule", "C"], ["$\\alpha_{", "two", ATTACKS[10]])
+    assert [ax.get_title() for ax in grid.axes][:2] == ["\\$\\alpha_{", "two"]
+    grid.canvas.draw()
+    assert figures.molecule_png("c1ccccc1O") != figures.molecule_png("not a molecule")
 
 
 @pytest.mark.parametrize("smiles", ["CCO", "C[C@H](N)C(=O)[O-].[Na+]", "[CH2]", "*C", "[13CH4]", "unreadable", ""])

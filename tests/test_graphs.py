@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,11 +44,7 @@ SMILES = [
 WIDTH = 5
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def some_vectors(smiles: list[str], share: float, seed: int = 0) -> Mol2vecVectors:

@@ -285,29 +285,6 @@ def test_tables_for_papers_say_attacks_and_do_not_obey_them() -> None:
     assert not re.search(r"(?<!\\)(?:\\\\)*[&](?! )", "".join(body[4:-3]))
 
 
-def test_pictures_show_text_and_not_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    import matplotlib as mpl
-    from matplotlib import pyplot as plt
-
-    from class_kit import figures
-
-    monkeypatch.setitem(mpl.rcParams, "text.usetex", True)
-    figures.use_style()
-    assert mpl.rcParams["text.usetex"] is False
-    formulas = [attack for attack in ATTACKS[::3] if attack.isascii() and attack.isprintable()]
-    names = [r"$\frac{$ $x$", "_hidden", "a" * 10**6, *formulas] * 2
-    _, ax = plt.subplots(figsize=(12, 8))
-    figures.class_map([[0.0, 1.0]] * len(names), names, ax=ax, most=len(names), legend=True)
-    ax.figure.canvas.draw()
-    shown = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert len(shown) == len(names) // 2
-    assert r"\$\frac{\$ \$x\$" in shown
-    assert " _hidden" in shown
-    assert max(map(len, shown)) < 80
-    figures.molecule_grid(["CCO"] * len(names), names).canvas.draw()
-    plt.close("all")
-
-
 @pytest.mark.parametrize(
     "content",
     [

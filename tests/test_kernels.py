@@ -92,58 +92,55 @@ def test_executed_notebooks_hold_what_was_reached_and_no_paths_or_times(ran: Sim
     assert kept == [f"{stem}.ipynb" for stem in ran.result.status]
 
 
-def test_an_executed_notebook_is_run_once_more(ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_executed_notebook_is_run_once_more(ran: SimpleNamespace, here: Path):
     """As one copied out of a run: its injected cell is replaced and what it showed is gone before it runs."""
     from class_kit.runs import kernels
 
-    monkeypatch.chdir(tmp_path)
     before = nbformat.read(ran.folder / "notebooks" / "05_raises.ipynb", as_version=4)
     before.cells[-1].source = "print(out)"
-    assert kernels.execute(before, {"out": "new"}, tmp_path / "again.ipynb") is None
-    again = nbformat.read(tmp_path / "again.ipynb", as_version=4)
+    assert kernels.execute(before, {"out": "new"}, here / "again.ipynb") is None
+    again = nbformat.read(here / "again.ipynb", as_version=4)
     assert [cell.source for cell in again.cells if cell.id == "injected-parameters"] == ['# Parameters\nout = "new"\n']
     assert [output.text for output in again.cells[-1].outputs] == ["new\n"]
 
 
-def test_interrupted_run_stops_its_kernel_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    book = write_notebook(tmp_path / "01_long.ipynb", ["number = 0"], LONG)
-    process = start_run(tmp_path, book.name)
-    kernel = wait_for_pid(tmp_path / "pid0", process)
+def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
+    book = write_notebook(here / "01_long.ipynb", ["number = 0"], LONG)
+    process = start_run(here, book.name)
+    kernel = wait_for_pid(here / "pid0", process)
     assert main(["run", book.name]) == 2, "another process is running here"
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "interrupted" in output[0]
     wait_until(lambda: is_gone(kernel))
-    folder = tmp_path / "runs" / "default"
+    folder = here / "runs" / "default"
     assert entry_of(folder, "01_long")["status"] == "interrupted"
     assert not (folder / "done").exists()
 
-    (tmp_path / "pid0").unlink()
-    process = start_run(tmp_path, book.name)
-    kernel = wait_for_pid(tmp_path / "pid0", process)
+    (here / "pid0").unlink()
+    process = start_run(here, book.name)
+    kernel = wait_for_pid(here / "pid0", process)
     process.kill()
     process.communicate(timeout=60)
     assert entry_of(folder, "01_long")["status"] == "running"
     assert not (folder / "done").exists()
     wait_until(lambda: is_gone(kernel))
-    (tmp_path / "again").touch()
+    (here / "again").touch()
     assert runs.run_notebooks([book], say=quiet).done
 
 
-def test_an_interrupted_sweep_ends_its_kernels_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    book = write_notebook(tmp_path / "01_long.ipynb", ["number = 0"], LONG)
-    process = start_run(tmp_path, book.name, "--sweep", "number=0,1,2", "--jobs", "2", "--out", "mine")
-    found = [wait_for_pid(tmp_path / f"pid{number}", process) for number in (0, 1)]
+def test_an_interrupted_sweep_ends_its_kernels_and_continues(here: Path):
+    book = write_notebook(here / "01_long.ipynb", ["number = 0"], LONG)
+    process = start_run(here, book.name, "--sweep", "number=0,1,2", "--jobs", "2", "--out", "mine")
+    found = [wait_for_pid(here / f"pid{number}", process) for number in (0, 1)]
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "the same command continues" in output[0]
     wait_until(lambda: all(map(is_gone, found)))
-    assert not (tmp_path / "mine" / "done").exists()
-    (tmp_path / "again").touch()
+    assert not (here / "mine" / "done").exists()
+    (here / "again").touch()
     assert runs.sweep_notebooks([book], {"number": [0]}, out="mine", jobs=1, say=quiet).done
 
 

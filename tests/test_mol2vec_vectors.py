@@ -24,11 +24,7 @@ VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
 SMILES = [f"{'C' * length}{group}" for length in range(1, 9) for group in ("O", "N", "C(=O)O", "Cl", "=O")]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def check(found: Mol2vecVectors) -> None:

@@ -43,11 +43,7 @@ SMILES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(place))
-    return place
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

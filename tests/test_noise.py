@@ -23,13 +23,13 @@ KINDS = [row["name"] for row in yaml.safe_load(shipped("figures/paper/noise.yml"
 
 
 @pytest.fixture
-def loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def loads(here: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Two arms and two shares of each study on the small task, and what was asked for instead of it."""
     for name in NOISE:
         values = yaml.safe_load(shipped(f"figures/paper/{name}.yml").read_text(encoding="utf-8"))
         values["arms"] = [arm for arm in values["arms"] if arm["name"] in ("random subset", "auto", "oracle")]
         values |= {"noise": [0, 0.4], "backbones": values["backbones"][:1]}
-        place = tmp_path / "figures" / "paper" / f"{name}.yml"
+        place = here / "figures" / "paper" / f"{name}.yml"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(yaml.safe_dump(values), encoding="utf-8")
     asked: list[dict[str, Any]] = []
@@ -38,9 +38,7 @@ def loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
         asked.append(options)
         return small_task()
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(paper, "shipped", lambda name: tmp_path / name)
+    monkeypatch.setattr(paper, "shipped", lambda name: here / name)
     monkeypatch.setattr(task_module, "load_task", load)
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     return asked

@@ -55,8 +55,7 @@ def test_a_wrong_number_of_values_is_refused() -> None:
 
 
 @pytest.mark.parametrize("one", [True, False], ids=["one molecule", "two rows of one"])
-def test_every_report_of_a_training_says_it(one: bool, tmp_path: Path, kit: Any, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_every_report_of_a_training_says_it(one: bool, here: Path, kit: Any, monkeypatch: Any) -> None:
     smiles = ["CCO"] * 12 if one else ["CCO", "OCC", *("C" * count for count in range(1, 11))]
     with open("mine.csv", "w", newline="") as file:
         rows = [(f"the molecule of row {row}", each, "train") for row, each in enumerate(smiles)]

@@ -32,9 +32,7 @@ EVERY = paper.paper_studies(PAIRS)
 EMPTY: dict[str, Any] = {"inputs": {}, "products": {}}
 
 
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def cells_of(name: str) -> list[Cell]:

@@ -23,14 +23,13 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def books(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three notebooks, run without a kernel."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CLASS_KIT_PROGRESS", raising=False)
     monkeypatch.setattr(kernels, "execute", lambda *ignored: None)
     names = ["01_one.ipynb", "02_two.ipynb", "03_three.ipynb"]
     for name in names:
-        write_notebook(tmp_path / name, [])
+        write_notebook(here / name, [])
     return names
 
 

@@ -14,8 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from matplotlib import pyplot as plt
 
+import class_kit as ck
+from class_kit.study.config import KEYS, study_config
 from tests.bench import bench_curriculum
 
 ROOT = Path(__file__).parents[1]
@@ -217,8 +221,6 @@ def test_each_reference_figure_is_vector_and_bitmap_beside_its_parameters() -> N
 
 def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example as printed, on a few pairs; its comments about values hold."""
-    import class_kit as ck
-
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     code, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     few = ck.load_pairs("corpus", split="train").take(range(40))
@@ -233,11 +235,6 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_loop_of_the_readme_runs() -> None:
     """The three lines round a plain PyTorch loop, as printed."""
-    import numpy as np
-    import torch
-
-    import class_kit as ck
-
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     _, code, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     seen: list[list[int]] = []
@@ -259,10 +256,6 @@ def test_the_loop_of_the_readme_runs() -> None:
 
 def test_the_study_of_the_page_is_one() -> None:
     """Its keys and values are those the kit knows, and every key of a study is shown."""
-    import yaml
-
-    from class_kit.study.config import KEYS, study_config
-
     readme = (ROOT / "figures" / "paper" / "README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     values = yaml.safe_load(text)

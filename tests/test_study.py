@@ -46,9 +46,7 @@ def small_task(rows: int = 120, seed: int = 0) -> Task:
     return Task(pairs, t, m, pairs, m, {"text": "none", "molecules": "none", "vectors": "none"})
 
 
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

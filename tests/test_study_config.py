@@ -31,9 +31,7 @@ HEAD = {"backbone": "dual_encoder", "options": {"hidden": 16, "dim": 8}}
 TASK = small_task()
 
 
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def laid_out(**keys: Any) -> list[Cell]:
@@ -276,8 +274,7 @@ def test_latex_of_letters_and_signs_is_plain_ascii(tmp_path: Path) -> None:
         subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)
 
 
-def test_the_command_plans_runs_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_command_plans_runs_and_continues(here: Path, monkeypatch: pytest.MonkeyPatch, kit: Any) -> None:
     monkeypatch.setattr("class_kit.task.load_task", lambda **sets: TASK)
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     study = {"pairs": ["own.csv"], "backbones": [HEAD], "training": SMALL, "orders": ["standard", "curriculum"]}

@@ -26,23 +26,19 @@ HOSTILE = ("<script>alert(1)</script>", "../../up", "$(touch pwned)", '"><img sr
 
 
 @pytest.fixture
-def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return write_notebook(tmp_path / "01_book.ipynb", ['word = "x"', "share = 0.5", "seeds = [0]", "size = None"])
+def book(here: Path) -> Path:
+    return write_notebook(here / "01_book.ipynb", ['word = "x"', "share = 0.5", "seeds = [0]", "size = None"])
 
 
 class Played:
-    """In place of kernels: a result and a figure; a word in `bad` fails, `stop_at` interrupts."""
+    """In place of kernels: a result and a figure; a word in `bad` fails."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
         self.bad: set[str] = set()
-        self.stop_at: str | None = None
 
     def execute(self, notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
         word, out = parameters["word"], Path(parameters["out"])
-        if word == self.stop_at:
-            raise KeyboardInterrupt
         self.words.append(word)
         if word in self.bad:
             return f"cell 2: ValueError: {word}"
@@ -120,17 +116,6 @@ def test_a_failure_stops_no_other_and_the_same_call_does_what_is_missing(book: P
     assert (folder / "done").is_file()
     assert swept(book, sweeps, {"seeds": [7]}).computed == []
     assert len(swept(book, sweeps, {"seeds": [7]}, force=True).computed) == 3
-
-
-def test_an_interrupt_leaves_no_done_and_continues(book: Path, played: Played):
-    played.stop_at = "b"
-    result = swept(book, {"word": ["a", "b", "c"]}, out="mine")
-    assert result.exit_code == 130
-    assert list(result.status.values()) == ["finished", "interrupted", "missing"]
-    assert not Path("mine/done").exists()
-    played.stop_at = None
-    assert swept(book, {"word": ["a", "b", "c"]}, out="mine").done
-    assert played.words == ["a", "b", "c"]
 
 
 def test_real_kernels_in_several_processes_get_their_values(book: Path, tmp_path: Path):
