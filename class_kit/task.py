@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,10 @@ class Task:
     exchanged: np.ndarray | None = None
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split, `(L_split,)` int64, in file order; an error names the splits there are."""
+        """Row numbers of a split, `(L_split,)` int64, in file order; an error lists the splits."""
         rows = np.flatnonzero(np.asarray(self.pairs.split) == split)
         if not len(rows):
-            raise InputError(f"split {split!r}: no such pairs; there are {', '.join(sorted(set(self.pairs.split)))}")
+            raise InputError(f"split={split!r}: expected one of {', '.join(sorted(set(self.pairs.split)))}")
         return rows
 
     @property
@@ -67,7 +67,7 @@ class Task:
         for name in ("test", "validation", "train"):
             if name in self.pairs.split:
                 return name
-        raise InputError("the pairs have none of the splits test, validation, train")
+        raise InputError(f"splits {sorted(set(self.pairs.split))}: expected test, validation or train among them")
 
     def targets(self, split: str) -> np.ndarray:
         """Where the molecules of a split's pairs stand in the pool "all", `(L_split,)` int64."""
@@ -79,32 +79,29 @@ class Task:
     def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' texts as a backbone reads them, "sentence", "tokens" or "ids"; all, or these rows."""
         if kind == "sentence":
-            inputs = as_inputs(self.t)
-        else:
-            inputs = self._once(kind, lambda: read_texts(self.pairs.text, kind, self.encoders["text"], cache=True))
-        return inputs if rows is None else inputs.subset(rows)
+            return self._inputs("t", lambda: as_inputs(self.t), rows)
+        return self._inputs(kind, lambda: read_texts(self.pairs.text, kind, self.encoders["text"], cache=True), rows)
 
     def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' molecules as a backbone reads them, "vector" or "graph"; all, or these rows."""
-        inputs = self._molecules(kind, "pairs", self.m, self.pairs.smiles)
-        return inputs if rows is None else inputs.subset(rows)
+        return self._molecules(kind, "m", self.pairs, rows)
 
     def pool_inputs(self, kind: str) -> Inputs:
         """The molecules of the pool "all" as a backbone reads them."""
-        own = self.molecules is self.pairs
-        return self._molecules(kind, "pairs" if own else "pool", self.pool, self.molecules.smiles)
+        return self._molecules(kind, "m" if self.molecules is self.pairs else "pool", self.molecules)
 
-    def _molecules(self, kind: str, which: str, vectors: np.ndarray, smiles: Sequence[str]) -> Inputs:
+    def _molecules(self, kind: str, vectors: str, pairs: PairSet, rows: np.ndarray | None = None) -> Inputs:
         if kind == "vector":
-            return as_inputs(vectors)
-        return self._once(f"{kind}, {which}", lambda: read_molecules(smiles, kind, self.encoders, cache=True))
+            return self._inputs(vectors, lambda: as_inputs(getattr(self, vectors)), rows)
+        make = partial(read_molecules, pairs.smiles, kind, self.encoders, cache=True)
+        return self._inputs(f"{kind}, {vectors}", make, rows)
 
-    def _once(self, name: str, make: Callable[[], Inputs]) -> Inputs:
-        """Tokens, token numbers and graphs: made when first asked for, and kept."""
+    def _inputs(self, name: str, make: Callable[[], Inputs], rows: np.ndarray | None) -> Inputs:
+        """Inputs made when first used, and kept; all rows, or these."""
         made: dict[str, Inputs] = self.__dict__.setdefault("_made", {})
         if name not in made:
             made[name] = make()
-        return made[name]
+        return made[name] if rows is None else made[name].subset(rows)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from class_kit.backbones import backbone_needs, create_backbone, register_backbo
 from class_kit.backbones.base import GraphBatch, Needs, TokenBatch
 from class_kit.backbones.denoising import masked_coordinates
 from class_kit.backbones.distillation import wrong_partners
-from class_kit.backbones.wrapper import CrossAttention, Items, items_of_molecules, items_of_text
+from class_kit.backbones.wrapper import CrossAttention, Items, items_of
 from class_kit.errors import InputError
 from tests.backbone_pairs import graph_batch, pair_scores, token_batch
 from tests.test_training import WithCritic
@@ -157,8 +157,8 @@ def test_denoising_equals_a_loop(reads: str) -> None:
     for name, term in inner.items():
         assert torch.equal(terms[name], term)
     tokens, atoms = (
-        rows_of(items_of_text(text), model.text_scale),
-        rows_of(items_of_molecules(molecules), model.molecule_scale),
+        rows_of(items_of(text), model.text_scale),
+        rows_of(items_of(molecules), model.molecule_scale),
     )
     for name, denoiser, clean, other, encoded in (
         ("denoise_text", model.text_denoiser, tokens, atoms, model.encode_molecules(molecules)),
@@ -219,8 +219,8 @@ def test_distillation_equals_a_loop(reads: str, training: bool) -> None:
     model = made("distillation", given, **options, **SMALL).train(training)
     text, molecules = in_double(*given)
     teacher = model.teacher
-    tokens = rows_of(items_of_text(text), teacher.text_items)
-    atoms = rows_of(items_of_molecules(molecules), teacher.molecule_items)
+    tokens = rows_of(items_of(text), teacher.text_items)
+    atoms = rows_of(items_of(molecules), teacher.molecule_items)
 
     def met(i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
         read = [teacher.text_norm(x + attended(teacher.text_reads, x, atoms[j])) for x in tokens[i]]

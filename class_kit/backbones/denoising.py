@@ -41,8 +41,7 @@ from class_kit.backbones.wrapper import (
     Items,
     Reads,
     Wrapper,
-    items_of_molecules,
-    items_of_text,
+    items_of,
     joined,
     output_width,
 )
@@ -98,14 +97,14 @@ class Denoising(Wrapper):
     def fit_inputs(self, text: Any, molecules: Any) -> None:
         """Record the scales of the items, beside what the inner backbone records."""
         super().fit_inputs(text, molecules)
-        tokens, atoms = items_of_text(text), items_of_molecules(molecules)
+        tokens, atoms = items_of(text), items_of(molecules)
         self.text_scale.fit(tokens.values[tokens.mask])
         self.molecule_scale.fit(atoms.values[atoms.mask])
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """The inner terms, and `denoise_text` and `denoise_molecule`, a pair each."""
         terms = super().losses(text, molecules, not_negative=not_negative)
-        tokens, atoms = items_of_text(text), items_of_molecules(molecules)
+        tokens, atoms = items_of(text), items_of(molecules)
         tokens = Items(self.text_scale(tokens.values), tokens.mask)
         atoms = Items(self.molecule_scale(atoms.values), atoms.mask)
         added = {

@@ -55,8 +55,7 @@ from class_kit.backbones.wrapper import (
     Items,
     Reads,
     Wrapper,
-    items_of_molecules,
-    items_of_text,
+    items_of,
     joined,
     output_width,
 )
@@ -121,12 +120,12 @@ class Distillation(Wrapper):
     def fit_inputs(self, text: Any, molecules: Any) -> None:
         """Record the scales of the teacher's items, beside what the student records."""
         super().fit_inputs(text, molecules)
-        self.teacher.fit(items_of_text(text), items_of_molecules(molecules))
+        self.teacher.fit(items_of(text), items_of(molecules))
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """The student's terms, the teacher's two and the imitation's two, a pair each."""
         terms = super().losses(text, molecules, not_negative=not_negative)
-        items = self.teacher.items(items_of_text(text), items_of_molecules(molecules))
+        items = self.teacher.items(items_of(text), items_of(molecules))
         own = torch.arange(len(items[0].mask), device=items[0].mask.device)
         t, m = self.teacher(*items, (own, own))
         forward, backward = self._teacher_logits(items, t, m, not_negative)

@@ -69,7 +69,7 @@ class Wrapper(Backbone):
     def inner_molecules(self, molecules: Any) -> Any:
         """A batch of molecules as the inner backbone reads it: atoms add up to the molecule's Mol2vec vector."""
         if self.inner.inputs.molecules == "vector" and isinstance(molecules, GraphBatch):
-            return items_of_molecules(molecules).values.sum(1)
+            return items_of(molecules).values.sum(1)
         return molecules
 
     def call(self, method: str, *batches: Any, **options: Any) -> Any:
@@ -154,22 +154,15 @@ class Items:
         return (self.values * weights).sum(1) / weights.sum(1)
 
 
-def items_of_text(text: TextBatch) -> Items:
-    """Tokens, or the sentence vector as the only item."""
-    return Items(text.tokens, text.mask) if isinstance(text, TokenBatch) else _single(text)
+def items_of(batch: TextBatch | MoleculeBatch) -> Items:
+    """Tokens of texts, atoms of molecules, or each vector as the only item of its row."""
+    if isinstance(batch, TokenBatch):
+        return Items(batch.tokens, batch.mask)
+    if isinstance(batch, GraphBatch):
+        from class_kit.backbones.message_passing import to_dense_batch
 
-
-def items_of_molecules(molecules: MoleculeBatch) -> Items:
-    """Atoms, or the molecule vector as the only item."""
-    if not isinstance(molecules, GraphBatch):
-        return _single(molecules)
-    from class_kit.backbones.message_passing import to_dense_batch
-
-    return Items(*to_dense_batch(molecules.atoms, molecules.atom_molecule, batch_size=molecules.size))
-
-
-def _single(vectors: Tensor) -> Items:
-    return Items(vectors.unsqueeze(1), torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device))
+        return Items(*to_dense_batch(batch.atoms, batch.atom_molecule, batch_size=batch.size))
+    return Items(batch.unsqueeze(1), torch.ones(len(batch), 1, dtype=torch.bool, device=batch.device))
 
 
 class CrossAttention(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 
 from class_kit.checks import check_choice, check_whole
 from class_kit.curriculum.duplicates import check_rows
+from class_kit.curriculum.intensity import IntensitySpec
 from class_kit.curriculum.plan import COMPOSITION, EpochPlan, Plan
 from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
 from class_kit.curriculum.schedules import make_schedule
@@ -42,22 +43,25 @@ def make_plan(
     arm: str,
     order: np.ndarray | Iterable[int],
     schedule: Callable[[int], float],
+    intensity: IntensitySpec = "inverse",
+    seed: int = 0,
+    epochs: int | None = None,
     *,
     batch_size: int | None = None,
     world_size: int = 1,
-    **options: Any,
+    **composition: Any,
 ) -> Plan:
     """One arm of a comparison: the curriculum itself or a control of it, all from the arguments of the curriculum.
 
     "standard" has all rows in every epoch and γ = 1; "step-matched" is standard training cut to the curriculum's number
-    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `options` are
-    the intensity, seed, epochs and composition of `EpochPlan`.
+    of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `composition`
+    is what `Plan.compose` takes, and holds for every arm alike.
     """
     check_choice("arm", arm, ARMS)
     if arm == "standard":
-        schedule, options["intensity"] = make_schedule("full"), "constant"
+        schedule, intensity = make_schedule("full"), "constant"
     kind = "curriculum" if arm == "step-matched" else arm
-    plan = EpochPlan(make_order(kind, order, options.get("seed", 0)), schedule, **options)
+    plan = EpochPlan(make_order(kind, order, seed), schedule, intensity, seed, epochs, **composition)
     if arm != "step-matched":
         return plan
     if batch_size is None:
@@ -89,6 +93,7 @@ class StepMatchedPlan(Plan):
         super().__init__(
             np.sort(curriculum.order),
             curriculum.schedule,
+            "constant",
             seed=curriculum.seed,
             epochs=curriculum.epochs,
             **composition,

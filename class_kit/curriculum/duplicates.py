@@ -34,13 +34,12 @@ def check_integers(name: str, values: np.ndarray | Iterable[int]) -> np.ndarray:
 def check_rows(name: str, rows: np.ndarray | Iterable[int]) -> np.ndarray:
     """`rows` as a read-only (L,) int64 array, refused with an InputError unless they are distinct row ids from 0."""
     array = check_integers(name, rows)
-    if array.min() < 0:
-        raise InputError(f"{name} contains the row {array.min()}: expected row ids from 0")
-    if array.max() >= 100 * len(array) + 1_000_000:
-        raise InputError(f"{name} contains the row {array.max()} among {len(array)}: expected ids of one data set")
-    counts = np.bincount(array)
-    if counts.max() > 1:
-        raise InputError(f"{name} contains the row {int(counts.argmax())} {counts.max()} times: expected each once")
+    ids, times = np.unique(array, return_counts=True)
+    if times.max() > 1:
+        raise InputError(f"{name} contains the row {ids[times.argmax()]} {times.max()} times: expected each once")
+    # the weights of an epoch are an array as long as the largest id
+    if ids[0] < 0 or ids[-1] >= 100 * len(array) + 1_000_000:
+        raise InputError(f"{name} has {len(array)} rows, from {ids[0]} to {ids[-1]}: expected row numbers from 0")
     array.flags.writeable = False
     return array
 
@@ -154,10 +153,9 @@ def duplicate_mask(labels: Any) -> Any:
     if getattr(labels, "ndim", None) != 1:
         raise InputError(f"labels has shape {np.shape(labels)}: expected (B,) integers")
     mask = (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0)
-    if isinstance(mask, np.ndarray):
-        np.fill_diagonal(mask, False)
-    else:
-        mask.fill_diagonal_(False)
+    if not isinstance(mask, np.ndarray):
+        return mask.fill_diagonal_(False)
+    np.fill_diagonal(mask, False)
     return mask
 
 

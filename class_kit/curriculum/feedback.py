@@ -11,11 +11,13 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from class_kit.checks import check_choice, check_epoch, check_real, check_whole
+from class_kit.curriculum.intensity import IntensitySpec
 from class_kit.curriculum.plan import EpochPlan, Plan
 from class_kit.curriculum.randomness import PRUNE, random_words
 from class_kit.curriculum.schedules import make_schedule
@@ -67,9 +69,16 @@ class _LossPlan(Plan):
 
     needs_feedback = ("losses",)
 
-    def __init__(self, losses: np.ndarray, schedule: Callable[[int], float], **options: Any) -> None:
+    def __init__(
+        self,
+        losses: np.ndarray,
+        schedule: Callable[[int], float],
+        intensity: IntensitySpec = "constant",
+        *options: Any,
+        **named: Any,
+    ) -> None:
         self._record(losses)
-        super().__init__(self.order, schedule, **options)
+        super().__init__(self.order, schedule, intensity, *options, **named)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
         array = np.asarray(losses, dtype=np.float64)
@@ -104,15 +113,15 @@ class SelfPacedPlan(_LossPlan):
     kind
         "hard", "linear" or "log", see `self_paced_weights`. For "log" the losses are first divided by their maximum,
         since that form is defined below 1 only.
-    options
+    options, named
         intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
     def __init__(
-        self, losses: np.ndarray, schedule: Callable[[int], float], kind: str = "hard", **options: Any
+        self, losses: np.ndarray, schedule: Callable[[int], float], kind: str = "hard", *options: Any, **named: Any
     ) -> None:
         self.kind = check_choice("kind", kind, KINDS)
-        super().__init__(losses, schedule, **options)
+        super().__init__(losses, schedule, *options, **named)
 
     def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
         chosen = super().weights(epoch, at_least)
@@ -141,16 +150,16 @@ class LossPrunedPlan(_LossPlan):
         E, the planned number of epochs.
     prune
         r in [0, 1).
-    options
+    options, named
         intensity ("constant" by default), seed and composition, as of `EpochPlan`.
     """
 
-    def __init__(self, losses: np.ndarray, epochs: int, prune: float = 0.5, **options: Any) -> None:
+    def __init__(self, losses: np.ndarray, epochs: int, prune: float = 0.5, *options: Any, **named: Any) -> None:
         self.prune = check_real("prune", prune, low=0.0, high=1.0)
         if self.prune == 1.0:
             raise InputError("prune=1.0 would drop every learnt pair for good: expected a number in [0, 1)")
         self.full_until = _PRUNED * check_whole("epochs", epochs, low=1)
-        super().__init__(losses, make_schedule("full"), epochs=epochs, **options)
+        super().__init__(losses, make_schedule("full"), *options, epochs=epochs, **named)
 
     def _learnt(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Which pairs may be left out in the epoch, and which are, both (L,) bool."""
@@ -179,16 +188,9 @@ class LossPrunedPlan(_LossPlan):
         return weights
 
 
-@dataclass(frozen=True)
-class KeepAfter:
-    """λ(k) is 1 for `warmup` epochs, 0 or more, and `keep` in (0, 1] after them."""
-
-    warmup: int
-    keep: float
-
-    def __call__(self, epoch: int) -> float:
-        """λ of an epoch, counted from 1."""
-        return 1.0 if check_epoch(epoch) <= self.warmup else self.keep
+def _keep_after(warmup: int, keep: float, epoch: int) -> float:
+    """λ(k): 1 in the first `warmup` epochs, then `keep`."""
+    return 1.0 if epoch <= warmup else keep
 
 
 class SmallLossPlan(_LossPlan):
@@ -213,7 +215,7 @@ class SmallLossPlan(_LossPlan):
     mixture
         Weigh each pair after the warm-up by the probability that its loss is of the lower component of a mixture of two
         Gaussians, as NCR (Huang et al., NeurIPS 2021), rather than by 1.
-    options
+    options, named
         intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
@@ -226,7 +228,8 @@ class SmallLossPlan(_LossPlan):
         warmup: int = 0,
         doubt: np.ndarray | None = None,
         mixture: bool = False,
-        **options: Any,
+        *options: Any,
+        **named: Any,
     ) -> None:
         if check_real("drop", drop, low=0.0, high=1.0) == 1.0:
             raise InputError("drop=1.0 would leave no pair: expected a number in [0, 1)")
@@ -234,7 +237,7 @@ class SmallLossPlan(_LossPlan):
         if self.doubt is not None and (self.doubt.shape != np.shape(losses) or not np.isfinite(self.doubt).all()):
             raise InputError(f"doubt has shape {self.doubt.shape}: expected a finite number a pair, {np.shape(losses)}")
         self.mixture, self.warmup = bool(mixture), check_whole("warmup", warmup, low=0)
-        super().__init__(losses, KeepAfter(self.warmup, 1.0 - drop), **options)
+        super().__init__(losses, partial(_keep_after, self.warmup, 1.0 - drop), *options, **named)
 
     def _record(self, losses: np.ndarray) -> None:
         super()._record(losses)
@@ -329,17 +332,17 @@ class PacedPlan(EpochPlan):
         Easiest first.
     pacing : MetricPacing
         When λ grows; `with_feedback` gives the plan after more validation metrics, one an epoch.
-    options
+    options, named
         intensity ("inverse" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
     needs_feedback = ("metrics",)
 
-    def __init__(self, order: np.ndarray | Iterable[int], pacing: MetricPacing, **options: Any) -> None:
+    def __init__(self, order: np.ndarray | Iterable[int], pacing: MetricPacing, *options: Any, **named: Any) -> None:
         if not isinstance(pacing, MetricPacing):
             raise InputError(f"pacing={pacing!r}: expected a MetricPacing")
         self.pacing = pacing
-        super().__init__(order, pacing.schedule(), **options)
+        super().__init__(order, pacing.schedule(), *options, **named)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
         result = copy.copy(self)

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
 from itertools import accumulate
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -82,23 +82,33 @@ class Plan:
 
     needs_feedback: tuple[str, ...] = ()
     measures_losses: bool = False
+    _warns: ClassVar[bool] = False
 
     def __init__(
         self,
-        order: np.ndarray,
+        order: np.ndarray | Iterable[int],
         schedule: Callable[[int], float],
-        intensity: IntensitySpec = "constant",
+        intensity: IntensitySpec = "inverse",
         seed: int = 0,
         epochs: int | None = None,
         **composition: Any,
     ) -> None:
         if not callable(schedule):
             raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
-        self.order, self._size, self.schedule = order, int(order.max()) + 1, schedule
+        self.order, self.schedule, self.intensity_spec = check_rows("order", order), schedule, intensity
+        self._size = int(self.order.max()) + 1
         self.seed = check_whole("seed", seed, low=0)
         self.epochs = None if epochs is None else check_whole("epochs", epochs, low=1)
         self._intensities = make_intensities(intensity, self.epochs)
         self.compose(**composition)
+        if self._warns and self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
+            unseen = self.length - self.count(self.epochs)
+            warnings.warn(
+                f"the schedule ends at λ = {last:.4g} in epoch {self.epochs}: {unseen} of {self.length} pairs are "
+                "never trained on; raise growth or epochs, or use the schedule's full_at",
+                NeverFullWarning,
+                stacklevel=2,
+            )
 
     def compose(
         self,
@@ -345,25 +355,7 @@ class EpochPlan(Plan):
         λ stays below 1 in every planned epoch: some pairs would never be trained on.
     """
 
-    def __init__(
-        self,
-        order: np.ndarray | Iterable[int],
-        schedule: Callable[[int], float],
-        intensity: IntensitySpec = "inverse",
-        seed: int = 0,
-        epochs: int | None = None,
-        **composition: Any,
-    ) -> None:
-        self.intensity_spec = intensity
-        super().__init__(check_rows("order", order), schedule, intensity, seed, epochs, **composition)
-        if self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
-            unseen = self.length - self.count(self.epochs)
-            warnings.warn(
-                f"the schedule ends at λ = {last:.4g} in epoch {self.epochs}: {unseen} of {self.length} pairs are "
-                "never trained on; raise growth or epochs, or use the schedule's full_at",
-                NeverFullWarning,
-                stacklevel=2,
-            )
+    _warns = True
 
     def __repr__(self) -> str:
         return (

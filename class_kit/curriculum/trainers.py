@@ -181,6 +181,7 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "group_by_length": (False, "the plan sets which rows form a batch"),
     "train_sampling_strategy": ("random", "the plan sets which rows form a batch"),
     "parallelism_config": (None, "every process gets its own share of a step"),
+    "eval_delay": (0, "the plan's epochs are one epoch of the trainer"),
     "split_batches": (False, "per_device_train_batch_size is the size on each process"),
     "batch_sampler": (
         "batch_sampler",
@@ -217,8 +218,8 @@ class CurriculumTrainerMixin:
 
     - `num_train_epochs`: must be the plan's.
     - `max_steps`, `auto_find_batch_size`, `ignore_data_skip`, `train_sampling_strategy` (formerly `group_by_length`),
-      `parallelism_config`, `split_batches` of `accelerator_config`, `batch_sampler` other than the default, a
-      dictionary of data sets: refused.
+      `eval_delay`, `parallelism_config`, `split_batches` of `accelerator_config`, `batch_sampler` other than the
+      default, a dictionary of data sets: refused.
     - `per_device_train_batch_size`, `dataloader_drop_last`: apply to the plan's batches on each device.
     - `gradient_accumulation_steps`: a step may hold batches of two epochs, and takes γ of the first.
     - `seed`, `data_seed`, `multi_dataset_batch_sampler`, `dataloader_in_order`, the other settings of
@@ -226,8 +227,8 @@ class CurriculumTrainerMixin:
     - `dataloader_num_workers` and the other settings of workers, `prompts`, `router_mapping`: as always.
     - `learning_rate`, `learning_rate_mapping`, `lr_scheduler_type`, `warmup_steps` and `warmup_ratio`, also as a share:
       as always, with the plan's number of steps as the total.
-    - `eval_strategy`, `save_strategy`, `logging_strategy`: "epoch" is the plan's epoch, also for `eval_delay`;
-      `eval_steps`, `save_steps` and `logging_steps` below 1 are shares of the whole training.
+    - `eval_strategy`, `save_strategy`, `logging_strategy`: "epoch" is the plan's epoch; `eval_steps`, `save_steps` and
+      `logging_steps` below 1 are shares of the whole training.
     - `resume_from_checkpoint`: goes on with the next batch, under the same plan and batch sizes.
     """
 
@@ -288,24 +289,15 @@ class CurriculumTrainerMixin:
 
 def _epoch_callback(ends: list[int], accumulation: int) -> Any:
     """Evaluate, save and log at the plan's epochs where the arguments ask for it."""
-    epoch_at = {-(-end // accumulation): epoch for epoch, end in enumerate(ends, start=1)}
-    last = max(epoch_at)
+    # the trainer itself does so after the last step
+    steps = {-(-end // accumulation) for end in ends[:-1]} - {-(-ends[-1] // accumulation)}
 
     class PlanEpochs(require("transformers").TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            # the trainer itself saves and logs after the last step, and on_epoch_end follows
-            if state.global_step in epoch_at and state.global_step != last:
-                control.should_evaluate |= self._evaluates(args, epoch_at[state.global_step])
+            if state.global_step in steps:
+                control.should_evaluate |= args.eval_strategy == "epoch"
                 control.should_save |= args.save_strategy == "epoch"
                 control.should_log |= args.logging_strategy == "epoch"
             return control
-
-        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            control.should_evaluate |= self._evaluates(args, len(ends))
-            return control
-
-        @staticmethod
-        def _evaluates(args: Any, epoch: int) -> bool:
-            return bool(args.eval_strategy == "epoch" and args.eval_delay <= epoch)
 
     return PlanEpochs()

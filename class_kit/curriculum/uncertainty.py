@@ -1,7 +1,7 @@
-"""Loss weights that are learnt: one homoscedastic uncertainty for each named term.
+"""Learned loss weights: one homoscedastic uncertainty for each named term.
 
-The second open question of CLASS is a learned intensity. Here a term that stays noisy gets a small weight by itself,
-instead of by a curve chosen in advance (Kendall, Gal, Cipolla, CVPR 2018, section 3).
+The second open question of CLASS is a learned intensity. Here a term that stays noisy learns a small weight, instead of
+following a curve chosen in advance (Kendall, Gal, Cipolla, CVPR 2018, section 3).
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ from class_kit.errors import InputError
 
 
 class UncertaintyWeights(torch.nn.Module):
-    """Σ ½ e^(-s)·L + ½ s over the terms, with s = log σ² learnt beside the model.
+    """Σ ½ e^(-s)·L + ½ s over the terms, with s = log σ² learned with the model.
 
-    For a term whose loss stays at L the optimum is s = log L, that is a weight ½/L: terms are brought to one scale.
-    Give its parameters to the optimiser without weight decay, which would pull every σ towards 1. A term must not be
+    For a term whose loss stays at L the optimum is s = log L, a weight of ½/L: all terms come to the same scale. Give
+    its parameters to the optimiser without weight decay, which would pull every σ towards 1. A term must not be
     negative: the optimum of s would be -∞.
 
     Parameters
     ----------
     names
-        The loss terms; `forward` takes exactly these.
+        The loss terms; `forward` expects exactly these.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
-        self.names = tuple(names)
-        if not self.names or len(set(self.names)) != len(self.names):
-            raise InputError(f"names={self.names!r}: expected at least one term, each once")
+        self.names = tuple(dict.fromkeys(names))
         self.log_variance = torch.nn.Parameter(torch.zeros(len(self.names)))
 
     def forward(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -50,5 +48,5 @@ class UncertaintyWeights(torch.nn.Module):
         return 0.5 * (torch.exp(-self.log_variance) * losses + self.log_variance).sum()
 
     def weights(self) -> dict[str, float]:
-        """The present weight ½ e^(-s) of every term."""
+        """The current weight ½ e^(-s) of every term."""
         return dict(zip(self.names, (0.5 * torch.exp(-self.log_variance.detach())).tolist(), strict=True))
