@@ -1,4 +1,4 @@
-"""What a backbone reads, batch by batch: vectors, tokens, token numbers or graphs behind one small interface.
+"""What a backbone reads, batch by batch: vectors, tokens, token ids or graphs behind one small interface.
 
 Atoms of molecules and tokens of texts are rows of different lengths, end to end in one array (`Ragged`).
 """

@@ -1,7 +1,6 @@
 """A task: pairs with their vectors and splits, ready for difficulty, training and evaluation.
 
-Pairs and encoders each work alone; this file only puts them side by side once, so that a notebook, the command line
-and a study speak of the same rows.
+Notebooks, the command line and studies all start from a task, so that they mean the same rows.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class Task:
     encoders : mapping
         Names of the encoders, for records and titles.
     exchanged : (L,) bool, optional
-        Pairs that were given another pair's molecule on purpose, by `exchange_molecules`; None where none were.
+        Pairs whose molecules `exchange_molecules` exchanged on purpose; None if it was not used.
     """
 
     pairs: PairSet
@@ -63,14 +62,14 @@ class Task:
 
     @property
     def evaluation_split(self) -> str:
-        """`test` where there is one, else the last of validation and train."""
+        """`test`, else `validation`, else `train`."""
         for name in ("test", "validation", "train"):
             if name in self.pairs.split:
                 return name
         raise InputError(f"splits {sorted(set(self.pairs.split))}: expected test, validation or train among them")
 
     def targets(self, split: str) -> np.ndarray:
-        """Where the molecules of a split's pairs stand in the pool "all", `(L_split,)` int64."""
+        """Positions of the molecules of a split's pairs in the pool "all", `(L_split,)` int64."""
         rows = self.rows(split)
         if self.molecules is self.pairs:
             return rows
@@ -79,25 +78,24 @@ class Task:
     def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' texts as a backbone reads them, "sentence", "tokens" or "ids"; all, or these rows."""
         if kind == "sentence":
-            return self._inputs("t", lambda: as_inputs(self.t), rows)
-        return self._inputs(kind, lambda: read_texts(self.pairs.text, kind, self.encoders["text"], cache=True), rows)
+            return self._inputs("sentences", rows, lambda: as_inputs(self.t))
+        return self._inputs(kind, rows, lambda: read_texts(self.pairs.text, kind, self.encoders["text"], cache=True))
 
     def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
         """The pairs' molecules as a backbone reads them, "vector" or "graph"; all, or these rows."""
-        return self._molecules(kind, "m", self.pairs, rows)
+        return self._inputs(f"{kind} of pairs", rows, lambda: self._molecules(kind, self.m, self.pairs))
 
     def pool_inputs(self, kind: str) -> Inputs:
         """The molecules of the pool "all" as a backbone reads them."""
-        return self._molecules(kind, "m" if self.molecules is self.pairs else "pool", self.molecules)
+        if self.molecules is self.pairs:
+            return self.molecule_inputs(kind)
+        return self._inputs(f"{kind} of the pool", None, lambda: self._molecules(kind, self.pool, self.molecules))
 
-    def _molecules(self, kind: str, vectors: str, pairs: PairSet, rows: np.ndarray | None = None) -> Inputs:
-        if kind == "vector":
-            return self._inputs(vectors, lambda: as_inputs(getattr(self, vectors)), rows)
-        make = partial(read_molecules, pairs.smiles, kind, self.encoders, cache=True)
-        return self._inputs(f"{kind}, {vectors}", make, rows)
+    def _molecules(self, kind: str, vectors: np.ndarray, pairs: PairSet) -> Inputs:
+        return as_inputs(vectors) if kind == "vector" else read_molecules(pairs.smiles, kind, self.encoders, cache=True)
 
-    def _inputs(self, name: str, make: Callable[[], Inputs], rows: np.ndarray | None) -> Inputs:
-        """Inputs made when first used, and kept; all rows, or these."""
+    def _inputs(self, name: str, rows: np.ndarray | None, make: Callable[[], Inputs]) -> Inputs:
+        """Inputs, made when first used and kept; all rows, or these."""
         made: dict[str, Inputs] = self.__dict__.setdefault("_made", {})
         if name not in made:
             made[name] = make()
@@ -122,7 +120,7 @@ class Task:
 
 
 def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = False) -> Inputs:
-    """Texts as a backbone reads them, such as what someone searches for.
+    """Texts as a backbone reads them, such as a search query.
 
     Parameters
     ----------
@@ -131,7 +129,7 @@ def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = F
     kind : "sentence", "tokens" or "ids"
         What the backbone needs (`Needs.text`).
     cache : bool
-        Keep and reuse what is computed, and show a bar.
+        Store and reuse results, and show a progress bar.
 
     Raises
     ------
@@ -164,7 +162,7 @@ def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str]
     encoders
         Names of the encoder, `molecules`, and of the word vectors, `vectors`, as `Task.encoders` holds them.
     cache : bool
-        Keep and reuse what is computed, and show a bar.
+        Store and reuse results, and show a progress bar.
 
     Raises
     ------
@@ -195,9 +193,9 @@ def load_task(pairs: Any = "corpus", *, rejected_to: str | os.PathLike[str] | No
     rejected_to : path, optional
         CSV file to which rejected rows are written.
     options
-        The other fields of `class_kit.options.TaskOptions`: how the pairs are read, and what embeds them. An empty
-        string means "not given", so that notebook parameters stay plain. Published word vectors are first looked for
-        in the folder `data`.
+        The other fields of `class_kit.options.TaskOptions`: how to read the pairs, and which encoders to use. An empty
+        string means "not given", so that notebook parameters stay plain. Published word vectors are looked up in the
+        folder `data` first.
 
     Raises
     ------
@@ -226,10 +224,11 @@ def load_task(pairs: Any = "corpus", *, rejected_to: str | os.PathLike[str] | No
 
 
 def exchange_molecules(task: Task, share: float, seed: int = 0) -> Task:
-    """The task with the molecules of a seeded share of its training pairs exchanged among these: mismatched pairs.
+    """The task with mismatched pairs: the molecules of a random share of its training pairs, exchanged among them.
 
-    Each chosen pair gets the molecule of another one. Validation, test and the pool stay as they are, and a note of the
-    pairs says how many were exchanged. It depends on the number of training pairs, the share and the seed alone.
+    Each chosen pair gets the molecule of another one. Validation, test and the pool stay as they are, and a note in
+    `pairs.notes` says how many were exchanged. Which ones depends only on the number of training pairs, the share and
+    the seed.
 
     Parameters
     ----------
@@ -241,7 +240,7 @@ def exchange_molecules(task: Task, share: float, seed: int = 0) -> Task:
     Raises
     ------
     InputError
-        A number out of range, or a share that comes to one pair, which has none to exchange with.
+        A number out of range, or a share that amounts to a single pair.
     """
     rows = task.rows("train")
     count = round(check_real("noise", share, low=0.0, high=1.0) * len(rows))
@@ -266,14 +265,14 @@ def exchange_molecules(task: Task, share: float, seed: int = 0) -> Task:
 
 
 def ring_class(smiles: str) -> str:
-    """Sort a molecule by its rings alone: a stand-in where pairs name no class of their own."""
+    """A coarse class of a molecule by its rings, for pairs without a column `class`."""
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdMolDescriptors
 
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None:
-        raise InputError(f"SMILES {smiles!r}: RDKit cannot read it")
+        raise InputError(f"SMILES {smiles!r}: expected one that RDKit can read")
     rings, aromatic = rdMolDescriptors.CalcNumRings(molecule), rdMolDescriptors.CalcNumAromaticRings(molecule)
     if not rings:
         return "no ring"

@@ -160,7 +160,7 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: s
 def test_inputs_that_do_not_fit_are_refused(bert: str, tmp_path: Path) -> None:
     needs = backbone_needs("finetuned", inner="text2mol", inner_options={"molecule_encoder": "gcn"}, encoder=bert)
     assert needs == Needs("ids", "graph")
-    with pytest.raises(InputError, match="numbered for another encoder"):
+    with pytest.raises(InputError, match="come from another encoder"):
         made(bert).inner_text(batch_of(write_bert(tmp_path, 0.1, seed=1)))
     with pytest.raises(InputError, match=r"text given as sentence: backbone .* expected ids"):
         train(config_of(bert), plan_of(PAIRS, 2), np.ones((PAIRS, 16), np.float32), MOLECULES)

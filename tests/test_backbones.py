@@ -34,7 +34,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "aman": [{**SMALL, "layers": 2}, {**SMALL, "layers": 1, "mining": "hardest"}],
     "orma": [{**SMALL, "layers": 2}, {**SMALL, "layers": 1, "matching": "tokens"}],
-    # reads token numbers, which have tests of their own
+    # reads token ids, which have tests of their own
     "finetuned": [],
 }
 LEARNING_RATE, STEPS, LOOK_EVERY = 3e-3, 300, 25

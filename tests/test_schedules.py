@@ -142,7 +142,7 @@ def test_intensities_by_term() -> None:
         "other": 1.0,
     }
     assert plan.table(4)[1]["intensity_adversarial"] == 0.2
-    with pytest.raises(InputError, match=r"\['adversarial'\]: no such term"):
+    with pytest.raises(InputError, match=r"names the terms \['adversarial'\]"):
         plan.intensities(2, ["contrastive"])
     with pytest.raises(InputError, match="term=None has no intensity"):
         plan.intensity(2)

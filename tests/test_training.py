@@ -229,9 +229,9 @@ def own_neighbours(plan=None, refresh: int = 1, epochs: int = 3):
     [
         (CONFIG, plan_of(), lambda t, m: (t, m[:-1]), InputError, "40 texts and 39 molecules"),
         (CONFIG, plan_of(), lambda t, m: (np.where(t == t[3, 2], np.nan, t), m), ValueError, "contain NaN or infinity"),
-        (replace(CONFIG, epochs=4), plan_of(), None, InputError, "plan has 3 epochs, the configuration 4"),
+        (replace(CONFIG, epochs=4), plan_of(), None, InputError, "plan has 3 epochs and the configuration 4"),
         (CONFIG, paced(), None, InputError, "validate=None"),
-        (CONFIG, plan_of(intensity={"transport": "inverse", "*": "constant"}), None, InputError, "no such term"),
+        (CONFIG, plan_of(intensity={"transport": "inverse", "*": "constant"}), None, InputError, "names the terms"),
         (
             replace(CONFIG, intensity_on="lr"),
             plan_of(intensity={"text_to_molecule": "inverse", "*": "constant"}),
@@ -251,7 +251,7 @@ def own_neighbours(plan=None, refresh: int = 1, epochs: int = 3):
             self_paced(),
             None,
             InputError,
-            "'scalar_only' gives no loss per pair",
+            "'scalar_only' has only scalar loss terms",
         ),
     ],
 )

@@ -1,16 +1,16 @@
 r"""AMAN: a graph transformer that reads bonds, a triplet loss, and an adversary that aligns the two modalities.
 
-Zhao et al. (IEEE Transactions on Artificial Intelligence, 2023). What is known of it is its abstract: a text encoder,
-a graph transformer over atoms and bonds, an adversarial network between the modalities, a triplet loss. No code was
-published, and sizes, margin and weights are unknown. Where it is silent, what the nearest open recipe does (the ACME
-family of recipe retrievers) is done here; all of it is an option.
+Zhao et al. (IEEE Transactions on Artificial Intelligence, 2023). Only the abstract was available: a text encoder, a
+graph transformer over atoms and bonds, an adversarial network between the modalities, a triplet loss. No code was
+published; sizes, margin and weights are unknown. Where the abstract is silent, this follows the nearest open method
+(the ACME family of recipe retrievers); all of it is an option.
 
 **Molecules.** Atoms enter with their Mol2vec vectors. In each of `layers` blocks an atom attends to its bonded
-neighbours with `heads` heads, keys and values made of neighbour and bond together (Shi et al. 2021, section 3.1), then
-passes two layers of its own; both steps stand beside a shortcut, normalised before (Xiong et al. 2020). Mean and
-maximum over the atoms of a molecule, side by side, go through a linear layer. The maximum is what finds a single
-functional group in a large molecule: on the bundled corpus it is worth eleven points of validation MRR over the mean
-alone (four epochs, one seed, as for the other figures here).
+neighbours with `heads` heads, with keys and values from neighbour and bond together (Shi et al. 2021, section 3.1),
+followed by two layers per atom; both steps are residual with layer norm before them (Xiong et al. 2020). The mean and
+the maximum over the atoms of a molecule, concatenated, go through a linear layer. The maximum can detect a single
+functional group in a large molecule: on the bundled corpus it adds eleven points of validation MRR over the mean alone
+(four epochs, one seed, as for the other figures here).
 
 **Text.** The sentence vector goes through one hidden layer.
 
@@ -20,16 +20,16 @@ alone (four epochs, one seed, as for the other figures here).
 .. math:: \ell_i = \max\bigl(0, \max_{j \neq i} (\mu + d_{ii} - d_{ij})\bigr) \quad\text{or}\quad
           \frac1s \log \Bigl( 1 + \sum_{j \neq i} e^{s (\mu + d_{ii} - d_{ij})} \Bigr),
 
-with :math:`d_{ji}` in place of :math:`d_{ij}` for the second. `mining="hardest"` is the recipe's, the hardest negative
-of the batch (Hermans, Beyer and Leibe 2017, section 2). `mining="soft"`, the default with :math:`s` = 16, is that hinge
-made smooth: as :math:`s` grows it becomes the former, and until then every negative pulls by how hard it is. The
-difference matters at the start. While all distances are much the same, the hardest negative alone can be satisfied by
-shrinking every distance to nothing, which leaves the hinge at :math:`\mu` for good; the smooth form, which all
-negatives enter, has no such rest. Where the hardest does not collapse it is behind on the corpus by about two points.
+with :math:`d_{ji}` in place of :math:`d_{ij}` for the second. `mining="hardest"` takes the hardest negative of the
+batch (Hermans, Beyer and Leibe 2017, section 2). `mining="soft"`, the default with :math:`s` = 16, is a smooth version
+of that hinge: it approaches the hinge as :math:`s` grows, and every negative contributes according to how hard it is.
+The difference matters at the start. While all distances are similar, the loss of the hardest negative alone can be
+lowered by shrinking every distance to zero, and the hinge then stays at :math:`\mu`; the smooth form does not collapse
+in this way. Where hardest-negative mining does not collapse, it is about two points behind on the corpus.
 
-**Adversary.** A critic :math:`D` tells texts from molecules by their unit vectors, as `class_kit.backbones.critic`
-has it, with steps of its own. The encoders' term `alignment` is :math:`w (D(a_i) - D(b_i))`, :math:`w` = 0.005. On
-frozen vectors it moves that MRR by less than a point; it costs a third of a step.
+**Adversary.** A critic :math:`D` learns to tell texts from molecules by their unit vectors, in steps of its own (see
+`class_kit.backbones.critic`). The encoders' term `alignment` is :math:`w (D(a_i) - D(b_i))`, :math:`w` = 0.005. On
+frozen vectors it changes that MRR by less than a point; it takes a third of the time of a step.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from class_kit.options import checked
 
 
 class _Block(nn.Module):
-    """Attention over bonded neighbours, then two layers on each atom, both beside a shortcut."""
+    """Attention over bonded neighbours, then two layers on each atom, both residual."""
 
     def __init__(self, width: int, heads: int, bond_dim: int, dropout: float) -> None:
         super().__init__()
@@ -68,16 +68,16 @@ class _Block(nn.Module):
 
 
 class GraphTransformer(nn.Module):
-    """Encodes molecules from their atoms and bonds; see the module's page for the equations' words.
+    """Encodes molecules from their atoms and bonds, as the module's docstring describes.
 
     Parameters
     ----------
     atom_dim, bond_dim : int
         Widths of the vectors of atoms and of bonds.
     hidden, dim : int
-        Widths of the blocks and of what comes out.
+        Widths of the blocks and of the output.
     heads, layers : int
-        Heads of each attention, a divisor of `hidden`; number of blocks.
+        Attention heads, a divisor of `hidden`; number of blocks.
     dropout : float
         In [0, 1).
     """
@@ -120,17 +120,17 @@ class Aman(Adversarial, TwoTowers):
     hidden, dim : int
         Widths of the graph transformer (the text's hidden layer has twice that) and of the shared space.
     heads, layers : int
-        Heads of each attention, a divisor of `hidden`; number of blocks.
+        Attention heads, a divisor of `hidden`; number of blocks.
     dropout : float
         In [0, 1).
     margin : float
         μ, in cosine distance, within [0, 2].
     mining : "soft" or "hardest"
-        All negatives of the batch, or the hardest alone.
+        All negatives of the batch, or only the hardest.
     sharpness : float
         s of the soft form, positive.
     adversarial : float
-        Weight w of the encoders' term against the critic, not negative; 0 leaves the critic out.
+        Weight w of the encoders' term against the critic, not negative; with 0 there is no critic.
     """
 
     @checked
@@ -165,7 +165,7 @@ class Aman(Adversarial, TwoTowers):
         return Needs(molecules="graph")
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
-        """`text_to_molecule`, `molecule_to_text` and, where there is a critic, `alignment`: one a pair each."""
+        """`text_to_molecule`, `molecule_to_text` and, with a critic, `alignment`: one loss per pair each."""
         terms = both_directions(
             in_batch_triplet(1 - t @ m.T, self.margin, sharpness=self.sharpness, not_negative=not_negative)
         )
@@ -177,7 +177,7 @@ class Aman(Adversarial, TwoTowers):
 def in_batch_triplet(
     distances: Tensor, margin: float, *, sharpness: float | None = None, not_negative: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Both directions of the triplet loss, one loss a pair each: rows of `distances`, then columns.
+    """Both directions of the triplet loss, one loss per pair each: rows of `distances`, then columns.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ def in_batch_triplet(
     margin : float
         μ, in the unit of the distances, not negative.
     sharpness : float, optional
-        s, positive: all negatives, smoothly. By default the hardest alone.
+        s, positive, of the smooth form over all negatives. By default only the hardest negative counts.
     not_negative : (B, B) bool, optional
-        Entries that are no negatives; the diagonal never is one.
+        Entries that are not negatives; the diagonal never is.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class TokenBatch:
 
 @dataclass(frozen=True, eq=False)
 class IdBatch:
-    """Texts as numbers of tokens, padded at the end: for a text encoder that is part of the model.
+    """Texts as token ids, padded at the end: for a text encoder that is part of the model.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class IdBatch:
     own : (B, T) bool
         True for tokens of the text itself, False for special tokens and padding. A text has at least one.
     encoder : str
-        Digest of the encoder whose numbers these are.
+        Digest of the encoder whose ids these are.
     """
 
     ids: Tensor
@@ -57,7 +57,7 @@ class IdBatch:
         return len(self.ids)
 
     def take(self, rows: Tensor) -> IdBatch:
-        """These rows, no wider than the longest of them needs."""
+        """These rows, as wide as the longest of them."""
         real = self.real[rows]
         width = int(real.sum(1).max())
         return IdBatch(self.ids[rows, :width], real[:, :width], self.own[rows, :width], self.encoder)
@@ -70,8 +70,8 @@ class GraphBatch:
     Attributes
     ----------
     atoms : (A, d_a)
-        Sum of the Mol2vec vectors of each atom's words (radius 0 and 1), so that the atoms of a molecule add up to
-        its Mol2vec vector.
+        Sum of the Mol2vec vectors of each atom's words (radius 0 and 1), so that the atoms of a molecule sum to its
+        Mol2vec vector.
     atom_molecule : (A,) int64
         The molecule of each atom, ascending, 0 … B - 1. A molecule has at least one atom.
     bonds : (2, E) int64
@@ -100,7 +100,7 @@ class GraphBatch:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a backbone reads of each side.
+    """What a backbone reads on each side.
 
     Attributes
     ----------
@@ -122,15 +122,15 @@ class Backbone(nn.Module, ABC):
     """Two encoders into one space, scored by cosine, and the losses that train them.
 
     Subclasses take `(text_dim, molecule_dim, **options)`; all options have defaults and are plain literals, so that
-    a configuration file can name them. `text_dim` is the width of sentence and token vectors; `molecule_dim` that of
-    molecule vectors, or of atoms where the backbone needs graphs.
+    a configuration file can set them. `text_dim` is the width of sentence and token vectors; `molecule_dim` that of
+    molecule vectors, or of atoms if the backbone needs graphs.
 
-    A backbone with an adversary lists the adversary's parameters in `critic_parameters`: they get an optimiser of
-    their own (Adam with β₁ = 0.5, as is usual for critics), which takes `critic_steps` steps of `critic_learning_rate`
-    on `critic_losses` before each step of the rest. A backbone whose full score needs a text and a molecule together
-    sets `reranks`: `encode_*` rank the whole pool, and `part_scores` the best of it again.
+    A backbone with an adversary lists the adversary's parameters in `critic_parameters`. They get an optimiser of their
+    own (Adam with β₁ = 0.5, as is usual for critics), which takes `critic_steps` steps of `critic_learning_rate` on
+    `critic_losses` before each step of the rest. A backbone that also scores a text and a molecule jointly sets
+    `reranks`: `encode_*` rank the whole pool, and `part_scores` rerank the best candidates.
 
-    `inputs` is what an instance was made to read; `create_backbone` sets it from `needs`.
+    `inputs` is what an instance reads; `create_backbone` sets it from `needs`.
     """
 
     inputs: Needs = Needs()
@@ -140,11 +140,11 @@ class Backbone(nn.Module, ABC):
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
-        """Which inputs a backbone with these options reads; vectors of both sides by default."""
+        """Which inputs a backbone reads, given all its options; vectors on both sides by default."""
         return Needs()
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
-        """See training inputs once before training, to record scales or fit what is not trained; nothing by default.
+        """Called once before training, to record scales or fit parts that are not trained; does nothing by default.
 
         Parameters
         ----------
@@ -165,24 +165,23 @@ class Backbone(nn.Module, ABC):
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
         """Named losses of a batch whose i-th text describes its i-th molecule.
 
-        A term that is a mean over pairs comes as one loss a pair, `(B,)`, so that a plan can weigh pairs and record
-        what each cost; any other term is a scalar.
+        A term that is a mean over pairs is returned as one loss per pair, `(B,)`, so that a plan can weight pairs and
+        record their losses; any other term is a scalar.
 
         Parameters
         ----------
         text, molecules
             Batches of B pairs.
         not_negative : (B, B) bool, optional
-            Pairs that must not be pushed apart although they do not belong together (near-duplicates). The diagonal
-            is ignored.
+            Near-duplicates, which are not to be used as negatives. The diagonal is ignored.
         """
 
     def parameter_rates(self) -> list[tuple[Iterable[nn.Parameter], float]]:
-        """Parameters with a share of the learning rate of their own, such as a text encoder's; none by default."""
+        """Parameters with a peak learning rate of their own, such as a text encoder's; none by default."""
         return []
 
     def critic_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that `critic_losses` trains and `losses` must not; none by default."""
+        """Parameters trained by `critic_losses` and not by `losses`; none by default."""
         return ()
 
     def critic_losses(self, text: Any, molecules: Any) -> dict[str, Tensor]:
@@ -190,21 +189,21 @@ class Backbone(nn.Module, ABC):
         return {}
 
     def pair_parts(self, side: str, batch: Any) -> list[Any]:
-        """What the full score needs of each row of a batch, "text" or "molecules"; called where `reranks` is True.
+        """The inputs of the full score for each row of a batch; `side` is "text" or "molecules".
 
-        Each is a tuple of tensors, encoded once for all the pairs that its row stands in.
+        Each is a tuple of tensors, encoded once for all pairs with that row.
         """
         raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
 
     def part_scores(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
-        """Full scores `(B,)` of aligned pairs, larger is closer, by what `pair_parts` gave of each."""
+        """Full scores `(B,)` of aligned pairs, given their `pair_parts`; higher is closer."""
         raise NotImplementedError(f"{type(self).__name__} scores by cosine alone")
 
 
 class TwoTowers(Backbone):
-    """A tower for each side, and losses of the vectors that they give.
+    """A tower for each side, and losses of their vectors.
 
-    Subclasses set `text_tower` and `molecule_tower`, modules that give `(B, d)`, and write `terms`. A tower with a
+    Subclasses set `text_tower` and `molecule_tower`, modules with outputs `(B, d)`, and define `terms`. A tower with a
     method `fit`, such as `class_kit.backbones.layers.Tower`, records the scale of its inputs there.
     """
 
@@ -212,7 +211,7 @@ class TwoTowers(Backbone):
     molecule_tower: Any
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
-        """Let the towers record the scales of their inputs; they are saved with the weights."""
+        """Record the scales of the towers' inputs, which are saved with the weights."""
         for tower, inputs in ((self.text_tower, text), (self.molecule_tower, molecules)):
             if hasattr(tower, "fit"):
                 tower.fit(inputs)
@@ -235,26 +234,26 @@ class TwoTowers(Backbone):
 
 
 def no_negatives(scores: Tensor, not_negative: Tensor | None) -> Tensor:
-    """Which entries of `scores` `(B, B)` are no negatives, bool: the diagonal, and what `not_negative` names."""
+    """Which entries of `scores` `(B, B)` are not negatives, bool: the diagonal and those of `not_negative`."""
     eye = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     return eye if not_negative is None else eye | not_negative
 
 
 def without_near(logits: Tensor, not_negative: Tensor | None) -> Tensor:
-    """Logits `(B, B)` for a softmax that leaves out what `not_negative` names; the diagonal stays."""
-    # an empty mask would leave the values but move the last bits of the gradients
+    """Logits `(B, B)` for a softmax without the entries of `not_negative`; the diagonal stays."""
+    # an empty mask would change the last bits of the gradients
     if not_negative is None:
         return logits
     return logits.masked_fill(no_negatives(logits, not_negative).fill_diagonal_(False), -torch.inf)
 
 
 def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Both directions of the in-batch cross-entropy, one loss a pair each: rows of `logits`, then columns.
+    """Both directions of the in-batch cross-entropy, one loss per pair each: rows of `logits`, then columns.
 
     Parameters
     ----------
     logits : (B, B)
-        Row i, column j: text i against molecule j, the scale included.
+        Row i, column j: text i and molecule j, including the scale.
     not_negative : (B, B) bool, optional
         Entries left out of the denominators; the diagonal stays.
 

@@ -7,8 +7,8 @@ With real vectors :math:`r_i`, fake ones :math:`f_i` and :math:`x_i = \epsilon_i
 .. math:: L_D = \frac1B \sum_i \bigl( D(f_i) - D(r_i) \bigr)
                 + \lambda\, \frac1B \sum_i \bigl( \lVert \nabla D(x_i) \rVert_2 - 1 \bigr)^2, \qquad \lambda = 10,
 
-is the critic's loss, and :math:`D(r_i) - D(f_i)` the encoders' term of pair i. Both sides of that difference carry
-gradients: which modality is called real is a name, and the two encoders meet half-way.
+is the critic's loss, and :math:`D(r_i) - D(f_i)` the encoders' term of pair i. Both sides of that difference have
+gradients, so it makes no difference which modality is called real.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from class_kit.backbones.base import Backbone
 
 # The weight of the penalty in all experiments of Gulrajani et al. (2017, section 4).
 PENALTY = 10.0
-# Keeps the derivative of the root finite where the critic is flat; it moves a norm of 1 by less than 1e-12.
+# Keeps the derivative of the root finite where the critic is flat; it changes a norm of 1 by less than 1e-12.
 FLAT = 1e-12
 
 
 class Critic(nn.Module):
-    """Scores vectors by two hidden layers.
+    """Scores vectors with two hidden layers.
 
-    No layer mixes the rows of a batch (no batch norm): the penalty is on the gradient of each row's own score.
+    No layer mixes the rows of a batch (no batch norm), since the penalty is on the gradient of each row's own score.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     Parameters
     ----------
     critic
-        Takes `(B, d)`, gives `(B,)`, each score from its own row alone.
+        From `(B, d)` to `(B,)`, each score from its own row only.
     real, fake : (B, d)
-        Constants: the gradient flows into the critic alone. The points are drawn from torch's generator.
+        Constants: only the critic gets a gradient. The points are drawn from torch's generator.
 
     Returns
     -------
     (B,)
-        Not yet multiplied by its weight.
+        Without its weight.
     """
     mix = torch.rand(len(real), 1, dtype=real.dtype, device=real.device)
     points = torch.lerp(fake, real, mix).requires_grad_()
@@ -77,7 +77,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_term(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """The encoders' loss `(B,)`, D(r_i) - D(f_i); its gradient reaches both encoders and not the critic."""
+    """The encoders' loss `(B,)`, D(r_i) - D(f_i), with a gradient for both encoders and none for the critic."""
     fixed = {name: value.detach() for name, value in critic.named_parameters()}
     return functional_call(critic, fixed, (real,)) - functional_call(critic, fixed, (fake,))
 
@@ -85,7 +85,7 @@ def generator_term(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 class Adversarial(Backbone):
     """A backbone whose encoders are also trained to deceive a critic; texts are called real.
 
-    Subclasses set `critic`, None where its weight is 0.
+    Subclasses set `critic`, None if its weight is 0.
     """
 
     critic: Critic | None
@@ -95,7 +95,7 @@ class Adversarial(Backbone):
         return () if self.critic is None else self.critic.parameters()
 
     def critic_losses(self, text: Any, molecules: Any) -> dict[str, Tensor]:
-        """`wasserstein` and `gradient_penalty`, scalars, whose sum is L_D; the encoders stand still."""
+        """`wasserstein` and `gradient_penalty`, scalars, whose sum is L_D; the encoders get no gradient."""
         if self.critic is None:
             return {}
         with torch.no_grad():

@@ -1,28 +1,28 @@
-r"""Cross-Modal Denoising: while any backbone trains, each side is also restored from a spoilt copy by the other.
+r"""Cross-Modal Denoising: any backbone, with a task in which each side is restored from a corrupted copy and the other.
 
-Zhou et al. (Interspeech 2024, arXiv 2408.13705) add the task to a retriever of images by speech: spoil the features of
-one modality, let them attend to the other modality, and reconstruct what they were. It needs a pair, so it serves
-training alone: vectors, scores and the time to rank are those of the `inner` backbone.
+Zhou et al. (Interspeech 2024, arXiv 2408.13705) add this task to a retriever of images by speech: corrupt the features
+of one modality, let them attend to the other modality, and reconstruct them. The task needs both sides of a pair and so
+is used only in training: vectors, scores and the time to rank are those of the `inner` backbone.
 
 Let :math:`x_{ip}` be the items of text i on the training set's scale (its tokens, or its sentence vector as the only
-item), :math:`\tilde x_{ip}` their spoilt copies, :math:`b_i` the vector that the inner backbone gives the molecule and
+item), :math:`\tilde x_{ip}` their corrupted copies, :math:`b_i` the inner backbone's vector of the molecule and
 :math:`y_{iq}` the molecule's atoms. With :math:`c_{iq} = U y_{iq} + V b_i` as the memory,
 
 .. math:: h_{ip} = \mathrm{LN}\bigl( W \tilde x_{ip} + \mathrm{Attention}(W \tilde x_{ip}, \{c_{iq}\}_q) \bigr), \qquad
           L_i = \frac{1}{|S_i|} \sum_{(p, k) \in S_i} \bigl( f(h_{ip})_k - x_{ipk} \bigr)^2
 
-is the term `denoise_text` of pair i, f two layers and :math:`S_i` the coordinates that were spoilt; `denoise_molecule`
-is the same with the sides exchanged. Both are multiplied by `weight`. :math:`b_i` is what makes it an auxiliary task:
-the inputs may be frozen, and only through it does the loss reach the encoder that is being trained. A side that comes
-as one vector has the memory :math:`\{V b_i\}`, without U: attention over one item is that item's value, and the inner
-vector has to carry all that is to be restored. Where the inputs are themselves being trained (`finetuned` round this),
-they are targets as they stand, without a gradient, or the easiest text to restore would be one that says nothing.
+is the term `denoise_text` of pair i, with two layers f and the corrupted coordinates :math:`S_i`; `denoise_molecule` is
+the same with the sides exchanged. Both are multiplied by `weight`. :math:`b_i` makes it an auxiliary task: the inputs
+may be frozen, and then only :math:`b_i` passes the gradient on to the encoder. A side given as one vector has the
+memory :math:`\{V b_i\}`, without U: attention over one item returns its value, so the inner vector has to carry all
+the information. If the inputs are trained too (`finetuned` around this), they are targets without a gradient; otherwise
+a text without content would be the easiest to restore.
 
-The paper's abstract is what this follows; the kind and share of its noise, the sizes and the weight are unknown.
-Chosen: a `share` of the coordinates of every item, drawn anew each time, is set to their mean. Whole items are not
-masked: without an order in them, the masked ones of a text could not be told apart. Out of training nothing is drawn:
-the masked coordinates are evenly spaced. Round a dual encoder of frozen vectors, on the bundled corpus (15 epochs, two
-seeds), weights from 0.1 to 5 and shares of 0.3 and 0.8 all left the validation MRR where it was.
+This follows the paper's abstract; the kind and share of its noise, the sizes and the weight are unknown. Chosen here: a
+`share` of the coordinates of every item, drawn each time, is set to their mean. Whole items are not masked, since they
+have no positions, and masked items of a text could not be distinguished. In evaluation mode nothing is drawn: the
+masked coordinates are evenly spaced. Around a dual encoder on frozen vectors, on the bundled corpus (15 epochs, two
+seeds), weights from 0.1 to 5 and shares of 0.3 and 0.8 did not change validation MRR.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ from class_kit.options import checked
 
 @register_backbone("denoising")
 class Denoising(Wrapper):
-    """Any backbone with two terms more.
+    """Any backbone with two additional terms.
 
     Parameters
     ----------
     text_dim, molecule_dim : int
         Widths d_t and d_m of what the inner backbone reads.
     inner : str
-        Name of the backbone that is trained.
+        Name of the backbone to train.
     inner_options : mapping, optional
         Its options.
     reads : "inner" or "parts"
-        Restore what the inner backbone reads, or tokens and atoms although it reads vectors (its molecule vectors are
-        then the sums of atoms, which Mol2vec's are).
+        Restore what the inner backbone reads, or tokens and atoms even if it reads vectors (its molecule vectors are
+        then sums over atoms, as in Mol2vec).
     share : float
-        Of the coordinates masked, in (0, 1].
+        Share of the coordinates that are masked, in (0, 1].
     weight : float
         Factor on both terms, 0 or more.
     width, heads : int
-        Width of the items while they attend, and the heads that divide it.
+        Width of the items in the attention, and number of heads, a divisor of it.
     """
 
     @checked
@@ -95,14 +95,14 @@ class Denoising(Wrapper):
         self.molecule_denoiser = _Denoiser(molecule_dim, tokens, encoded, width, heads)
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
-        """Record the scales of the items, beside what the inner backbone records."""
+        """Record the scales of the items, and those of the inner backbone."""
         super().fit_inputs(text, molecules)
         tokens, atoms = items_of(text), items_of(molecules)
         self.text_scale.fit(tokens.values[tokens.mask])
         self.molecule_scale.fit(atoms.values[atoms.mask])
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The inner terms, and `denoise_text` and `denoise_molecule`, a pair each."""
+        """The inner terms, and `denoise_text` and `denoise_molecule`, one loss per pair each."""
         terms = super().losses(text, molecules, not_negative=not_negative)
         tokens, atoms = items_of(text), items_of(molecules)
         tokens = Items(self.text_scale(tokens.values), tokens.mask)
@@ -122,9 +122,9 @@ class Denoising(Wrapper):
 
 
 class _Denoiser(nn.Module):
-    """Restore items of one side from spoilt ones and a memory of the other side.
+    """Restore items of one side from corrupted ones and a memory of the other side.
 
-    `parts` is the width of the other side's items, None where it is one vector.
+    `parts` is the width of the other side's items, None if that side is one vector.
     """
 
     def __init__(self, items: int, parts: int | None, encoded: int, width: int, heads: int) -> None:
@@ -136,17 +136,17 @@ class _Denoiser(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.restore = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, items))
 
-    def forward(self, spoilt: Tensor, other: Items, encoded: Tensor) -> Tensor:
-        """`(B, n, items)`, from spoilt items of that shape, the other side's items and its encoded vector `(B, d)`."""
+    def forward(self, corrupted: Tensor, other: Items, encoded: Tensor) -> Tensor:
+        """Restored items `(B, n, items)`, from corrupted ones, the other side's items and its vector `(B, d)`."""
         memory = Items(self.encoded(encoded).unsqueeze(1), other.mask)
         if self.part is not None:
             memory = Items(memory.values + self.part(other.values), other.mask)
-        queries = self.item(spoilt)
+        queries = self.item(corrupted)
         return self.restore(self.norm(queries + self.attention(queries, memory)))
 
 
 def masked_coordinates(clean: Tensor, share: float, *, draw: bool) -> Tensor:
-    """Which of standardised values `(…, w)` are masked, bool: a share in (0, 1], drawn from torch's generator.
+    """Which of the standardised values `(…, w)` are masked, bool: a share in (0, 1], drawn from torch's generator.
 
     Without `draw`, round(share · w) evenly spaced coordinates of each item.
     """

@@ -1,17 +1,17 @@
-r"""Distillation: a teacher that reads text and molecule together trains beside a student that encodes each alone.
+r"""Distillation: a teacher that reads text and molecule together trains alongside a student that encodes each alone.
 
-DCLIP (Csizmadia et al., arXiv 2505.21549) lets a teacher with cross-attention in both directions enrich the vectors of
-an image and its caption, and a dual encoder imitate them with a contrastive loss and a cosine loss. Here the student is
-any backbone of the kit. The teacher turns tokens and atoms into items of one width; text i reads molecule j and the
-other way round,
+In DCLIP (Csizmadia et al., arXiv 2505.21549) a teacher with cross-attention in both directions enriches the vectors of
+an image and its caption, and a dual encoder learns to imitate them by a contrastive and a cosine loss. Here the student
+is any backbone of the kit. The teacher maps tokens and atoms to items of the same width; text i attends to molecule j
+and vice versa,
 
 .. math:: t_{i|j} = f\Bigl( \operatorname{mean}_p \mathrm{LN}\bigl( x_{ip} +
                     \mathrm{Attention}(x_{ip}, \{y_{jq}\}_q) \bigr) \Bigr), \qquad
           m_{j|i} = g\Bigl( \operatorname{mean}_q \mathrm{LN}\bigl( y_{jq} +
                     \mathrm{Attention}(y_{jq}, \{x_{ip}\}_p) \bigr) \Bigr),
 
-both of unit length, and scores the pair by :math:`s_{ij} = \langle t_{i|j}, m_{j|i} \rangle`. Terms, beside the
-student's own, with a learnable scale :math:`e^{\tau}`:
+both of unit length, and scores the pair by :math:`s_{ij} = \langle t_{i|j}, m_{j|i} \rangle`. The terms, in addition
+to the student's, with a learnable scale :math:`e^{\tau}`:
 
 - `teacher_text_to_molecule`, over the other pairs k of the batch and over some wrong partners :math:`N_i` of text i,
 
@@ -23,19 +23,18 @@ student's own, with a learnable scale :math:`e^{\tau}`:
 - `imitate_text` :math:`= 1 - \cos(a_i, t_{i|i})` and `imitate_molecule` :math:`= 1 - \cos(b_i, m_{i|i})`, where
   :math:`a_i, b_i` are the student's vectors and the teacher's are constants; both times `weight`.
 
-The teacher needs both sums. A text that has read its own molecule finds it again by copying it, so without the wrong
-partners the first sum teaches nothing and :math:`s_{ij}` could rank nothing; and one bit, fits or does not, would
-satisfy the second sum, so without the other pairs the student would imitate a constant.
+The teacher needs both sums. A text that has read its own molecule can be matched to it by copying, so with the first
+sum alone nothing is learned and :math:`s_{ij}` cannot rank. The second sum alone is satisfied by one bit, match or
+mismatch, so the student would imitate a constant.
 
-The student alone ranks, as in the paper.
+Only the student ranks, as in the paper.
 
-The paper's objectives are read off its abstract; its regions and spans become atoms and tokens. Unknown: the teacher's
-negatives, sizes, weights, and how the stages are ordered. Chosen: the wrong partners (`negatives` of them, drawn anew
-for each batch; all of the batch out of training), a teacher of one layer trained at the same time as the student, so
-that one training makes one record, and a teacher whose vectors are as wide as the student's, so that a cosine compares
-them without a map between. A teacher that is learning is a moving target: on the bundled corpus, both reading frozen
-vectors (15 epochs, two seeds), a `weight` of 0.3 left the student's validation MRR where it was, 1 cost it one point
-and 3 cost it four.
+This follows the paper's abstract, with atoms and tokens for its regions and spans. The teacher's negatives, sizes,
+weights and the order of the stages are unknown. Chosen here: the wrong partners (`negatives` of them, drawn for each
+batch; all of the batch in evaluation mode), a teacher of one layer trained at the same time as the student, and teacher
+vectors as wide as the student's, so that their cosine needs no projection. A teacher that is learning is a moving
+target: on the bundled corpus, both reading frozen vectors (15 epochs, two seeds), a `weight` of 0.3 did not change the
+student's validation MRR, 1 cost one point and 3 cost four.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ from class_kit.backbones.wrapper import (
 )
 from class_kit.options import checked
 
-# Pairs that the teacher reads at once: their tokens and atoms are the largest arrays of a training.
+# Pairs that the teacher reads at once, whose tokens and atoms are the largest arrays of a training.
 PAIRS_AT_ONCE = 1_024
 
 
@@ -74,18 +73,18 @@ class Distillation(Wrapper):
     text_dim, molecule_dim : int
         Widths d_t and d_m of what both read.
     student : str
-        Name of the backbone that learns to rank.
+        Name of the backbone that ranks.
     student_options : mapping, optional
         Its options.
     reads : "parts" or "inner"
-        The teacher reads tokens and atoms (a student of vectors gets the sentence vectors, and the sums of atoms,
-        which Mol2vec's vectors are), or what the student reads.
+        The teacher reads tokens and atoms (a student that reads vectors gets sentence vectors and sums over atoms, as
+        in Mol2vec), or what the student reads.
     negatives : int
-        Wrong partners of a text that the teacher reads it with.
+        Number of wrong partners with which the teacher reads each text.
     weight : float
         Factor on both imitation terms, 0 or more.
     width, heads : int
-        Width of the teacher's items, and the heads that divide it.
+        Width of the teacher's items, and number of heads, a divisor of it.
     dropout : float
         Of the teacher's items, in [0, 1).
     temperature : float
@@ -118,12 +117,12 @@ class Distillation(Wrapper):
         self.scale = Scale(temperature)
 
     def fit_inputs(self, text: Any, molecules: Any) -> None:
-        """Record the scales of the teacher's items, beside what the student records."""
+        """Record the scales of the teacher's items, and those of the student."""
         super().fit_inputs(text, molecules)
         self.teacher.fit(items_of(text), items_of(molecules))
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The student's terms, the teacher's two and the imitation's two, a pair each."""
+        """The student's terms, two of the teacher and two of imitation, one loss per pair each."""
         terms = super().losses(text, molecules, not_negative=not_negative)
         items = self.teacher.items(items_of(text), items_of(molecules))
         own = torch.arange(len(items[0].mask), device=items[0].mask.device)
@@ -143,7 +142,7 @@ class Distillation(Wrapper):
     def _teacher_logits(
         self, items: tuple[Items, Items], t: Tensor, m: Tensor, not_negative: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Of each text with the other pairs' molecules and its wrong partners, and the same of each molecule."""
+        """Logits of each text with all molecules and its wrong partners, and the same of each molecule."""
         own = torch.arange(len(t), device=t.device)
         logits = without_near(self.scale(t @ m.T), not_negative)
         rows, columns = [logits], [logits.T]
@@ -170,9 +169,9 @@ class Teacher(nn.Module):
     text_dim, molecule_dim, dim : int
         Widths of tokens, of atoms, and of the vectors.
     width, heads : int
-        Of the items while they attend.
+        Width of the items in the attention, and number of heads.
     dropout : float
-        Of the items.
+        Dropout of the items.
     single : (bool, bool)
         Whether texts, and molecules, come as one vector.
     """
@@ -205,7 +204,7 @@ class Teacher(nn.Module):
         self.molecule_items.fit(molecules.values[molecules.mask])
 
     def items(self, text: Items, molecules: Items) -> tuple[Items, Items]:
-        """Both sides in the teacher's width; once a batch, whoever meets whom."""
+        """Items of both sides in the teacher's width, computed once per batch."""
         return (
             Items(self.text_items(text.values), text.mask),
             Items(self.molecule_items(molecules.values), molecules.mask),
@@ -222,14 +221,14 @@ class Teacher(nn.Module):
 
 
 def wrong_partners(count: int, draws: int | None) -> Tensor:
-    """How far ahead in the batch each pair finds its wrong partners: different shifts, `(K,)` int64 in 1 … count - 1.
+    """Shifts from each pair of a batch to its wrong partners, distinct, `(K,)` int64 in 1 … count - 1.
 
-    One shift for the whole batch gives each text one wrong molecule and each molecule one wrong text.
+    A shift of the whole batch gives each text one wrong molecule and each molecule one wrong text.
 
     Parameters
     ----------
     count : int
-        Pairs of the batch.
+        Number of pairs in the batch.
     draws : int, optional
         K, at most count - 1, drawn from torch's generator; None for all shifts.
     """

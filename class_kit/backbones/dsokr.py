@@ -14,19 +14,19 @@ network h maps a text to p numbers, and its one term is the squared error
 Candidates are ranked by the cosine of :math:`h(x)` and :math:`\tilde\psi(y)`. Nothing is pushed apart, so there are no
 negatives, and `not_negative` changes nothing.
 
-The kernel is the paper's cosine kernel on Mol2vec vectors, k(y, y') = ⟨ŷ, ŷ'⟩ with ŷ of unit length. A linear kernel
-needs no kernel machinery: with the singular value decomposition :math:`\tilde Y = U \Lambda^{1/2} V^\top` of the
+The kernel is the paper's cosine kernel on Mol2vec vectors, k(y, y') = ⟨ŷ, ŷ'⟩ with ŷ of unit length. It is linear in ŷ,
+so no Gram matrix is needed: with the singular value decomposition :math:`\tilde Y = U \Lambda^{1/2} V^\top` of the
 sub-sample's unit vectors, :math:`\tilde\psi(y) = V_p^\top \hat y`. The feature map is the orthogonal projection of the
-unit vector on the p leading principal directions, about the origin, of s sampled molecules; where p reaches their
-rank it keeps every inner product between them. That is how it is computed here, once, before training; directions of
-no extent (fewer molecules or dimensions than p) are coordinates that are always 0.
+unit vector on the p leading principal directions, about the origin, of s sampled molecules; if p reaches their rank,
+it preserves every inner product between them. It is computed once, before training. Surplus coordinates (with fewer
+molecules or dimensions than p) are always 0.
 
-Chosen here: vectors are standardised before they are made unit length. Mol2vec vectors share a large common part, and
-without it cosines tell molecules better apart (worth about six points of validation MRR on the bundled corpus;
-`standardise=False` is the paper). The text network, a fine-tuned SciBERT there, is a perceptron on frozen vectors.
-Of the squared error the first few directions take most, though the others tell near molecules apart: `whitening` w
-multiplies coordinate k by :math:`(\lambda_k / \lambda_1)^{-w/2}`. It is 0, the paper's kernel, unless asked for;
-0.5 adds about six more there.
+Chosen here: vectors are standardised before they are scaled to unit length. Mol2vec vectors share a large common part,
+and without it cosines discriminate better between molecules (about six points of validation MRR on the bundled corpus;
+`standardise=False` is the paper's choice). The text network, a fine-tuned SciBERT in the paper, is a perceptron on
+frozen vectors. The first few directions dominate the squared error, though the others distinguish similar molecules:
+`whitening` w multiplies coordinate k by :math:`(\lambda_k / \lambda_1)^{-w/2}`. The default 0 is the paper's kernel;
+0.5 adds about six points more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from class_kit.backbones.layers import Count, Dropout, Share, Size, Standardise,
 from class_kit.checks import check_whole
 from class_kit.options import checked
 
-# A direction whose share of the first one's eigenvalue is below this is rounding.
+# Directions with a smaller share of the first eigenvalue are rounding errors.
 SMALLEST_SHARE = 1e-10
 
 
@@ -58,13 +58,13 @@ class DSOKR(TwoTowers):
     dim : int
         p, the number of directions kept; 100 in the paper.
     sketch : int
-        s, the number of training molecules sampled, at least `dim`; all of them where there are fewer.
+        s, the number of training molecules sampled, at least `dim`; all of them if there are fewer.
     hidden, layers : int
         Width and number of the text network's hidden layers.
     dropout : float
         In [0, 1).
     standardise : bool
-        Standardise molecule vectors before they are made unit length.
+        Standardise molecule vectors before they are scaled to unit length.
     whitening : float
         w in [0, 1]: 0 keeps the kernel, 1 gives all kept directions the same spread over the sub-sample.
     seed : int
@@ -101,10 +101,9 @@ class DSOKR(TwoTowers):
 
 
 class Sketch(nn.Module):
-    """Coordinates of molecules in the sketched space; nothing of it is trained.
+    """Coordinates of molecules in the sketched space, without trained parameters.
 
-    Before `fit` the sub-sample is a random one of the sphere, so that the untrained backbone works too. The parameters
-    are those of `DSOKR`.
+    Before `fit` the sub-sample is random, so that an untrained backbone works too. Parameters as of `DSOKR`.
     """
 
     projection: Tensor
@@ -138,7 +137,7 @@ def sketch_directions(sample: Tensor, dim: int, whitening: float = 0.0) -> Tenso
     Parameters
     ----------
     sample : (s, d)
-        The sub-sample, of any lengths.
+        The sub-sample; lengths do not matter.
     dim : int
         p, the number of columns.
     whitening : float
@@ -147,8 +146,8 @@ def sketch_directions(sample: Tensor, dim: int, whitening: float = 0.0) -> Tenso
     Returns
     -------
     (d, p)
-        The leading right singular vectors of the unit vectors, each with its largest entry positive; columns of
-        zeros past their rank.
+        The leading right singular vectors of the unit vectors, each with a positive largest entry; columns of zeros
+        beyond their rank.
     """
     _, singular, directions = torch.linalg.svd(F.normalize(sample.double(), dim=-1), full_matrices=False)
     share = (singular / singular[0].clamp(min=torch.finfo(singular.dtype).tiny)).square()

@@ -1,8 +1,8 @@
 r"""Dual encoder: two small heads on frozen vectors, trained with a symmetric in-batch cross-entropy.
 
-The simplest retriever that is worth comparing anything with: it trains in seconds, so controls and seeds cost
-little. Each side is standardised with the training set's mean and deviation (Mol2vec vectors are sums over atoms, so
-their scale grows with the molecule), passed through one hidden layer, and normalised. With temperature
+The simplest useful baseline: it trains in seconds, so controls and seeds cost little. Each side is standardised with
+the training set's mean and deviation (Mol2vec vectors are sums over atoms, so their scale grows with the molecule),
+passed through one hidden layer, and normalised. With temperature
 :math:`\tau` and :math:`z_{ij} = e^{\tau} \langle a_i, b_j \rangle`,
 
 .. math:: L_{t \to m} = -\frac1B \sum_i \log \frac{e^{z_{ii}}}{\sum_j e^{z_{ij}}}, \qquad
@@ -10,9 +10,9 @@ their scale grows with the molecule), passed through one hidden layer, and norma
 
 are its two terms (Radford et al. 2021, section 2.3; the same form as Text2Mol's loss without its scale).
 
-At the low temperature that training arrives at, the nearest wrong candidates have nearly all the weight, the more so in
-batches of near neighbours, and nothing is learnt of the far ones. Two further terms, the same at a fixed high
-temperature, weigh all candidates nearly alike; they are there for Mean Rank, and off by default.
+At the low temperature that training reaches, the nearest wrong candidates have nearly all the weight, especially in
+batches of near neighbours, and the far ones have none. Two further terms, the same at a fixed high temperature, weight
+all candidates nearly equally; they help Mean Rank and are off by default.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DualEncoder(TwoTowers):
     temperature : float
         Initial softmax temperature, positive; 0.07 is the usual start.
     soft_weight : float
-        What the two terms at a high temperature count beside the others, 0 or more; 0 leaves them out.
+        Weight of the two terms at a high temperature, 0 or more; 0 leaves them out.
     soft_temperature : float
         Their temperature, positive and fixed.
     """
@@ -65,9 +65,9 @@ class DualEncoder(TwoTowers):
         self.scale = Scale(temperature)
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
-        """The two directions of the in-batch cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each.
+        """The in-batch cross-entropy in both directions, `text_to_molecule` and `molecule_to_text`, one loss per pair.
 
-        With a `soft_weight`, also `soft_text_to_molecule` and `soft_molecule_to_text`, that weight included.
+        With a `soft_weight`, also `soft_text_to_molecule` and `soft_molecule_to_text`, including that weight.
         """
         cosines = t @ m.T
         terms = both_directions(in_batch_cross_entropy(self.scale(cosines), not_negative))

@@ -1,22 +1,21 @@
-r"""Fine-tuning: the text encoder becomes part of the model, whatever backbone stands on it.
+r"""Fine-tuning: the text encoder becomes part of the model, under any backbone.
 
-The other backbones read vectors of a frozen encoder, computed once. This one reads token numbers, runs a Hugging Face
-encoder on them, and hands its sentence vectors, or its token vectors, to the `inner` backbone in place of the frozen
-ones; terms, adversary and full score are the inner backbone's. The published systems of this field train that way.
+The other backbones read vectors of a frozen encoder, computed once. This one reads token ids, runs a Hugging Face
+encoder on them, and passes its sentence or token vectors to the `inner` backbone; terms, adversary and full score are
+the inner backbone's. The published systems of this field train this way.
 
-- **Rates.** The encoder's weights have a peak rate of their own, `encoder_rate`, that rises and falls with the others':
-  3e-5 beside 1e-4 in Text2Mol (Edwards et al. 2021). 0 freezes the encoder, and it then runs without dropout.
-- **Memory.** The texts of a batch are sorted by length and encoded in pieces of at most `piece_tokens` tokens, padding
-  included, then put back in their order. With `checkpointing` (Chen et al. 2016) nothing within a piece is kept for the
-  backward pass but computed a second time, so memory follows the piece, not the batch: in-batch negatives want large
-  batches. A batch is still what the plan says.
-- **Precision.** Under bfloat16 (`TrainingConfig.precision`) the encoder alone runs in it; its output and everything
-  after it, losses, transport plans, gradient penalties, are float32, and so are all weights and the optimiser's state.
-- **Pooling** is the encoder's own by default: the vector of the first token, or the mean over all of them, as
-  `class_kit.text.embed_text` does. Token vectors are those of the text's own tokens.
+- **Rates.** The encoder's weights have their own peak rate, `encoder_rate`, with the same schedule as the others': 3e-5
+  beside 1e-4 in Text2Mol (Edwards et al. 2021). 0 freezes the encoder, which then runs without dropout.
+- **Memory.** The texts of a batch are sorted by length, encoded in pieces of at most `piece_tokens` tokens, padding
+  included, and put back in order. With `checkpointing` (Chen et al. 2016) activations are recomputed in the backward
+  pass, so memory depends on the piece and not on the batch, and batches can be large, as in-batch negatives need.
+- **Precision.** With bfloat16 (`TrainingConfig.precision`) only the encoder runs in bfloat16; its output and everything
+  after it (losses, transport plans, gradient penalties), all weights and the optimiser's state are float32.
+- **Pooling** is the encoder's own by default: the vector of the first token or the mean over all tokens, as in
+  `class_kit.text.embed_text`. Token vectors are those of the text's own tokens.
 
-The inner backbone's scales of inputs are fitted once, to the vectors of the encoder as it was loaded. The weights that
-a record keeps hold the encoder; its configuration and tokenizer are read from where they were found.
+The inner backbone's input scales are fitted once, to the vectors of the encoder as it was loaded. The weights stored
+with a training include the encoder; its configuration and tokenizer are read from where they were found.
 """
 
 from __future__ import annotations
@@ -49,19 +48,19 @@ class Finetuned(Wrapper):
     molecule_dim : int
         Width d_m of what the inner backbone reads of molecules.
     inner : str
-        Name of the backbone that stands on the encoder.
+        Name of the backbone on top of the encoder.
     inner_options : mapping, optional
         Its options.
     encoder : str
-        As `embed_text` takes it: "minilm", "scibert", a folder or a hub id.
+        As for `embed_text`: "minilm", "scibert", a folder or a hub id.
     encoder_rate : float
         Peak learning rate of the encoder, 0 or more.
     pooling : "cls", "mean" or None
-        Of the sentence vector; None for the encoder's own.
+        Pooling of the sentence vector; None for the encoder's own.
     piece_tokens : int
-        Most tokens encoded at once, padding included; a longer text is a piece of its own.
+        Maximum number of tokens encoded at once, padding included; a longer text is a piece of its own.
     checkpointing : bool
-        Compute the encoder twice rather than keep what is inside it.
+        Recompute the encoder's activations in the backward pass instead of keeping them.
     """
 
     @checked
@@ -90,27 +89,27 @@ class Finetuned(Wrapper):
 
     @classmethod
     def needs(cls, **options: Any) -> Needs:
-        """Token numbers, and the molecules that the inner backbone reads."""
+        """Token ids, and the molecules that the inner backbone reads."""
         return Needs(text="ids", molecules=super().needs(**options).molecules)
 
     def train(self, mode: bool = True) -> Finetuned:
-        """As for any module, except that a frozen encoder stays without dropout."""
+        """As for any module, except that a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.encoder_rate == 0:
             self.encoder.eval()
         return self
 
     def parameter_rates(self) -> list[tuple[Iterable[nn.Parameter], float]]:
-        """Parameters with a peak learning rate of their own."""
+        """The encoder's parameters, with their peak rate."""
         return [(self.encoder.parameters(), self.encoder_rate)]
 
     def call(self, method: str, *batches: Any, **options: Any) -> Any:
-        """What a method of the inner backbone gives, computed in no less than its own precision."""
+        """Call a method of the inner backbone, without autocast."""
         with torch.autocast(next(self.encoder.parameters()).device.type, enabled=False):
             return super().call(method, *batches, **options)
 
     def fit_inputs(self, text: IdBatch, molecules: Any) -> None:
-        """Record the scales of the vectors that the encoder gives as it was loaded."""
+        """Record the scales of the vectors of the encoder as it was loaded."""
         training = self.training
         self.eval()
         with torch.no_grad():
@@ -118,15 +117,15 @@ class Finetuned(Wrapper):
         self.train(training)
 
     def critic_losses(self, text: IdBatch, molecules: Any) -> dict[str, Tensor]:
-        """The inner backbone's adversary, which takes the encoder as it is."""
+        """The inner backbone's adversary, without a gradient for the encoder."""
         with torch.no_grad():
             features = self.inner_text(text)
         return self.call("critic_losses", features, molecules)
 
     def inner_text(self, text: IdBatch) -> TextBatch:
-        """What the encoder makes of texts, float32: sentence vectors, or a `TokenBatch` where the inner reads one."""
+        """The encoder's sentence vectors, float32, or a `TokenBatch` if the inner backbone reads one."""
         if text.encoder != self.digest:
-            raise InputError("the texts are numbered for another encoder than this backbone's: expected the same")
+            raise InputError("the token ids come from another encoder: expected those of this backbone's encoder")
         pieces = pieces_of(text.real.sum(1).tolist(), self.piece_tokens)
         parts = [self._piece(text.take(torch.tensor(rows, device=text.ids.device))) for rows in pieces]
         back = torch.tensor([row for rows in pieces for row in rows], device=text.ids.device).argsort()
@@ -138,12 +137,12 @@ class Finetuned(Wrapper):
         return TokenBatch(sentence, tokens, torch.arange(width, device=back.device) < text.own.sum(1)[:, None])
 
     def _piece(self, text: IdBatch) -> tuple[Tensor, Tensor]:
-        """Sentence vectors `(B, d)` and the vectors of the texts' own tokens `(B, T, d)`, at the front."""
+        """Sentence vectors `(B, d)`, and the vectors of the texts' own tokens `(B, T, d)`, padded at the end."""
         own, count = text.own, text.own.sum(1)
         if self.inner.inputs.text == "sentence":
             count = torch.zeros_like(count)
         width = int(count.max())
-        # stable, so that tokens stay in their order
+        # stable, so that tokens stay in order
         place = own.logical_not().byte().argsort(dim=1, stable=True)[:, :width].unsqueeze(-1)
         kept = torch.arange(width, device=own.device) < count[:, None]
 
@@ -157,12 +156,12 @@ class Finetuned(Wrapper):
 
 
 def pieces_of(lengths: list[int], budget: int) -> list[list[int]]:
-    """Rows of like length together, longest first, at most `budget` tokens with padding, or a single row.
+    """Rows grouped by length, longest first, at most `budget` tokens per group with padding, or a single row.
 
     Parameters
     ----------
     lengths : list of int
-        Tokens of each row.
+        Number of tokens of each row.
     budget : int
         At least 1.
     """
@@ -184,8 +183,8 @@ def pooled(states: Tensor, real: Tensor, pooling: str) -> Tensor:
 
 
 def _trainable_copy(source: TextEncoder) -> Any:
-    """The encoder as it lies on disk, without the layer on top that neither pooling reads."""
-    # A layer that the files do not hold is drawn at random; the caller's generator must not depend on who loaded it.
+    """A copy of the encoder as stored on disk, without the pooling layer on top, which is not used."""
+    # A layer missing from the files is initialised at random, without effect on the caller's generator.
     with torch.random.fork_rng():
         loaded = load_encoder(source, "float32", "cpu")
     model = copy.deepcopy(loaded.model)

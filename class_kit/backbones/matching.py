@@ -1,15 +1,15 @@
-"""Similarities of texts and molecules from their parts: tokens against motifs, tokens against atoms.
+"""Similarities of texts and molecules from their parts: tokens and motifs, tokens and atoms.
 
-Everything here takes cosines of the T tokens of B texts with the parts of J molecules each, `(B, T, J, n)`, padded. So
-whole blocks of a batch (every text with J molecules) and aligned pairs (J = 1) go the same way.
+All functions work on cosines of the T tokens of B texts with the n parts of J molecules, `(B, T, J, n)`, padded. This
+covers blocks of a batch (every text with J molecules) and aligned pairs (J = 1).
 
 **Transport.** A plan says how much of each token goes to each motif when all tokens together must fill all motifs
-evenly, at the lowest total cost. Thousands of such small problems come with every batch, so they are solved side by
-side, padded to a common size; padding has no mass. The plan is the entropic one, by Sinkhorn's iterations (Cuturi
-2013), since what is read from it is only where most of each token goes. On 64 problems of 64 tokens and 12 motifs at
-random, 20 iterations at a regularisation of 0.05 send 87 % of the tokens where the exact plan does, against 59 % for
-each token's nearest motif; 0.02 gives 92 % but wants several times the iterations. Exact plans (`ot.emd`) take 0.12 ms
-each one by one: half a second for a batch of 64, whose 4,096 pairs all need one, four times as much as this.
+evenly at the lowest total cost. A batch has thousands of such small problems, which are solved together, padded to a
+common size; padding has no mass. The plan is the entropic one, by Sinkhorn iterations (Cuturi 2013), since only the
+largest entry of each row is used. On 64 random problems of 64 tokens and 12 motifs, 20 iterations at a regularisation
+of 0.05 send 87 % of the tokens where the exact plan does, against 59 % for each token's nearest motif; 0.02 gives 92 %
+but needs several times the iterations. Exact plans (`ot.emd`) take 0.12 ms each: half a second for the 4,096 pairs of a
+batch of 64, four times as long.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# A sum of tokens that cancel has no direction; its cosine is then 0 instead of undefined.
+# Tokens that cancel have a sum without direction; its cosine is then 0.
 SHORTEST = 1e-12
-# Motifs of one kind in like surroundings have equal vectors. Rounding must not choose between them, so entries this
-# near to the largest, relative to it, are as large.
+# Motifs of the same kind in the same surroundings have equal vectors. Rounding must not choose between them, so entries
+# within this relative distance of the largest count as largest.
 TIE = 1e-4
-# Kernel of columns of padding: nothing beside the 1 that every row has, and not 0, by which their scaling is divided.
+# Kernel value of padding columns: negligible beside the 1 in every row, but not 0, since it is divided by.
 NOTHING = 1e-30
 
 
@@ -35,12 +35,12 @@ def part_cosines(tokens: Tensor, parts: Tensor) -> Tensor:
 def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor) -> Tensor:
     """Which motif each token goes to: the one with the largest entry of its row of the transport plan.
 
-    Where several share the largest entry, the token goes to each of them.
+    If several share the largest entry, the token goes to each of them.
 
     Parameters
     ----------
     cosines : (B, T, J, M)
-        The cost of the transport is 1 minus these; they are constants here.
+        The cost of the transport is 1 minus these; they get no gradient here.
     tokens, motifs : (B, T) and (J, M) or (B, J, M) bool
         False for padding.
 
@@ -57,7 +57,7 @@ def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor) -> Tensor:
         motifs.expand(texts, -1, -1).flatten(0, 1),
     )
     largest = plans.amax(2, keepdim=True)
-    # a row of padding is all zeros, and its largest entry is none
+    # a row of padding is all zeros
     chosen = (plans >= largest * (1 - TIE)) & (largest > 0)
     return chosen.unflatten(0, (texts, molecules)).transpose(1, 2).to(cosines.dtype)
 
@@ -65,7 +65,7 @@ def assign_tokens(cosines: Tensor, tokens: Tensor, motifs: Tensor) -> Tensor:
 def multi_token_similarity(cosines: Tensor, gram: Tensor, assigned: Tensor) -> Tensor:
     r"""Mean cosine `(B, J)` of motifs and the means of their tokens, over the motifs that have tokens.
 
-    The mean itself is never made: with :math:`z = \sum_t x_t` over a motif's tokens, :math:`\langle z, y \rangle` is
+    The mean itself is not needed: with :math:`z = \sum_t x_t` over a motif's tokens, :math:`\langle z, y \rangle` is
     a sum of the cosines and :math:`\lVert z \rVert^2` one of the tokens' inner products.
 
     Parameters
@@ -73,20 +73,20 @@ def multi_token_similarity(cosines: Tensor, gram: Tensor, assigned: Tensor) -> T
     cosines : (B, T, J, M)
         Of tokens and motifs.
     gram : (B, T, T)
-        Inner products of a text's tokens with each other.
+        Inner products of each text's tokens.
     assigned : (B, T, J, M)
-        As `assign_tokens` gives them.
+        From `assign_tokens`.
     """
     product = (assigned * cosines).sum(1)
     square = (assigned * (gram @ assigned.flatten(2)).view_as(assigned)).sum(1)
     given = assigned.any(1)
-    # a motif without tokens gets the length 1, so that no root of zero enters the gradient
+    # a motif without tokens gets the length 1, since the root of 0 has no gradient
     length = torch.where(given, square, torch.ones_like(square)).clamp(min=SHORTEST).sqrt()
     return (product / length).sum(2) / given.sum(2)
 
 
 def token_atom_similarity(cosines: Tensor, tokens: Tensor, atoms: Tensor, *, both: bool) -> Tensor:
-    """Mean over tokens of the cosine of the nearest atom, `(B, J)`; with `both`, averaged with the same of atoms.
+    """Mean over tokens of the cosine with the nearest atom, `(B, J)`; with `both`, averaged with the same over atoms.
 
     Parameters
     ----------
@@ -96,11 +96,11 @@ def token_atom_similarity(cosines: Tensor, tokens: Tensor, atoms: Tensor, *, bot
         False for padding.
     """
     nearest = cosines.masked_fill(~(atoms if atoms.ndim == 2 else atoms.unsqueeze(1)), -torch.inf).amax(3)
-    found = (nearest * tokens[..., None]).sum(1) / tokens.sum(1, keepdim=True)
+    of_tokens = (nearest * tokens[..., None]).sum(1) / tokens.sum(1, keepdim=True)
     if not both:
-        return found
+        return of_tokens
     nearest = cosines.masked_fill(~tokens[..., None, None], -torch.inf).amax(1)
-    return (found + (nearest * atoms).sum(2) / atoms.sum(-1)) / 2
+    return (of_tokens + (nearest * atoms).sum(2) / atoms.sum(-1)) / 2
 
 
 def transport_plans(
@@ -120,7 +120,7 @@ def transport_plans(
     regularisation : float
         ε, in the unit of the cost. At 0.025 the kernel of the largest cost, exp(-2 / ε), is still a normal float32.
     iterations : int
-        Always as many, so that no plan depends on those beside it. Columns are then exact and rows nearly so.
+        A fixed number, so that no plan depends on the others. Columns are then exact and rows nearly exact.
 
     Returns
     -------
@@ -131,9 +131,9 @@ def transport_plans(
 
     with torch.no_grad(), cost.device:
         padding = ~columns.unsqueeze(1)
-        # a plan does not change with what is taken off a whole row of its costs
+        # subtracting a constant from a row of costs does not change the plan
         least = cost.masked_fill(padding, torch.inf).amin(2, keepdim=True)
         kernel = torch.exp((least - cost).float() / regularisation).masked_fill(padding, NOTHING)
-        # POT makes its first scalings without saying where: on the default device, which is the cost's in here
+        # POT creates its first scalings on the default device, here the cost's
         a, b = (side / side.sum(1, keepdim=True) for side in (rows, columns))
         return bregman_projection_batch(kernel, a=a, b=b, max_iter=iterations, tol=0.0)["T"]

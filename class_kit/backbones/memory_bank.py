@@ -1,13 +1,13 @@
 r"""Memory bank: both modalities read from the same learnable vectors, and their similarity distributions are matched.
 
-Song et al. (BIBM 2024), of which the abstract is known here and no code. Each side's frozen vector is standardised
+Song et al. (BIBM 2024), of which only the abstract was available. Each side's frozen vector is standardised
 and passed through one hidden layer to a query :math:`q`. K memory vectors :math:`c_1 \dots c_K`, shared by both sides,
 are the projector: with attention by :math:`H` heads, each over its own slice of the query,
 
 .. math:: z = \mathrm{norm}\Bigl( q + W \sum_k \mathrm{softmax}_k \bigl( \langle q, c_k \rangle / \sqrt{d} \bigr)
               c_k \Bigr)
 
-(per head), so that what texts and molecules have in common is said in the same vectors. From the unit vectors
+(per head), so that what texts and molecules have in common is expressed in the same vectors. From the unit vectors
 :math:`t_i`, :math:`m_i` of a batch come four distributions per instance over the others, at a temperature T,
 
 .. math:: p^{tt}_i = \mathrm{softmax}_{j \ne i} \langle t_i, t_j \rangle / T, \quad
@@ -19,18 +19,17 @@ Its terms, with :math:`J(p, q) = \frac12 (\mathrm{KL}(p \Vert q) + \mathrm{KL}(q
 - first order, `text_to_molecule` and `molecule_to_text`: the in-batch cross-entropy of both directions, with a
   learnable temperature;
 - second order, over the six ways to pair the four distributions: `second_order_within`, :math:`J(p^{tt}, p^{mm})`,
-  asks that texts be as alike as their molecules; `second_order_across`, :math:`J(p^{tm}, p^{mt})`, that both
-  directions tell the same; `second_order_between`, the mean of :math:`J` over the four pairs with one distribution
-  of each kind, that a modality sees the other as it sees itself. Each is multiplied by `second_order`;
-- `adversarial`, multiplied by `adversarial`: what the encoders owe to a critic that tells texts from molecules
-  (`class_kit.backbones.critic`), which trains between their steps.
+  makes texts as similar to each other as their molecules are; `second_order_across`, :math:`J(p^{tm}, p^{mt})`, makes
+  both directions agree; `second_order_between`, the mean of :math:`J` over the four pairs with one distribution of
+  each kind, makes similarities within a modality agree with those across. Each is multiplied by `second_order`;
+- `adversarial`, multiplied by `adversarial`: the encoders' term against a critic that tells texts from molecules
+  (`class_kit.backbones.critic`) and trains between their steps.
 
-Unknown, and chosen here: all sizes and weights, T, the residual connection (without it a validation MRR on the
-bundled corpus is about eight points lower), the divergence (symmetric, since no distribution is the teacher of
-another) and the grouping of its six pairs. An instance is left out of its own distributions: its similarity to itself
-is 1 whatever the encoder does, and its similarity to its partner is the first-order terms' business (leaving it in
-costs a point or two there). Pairs that are no negatives of each other are left out of each other's four
-distributions.
+Unknown, and chosen here: all sizes and weights, T, the residual connection (without it, validation MRR on the bundled
+corpus is about eight points lower), the divergence (symmetric, since no distribution is the teacher of another) and
+the grouping of its six pairs. An instance is left out of its own distributions: its similarity to itself is always 1,
+and the similarity to its partner is trained by the first-order terms (including it costs a point or two there). Pairs
+that are not negatives of each other are left out of each other's four distributions.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class MemoryBank(nn.Module):
     dim : int
         Width of queries and memory vectors, a multiple of `heads`.
     slots, heads : int
-        Number K of memory vectors, and of slices that attend on their own.
+        Number K of memory vectors, and number of slices that attend separately.
     """
 
     def __init__(self, dim: int, slots: int, heads: int) -> None:
@@ -69,7 +68,7 @@ class MemoryBank(nn.Module):
         self.output = nn.Linear(dim, dim, bias=False)
 
     def forward(self, queries: Tensor) -> Tensor:
-        """`(B, dim)`: each query with what it read added."""
+        """`(B, dim)`: each query plus what it read from memory."""
         parts = queries.unflatten(-1, (self.heads, -1)).transpose(0, 1)
         weights = torch.softmax(parts @ self.memory.mT / parts.shape[-1] ** 0.5, dim=-1)
         read = (weights @ self.memory).transpose(0, 1).flatten(1)
@@ -95,7 +94,7 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
     distribution_temperature : float
         T of the second-order distributions, positive and not trained.
     second_order, adversarial : float
-        Weights of those terms, not negative; at 0 the terms, and the critic, are left out.
+        Weights of these terms, not negative; with 0 the terms, and the critic, are left out.
     """
 
     @checked
@@ -133,7 +132,7 @@ class MemoryBankRetriever(Adversarial, TwoTowers):
         return F.normalize(self.bank(self.molecule_tower(molecules)), dim=-1)
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
-        """The first-order, second-order and adversarial terms, a pair each."""
+        """The first-order, second-order and adversarial terms, one loss per pair each."""
         terms = both_directions(in_batch_cross_entropy(self.logits(t @ m.T), not_negative))
         if self.second_order:
             second = second_order_terms(t, m, self.distribution_temperature, not_negative)
@@ -155,18 +154,18 @@ def second_order_terms(
     temperature : float
         Positive.
     not_negative : (B, B) bool, optional
-        Pairs left out of each other's distributions, whichever of the two directions is marked.
+        Pairs left out of each other's distributions; marking one direction suffices.
 
     Returns
     -------
     dict of (B,)
-        `within`, `across` and `between`; 0 for an instance that has no others.
+        `within`, `across` and `between`; 0 for an instance without others.
     """
     left_out = no_negatives(t, not_negative)
     left_out = left_out | left_out.T
 
     def distribution(queries: Tensor, others: Tensor) -> Tensor:
-        # the lowest finite number instead of -inf: a row of nothing but it has a softmax, and no gradient
+        # the lowest finite number, since a row of -inf has no softmax
         logits = (queries @ others.T / temperature).masked_fill(left_out, torch.finfo(t.dtype).min)
         return torch.log_softmax(logits, dim=1)
 

@@ -15,13 +15,13 @@ scored by :math:`s_{ij} = \cos(a_i, b_j) / T` with a fixed temperature T = 0.1. 
             L_{m \to t} = -\frac1{2B} \sum_i \bigl( \log \varsigma(s_{ii}) + \log \varsigma(-s_{ji}) \bigr).
 
 The paper averages the two directions; here each is a term, so that an intensity can weigh them, and their sum is
-twice the paper's loss. The paper shuffles a batch by turning it one place; here every pair draws its partners anew,
-each direction its own, uniformly among the others that `not_negative` does not exclude. A pair left without a partner
-has only its first summand. Out of training the draw is replaced by its expectation, so that nothing is random there.
+twice the paper's loss. The paper shifts a batch by one place to shuffle it; here every pair draws its own partners in
+each direction, uniformly among the others that `not_negative` does not exclude. A pair without a possible partner has
+only its first summand. In evaluation mode the draw is replaced by its expectation.
 
-Encoders are frozen, which is the paper's cheaper mode. Its heads are linear (`hidden` = 0 here); with nothing below
-them that learns, a hidden layer is worth about six points of validation MRR on the bundled corpus and is the default.
-Chosen here as well: inputs standardised with the training set's mean and deviation.
+Encoders are frozen, the cheaper mode of the paper. The paper's heads are linear (`hidden` = 0 here); on frozen
+encoders a hidden layer adds about six points of validation MRR on the bundled corpus and is the default. Standardised
+inputs, with the training set's mean and deviation, are a choice made here as well.
 Zero-shot choice among k candidates is `class_kit.retrieval.k_way_chances`.
 """
 
@@ -80,7 +80,7 @@ class MoleculeSTM(TwoTowers):
         )
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
-        """The two directions of the chosen loss, `text_to_molecule` and `molecule_to_text`, a pair each."""
+        """The chosen loss in both directions, `text_to_molecule` and `molecule_to_text`, one loss per pair."""
         scores = t @ m.T / self.temperature
         if self.loss == "infonce":
             return both_directions(in_batch_cross_entropy(scores, not_negative))
@@ -90,29 +90,29 @@ class MoleculeSTM(TwoTowers):
 
 
 def _head(width: int, hidden: int, dim: int, dropout: float) -> nn.Sequential:
-    """A linear layer, or a hidden one before it."""
+    """A linear layer, after a hidden one unless `hidden` is 0."""
     if not hidden:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim))
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
 
 
 def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | None = None) -> Tensor:
-    """Binary cross-entropy of the real pair of each row against shuffled ones, half the weight to either.
+    """Binary cross-entropy of the real pair of each row against shuffled ones, each with half the weight.
 
     Parameters
     ----------
     scores : (B, B)
         Logits; the diagonal holds the real pairs.
     not_negative : (B, B) bool, optional
-        Entries that are no shuffled pair; the diagonal never is one.
+        Entries that are not shuffled pairs; the diagonal never is.
     draws : int, optional
-        Partners drawn for each row with replacement, from torch's generator; None takes the mean over all possible
-        ones instead, which is the expectation.
+        Partners drawn for each row with replacement, from torch's generator; None for the expectation, the mean over
+        all possible ones.
 
     Returns
     -------
     (B,)
-        A row without a possible partner has the real pair's half alone.
+        A row without a possible partner has only the real pair's half.
     """
     possible = ~no_negatives(scores, not_negative)
     some = possible.any(1)
@@ -120,7 +120,7 @@ def ebm_nce(scores: Tensor, not_negative: Tensor | None = None, draws: int | Non
     if draws is None:
         shuffled = (costs * possible).sum(1) / possible.sum(1).clamp(min=1)
     else:
-        # a row of zeros cannot be drawn from: it draws anything, and the draw is left out
+        # multinomial refuses a row of zeros: such a row draws anything, and the draw is not used
         partners = torch.multinomial((possible | ~some[:, None]).float(), draws, replacement=True)
         shuffled = costs.gather(1, partners).mean(1) * some
     return (shuffled - F.logsigmoid(scores.diagonal())) / 2

@@ -2,8 +2,8 @@ r"""ORMA: texts and molecules compared at three levels, with tokens sent to moti
 
 BIBM 2024, arXiv 2411.11875. A molecule is a graph of atoms, motifs (BRICS cuts, fused rings split) and itself, whose
 edges lead upward; a text is its tokens and its sentence. Heads of two layers bring
-sentence and tokens into one space with molecule, motifs and atoms, all at unit length: :math:`x`, :math:`x_t` and
-:math:`y`, :math:`y_m`, :math:`y_a`. For every text and molecule, whether they belong together or not,
+sentence and tokens into one space with molecule, motifs and atoms, all of unit length: :math:`x`, :math:`x_t` and
+:math:`y`, :math:`y_m`, :math:`y_a`. For every text and molecule, matching or not,
 
 - **sentence and molecule**: :math:`s_1 = \langle x, y \rangle`;
 - **tokens and motifs**: the transport plan :math:`P` between T tokens and M motifs, uniform weights on both and cost
@@ -19,21 +19,21 @@ learnable :math:`\tau` for all, and :math:`w = (\alpha, \beta, 1 - \alpha - \bet
 .. math:: \ell_{k,i} = -\frac{w_k}{2} \biggl( \log \frac{e^{z_k^{ii}}}{\sum_j e^{z_k^{ij}}}
           + \log \frac{e^{z_k^{ii}}}{\sum_j e^{z_k^{ji}}} \biggr).
 
-The same weights make the full score, :math:`\alpha s_1 + \beta s_2 + (1 - \alpha - \beta) s_3`, by which a shortlist is
-ranked again; :math:`s_1` alone ranks the whole pool.
+The full score, :math:`\alpha s_1 + \beta s_2 + (1 - \alpha - \beta) s_3`, has the same weights and reranks a shortlist;
+:math:`s_1` alone ranks the whole pool.
 
-**Chosen where the paper is silent.** A text has a plan with every molecule it is compared with, in training as in the
-score, and never one with its own molecule in a comparison with another: its multi-token vectors would know the answer.
-That makes B² small problems a batch, solved side by side (`class_kit.backbones.matching`). Equal motifs, two methyl
-groups for instance, have equal entries in the plan, and a token then goes to each. For tokens and atoms both
-directions are averaged: with tokens alone looking, a text of words that are near to any atom comes first for every
-molecule. On the bundled corpus (four epochs, one seed) that brings the validation MRR of :math:`s_3` alone from 0.67 to
-0.72, and from molecules to texts from 0.51 to 0.72. The molecule's head also reads the maximum over its atoms, which
-brings that of :math:`s_1` from 0.71 to 0.84. The weights, 1/2, 1/4 and 1/4, are not tuned.
+**Chosen where the paper is silent.** A text has a transport plan with every molecule it is compared with, in training
+and in the score. Using the plan with its own molecule in all comparisons would leak the answer through the multi-token
+vectors. That makes B² small problems per batch, solved together (`class_kit.backbones.matching`). Equal motifs, such as
+two methyl groups, have equal entries in the plan, and a token then goes to each. For tokens and atoms both directions
+are averaged: with tokens alone, a text whose words are close to any atom ranks first for every molecule. On the bundled
+corpus (four epochs, one seed) this raises the validation MRR of :math:`s_3` alone from 0.67 to 0.72, and from molecules
+to texts from 0.51 to 0.72. The molecule's head also reads the maximum over its atoms, which raises that of :math:`s_1`
+from 0.71 to 0.84. The weights, 1/2, 1/4 and 1/4, are not tuned.
 
-**Not taken over from the released code.** There a token goes to the motif with the *least* entry, no gradient reaches
-motifs and atoms, and padding takes part in plans and means. Here it is the largest entry, every level trains the
-graph, and padding changes nothing; a test holds each.
+**Different from the released code.** There a token goes to the motif with the *smallest* entry, motifs and atoms get no
+gradient, and padding enters plans and means. Here it is the largest entry, every level trains the graph, and padding
+has no effect; each is tested.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from class_kit.errors import InputError
 from class_kit.options import checked
 
 LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
-# Pairs of a text and a molecule worked on at once: what padded motifs and atoms of a few hundred take stays in cache.
+# Pairs of a text and a molecule per block, so that padded motifs and atoms stay in cache.
 _PAIRS = 512
-# The same of aligned pairs, where every text has tokens of its own.
+# The same for aligned pairs, where every text has its own tokens.
 _ALIGNED = 128
 
 
@@ -75,12 +75,12 @@ class Orma(Backbone):
     dropout : float
         In [0, 1).
     alpha, beta : float
-        Weights of sentence and molecule, and of multi-tokens and motifs, in [0, 1]; 1 - α - β, not negative, is that of
-        tokens and atoms.
+        Weights of sentence and molecule, and of multi-tokens and motifs, in [0, 1]; the rest, 1 - α - β, is the weight
+        of tokens and atoms.
     temperature : float
-        Initial softmax temperature, positive; one for all levels.
+        Initial softmax temperature of all levels, positive.
     matching : "both" or "tokens"
-        Whether s₃ takes the mean of both directions, or tokens alone look for atoms.
+        Whether s₃ is the mean of both directions or only that from tokens to atoms.
     """
 
     reranks = True
@@ -116,7 +116,7 @@ class Orma(Backbone):
         return Needs("tokens", "graph")
 
     def fit_inputs(self, text: TokenBatch, molecules: GraphBatch) -> None:
-        """Record the scales of sentences, tokens and atoms; they are saved with the weights."""
+        """Record the scales of sentences, tokens and atoms, which are saved with the weights."""
         self.sentence_tower.fit(text.sentence)
         self.token_tower.fit(text.tokens[text.mask])
         self.hierarchy.scale.fit(molecules.atoms)
@@ -126,7 +126,7 @@ class Orma(Backbone):
         return self.sentence_tower(text.sentence)
 
     def encode_molecules(self, molecules: GraphBatch) -> Tensor:
-        """Unit vectors `(B, dim)` of the molecules as wholes."""
+        """Unit vectors `(B, dim)` of the whole molecules."""
         return self.hierarchy(molecules)[0]
 
     def encode_tokens(self, text: TokenBatch) -> Tensor:
@@ -139,7 +139,7 @@ class Orma(Backbone):
         motifs = to_dense_batch(motif_vectors, molecules.motif_molecule, batch_size=molecules.size)
         atoms = to_dense_batch(atom_vectors, molecules.atom_molecule, batch_size=molecules.size)
         tokens = self.encode_tokens(text)
-        # molecules of like size stand together, so that little of a block is padding
+        # blocks of molecules of similar size need little padding
         order = motifs[1].sum(1).argsort(stable=True)
         blocks = order.split(max(1, _PAIRS // len(tokens)))
         fine = [
@@ -149,7 +149,7 @@ class Orma(Backbone):
         return torch.cat([coarse.unsqueeze(0), torch.cat(fine, dim=2)[:, :, order.argsort()]])
 
     def pair_parts(self, side: str, batch: Any) -> list[tuple[Tensor, ...]]:
-        """Of a text the sentence `(dim,)` and its tokens `(T, dim)`; of a molecule itself, its motifs and its atoms."""
+        """Of a text, sentence `(dim,)` and tokens `(T, dim)`; of a molecule, the whole, its motifs and its atoms."""
         if side == "text":
             tokens = self.encode_tokens(batch)[batch.mask].split(batch.mask.sum(1).tolist())
             return list(zip(self.encode_text(batch), tokens, strict=True))
@@ -166,8 +166,8 @@ class Orma(Backbone):
         return (levels * levels.new_tensor(self.weights)[:, None]).sum(0)
 
     def part_similarities(self, texts: Sequence[Any], molecules: Sequence[Any]) -> Tensor:
-        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`, of what `pair_parts` gave."""
-        # molecules of like size together
+        """s₁, s₂ and s₃ of aligned pairs, `(3, B)`, given their `pair_parts`."""
+        # blocks of molecules of similar size need little padding
         order = torch.tensor([len(atoms) for _, _, atoms in molecules]).argsort(stable=True)
         blocks = []
         for rows in map(Tensor.tolist, order.split(_ALIGNED)):
@@ -181,7 +181,7 @@ class Orma(Backbone):
     def losses(
         self, text: TokenBatch, molecules: GraphBatch, *, not_negative: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """`sentence_molecule`, `multi_token_motif` and `token_atom`, one a pair each, their weights included."""
+        """`sentence_molecule`, `multi_token_motif` and `token_atom`, one loss per pair each, including the weights."""
         terms = {}
         for name, weight, cosines in zip(LEVELS, self.weights, self.similarities(text, molecules), strict=True):
             forward, backward = in_batch_cross_entropy(self.scale(cosines), not_negative)
@@ -199,20 +199,19 @@ class Orma(Backbone):
 
 
 class Hierarchy(nn.Module):
-    """Graph convolutions over atoms, the motifs they make up, and whole molecules; unit vectors of each.
+    """Graph convolutions over atoms, their motifs and whole molecules; unit vectors of each.
 
-    Bonds are edges both ways; from each atom an edge leads to the motifs it is in, from each motif one to its
-    molecule. A motif starts as the mean of its atoms, a molecule as the mean of its motifs. All nodes pass the same
-    layers (graph convolutions of Kipf and Welling 2017, each beside a shortcut), so a molecule has read its motifs'
-    neighbourhoods after as many. Each level leaves through a linear layer of its own; the molecule's also reads the
-    maximum over its atoms.
+    Bonds are edges in both directions; each atom has an edge to its motifs, each motif one to its molecule. A motif
+    starts as the mean of its atoms, a molecule as the mean of its motifs. All nodes pass through the same residual
+    layers (graph convolutions of Kipf and Welling 2017). Each level has a linear output layer of its own; the one for
+    molecules also reads the maximum over the atoms.
 
     Parameters
     ----------
     atom_dim : int
         Width of the atoms' vectors.
     hidden, dim : int
-        Widths of the layers and of what comes out.
+        Widths of the layers and of the output.
     layers : int
         Number of graph convolutions.
     dropout : float
@@ -265,13 +264,13 @@ def upward_edges(molecules: GraphBatch) -> Tensor:
 
 
 def _cut(values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Without the padding that none of these rows needs."""
+    """Without padding that none of these rows needs."""
     longest = int(real.sum(-1).max())
     return values[..., :longest, :], real[..., :longest]
 
 
 def _padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Parts `(n, dim)` one above the other, `(B, N, dim)`, and where they are real."""
+    """Parts `(n, dim)` padded and stacked, `(B, N, dim)`, and the mask of real ones."""
     counts = torch.tensor([len(part) for part in parts], device=parts[0].device)
     values = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
     return values, torch.arange(values.shape[1], device=counts.device) < counts[:, None]

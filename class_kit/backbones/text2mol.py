@@ -93,7 +93,7 @@ class Text2Mol(TwoTowers):
     dropout : float
         In [0, 1).
     tau : float
-        Initial logarithm of the factor on both sides; 0.07 in the paper.
+        Initial logarithm of the factor of both sides; 0.07 in the paper.
     """
 
     @checked
@@ -133,5 +133,5 @@ class Text2Mol(TwoTowers):
         return self.tau.exp() * self.molecule_tower(molecules)
 
     def terms(self, t: Tensor, m: Tensor, not_negative: Tensor | None) -> dict[str, Tensor]:
-        """The two directions of the cross-entropy, `text_to_molecule` and `molecule_to_text`, a pair each."""
+        """The cross-entropy in both directions, `text_to_molecule` and `molecule_to_text`, one loss per pair."""
         return both_directions(in_batch_cross_entropy(t @ m.T, not_negative))

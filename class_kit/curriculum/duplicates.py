@@ -1,7 +1,7 @@
 """Near-duplicates are false negatives: find them, keep them in different batches, mask them out, or delete them.
 
-Two descriptions of the same molecule, or of stereoisomers that the encoder cannot tell apart, punish each other in an
-in-batch loss although both are right. A group of duplicates is an integer label a row; negative means alone.
+Two descriptions of the same molecule, or of stereoisomers that the encoder cannot tell apart, are used as each other's
+negatives in an in-batch loss although both are right. Duplicates share an integer label; a negative one means none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from class_kit.errors import InputError
 from class_kit.neighbours.cosines import ROWS, Cosines, make_rows, spans
 
 _ROUNDS = 30
-# likeness to a middle that differs by less than this, in cosines times the size of the group, is the same
+# similarities to a centre that differ by less than this, in cosines times the size of the group, are equal
 _EQUAL = 1e-6
 
 
@@ -45,10 +45,10 @@ def check_rows(name: str, rows: np.ndarray | Iterable[int]) -> np.ndarray:
 
 
 def duplicate_labels(*keys: Sequence[Hashable], pairs: np.ndarray | None = None) -> np.ndarray:
-    """One label for all rows that are linked by an equal key or a given pair, (L,) int64; -1 for a row on its own.
+    """One label for all rows that are linked by an equal key or a given pair, (L,) int64; -1 for a row without links.
 
     Keys are, for example, the canonical SMILES without stereochemistry and the text; `pairs` come from `pairs_above`.
-    Links are transitive: where a is like b and b like c, all three share a label.
+    Links are transitive: if a is linked to b and b to c, all three share a label.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def duplicate_labels(*keys: Sequence[Hashable], pairs: np.ndarray | None = None)
     Raises
     ------
     InputError
-        Keys of unequal length, or pairs that are no rows.
+        Keys of unequal length, or pairs of rows that do not exist.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -89,8 +89,8 @@ def duplicate_labels(*keys: Sequence[Hashable], pairs: np.ndarray | None = None)
 def pairs_above(t: np.ndarray, m: np.ndarray | None = None, *, bound: float) -> np.ndarray:
     """All pairs i < j of rows whose cosine, the mean over both arrays, exceeds `bound`, (P, 2) int64.
 
-    Exact as float64 decides it, by blocks: time grows with L², memory does not. Meant for tens of thousands of rows; a
-    larger corpus is better served by equal keys.
+    Exact in float64, computed in blocks: time grows with L², memory does not. Meant for tens of thousands of rows; use
+    equal keys for a larger corpus.
 
     Raises
     ------
@@ -110,22 +110,22 @@ def pairs_above(t: np.ndarray, m: np.ndarray | None = None, *, bound: float) -> 
 
 
 def one_of_each(labels: np.ndarray, t: np.ndarray | None = None, m: np.ndarray | None = None) -> np.ndarray:
-    """Rows that remain when each group of near-duplicates keeps one, (K,) int64, ascending.
+    """Rows that remain when one of each group of near-duplicates is kept, (K,) int64, ascending.
 
-    The one kept is the least like the middle of its group, as SemDeDup keeps the one least like the middle of a cluster
-    (Abbas et al. 2023, section 3); the first of those equally like it, or of the group where no array is given.
+    That is the row least similar to the centre of its group, as in SemDeDup (Abbas et al. 2023, section 3), and the
+    first of equals; without arrays, the first row of the group.
 
     Parameters
     ----------
     labels
-        (L,) integers as `duplicate_labels` returns them, negative for a row on its own.
+        (L,) integers as from `duplicate_labels`, negative for a row without duplicates.
     t, m
-        Arrays (L, d) that say how alike rows are, by the mean of their cosines.
+        Arrays (L, d); the similarity of two rows is the mean of their cosines.
 
     Raises
     ------
     InputError
-        Labels that are no integers (L,), or arrays of another length.
+        Labels that are not integers (L,), or arrays of another length.
     """
     labels = check_integers("labels", labels)
     rows = None if t is None and m is None else make_rows(t, m, 0.5)
@@ -147,8 +147,8 @@ def one_of_each(labels: np.ndarray, t: np.ndarray | None = None, m: np.ndarray |
 def duplicate_mask(labels: Any) -> Any:
     """True where two different rows of a batch are duplicates, (B, B), for an array or a tensor of labels (B,).
 
-    Use it on the logits: `logits.masked_fill(duplicate_mask(labels), float("-inf"))` takes the false negatives out of
-    the loss and leaves the diagonal.
+    `logits.masked_fill(duplicate_mask(labels), float("-inf"))` removes the false negatives from the loss and keeps the
+    diagonal.
     """
     if getattr(labels, "ndim", None) != 1:
         raise InputError(f"labels has shape {np.shape(labels)}: expected (B,) integers")

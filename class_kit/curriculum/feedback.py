@@ -1,8 +1,8 @@
-"""Plans that follow the training: its losses decide which pairs and how much, or its validation metric the pace.
+"""Plans with feedback from the training: losses decide which pairs are used and their weights, or a metric the pace.
 
-What they follow is an explicit argument and they are pure functions of it, so a run is reproduced by saving one array
-(L,) and the history of the metric. For losses, start with `np.nan` everywhere, write each step's with `record_losses`,
-and take the next epoch's plan from `with_feedback`.
+The feedback is an explicit argument and a plan is a pure function of it, so one array (L,) and the metric history
+reproduce a training. For losses, start with `np.nan` everywhere, record those of each step with `record_losses`, and
+take the next epoch's plan from `with_feedback`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from class_kit.checks import check_choice, check_epoch, check_real, check_whole
-from class_kit.curriculum.intensity import IntensitySpec
+from class_kit.curriculum.intensity import Curve, IntensitySpec
 from class_kit.curriculum.plan import EpochPlan, Plan
 from class_kit.curriculum.randomness import PRUNE, random_words
 from class_kit.curriculum.schedules import make_schedule
@@ -54,9 +54,8 @@ def self_paced_weights(losses: np.ndarray, age: float, kind: str = "hard") -> np
     """V_i of self-paced learning for losses l of 0 or more and an age λ above 0, (L,) float64 in [0, 1].
 
     "hard" is 1 where l < λ (Kumar, Packer, Koller, NIPS 2010); "linear" is max(0, 1 - l/λ) and "log", for λ below 1, is
-    log(l + ζ)/log ζ with ζ = 1 - λ where l < λ (Jiang et al., ACM MM 2014, section 3). Near λ = 1 the last falls off
-    so steeply that a larger age can lower a weight a little. An unseen pair (NaN) weighs 1:
-    it has to be seen before it can be judged.
+    log(l + ζ)/log ζ with ζ = 1 - λ where l < λ (Jiang et al., ACM MM 2014, section 3). Near λ = 1 the last is so steep
+    that a larger age can lower a weight a little. An unseen pair (NaN) weighs 1, since nothing is known about it.
     """
     below = losses < age
     weights = np.isnan(losses).astype(np.float64)
@@ -65,17 +64,12 @@ def self_paced_weights(losses: np.ndarray, age: float, kind: str = "hard") -> np
 
 
 class _LossPlan(Plan):
-    """A plan whose order is that of the recorded losses: unseen pairs first, then by loss, equal ones by row id."""
+    """A plan ordered by recorded losses: unseen pairs first, then by loss, ties by row id."""
 
     needs_feedback = ("losses",)
 
     def __init__(
-        self,
-        losses: np.ndarray,
-        schedule: Callable[[int], float],
-        intensity: IntensitySpec = "constant",
-        *options: Any,
-        **named: Any,
+        self, losses: np.ndarray, schedule: Curve, intensity: IntensitySpec = "constant", *options: Any, **named: Any
     ) -> None:
         self._record(losses)
         super().__init__(self.order, schedule, intensity, *options, **named)
@@ -93,16 +87,15 @@ class _LossPlan(Plan):
         if array.ndim != 1 or len(array) == 0:
             raise InputError(f"losses has shape {array.shape}: expected (L,) with at least one pair")
         if len(bad := np.flatnonzero(np.isinf(array) | (array < 0))):
-            raise InputError(f"losses[{bad[0]}]={array[bad[0]]}: expected 0 or more, or NaN for a pair not yet seen")
+            raise InputError(f"losses[{bad[0]}]={array[bad[0]]}: expected 0 or more, or NaN for an unseen pair")
         self.losses, self.order = array, np.argsort(np.where(np.isnan(array), -1.0, array), kind="stable")
 
 
 class SelfPacedPlan(_LossPlan):
-    """Epoch k trains on the λ_k·L pairs of least recorded loss, weighted by how far below the threshold they are.
+    """Epoch k trains on the λ_k·L pairs with the lowest recorded losses, weighted by their losses.
 
-    The age of self-paced learning is set by the schedule: the threshold is the loss of the first pair left out. Where
-    λ = 1 nothing is left out, the threshold is infinite and every pair weighs 1: the plain run. Unseen pairs come
-    first, equal losses by row id.
+    The schedule sets the age of self-paced learning: the threshold is the loss of the first pair left out. At λ = 1
+    nothing is left out and every pair weighs 1, as in standard training. Unseen pairs come first, ties by row id.
 
     Parameters
     ----------
@@ -112,14 +105,12 @@ class SelfPacedPlan(_LossPlan):
         λ, as of `EpochPlan`.
     kind
         "hard", "linear" or "log", see `self_paced_weights`. For "log" the losses are first divided by their maximum,
-        since that form is defined below 1 only.
+        since that form is only defined below 1.
     options, named
         intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
     """
 
-    def __init__(
-        self, losses: np.ndarray, schedule: Callable[[int], float], kind: str = "hard", *options: Any, **named: Any
-    ) -> None:
+    def __init__(self, losses: np.ndarray, schedule: Curve, kind: str = "hard", *options: Any, **named: Any) -> None:
         self.kind = check_choice("kind", kind, KINDS)
         super().__init__(losses, schedule, *options, **named)
 
@@ -130,17 +121,16 @@ class SelfPacedPlan(_LossPlan):
             return chosen
         scale = np.nanmax(self.losses) * (1.0 + 1e-6) if self.kind == "log" else 1.0
         weights = chosen * self_paced_weights(self.losses / scale, self.losses[left_out[0]] / scale, self.kind)
-        # where all chosen pairs tie with the first one left out, none is easier: they count alike, not nothing
+        # where all chosen pairs tie with the first one left out, all weights would be 0
         return weights if weights.any() else chosen
 
 
 class LossPrunedPlan(_LossPlan):
-    """Every epoch leaves out a random part of the pairs that are already learnt, and makes up for it by weight.
+    """Every epoch leaves out a random part of the pairs already learned, and weights the rest of them more.
 
-    As InfoBatch (Qin et al., ICLR 2024): pairs below the mean loss are dropped with probability r, those kept weigh
-    1/(1 - r), so the expected gradient is that of the full data; the last eighth of the epochs uses everything, which
-    removes the remaining variance. Unseen pairs (NaN) are kept. Dropped pairs that are needed for one full batch weigh
-    1.
+    As in InfoBatch (Qin et al., ICLR 2024), pairs below the mean loss are dropped with probability r and those kept
+    weigh 1/(1 - r), so the expected gradient is that of the full data; the last eighth of the epochs uses all pairs,
+    which removes the remaining variance. Unseen pairs (NaN) are kept. Dropped pairs that fill up a batch weigh 1.
 
     Parameters
     ----------
@@ -157,34 +147,34 @@ class LossPrunedPlan(_LossPlan):
     def __init__(self, losses: np.ndarray, epochs: int, prune: float = 0.5, *options: Any, **named: Any) -> None:
         self.prune = check_real("prune", prune, low=0.0, high=1.0)
         if self.prune == 1.0:
-            raise InputError("prune=1.0 would drop every learnt pair for good: expected a number in [0, 1)")
+            raise InputError("prune=1.0 would drop every learned pair: expected a number in [0, 1)")
         self.full_until = _PRUNED * check_whole("epochs", epochs, low=1)
         super().__init__(losses, make_schedule("full"), *options, epochs=epochs, **named)
 
-    def _learnt(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which pairs may be left out in the epoch, and which are, both (L,) bool."""
+    def _learned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs that may be left out in the epoch, and those that are, both (L,) bool."""
         known = self.losses[~np.isnan(self.losses)]
         prunes = len(known) > 0 and check_epoch(epoch) <= self.full_until
-        learnt = self.losses < known.mean() if prunes else np.zeros(self.length, dtype=bool)
+        learned = self.losses < known.mean() if prunes else np.zeros(self.length, dtype=bool)
         # 53 bits are what a float64 in [0, 1) can hold
         luck = (random_words(self.length, self.seed, epoch, PRUNE) >> np.uint64(11)) * 2.0**-53
-        return learnt, learnt & (luck < self.prune)
+        return learned, learned & (luck < self.prune)
 
     def fraction(self, epoch: int) -> float:
         return self.count(epoch) / self.length
 
     def count(self, epoch: int, at_least: int = 1) -> int:
-        return min(self.length, max(int((~self._learnt(epoch)[1]).sum()), check_whole("at_least", at_least, low=1)))
+        return min(self.length, max(int((~self._learned(epoch)[1]).sum()), check_whole("at_least", at_least, low=1)))
 
     def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        dropped = self._learnt(epoch)[1]
+        dropped = self._learned(epoch)[1]
         parts = [self._shuffled(np.flatnonzero(part), epoch) for part in (~dropped, dropped)]
         return np.concatenate(parts)[: self.count(epoch, at_least)]
 
     def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        learnt, dropped = self._learnt(epoch)
+        learned, dropped = self._learned(epoch)
         weights = super().weights(epoch, at_least)
-        weights[learnt & ~dropped] = 1.0 / (1.0 - self.prune)
+        weights[learned & ~dropped] = 1.0 / (1.0 - self.prune)
         return weights
 
 
@@ -194,27 +184,26 @@ def _keep_after(warmup: int, keep: float, epoch: int) -> float:
 
 
 class SmallLossPlan(_LossPlan):
-    """All pairs for some epochs, then those of least loss, all but a share that is taken to be mismatched.
+    """All pairs in the first epochs, then all except a share with the largest losses, taken to be mismatched.
 
-    A network learns what its pairs have in common before it learns the odd ones by heart, so that small losses mark
-    pairs that belong together (co-teaching; Han et al., NeurIPS 2018). The losses are those of all pairs under the
-    model after the epoch before, so that a pair that was left out can come back.
+    A network learns what its pairs have in common before it memorises exceptions, so small losses mark pairs that
+    belong together (co-teaching; Han et al., NeurIPS 2018). The losses are those of all pairs under the model after the
+    previous epoch, so a pair that was left out can return.
 
     Parameters
     ----------
     losses
         (L,) measured losses, 0 or more; all NaN before the first epoch.
     drop
-        Share of the pairs that is left out after the warm-up, in [0, 1).
+        Share of the pairs left out after the warm-up, in [0, 1).
     warmup
         Epochs with all pairs, 0 or more.
     doubt
-        (L,) finite numbers, higher where text and molecule belong together less, such as the agreement of `audit_pairs`
-        with its sign changed. What is small is then the sum of the ranks of loss and doubt, and before any loss is
-        known, the doubt.
+        (L,) finite numbers, higher where text and molecule agree less, such as the negated agreement of `audit_pairs`.
+        Pairs are then ordered by the sum of the ranks of loss and doubt, and by doubt alone before losses are known.
     mixture
-        Weigh each pair after the warm-up by the probability that its loss is of the lower component of a mixture of two
-        Gaussians, as NCR (Huang et al., NeurIPS 2021), rather than by 1.
+        After the warm-up, weight each pair by the probability that its loss belongs to the lower component of a mixture
+        of two Gaussians, as in NCR (Huang et al., NeurIPS 2021).
     options, named
         intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
     """
@@ -232,10 +221,10 @@ class SmallLossPlan(_LossPlan):
         **named: Any,
     ) -> None:
         if check_real("drop", drop, low=0.0, high=1.0) == 1.0:
-            raise InputError("drop=1.0 would leave no pair: expected a number in [0, 1)")
+            raise InputError("drop=1.0 would leave out every pair: expected a number in [0, 1)")
         self.doubt = None if doubt is None else np.asarray(doubt, np.float64)
         if self.doubt is not None and (self.doubt.shape != np.shape(losses) or not np.isfinite(self.doubt).all()):
-            raise InputError(f"doubt has shape {self.doubt.shape}: expected a finite number a pair, {np.shape(losses)}")
+            raise InputError(f"doubt has shape {self.doubt.shape}: expected finite numbers, {np.shape(losses)}")
         self.mixture, self.warmup = bool(mixture), check_whole("warmup", warmup, low=0)
         super().__init__(losses, partial(_keep_after, self.warmup, 1.0 - drop), *options, **named)
 
@@ -253,13 +242,13 @@ class SmallLossPlan(_LossPlan):
 
 
 def lower_component(losses: np.ndarray) -> np.ndarray:
-    """Probability that each loss is of the lower component of a mixture of two Gaussians, (L,) float64; 1 below it."""
+    """Probability that each loss belongs to the lower component of a mixture of two Gaussians, (L,) float64."""
     from sklearn.mixture import GaussianMixture
 
     column = losses[:, None]
     fit = GaussianMixture(2, means_init=np.quantile(column, [0.25, 0.9], axis=0), random_state=0).fit(column)
     lower = int(np.argmin(fit.means_))
-    # the wider component outweighs the other in both tails
+    # below the lower mean the wider component would win again
     return np.where(losses < fit.means_[lower], 1.0, fit.predict_proba(column)[:, lower])
 
 
@@ -271,17 +260,17 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 class MetricPacing:
     """λ stays while the metric improves, and grows by `growth` after `patience` epochs without improvement.
 
-    Bengio et al. (ICML 2009) move on when a stage has converged, as here; Wu et al. (ICLR 2021) fix the pace before.
+    Bengio et al. (ICML 2009) move on when a stage has converged, as here; Wu et al. (ICLR 2021) fix the pace first.
 
     Parameters
     ----------
     start : float
         λ of the first epoch, in (0, 1].
     growth : float
-        Added at every move, above 0; λ is capped at 1.
+        Added each time, above 0; λ is capped at 1.
     patience : int
-        Epochs in a row without an improvement before a move, 1 or more. Larger is better, as of Hits@k and MRR; give a
-        loss or a mean rank with its sign changed.
+        Consecutive epochs without improvement before λ grows, 1 or more. Higher is better, as with Hits@k and MRR;
+        negate a loss or a mean rank.
     """
 
     start: float
@@ -293,11 +282,11 @@ class MetricPacing:
         check_real("growth", self.growth, low=0.0, open_low=True)
         check_whole("patience", self.patience, low=1)
 
-    def schedule(self, history: Iterable[float] = ()) -> Callable[[int], float]:
-        """λ(k) as the metrics so far decide it, and beyond them as if no epoch improved any more.
+    def schedule(self, history: Iterable[float] = ()) -> Curve:
+        """λ(k) by the metrics so far, and after them as if no further epoch improved.
 
-        The latter is the most that λ can become: totals of steps computed from it only shrink while a training goes
-        on, so a learning rate that decays over them never rises again.
+        The latter is the largest λ possible. Totals of steps computed from it only shrink during a training, so a
+        learning rate that decays over them never rises again.
         """
         fractions, best, waited = [self.start], None, 0
         for value in history:
@@ -312,7 +301,7 @@ class MetricPacing:
         def fraction(epoch: int) -> float:
             if check_epoch(epoch) <= len(fractions):
                 return fractions[epoch - 1]
-            # the first metric ever is an improvement on nothing, so it never counts as waiting
+            # the first metric always counts as an improvement
             moves = (waited + epoch - len(fractions) - (best is None)) // self.patience
             return self._grown(fractions[-1], moves)
 
@@ -324,14 +313,14 @@ class MetricPacing:
 
 
 class PacedPlan(EpochPlan):
-    """The curriculum at the pace of `MetricPacing`: λ of an epoch is decided by the validation metrics before it.
+    """The curriculum at the pace of `MetricPacing`: λ of an epoch depends on the validation metrics before it.
 
     Parameters
     ----------
     order : (L,) int
         Easiest first.
     pacing : MetricPacing
-        When λ grows; `with_feedback` gives the plan after more validation metrics, one an epoch.
+        When λ grows; `with_feedback` takes the validation metrics so far, one per epoch.
     options, named
         intensity ("inverse" by default), seed, epochs and composition, as of `EpochPlan`.
     """

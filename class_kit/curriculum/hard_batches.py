@@ -1,8 +1,8 @@
 """Batches that grow harder: part of every batch drawn as groups of near neighbours.
 
 In a contrastive loss the other pairs of the batch are the negatives, so a batch of near neighbours is a harder batch.
-`locality_order` arranges all rows on a line on which near rows are close, once for a data set; an epoch's groups are
-pieces of that line. So the groups of any subset of rows cost a pass over the line, and are a pure function of it.
+`locality_order` arranges all rows on a line so that near rows are close together, once per data set; an epoch's groups
+are pieces of that line. So the groups of any subset of rows take one pass over the line and are a pure function of it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def locality_order(*spaces: np.ndarray, group_size: int = 32, seed: int = 0) -> 
     Parameters
     ----------
     spaces
-        One or more arrays (L, d): text, molecule, or both for the joint space, or any other. Every row is scaled to
-        unit length, so that distance is that of cosines; a zero row is left as it is.
+        One or more arrays (L, d): text, molecule, both for the joint space, or any other. Rows are scaled to unit
+        length, so that distances order pairs as cosines do; a zero row stays zero.
     group_size
-        Rows gathered round each seed row; best that of the plan.
+        Rows gathered around each seed row; usually the plan's.
     seed
-        Decides projection and directions.
+        Seed of projection and directions.
 
     Raises
     ------
     InputError
-        No space, spaces of unequal length, or values not finite.
+        No space, spaces of unequal length, or values that are not finite.
     """
     check_whole("group_size", group_size, low=1)
     if not spaces or any(np.ndim(each) != 2 or 0 in np.shape(each) or len(each) != len(spaces[0]) for each in spaces):
@@ -76,7 +76,7 @@ def _project(name: str, space: np.ndarray, rng: np.random.Generator) -> np.ndarr
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     if not np.isfinite(norms).all():
         row = int(np.flatnonzero(~np.isfinite(norms))[0])
-        raise InputError(f"{name} row {row} is not finite: expected numbers of ordinary size")
+        raise InputError(f"{name} row {row} is not finite in float32: expected finite numbers")
     matrix = rng.standard_normal((width, _DIMENSIONS), dtype=np.float32) / np.float32(np.sqrt(_DIMENSIONS))
     narrow: np.ndarray = vectors @ matrix if width > _DIMENSIONS else vectors
     return narrow / np.where(norms > 0, norms, 1)[:, None]
@@ -98,7 +98,7 @@ def _gather_near(points: np.ndarray, group_size: int) -> np.ndarray:
     similarity = points @ points.T
     free = np.arange(len(points))
     groups: list[np.ndarray] = []
-    # the row farthest from the rest starts, so that the walk crosses the window once instead of from its middle
+    # start from the row farthest from the rest, so that the walk crosses the window once
     seed = int(similarity.sum(axis=1).argmin())
     while len(free):
         near = np.where(free == seed, np.inf, similarity[seed, free])
@@ -128,14 +128,14 @@ def gather_groups(
 ) -> np.ndarray:
     """Rearrange an epoch's rows so that a `share` of every batch comes as groups of near neighbours, (n,) int64.
 
-    Every row is still seen once. The line of the epoch's rows is cut at random into pieces of `group_size` for the
-    batches and single rows between them, which fill the batches up. With `labels`, near-duplicates on the line give
-    way to the next row: a group is to hold neighbours, not copies.
+    Every row is still seen once. The line of the epoch's rows is cut at random into pieces of `group_size` and single
+    rows between them, which fill up the batches. With `labels`, near-duplicates on the line are passed over, so that a
+    group holds neighbours and not copies.
 
     Parameters
     ----------
     rows
-        (n,) row ids in random order; those beyond `bounds[-1]` stay where they are.
+        (n,) row ids in random order; those beyond `bounds[-1]` stay in place.
     bounds
         (batches + 1,) where the batches are cut.
     share
@@ -143,11 +143,11 @@ def gather_groups(
     line
         Row ids as `locality_order` arranges them.
     group_size
-        Rows of a group; a batch's last group is smaller where the share does not divide.
+        Rows of a group; a batch's last group may be smaller.
     path
-        Integers that decide the random cuts.
+        Integers that seed the random cuts.
     labels
-        Integer group of duplicates by row id, negative for none.
+        Integer label of duplicates by row id, negative for none.
     """
     sizes, used = np.diff(bounds), int(bounds[-1])
     hard = np.floor(share * sizes + 0.5 + 1e-9).astype(np.int64)
@@ -156,7 +156,7 @@ def gather_groups(
     times = np.bincount(rows[:used], minlength=int(line.max()) + 1)
     along = line[times[line] > 0]
     copies = np.zeros(len(along), dtype=bool) if labels is None else _copies(labels[along], group_size)
-    # a row that comes again in this epoch (a step-matched one may end one pass and begin the next) is no neighbour
+    # a step-matched epoch may contain a row twice, which is not a neighbour of itself
     again = np.repeat(np.flatnonzero(times > 1), times[times > 1] - 1)
     spare, along = np.concatenate((along[copies], again)), along[~copies]
     if hard.sum() > len(along):
@@ -189,14 +189,14 @@ def _copies(labels: np.ndarray, window: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HardnessSchedule:
-    """h(k): 0 up to and with epoch `begin`, then on to `final` along a schedule of the epochs after it.
+    """h(k): 0 through epoch `begin`, then rising to `final` along a schedule.
 
-    The shapes are those of λ_k, so that how hard, when and how gradually are three separate choices.
+    It has the shapes of λ_k, so that how hard, when and how gradually are separate choices.
 
     Parameters
     ----------
     final
-        In [0, 1]: the share of each batch that comes in groups in the end.
+        In [0, 1]: the share of each batch drawn as groups at the end.
     begin
         Last epoch without groups, 0 or more.
     rise
@@ -225,10 +225,10 @@ class HardnessSchedule:
         shape: str = "linear",
         interval: int = 1,
     ) -> HardnessSchedule:
-        """From shares of the epochs: 0 up to the share `start`, in full force from the share `until` on.
+        """From shares of the epochs: 0 up to the share `start`, `final` from the share `until` on.
 
-        Where `until` does not lie beyond `start`, hardness jumps. `interval` is the epochs from one step to the next
-        of the shape "step".
+        If `until` is not beyond `start`, hardness jumps. `interval` is the number of epochs between two steps of the
+        shape "step".
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """How hard epoch k trains: the intensities γ(k) that multiply a loss, a learning rate, or one named loss term.
 
-Adam-like optimisers all but cancel a factor common to the whole loss, so that γ on the loss changes little there;
-`sampler.lr_factor` applies the same curve to the learning rate, where it does what its name says.
+Adam-like optimisers all but cancel a factor common to the whole loss, so γ on the loss changes little; on the learning
+rate (`sampler.lr_factor`) the same curve has its full effect.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CURVES: dict[str, Callable[[int, float], float]] = {
     "inverse": lambda k, x: k / (1.0 + k),
     # the plain loss
     "constant": lambda k, x: 1.0,
-    # ramps over the planned epochs to compare the paper's curves with
+    # ramps over the planned epochs, for comparison with the paper's curves
     "linear": lambda k, x: x,
     "cosine": lambda k, x: (1.0 - math.cos(math.pi * x)) / 2.0,
 }
@@ -45,9 +45,9 @@ def make_intensity(spec: str | Curve, epochs: int | None = None) -> Curve:
     if spec not in INTENSITIES:
         raise InputError(f"intensity={spec!r} is unknown, expected one of {', '.join(INTENSITIES)} or a function of k")
     if epochs is None and spec in ("linear", "cosine"):
-        raise InputError(f"intensity={spec!r} stretches over the planned epochs: give epochs=, got None")
+        raise InputError(f"intensity={spec!r} with epochs=None: expected the number of epochs over which it rises")
     planned = math.inf if epochs is None else check_whole("epochs", epochs, low=1)
-    # no closure, so that a plan can be sent to another process
+    # a closure could not be sent to another process
     return partial(_named, spec, planned)
 
 
@@ -56,9 +56,9 @@ def _named(name: str, planned: float, epoch: int) -> float:
 
 
 def make_intensities(spec: IntensitySpec, epochs: int | None = None) -> dict[str, Curve]:
-    """A curve for each loss term that a mapping names; "*" is every term not named, or all where one curve is given."""
+    """A curve for each loss term named in a mapping; "*" stands for all other terms, or for all of them."""
     if isinstance(spec, Mapping) and not spec:
-        raise InputError("intensity={} names no loss term: expected at least one, or '*'")
+        raise InputError("intensity={}: expected at least one loss term, or '*'")
     curves = spec if isinstance(spec, Mapping) else {"*": spec}
     return {name: make_intensity(curve, epochs) for name, curve in curves.items()}
 
@@ -66,7 +66,7 @@ def make_intensities(spec: IntensitySpec, epochs: int | None = None) -> dict[str
 def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, float]) -> Any:
     """Σ γ·L over named loss terms (numbers, arrays or tensors), with one γ for all or one for each term.
 
-    A misspelt name would silently leave a term at full weight, so names must match exactly.
+    Names must match exactly, since a misspelt one would leave a term at full weight.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def weigh_terms(terms: Mapping[str, Any], intensities: float | Mapping[str, floa
         No term at all, or names of `intensities` that differ from those of `terms`.
     """
     if not terms:
-        raise InputError("no loss terms were given: expected a mapping of name to loss with at least one entry")
+        raise InputError("no loss terms: expected a mapping of names to losses with at least one entry")
     if isinstance(intensities, Mapping) and set(intensities) != set(terms):
-        raise InputError(f"intensities are named {sorted(intensities)}, the loss terms {sorted(terms)}")
+        raise InputError(f"intensities are named {sorted(intensities)}: expected the loss terms {sorted(terms)}")
     parts = [(intensities[k] if isinstance(intensities, Mapping) else intensities) * v for k, v in terms.items()]
     return sum(parts[1:], start=parts[0])

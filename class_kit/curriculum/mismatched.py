@@ -1,7 +1,7 @@
-"""Training among mismatched pairs: which of them a plan leaves out, and the controls that tell what that is worth.
+"""Training with mismatched pairs: which pairs a plan leaves out, and controls that show what that is worth.
 
-What is known beforehand is an audit of the pairs (`class_kit.audit_pairs`): how well text and molecule of each agree,
-and the share that is mismatched, with its interval. Losses of the model under way then refine the choice.
+An audit of the pairs (`class_kit.audit_pairs`) says beforehand how well each text and molecule agree, and estimates the
+share of mismatched pairs with its interval. Losses of the model in training then refine the choice.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from class_kit.errors import InputError
 if TYPE_CHECKING:
     from class_kit.agreement import PairAudit
 
-# Share of the epochs with all pairs, and the share of mismatched pairs below which none is left out: fixed once on
+# Share of the epochs with all pairs, and the share of mismatched pairs below which none is left out: chosen once, on
 # validation pairs of the real split.
 WARMUP = 0.1
 SMALL_SHARE = 0.03
 
 
 def choose_order(audit: PairAudit) -> tuple[str, str]:
-    """What the order "auto" trains by, "standard" or "small-loss", and why, in one sentence.
+    """What the order "auto" becomes, "standard" or "small-loss", and one sentence that says why.
 
-    Small losses where the interval of the mismatched share excludes zero and reaches beyond 3 %; all pairs otherwise,
-    since leaving out pairs that belong together costs more than so few wrong ones.
+    "small-loss" if the interval of the mismatched share excludes zero and reaches beyond 3 %; otherwise all pairs,
+    since leaving out matching pairs costs more than so few wrong ones.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def choose_order(audit: PairAudit) -> tuple[str, str]:
     """
     if audit.shuffled_as_a_whole:
         raise InputError(
-            f"order='auto': the training pairs look shuffled as a whole (area under the curve {audit.auc:.2f}, 0.5 is "
-            "chance): expected texts beside their molecules, so look at how the table was put together"
+            f"order='auto': the training pairs look shuffled as a whole (AUC {audit.auc:.2f}, chance is 0.5): expected "
+            "each text in the row of its molecule, so check how the table was assembled"
         )
     low, high = audit.mismatch_share_ci
     found = f"{audit.mismatch_share:.1%} of the training pairs look mismatched (95 % interval {low:.1%} to {high:.1%})"
@@ -50,9 +50,9 @@ def choose_order(audit: PairAudit) -> tuple[str, str]:
 
 
 def left_out(audit: PairAudit) -> float:
-    """The share of pairs that small losses leave out, at most 0.9: the upper end of the mismatched share's interval.
+    """The share of pairs that "small-loss" leaves out, at most 0.9: the upper end of the mismatched share's interval.
 
-    On validation pairs a wrong one that stayed cost more than a right one that went.
+    On validation pairs, keeping a wrong pair cost more than losing a right one.
     """
     return min(audit.mismatch_share_ci[1], 0.9)
 
@@ -60,21 +60,20 @@ def left_out(audit: PairAudit) -> float:
 def selective_plan(
     order: str, count: int, audit: PairAudit | None, exchanged: np.ndarray | None, seed: int, epochs: int
 ) -> Plan:
-    """The plan of an order among mismatched pairs, all with γ = 1.
+    """The plan of an order for mismatched pairs, with γ = 1.
 
     Parameters
     ----------
     order : str
-        "small-loss" leaves out the share `left_out` after a tenth of the epochs, those of the greatest sum of the ranks
-        of loss and doubt; "mixture" then weighs all pairs by the mixture of their losses; "auto" is as `choose_order`
-        says; "random-subset" leaves as many out at random, for the whole run; "oracle" leaves out those that were
-        exchanged.
+        After a tenth of the epochs, "small-loss" leaves out the share `left_out` with the largest sums of the ranks of
+        loss and doubt, and "mixture" weights all pairs by the mixture of their losses. "auto" follows `choose_order`.
+        "random-subset" leaves out as many pairs at random throughout; "oracle" leaves out those that were exchanged.
     count : int
         L, the number of training pairs.
     audit : PairAudit, optional
-        Of these pairs; every order but "oracle" needs it.
+        Of these pairs; needed for every order except "oracle".
     exchanged : (L,) bool, optional
-        Pairs known to be wrong; None where none are known.
+        Pairs known to be wrong; None if none are known.
     seed, epochs
         As of `EpochPlan`.
     """

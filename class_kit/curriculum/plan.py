@@ -36,8 +36,8 @@ COMPOSITION = ("hardness", "line", "group_size", "apart", "refresh")
 def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> np.ndarray:
     """Where `count` rows are cut, shape (steps · world_size + 1,): piece s · world_size + r is rank r's at step s.
 
-    Every rank gets the same number of steps, and every row goes to one rank. The rows left for the last step are
-    shared evenly; where they are fewer than the ranks, the step before gives up what is needed for one row each.
+    Every rank gets the same number of steps, and every row goes to one rank. The rows of the last step are shared
+    evenly; if they are fewer than the ranks, some of the step before are moved, so that each rank has one.
     """
     whole, rest = divmod(count, batch_size * world_size)
     steps = [batch_size * world_size] * whole
@@ -58,24 +58,24 @@ def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bo
 
 
 class Plan:
-    """What every plan offers: rows, batches, intensity, steps and a table, from an order and a schedule.
+    """The base of all plans: rows, batches, intensity, steps and a table, from an order and a schedule.
 
-    Epoch k has the first λ_k·L rows of the order. A subclass may decide otherwise, in `count` and `rows`, and weigh the
+    Epoch k has the first λ_k·L rows of the order. A subclass may override that, in `count` and `rows`, and weight the
     rows, in `weights`.
 
     Attributes
     ----------
     order : (L,) int64
-        Every row id that the plan may draw, easiest first.
+        All row ids of the plan, easiest first.
     schedule
         λ, a function of the epoch (from 1) with values in (0, 1].
     needs_feedback : tuple of str
-        What of the training the plan depends on: nothing, "losses" (every pair's last loss), "metrics" (the validation
-        metric after every epoch) or "vectors" (the model's own, for its neighbours). Before each epoch `with_feedback`
-        gives it losses and metrics, `with_line` an arrangement by the vectors.
+        What the plan needs from the training: "losses" (every pair's last loss), "metrics" (the validation metric after
+        every epoch) or "vectors" (the model's, for neighbours). Before each epoch, `with_feedback` takes losses and
+        metrics, and `with_line` a locality order of the vectors.
     measures_losses : bool
-        Whether the losses that it needs are those of all pairs after each epoch, measured anew, rather than each
-        pair's when it was last trained on.
+        Whether these losses are measured for all pairs after each epoch, rather than recorded when a pair was last
+        trained on.
     hardness, line, group_size, apart, refresh
         How batches are composed, see `compose`.
     """
@@ -139,7 +139,7 @@ class Plan:
             it (see `refreshed`, `with_line`); until then `line` is used.
         """
         if hardness is not None and (not callable(hardness) or line is None):
-            raise InputError(f"hardness={hardness!r}: expected a function of the epoch, and line= beside it")
+            raise InputError(f"hardness={hardness!r}: expected a function of the epoch, together with line=")
         if refresh is not None and check_whole("refresh", refresh, low=1) and hardness is None:
             raise InputError(f"refresh={refresh} without hardness: expected hardness, since there are no groups")
         self.hardness = hardness
@@ -169,7 +169,7 @@ class Plan:
         return result
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
-        """The plan of the next epoch, given every pair's last loss (L,) and the metrics after the epochs so far.
+        """The plan for the next epoch, given every pair's last loss (L,) and the metrics of the epochs so far.
 
         A plan that needs neither returns itself.
         """
@@ -186,7 +186,7 @@ class Plan:
         return check_real(f"the schedule's fraction at epoch {epoch}", value, low=0.0, high=1.0, open_low=True)
 
     def count(self, epoch: int, at_least: int = 1) -> int:
-        """Number of rows of the epoch, raised to `at_least` where the data has as many."""
+        """Number of rows of the epoch, at least `at_least` where the data has as many."""
         check_whole("at_least", at_least, low=1)
         # the tolerance keeps decimal λ such as 0.285 with L = 1000 from rounding by the noise of its last bit
         return min(self.length, max(math.floor(self.fraction(epoch) * self.length + 0.5 + 1e-9), at_least))
@@ -205,17 +205,17 @@ class Plan:
         return weights
 
     def intensity(self, epoch: int, term: str | None = None) -> float:
-        """γ of the epoch; where the plan has an intensity for each loss term, of one `term`.
+        """γ of the epoch; of one `term`, where the plan has an intensity for each loss term.
 
         Raises
         ------
         InputError
-            No term, or an unknown one, of a plan with an intensity for each term.
+            No term, or an unknown one, for a plan with an intensity for each term.
         """
         curves = self._intensities
         curve = curves.get("*") if term is None or term not in curves else curves[term]
         if curve is None or (term is None and len(curves) > 1):
-            raise InputError(f"term={term!r} has no intensity, expected one of {sorted(curves)}")
+            raise InputError(f"term={term!r} has no intensity: expected one of {sorted(curves)}")
         # a negative γ would train away from the data
         return check_real(f"the intensity at epoch {epoch}", curve(check_epoch(epoch)), low=0.0)
 
@@ -229,7 +229,7 @@ class Plan:
         """
         terms = list(terms)
         if unknown := sorted(set(self._intensities) - {*terms, "*"}):
-            raise InputError(f"intensity names {unknown}: no such term, expected some of {sorted(terms)}")
+            raise InputError(f"intensity names the terms {unknown}: expected some of {sorted(terms)}")
         return {name: self.intensity(epoch, name) for name in terms}
 
     def batches(
@@ -240,7 +240,7 @@ class Plan:
         Raises
         ------
         InputError
-            A number out of range, or so few rows that a step would leave a rank without any.
+            A number out of range, or too few rows for one on every rank in every step.
         """
         check_whole("rank", rank, low=0, high=world_size - 1)
         bounds = self._bounds(epoch, batch_size, world_size, drop_last)
@@ -251,7 +251,7 @@ class Plan:
             rows = gather_groups(rows, bounds, share, self.line, min(self.group_size, batch_size), path, self.apart)
         if self.hardness is not None or self.apart is not None:
             labels = np.full(self._size, -1) if self.apart is None else self.apart.copy()
-            # one row that comes twice in the epoch must not meet itself either
+            # a row that occurs twice in the epoch must not share a batch with itself either
             again = np.flatnonzero((np.bincount(rows, minlength=self._size) > 1) & (labels < 0))
             labels[again] = labels.max() + 1 + np.arange(len(again))
             rows = keep_apart(rows, bounds, labels, (self.seed, epoch, APART))
@@ -268,7 +268,7 @@ class Plan:
         return (len(self._bounds(epoch, batch_size, world_size, drop_last)) - 1) // world_size
 
     def steps_total(self, batch_size: int, world_size: int = 1, drop_last: bool = False) -> int:
-        """Optimiser steps of all planned epochs, the number that a learning-rate schedule must be told."""
+        """Optimiser steps of all planned epochs, the total for a learning-rate schedule."""
         return self.ends(batch_size, world_size, drop_last)[-1]
 
     def ends(self, batch_size: int, world_size: int = 1, drop_last: bool = False) -> list[int]:
@@ -276,20 +276,20 @@ class Plan:
         return list(accumulate(self.steps(k, batch_size, world_size, drop_last) for k in self._planned()))
 
     def samples_total(self, batch_size: int = 1, world_size: int = 1) -> int:
-        """Pairs seen in all planned epochs, each as often as it is seen.
+        """Pairs seen in all planned epochs, counted as often as they are seen.
 
         Epochs with fewer pairs than a full batch on every rank are filled up to one, so give the training's sizes; the
-        defaults tell what the schedule alone asks for.
+        defaults count what the schedule alone asks for.
         """
         return sum(self.count(k, batch_size * world_size) for k in self._planned())
 
     def _planned(self) -> range:
         if self.epochs is None:
-            raise InputError("epochs=None: totals need the number of planned epochs, give EpochPlan(..., epochs=E)")
+            raise InputError("epochs=None: expected the number of planned epochs, EpochPlan(..., epochs=E)")
         return range(1, self.epochs + 1)
 
     def table(self, batch_size: int = 64, world_size: int = 1, drop_last: bool = False) -> list[dict[str, Any]]:
-        """One dict an epoch: epoch, fraction, rows, steps, intensity (or `intensity_<term>` for every named term)."""
+        """One dict per epoch: epoch, fraction, rows, steps, intensity (or `intensity_<term>` for each named term)."""
         names = {"*": "intensity"} if len(self._intensities) == 1 else {}
         return [
             {
@@ -303,10 +303,10 @@ class Plan:
         ]
 
     def digest(self, batch_size: int, world_size: int = 1) -> str:
-        """SHA-256 over all that decides the plan: what a checkpoint belongs to.
+        """SHA-256 over everything that determines the plan, to identify the training of a checkpoint.
 
-        Functions of the epoch count by their values over the planned epochs, and the batches of the first and the last
-        epoch are included, so that a kit that deals otherwise is noticed.
+        Functions of the epoch enter with their values over the planned epochs. The batches of the first and last epoch
+        are included, so that a version of the kit that composes batches differently is noticed.
         """
         digest = hashlib.sha256(repr((type(self).__name__, self.table(batch_size, world_size))).encode())
         for name, value in sorted(vars(self).items()):
@@ -330,7 +330,7 @@ class NeverFullWarning(UserWarning):
 
 
 class EpochPlan(Plan):
-    """The curriculum: epoch k trains on the first λ_k·L pairs of `order`, shuffled anew for every epoch.
+    """The curriculum: epoch k trains on the first λ_k·L pairs of `order`, shuffled again for every epoch.
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ class EpochPlan(Plan):
         γ: "inverse" (the paper's better one), "sigmoid", "constant", "linear", "cosine", a function of the epoch, or
         a mapping of loss term to one of these ("*" for all other terms).
     seed
-        Non-negative; decides every shuffle.
+        Non-negative; the seed of every shuffle.
     epochs
         E, the planned number of epochs; needed for totals and `table`.
     composition

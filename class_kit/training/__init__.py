@@ -1,7 +1,7 @@
 """The training loop: a plan chooses the pairs, a backbone computes the losses, `loop` takes the steps.
 
-Nothing here decides an order: the plan defines the batches of each epoch, so a training that is killed and resumed sees
-exactly the batches it would have seen.
+The plan alone defines the batches of each epoch, so a training that is interrupted and resumed sees exactly the
+batches it would have seen.
 """
 
 from class_kit.inputs import encode

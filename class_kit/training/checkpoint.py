@@ -1,9 +1,8 @@
-"""Write and read checkpoints that are never half-written and that identify the training they belong to.
+"""Write and read checkpoints that are never half-written and that identify their training.
 
 One safetensors file holds every tensor of a training (weights, best weights so far, optimiser state, generator state)
 and, in its header, everything else as JSON. It is written under a temporary name and moved, so a crash or a full disk
-loses nothing already saved; a digest over the tensors detects damage; an identity detects a checkpoint of another
-training.
+never damages the previous one. A digest detects damage, an identity a checkpoint of another training.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def save_checkpoint(
     Raises
     ------
     OSError
-        If it cannot be written; what was saved before is still there, whole.
+        If it cannot be written; the previous checkpoint is then intact.
     """
     flat = dict(_flatten(tensors))
     state_text = json.dumps(state, sort_keys=True, allow_nan=False)
@@ -54,10 +53,9 @@ def save_checkpoint(
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: dict[str, str] | None = None
 ) -> None:
-    """Write tensors as a safetensors file, atomically; an OSError says why the machine refused.
+    """Write tensors as a safetensors file, atomically; an OSError names the system's reason for a failure.
 
-    The file is built in memory, because the library's own writer hides the number of a system error and leaves an
-    unknown temporary file behind when the process is killed.
+    The file is built in memory, since the library's own writer hides the number of a system error.
     """
     content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, header)
     with atomic_write(path) as temporary:
@@ -74,7 +72,7 @@ def load_checkpoint(path: str | os.PathLike[str], identity: str | None = None) -
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; expected one that a training wrote")
+        raise InputError(f"{path}: no such checkpoint; expected one written by a training")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
@@ -84,9 +82,9 @@ def load_checkpoint(path: str | os.PathLike[str], identity: str | None = None) -
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this kit (format {header.get('format')!r}, expected {FORMAT!r})")
     if header.get("digest") != _digest(flat, header):
-        raise InputError(f"{path}: damaged, its content does not match its digest; delete it and train again")
+        raise InputError(f"{path}: damaged (content and digest differ); delete it and train again")
     if identity is not None and header["identity"] != identity:
-        raise InputError(f"{path}: belongs to a training with other settings or data; choose another folder")
+        raise InputError(f"{path}: checkpoint of a training with other settings or data; choose another folder")
     tensors: dict[str, Any] = {}
     for name, tensor in flat.items():
         *folders, last = name.split("/")

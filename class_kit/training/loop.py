@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone
+from class_kit.checks import check_whole
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
 from class_kit.curriculum.feedback import record_losses
@@ -52,9 +53,9 @@ class TrainingResult:
     """A trained backbone (weights of its best epoch) and the record of its training.
 
     `history` has one entry per epoch: epoch, fraction, rows, steps, loss, each term and its intensity
-    (`intensity/<term>`), an adversary's terms (`critic/<term>`), learnt weights (`weight/<term>`), each validation
-    metric, seconds (training only); if near-duplicates are kept apart, how often that failed (`repeats`, and
-    `unavoidable` ones among them). `samples` and `steps` are totals over all epochs.
+    (`intensity/<term>`), an adversary's terms (`critic/<term>`), learned weights (`weight/<term>`), each validation
+    metric, seconds (training only); if near-duplicates are kept in different batches, the `repeats` within a batch and
+    how many of them were `unavoidable`. `samples` and `steps` are totals over all epochs.
     """
 
     backbone: Backbone
@@ -85,14 +86,14 @@ def train(
     Parameters
     ----------
     plan : Plan
-        Must have as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that
-        follows losses, metrics or the model's own vectors receives them before every epoch.
+        Must have as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that needs
+        losses, metrics or the model's vectors gets them before every epoch.
     text : (L, d_t) float, or Inputs
     molecules : (L, d_m) float, or Inputs
         Row i of both belongs to pair i; of the kinds that the backbone needs (`backbone_needs`).
     validate : callable, optional
         Takes the backbone in evaluation mode and returns metrics; the epoch with the highest `select` is kept (the
-        last one if `validate` is None). A plan that follows metrics follows `select`.
+        last one if `validate` is None). `select` is also the metric for a plan that needs metrics.
     folder : path, optional
         Where `checkpoint.safetensors` is written at each epoch's end and every `checkpoint_every` steps.
     resume : bool
@@ -103,7 +104,7 @@ def train(
         other's negatives.
     on_epoch : callable, optional
         Called after every epoch, once its checkpoint is written, with its entry of the history: epoch, loss, metrics
-        and the rest. For TensorBoard and the like; what it raises ends the training.
+        and the rest. For TensorBoard and the like; an exception in it ends the training.
 
     Raises
     ------
@@ -123,12 +124,12 @@ def train(
             raise InputError(f"{side} given as {kind}: backbone {config.backbone!r} expected {getattr(needs, side)}")
     if plan.epochs != config.epochs:
         raise InputError(
-            f"the plan has {plan.epochs} epochs, the configuration {config.epochs}: expected equal numbers"
+            f"the plan has {plan.epochs} epochs and the configuration {config.epochs}: expected equal numbers"
         )
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise InputError(f"checkpoint_every={checkpoint_every}: expected at least 1 step, or None")
+    if checkpoint_every is not None:
+        check_whole("checkpoint_every", checkpoint_every, low=1)
     if "metrics" in plan.needs_feedback and validate is None:
-        raise InputError("validate=None: this plan follows the validation metric, expected a function of the backbone")
+        raise InputError("validate=None: expected a function of the backbone, since the plan needs validation metrics")
     # PyTorch imports this, which takes seconds, when the first optimiser is created
     import_whole("torch._dynamo")
     checkpoint = None if folder is None else Path(folder) / "checkpoint.safetensors"
@@ -150,17 +151,17 @@ def train(
 
 @dataclass
 class Trainer:
-    """One training in progress. `train` creates, restores and runs it; see there for the fields.
+    """One training in progress. `train` creates, restores and runs it, and documents the fields.
 
     Attributes
     ----------
     parts : modules by name
         What the main optimiser trains: the backbone and, if learned, the weights of the terms.
     optimizers : optimisers by name
-        The main one, and the critic's if there is a critic.
+        "optimizer" for the main parts and, if there is a critic, "critic".
     arrays : arrays by name
-        The plan's feedback: `losses_before`, every pair's loss before this epoch, `losses`, up to now, and `line`, the
-        locality order of the model's own neighbours, once computed.
+        The plan's feedback: `losses_before`, every pair's loss before this epoch; `losses`, up to now; and `line`, the
+        latest locality order of the model's vectors.
     history, sums
         One entry per epoch, and sums over the steps of the current epoch.
     """
@@ -192,8 +193,8 @@ class Trainer:
             with torch.random.fork_rng(), torch.no_grad():
                 names = self.backbone.losses(*self._take(np.arange(min(2, len(text)))))
             self.parts["term_weights"] = self.term_weights = UncertaintyWeights(names).to(self.device)
-        beside = () if self.term_weights is None else self.term_weights.parameters()
-        self.optimizers = make_optimizers(config, self.backbone, beside)
+        extra = () if self.term_weights is None else self.term_weights.parameters()
+        self.optimizers = make_optimizers(config, self.backbone, extra)
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.sums: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
@@ -233,13 +234,13 @@ class Trainer:
         plan = self.plan.with_feedback(losses=self.arrays.get("losses_before"), metrics=metrics)
         taken = int(self._in_epoch("steps", self.step))
         if not taken and plan.refreshed(epoch):
-            # an order in which pairs that the current model finds similar are close together
+            # an order in which pairs that are similar under the current model are close together
             with self._precision():
                 spaces = [encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules)]
             self.arrays["line"] = locality_order(*spaces, group_size=plan.group_size)
         if "line" in self.arrays:
             plan = plan.with_line(self.arrays["line"])
-        # the plans of later epochs may still change, so this total is the current estimate
+        # later epochs may still change, so this total is an estimate
         bar.total = self.step - taken + sum(plan.steps(k, size) for k in range(epoch, self.config.epochs + 1))
         pair_weights = None
         if "losses" in plan.needs_feedback:
@@ -316,8 +317,8 @@ class Trainer:
         parts = [term.detach().double() for term in terms.values() if term.ndim == 1]
         if not parts:
             raise InputError(
-                f"backbone {self.config.backbone!r} gives no loss per pair ({', '.join(terms)} are scalars): "
-                "expected one, since this plan follows losses"
+                f"backbone {self.config.backbone!r} has only scalar loss terms ({', '.join(terms)}): expected a term "
+                "with one loss per pair, since the plan needs losses"
             )
         return torch.stack(parts).sum(0).cpu().numpy()
 
@@ -362,16 +363,16 @@ class Trainer:
             self.on_epoch(dict(entry))
 
     def _measure_losses(self, epoch: int) -> np.ndarray:
-        """Every pair's loss under the model as it is, in random batches of the training's size, `(L,)` float64."""
+        """Every pair's loss under the current model, in random batches of the training's size, `(L,)` float64."""
         every = EpochPlan(np.arange(len(self.text)), make_schedule("full"), "constant", self.config.seed)
-        found = np.empty(len(self.text))
+        losses = np.empty(len(self.text))
         self.backbone.eval()
         # a backbone that draws at random here leaves the training's own draws as they are
         with torch.random.fork_rng(), torch.no_grad():
             for rows in every.batches(epoch, self.config.batch_size):
                 index = torch.as_tensor(rows, device=self.device)
-                found[rows] = self._pair_losses(self._losses(index, *self._take(rows)))
-        return found
+                losses[rows] = self._pair_losses(self._losses(index, *self._take(rows)))
+        return losses
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")

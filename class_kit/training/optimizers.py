@@ -15,8 +15,8 @@ from class_kit.options import TrainingConfig
 def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     """Rate of step `step` (from 0) of `total`: linear warm-up to the peak, then linear decay to 0.
 
-    A pure function of the step, so that nothing has to be saved, and of the plan's own total, since a curriculum takes
-    fewer steps than rows times epochs.
+    A function of the step, so that nothing has to be saved, and of the plan's total, since a curriculum takes fewer
+    steps than rows times epochs.
     """
     warm = round(config.warmup * total)
     if step < warm:
@@ -27,10 +27,10 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
 def make_optimizers(
     config: TrainingConfig, backbone: Backbone, without_decay: Iterable[nn.Parameter] = ()
 ) -> dict[str, torch.optim.Optimizer]:
-    """The optimisers by name: "optimizer" for everything but a critic and, if there is one, "critic".
+    """The optimisers by name: "optimizer" for everything except a critic and, if there is a critic, "critic".
 
-    Each parameter group of the first has a `share` of `learning_rate`, 1 unless the backbone names its own rate;
-    `without_decay` are trained alongside the backbone without weight decay.
+    Each parameter group of the first has a `share` of `learning_rate`, 1 unless the backbone sets another rate.
+    `without_decay` are trained with the backbone, without weight decay.
     """
     critic = list(backbone.critic_parameters())
     apart = {id(parameter) for parameter in critic}
