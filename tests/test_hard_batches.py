@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,11 +54,10 @@ def test_the_line_of_equal_rows() -> None:
     assert locality_order(np.ones((1, 2))).tolist() == [0]
 
 
-def hard_plan(share: float, x: np.ndarray, **options: object) -> EpochPlan:
+def hard_plan(share: Any, x: np.ndarray, **options: object) -> EpochPlan:
     order = np.random.default_rng(4).permutation(len(x))
-    return EpochPlan(
-        order, make_schedule("full"), hardness=lambda _: share, line=locality_order(x, group_size=8), **options
-    )
+    hardness = share if callable(share) else lambda _: share
+    return EpochPlan(order, make_schedule("full"), hardness=hardness, line=locality_order(x, group_size=8), **options)
 
 
 def alike(plan: EpochPlan, label: np.ndarray, epoch: int = 1, batch_size: int = 32) -> float:
@@ -73,7 +73,7 @@ def test_neighbours_are_drawn_anew_when_the_plan_says_so() -> None:
     x, label = families()
     plan = hard_plan(0.5, x)
     assert not any(plan.refreshed(k) for k in range(1, 9))
-    plan.compose(hardness=lambda k: float(k in (1, 2, 4, 6, 8)), line=plan.line, group_size=8, refresh=2)
+    plan = hard_plan(lambda k: float(k in (1, 2, 4, 6, 8)), x, group_size=8, refresh=2)
     assert [k for k in range(1, 10) if plan.refreshed(k)] == [1, 4, 8]
     other = plan.with_line(np.random.default_rng(0).permutation(len(x)))
     assert np.array_equal(plan.batches(3, 16)[0], other.batches(3, 16)[0])
@@ -127,7 +127,10 @@ def test_hard_batches_hold_every_row_once(
 ) -> None:
     label = families(count=25)[1]
     plain = EpochPlan(np.random.default_rng(4).permutation(200), LinearSchedule(0.5, 0.1), epochs=5)
-    plan = EpochPlan(plain.order, plain.schedule, epochs=5).compose(
+    plan = EpochPlan(
+        plain.order,
+        plain.schedule,
+        epochs=5,
         hardness=lambda _: share,
         line=np.argsort(label, kind="stable"),
         group_size=group_size,
@@ -151,8 +154,7 @@ def test_harder_batches_hold_more_neighbours() -> None:
     assert all(softer < harder for softer, harder in itertools.pairwise(by_share))
     # groups of 8 of a family of 8 give 7 of 31 mates, cut at a random place on average somewhat less
     assert 0.08 < by_share[-1] <= 7 / 31
-    growing = hard_plan(0.0, x)
-    growing.compose(hardness=LinearSchedule(0.0, 0.25), line=growing.line, group_size=8)
+    growing = hard_plan(LinearSchedule(0.0, 0.25), x, group_size=8)
     by_epoch = [alike(growing, label, epoch) for epoch in (1, 2, 4)]
     assert by_epoch[0] < by_epoch[1] < by_epoch[2]
     first, second = growing.batches(5, 32)[0], growing.batches(6, 32)[0]
@@ -295,8 +297,8 @@ def test_every_plan_composes_its_batches_by_the_same_rules() -> None:
     plans = [make_plan(arm, np.arange(200), schedule, seed=3, epochs=6, batch_size=16, **rules) for arm in ARMS]
     losses = rng.uniform(size=200)
     plans += [
-        SelfPacedPlan(losses, schedule, seed=3, epochs=6).compose(**rules),
-        LossPrunedPlan(losses, epochs=6, seed=3).compose(**rules),
+        SelfPacedPlan(losses, schedule, seed=3, epochs=6, **rules),
+        LossPrunedPlan(losses, epochs=6, seed=3, **rules),
     ]
     for plan in plans:
         for epoch in (1, 3, 6):

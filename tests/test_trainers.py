@@ -15,6 +15,7 @@ import textwrap
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,9 +37,9 @@ def save(value):
 """
 
 
-def plan_of(intensity: str = "inverse") -> EpochPlan:
+def plan_of(intensity: str = "inverse", **options: Any) -> EpochPlan:
     order = np.random.default_rng(3).permutation(ROWS)
-    return EpochPlan(order, LinearSchedule(0.25, 0.1875), intensity, seed=11, epochs=EPOCHS)
+    return EpochPlan(order, LinearSchedule(0.25, 0.1875), intensity, seed=11, epochs=EPOCHS, **options)
 
 
 def expected(rank: int = 0, world_size: int = 1) -> list[list[list[int]]]:
@@ -431,7 +432,7 @@ def test_accelerate_with_two_processes(tmp_path: Path) -> None:
 
 
 def test_a_whole_run_refuses_a_plan_that_must_be_told_something() -> None:
-    plan = plan_of().compose(hardness=lambda _: 0.5, line=np.arange(plan_of().length), refresh=1)
+    plan = plan_of(hardness=lambda _: 0.5, line=np.arange(ROWS), refresh=1)
     with pytest.raises(InputError, match="needs vectors from the training"):
         WholeRunBatchSampler(plan, BATCH)
     follower = SelfPacedPlan(np.full(20, np.nan), LinearSchedule(0.5, 0.5), epochs=2)

@@ -35,9 +35,9 @@ def pairs(rows: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return view[0].astype(np.float32), view[1].astype(np.float32)
 
 
-def plan_of(rows: int = 40, epochs: int = 3, intensity="inverse") -> EpochPlan:
+def plan_of(rows: int = 40, epochs: int = 3, intensity="inverse", **options) -> EpochPlan:
     schedule = LinearSchedule(start=0.1, growth=0.9 / epochs)
-    return EpochPlan(np.arange(rows), schedule=schedule, intensity=intensity, seed=5, epochs=epochs)
+    return EpochPlan(np.arange(rows), schedule=schedule, intensity=intensity, seed=5, epochs=epochs, **options)
 
 
 def weights(result) -> dict[str, torch.Tensor]:
@@ -204,8 +204,8 @@ RISING = LinearSchedule(start=0.2, growth=0.3)
 CRITIC = replace(CONFIG, backbone="with_critic", backbone_options={})
 
 
-def self_paced(kind: str = "hard") -> SelfPacedPlan:
-    return SelfPacedPlan(unseen(), RISING, kind, seed=5, epochs=3)
+def self_paced(kind: str = "hard", **options) -> SelfPacedPlan:
+    return SelfPacedPlan(unseen(), RISING, kind, seed=5, epochs=3, **options)
 
 
 def small_loss(mixture: bool = False, epochs: int = 3) -> SmallLossPlan:
@@ -213,15 +213,18 @@ def small_loss(mixture: bool = False, epochs: int = 3) -> SmallLossPlan:
     return SmallLossPlan(unseen(), 0.3, 1, doubt, mixture, seed=5, epochs=epochs)
 
 
-def paced(epochs: int = 3, start: float = 0.4, growth: float = 0.6) -> PacedPlan:
-    return PacedPlan(np.arange(40), MetricPacing(start, growth), seed=5, epochs=epochs)
+def paced(epochs: int = 3, start: float = 0.4, growth: float = 0.6, **options) -> PacedPlan:
+    return PacedPlan(np.arange(40), MetricPacing(start, growth), seed=5, epochs=epochs, **options)
 
 
-def own_neighbours(plan=None, refresh: int = 1, epochs: int = 3):
-    """A plan, of all rows in every epoch where none is given, with half of each batch in groups from epoch 2 on."""
-    plan = plan or EpochPlan(np.arange(40), make_schedule("full"), "constant", seed=5, epochs=epochs)
+def everything(epochs: int = 3, **options) -> EpochPlan:
+    return EpochPlan(np.arange(40), make_schedule("full"), "constant", seed=5, epochs=epochs, **options)
+
+
+def own_neighbours(make=everything, refresh: int = 1, **options):
+    """A plan with half of each batch in groups from epoch 2 on."""
     line = np.random.default_rng(3).permutation(40)
-    return plan.compose(hardness=lambda k: 0.5 * (k > 1), line=line, group_size=4, refresh=refresh)
+    return make(hardness=lambda k: 0.5 * (k > 1), line=line, group_size=4, refresh=refresh, **options)
 
 
 @pytest.mark.parametrize(
@@ -313,9 +316,9 @@ def trace_of(given):
         (CONFIG, lambda: small_loss(mixture=True), (6, 11)),
         (CONFIG, paced, (2, 3)),
         (CONFIG, lambda: own_neighbours(refresh=2), (5, 7, 12)),
-        (CONFIG, lambda: own_neighbours(self_paced()), (3, 5)),
-        (CONFIG, lambda: own_neighbours(paced()), (2, 4)),
-        (CONFIG, lambda: StepMatchedPlan(own_neighbours(plan_of()), 8), (3, 7)),
+        (CONFIG, lambda: own_neighbours(self_paced), (3, 5)),
+        (CONFIG, lambda: own_neighbours(paced), (2, 4)),
+        (CONFIG, lambda: StepMatchedPlan(own_neighbours(plan_of), 8), (3, 7)),
         (replace(CONFIG, term_weights="learned"), plan_of, (3, 7)),
         (CRITIC, plan_of, (3, 7)),
     ],

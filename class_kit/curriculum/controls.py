@@ -55,7 +55,7 @@ def make_plan(
 
     "standard" has all rows in every epoch and γ = 1; "step-matched" is standard training cut to the curriculum's number
     of steps (it needs `batch_size`); the others keep schedule and intensity and change the order only. `composition`
-    is what `Plan.compose` takes, and holds for every arm alike.
+    says how batches are composed, as of `EpochPlan`, in every arm alike.
     """
     check_choice("arm", arm, ARMS)
     if arm == "standard":

@@ -107,7 +107,7 @@ class SelfPacedPlan(_LossPlan):
         "hard", "linear" or "log", see `self_paced_weights`. For "log" the losses are first divided by their maximum,
         since that form is only defined below 1.
     options, named
-        intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
+        intensity ("constant" by default), seed, epochs and the rest, as of `EpochPlan`.
     """
 
     def __init__(self, losses: np.ndarray, schedule: Curve, kind: str = "hard", *options: Any, **named: Any) -> None:
@@ -141,7 +141,7 @@ class LossPrunedPlan(_LossPlan):
     prune
         r in [0, 1).
     options, named
-        intensity ("constant" by default), seed and composition, as of `EpochPlan`.
+        intensity ("constant" by default), seed and the rest, as of `EpochPlan`.
     """
 
     def __init__(self, losses: np.ndarray, epochs: int, prune: float = 0.5, *options: Any, **named: Any) -> None:
@@ -205,7 +205,7 @@ class SmallLossPlan(_LossPlan):
         After the warm-up, weight each pair by the probability that its loss belongs to the lower component of a mixture
         of two Gaussians, as in NCR (Huang et al., NeurIPS 2021).
     options, named
-        intensity ("constant" by default), seed, epochs and composition, as of `EpochPlan`.
+        intensity ("constant" by default), seed, epochs and the rest, as of `EpochPlan`.
     """
 
     measures_losses = True
@@ -322,7 +322,7 @@ class PacedPlan(EpochPlan):
     pacing : MetricPacing
         When λ grows; `with_feedback` takes the validation metrics so far, one per epoch.
     options, named
-        intensity ("inverse" by default), seed, epochs and composition, as of `EpochPlan`.
+        intensity ("inverse" by default), seed, epochs and the rest, as of `EpochPlan`.
     """
 
     needs_feedback = ("metrics",)

@@ -6,7 +6,7 @@ share of mismatched pairs with its interval. Losses of the model in training the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def left_out(audit: PairAudit) -> float:
 
 
 def selective_plan(
-    order: str, count: int, audit: PairAudit | None, exchanged: np.ndarray | None, seed: int, epochs: int
+    order: str, count: int, audit: PairAudit | None, exchanged: np.ndarray | None, **options: Any
 ) -> Plan:
     """The plan of an order for mismatched pairs, with γ = 1.
 
@@ -74,21 +74,21 @@ def selective_plan(
         Of these pairs; needed for every order except "oracle".
     exchanged : (L,) bool, optional
         Pairs known to be wrong; None if none are known.
-    seed, epochs
-        As of `EpochPlan`.
+    options
+        seed, epochs and how batches are composed, as of `EpochPlan`.
     """
-    warmup = max(1, round(WARMUP * epochs))
+    warmup = max(1, round(WARMUP * options["epochs"]))
     every, unseen, full = np.arange(count), np.full(count, np.nan), make_schedule("full")
     if order == "oracle" or audit is None:
         kept = every if exchanged is None else np.flatnonzero(~exchanged)
-        return EpochPlan(kept, full, "constant", seed, epochs)
+        return EpochPlan(kept, full, "constant", **options)
     drop = left_out(audit)
     if order == "auto":
         order = choose_order(audit)[0]
     if order == "mixture":
-        return SmallLossPlan(unseen, 0.0, warmup, mixture=True, seed=seed, epochs=epochs)
+        return SmallLossPlan(unseen, 0.0, warmup, mixture=True, **options)
     if order == "small-loss":
-        return SmallLossPlan(unseen, drop, warmup, -audit.agreement, seed=seed, epochs=epochs)
+        return SmallLossPlan(unseen, drop, warmup, -audit.agreement, **options)
     if order == "random-subset":
-        every = make_order("random", every, seed)[: count - round(drop * count)]
-    return EpochPlan(every, full, "constant", seed, epochs)
+        every = make_order("random", every, options["seed"])[: count - round(drop * count)]
+    return EpochPlan(every, full, "constant", **options)

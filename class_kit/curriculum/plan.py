@@ -29,7 +29,7 @@ from class_kit.curriculum.intensity import IntensitySpec, make_intensities
 from class_kit.curriculum.randomness import APART, GROUP, SHUFFLE, shuffle_rows
 from class_kit.errors import InputError
 
-# the arguments of `Plan.compose`
+# the arguments of a plan that say how batches are composed; which rows an epoch has does not depend on them
 COMPOSITION = ("hardness", "line", "group_size", "apart", "refresh")
 
 
@@ -77,7 +77,7 @@ class Plan:
         Whether these losses are measured for all pairs after each epoch, rather than recorded when a pair was last
         trained on.
     hardness, line, group_size, apart, refresh
-        How batches are composed, see `compose`.
+        How batches are composed, as given to `EpochPlan`.
     """
 
     needs_feedback: tuple[str, ...] = ()
@@ -91,7 +91,12 @@ class Plan:
         intensity: IntensitySpec = "inverse",
         seed: int = 0,
         epochs: int | None = None,
-        **composition: Any,
+        *,
+        hardness: Callable[[int], float] | None = None,
+        line: np.ndarray | None = None,
+        group_size: int = 32,
+        apart: np.ndarray | None = None,
+        refresh: int | None = None,
     ) -> None:
         if not callable(schedule):
             raise InputError(f"schedule={schedule!r}: expected a Schedule or a function of the epoch")
@@ -100,7 +105,15 @@ class Plan:
         self.seed = check_whole("seed", seed, low=0)
         self.epochs = None if epochs is None else check_whole("epochs", epochs, low=1)
         self._intensities = make_intensities(intensity, self.epochs)
-        self.compose(**composition)
+        if hardness is not None and (not callable(hardness) or line is None):
+            raise InputError(f"hardness={hardness!r}: expected a function of the epoch, together with line=")
+        if refresh is not None and check_whole("refresh", refresh, low=1) and hardness is None:
+            raise InputError(f"refresh={refresh} without hardness: expected hardness, since there are no groups")
+        self.hardness, self.refresh = hardness, refresh
+        self.group_size = check_whole("group_size", group_size, low=1)
+        self.line = None if line is None else check_line(line, self.order)
+        self.apart = None if apart is None else check_labels(apart, self._size)
+        self.needs_feedback = (*type(self).needs_feedback, *(() if refresh is None else ("vectors",)))
         if self._warns and self.epochs is not None and (last := self.fraction(self.epochs)) < 1.0:
             unseen = self.length - self.count(self.epochs)
             warnings.warn(
@@ -109,46 +122,6 @@ class Plan:
                 NeverFullWarning,
                 stacklevel=2,
             )
-
-    def compose(
-        self,
-        *,
-        hardness: Callable[[int], float] | None = None,
-        line: np.ndarray | None = None,
-        group_size: int = 32,
-        apart: np.ndarray | None = None,
-        refresh: int | None = None,
-    ) -> Self:
-        """Set how batches are composed; the rows of an epoch stay the same. Returns the plan itself.
-
-        Parameters
-        ----------
-        hardness
-            h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
-            neighbours. None is the paper's random batches.
-        line
-            What `locality_order` returns for the space in which rows are to be near; needed with `hardness`.
-        group_size
-            Rows of a group of near neighbours.
-        apart
-            (L,) integers by row id, as `duplicate_labels` returns: rows with the same non-negative label are kept in
-            different batches where possible; `count_repeats` counts where it was not.
-        refresh
-            Take neighbours in the space of the model in training, as ANCE does (Xiong et al., ICLR 2021). The training
-            loop computes a new line before the first epoch with groups and before every `refresh`-th such epoch after
-            it (see `refreshed`, `with_line`); until then `line` is used.
-        """
-        if hardness is not None and (not callable(hardness) or line is None):
-            raise InputError(f"hardness={hardness!r}: expected a function of the epoch, together with line=")
-        if refresh is not None and check_whole("refresh", refresh, low=1) and hardness is None:
-            raise InputError(f"refresh={refresh} without hardness: expected hardness, since there are no groups")
-        self.hardness = hardness
-        self.group_size = check_whole("group_size", group_size, low=1)
-        self.line = None if line is None else check_line(line, self.order)
-        self.apart = None if apart is None else check_labels(apart, self._size)
-        self.refresh = refresh
-        self.needs_feedback = (*type(self).needs_feedback, *(() if refresh is None else ("vectors",)))
-        return self
 
     def refreshed(self, epoch: int) -> bool:
         """Whether a new line is due before this epoch, from the vectors of the model in training."""
@@ -345,9 +318,20 @@ class EpochPlan(Plan):
         Non-negative; the seed of every shuffle.
     epochs
         E, the planned number of epochs; needed for totals and `table`.
-    composition
-        hardness, line, group_size, apart, refresh: how batches are composed, see `Plan.compose`; the paper's batches
-        are random.
+    hardness
+        h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
+        neighbours. None is the paper's random batches.
+    line
+        What `locality_order` returns for the space in which rows are to be near; needed with `hardness`.
+    group_size
+        Rows of a group of near neighbours.
+    apart
+        (L,) integers by row id, as `duplicate_labels` returns: rows with the same non-negative label are kept in
+        different batches where possible; `count_repeats` counts where it was not.
+    refresh
+        Take neighbours in the space of the model in training, as ANCE does (Xiong et al., ICLR 2021). The training loop
+        computes a new line before the first epoch with groups and before every `refresh`-th such epoch after it (see
+        `refreshed`, `with_line`); until then `line` is used.
 
     Warns
     -----

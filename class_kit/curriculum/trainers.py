@@ -185,7 +185,7 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "split_batches": (False, "per_device_train_batch_size is the size on each process"),
     "batch_sampler": (
         "batch_sampler",
-        "the plan sets which rows form a batch; plan.compose(apart=duplicate_labels(texts)) keeps duplicates in "
+        "the plan sets which rows form a batch; EpochPlan(..., apart=duplicate_labels(texts)) keeps duplicates in "
         "different batches",
     ),
 }

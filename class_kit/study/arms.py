@@ -139,7 +139,7 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
     if arm.order in SELECTIVE:
         exchanged = None if task.exchanged is None else task.exchanged[rows]
         audit = None if arm.order == "oracle" else training_audit(task)
-        return selective_plan(arm.order, len(rows), audit, exchanged, seed, epochs).compose(**composition)
+        return selective_plan(arm.order, len(rows), audit, exchanged, seed=seed, epochs=epochs, **composition)
     if arm.order in DYNAMIC:
         losses = np.full(len(rows), np.nan)
         if arm.order == "loss-pruned":
@@ -154,7 +154,7 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
 
 
 def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]:
-    """What `Plan.compose` takes for the arm's batches."""
+    """How the arm's batches are composed: arguments of `EpochPlan`."""
     apart = training_duplicates(task, arm) if arm.duplicates == "apart" else None
     composed: dict[str, Any] = {"group_size": arm.group_size, "apart": apart}
     if arm.hardness == 0:
