@@ -15,7 +15,6 @@ from class_kit.backbones.dual_encoder import DualEncoder
 from class_kit.curriculum import EpochPlan, LinearSchedule, Schedule, make_schedule
 from class_kit.curriculum.controls import make_plan
 from class_kit.curriculum.feedback import LossPrunedPlan, SelfPacedPlan
-from class_kit.curriculum.plan import Plan
 from class_kit.training import TrainingConfig, train
 
 ROWS, EPOCHS = 42, 4
@@ -23,7 +22,7 @@ OPTIONS = {"hidden": 16, "dim": 8, "dropout": 0.1}
 CONFIG = TrainingConfig(epochs=EPOCHS, batch_size=8, learning_rate=5e-3, seed=3, backbone_options=OPTIONS)
 ORDER = np.random.default_rng(2).permutation(ROWS)
 UNSEEN = np.full(ROWS, np.nan)
-PLANS: dict[str, Callable[[], Plan]] = {
+PLANS: dict[str, Callable[[], EpochPlan]] = {
     "full schedule": lambda: EpochPlan(ORDER, make_schedule("full"), "constant", seed=5, epochs=EPOCHS),
     "linear from 1": lambda: EpochPlan(ORDER, LinearSchedule(1.0, 0.0), "constant", seed=5, epochs=EPOCHS),
     "steps from 1": lambda: EpochPlan(ORDER, Schedule(1.0, 0.1, "step", interval=3), "constant", seed=5, epochs=EPOCHS),

@@ -7,7 +7,6 @@ from class_kit.curriculum.intensity import make_intensity as make_intensity
 from class_kit.curriculum.intensity import weigh_terms as weigh_terms
 from class_kit.curriculum.plan import EpochPlan as EpochPlan
 from class_kit.curriculum.plan import NeverFullWarning as NeverFullWarning
-from class_kit.curriculum.plan import Plan as Plan
 from class_kit.curriculum.sampler import CurriculumBatchSampler as CurriculumBatchSampler
 from class_kit.curriculum.sampler import lr_factor as lr_factor
 from class_kit.curriculum.schedules import SHAPES as SHAPES

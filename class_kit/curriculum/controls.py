@@ -14,7 +14,7 @@ import numpy as np
 from class_kit.checks import check_choice, check_whole
 from class_kit.curriculum.duplicates import check_rows
 from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import COMPOSITION, EpochPlan, Plan
+from class_kit.curriculum.plan import COMPOSITION, EpochPlan
 from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
 from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
@@ -50,7 +50,7 @@ def make_plan(
     batch_size: int | None = None,
     world_size: int = 1,
     **composition: Any,
-) -> Plan:
+) -> EpochPlan:
     """One arm of a comparison: the curriculum itself or a control of it, all from the arguments of the curriculum.
 
     "standard" has all rows in every epoch and γ = 1; "step-matched" is standard training cut to the curriculum's number
@@ -69,7 +69,7 @@ def make_plan(
     return StepMatchedPlan(plan, batch_size, world_size)
 
 
-class StepMatchedPlan(Plan):
+class StepMatchedPlan(EpochPlan):
     """Standard training with the curriculum's budget: as many steps and rows in every epoch, drawn from all data.
 
     **An epoch here is not a pass over the data.** The training is one stream: all rows in random order, then all rows
@@ -88,7 +88,9 @@ class StepMatchedPlan(Plan):
         Those of the training; `batches` and `steps` accept no others.
     """
 
-    def __init__(self, curriculum: Plan, batch_size: int, world_size: int = 1) -> None:
+    _warns = False
+
+    def __init__(self, curriculum: EpochPlan, batch_size: int, world_size: int = 1) -> None:
         composition = {name: getattr(curriculum, name) for name in COMPOSITION}
         super().__init__(
             np.sort(curriculum.order),

@@ -169,7 +169,7 @@ def check_labels(labels: np.ndarray | Iterable[int], size: int) -> np.ndarray:
 
 
 def repeats(labels: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    """Positions of rows whose label came before in the same batch, (c,) int64; labels and batch number by position."""
+    """Positions of rows whose label occurred before in their batch, (c,) int64; both arguments are by position."""
     at = np.flatnonzero(labels >= 0)
     first = np.unique(_key(labels[at], batch[at], labels), return_index=True)[1]
     return np.delete(at, first)
@@ -181,16 +181,16 @@ def _key(labels: np.ndarray, batch: np.ndarray, among: np.ndarray) -> np.ndarray
 
 
 def unavoidable(labels: np.ndarray, batches: int) -> int:
-    """Repeats that no arrangement avoids: every member of a group beyond the number of batches."""
+    """Number of repeats that no arrangement avoids: the members of each group beyond the number of batches."""
     counts = np.bincount(labels[labels >= 0])
     return int(np.maximum(counts - batches, 0).sum())
 
 
 def count_repeats(labels: np.ndarray, batches: Sequence[np.ndarray]) -> dict[str, int]:
-    """How often near-duplicates share one of these batches of rows: `repeats`, and how many are `unavoidable`.
+    """Number of near-duplicates within these batches of rows: `repeats`, and how many of them are `unavoidable`.
 
-    A repeat is a row whose batch already holds a row of its label. A group with more members than there are batches
-    cannot be kept apart; its surplus is the unavoidable part.
+    A repeat is a row whose batch already has a row with its label. A group with more members than there are batches
+    cannot be spread over different ones; its surplus is unavoidable.
     """
     own = labels[np.concatenate(batches)]
     numbers = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
@@ -198,22 +198,22 @@ def count_repeats(labels: np.ndarray, batches: Sequence[np.ndarray]) -> dict[str
 
 
 def keep_apart(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: tuple[int, ...]) -> np.ndarray:
-    """Rearrange an epoch's rows so that no batch holds two rows of one label, wherever that is possible, (n,) int64.
+    """Rearrange an epoch's rows so that no batch holds two rows with the same label where possible, (n,) int64.
 
-    Rows that repeat a label of their batch change places with random rows of other batches; most batches stay as they
-    were. Should that not settle everything, the rows are dealt anew, each group to the batches with most room, which
-    finds an arrangement without repeats whenever there is one (Gale and Ryser); what is left is unavoidable.
+    Rows that repeat a label in their batch are exchanged with random rows of other batches; most batches stay the
+    same. If repeats remain, all rows are dealt again, each group to the batches with the most free places, which finds
+    an arrangement without repeats whenever one exists (Gale and Ryser); the remaining ones are unavoidable.
 
     Parameters
     ----------
     rows
-        (n,) row ids; those beyond `bounds[-1]` are not used and stay.
+        (n,) row ids; those beyond `bounds[-1]` are not used and stay in place.
     bounds
         (batches + 1,) where the batches are cut.
     labels
-        Label by row id, as `check_labels` gives.
+        Label by row id, from `check_labels`.
     path
-        Integers that decide the exchanges.
+        Integers that seed the exchanges.
     """
     used, sizes = int(bounds[-1]), np.diff(bounds)
     batch = np.repeat(np.arange(len(sizes)), sizes)
@@ -233,7 +233,7 @@ def keep_apart(rows: np.ndarray, bounds: np.ndarray, labels: np.ndarray, path: t
 def _exchange(
     head: np.ndarray, labels: np.ndarray, batch: np.ndarray, wrong: np.ndarray, path: tuple[int, ...]
 ) -> None:
-    """One round of exchanges in place: each wrong row with a random one, where neither then repeats a label."""
+    """One round of exchanges, in place: each repeated row with a random one, if neither then repeats a label."""
     partner = (random_words(len(wrong), *path) % np.uint64(len(head))).astype(np.int64)
     first = np.unique(partner, return_index=True)[1]
     first = first[~np.isin(partner[first], wrong)]

@@ -18,7 +18,7 @@ import numpy as np
 
 from class_kit.checks import check_choice, check_epoch, check_real, check_whole
 from class_kit.curriculum.intensity import Curve, IntensitySpec
-from class_kit.curriculum.plan import EpochPlan, Plan
+from class_kit.curriculum.plan import EpochPlan
 from class_kit.curriculum.randomness import PRUNE, random_words
 from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
@@ -63,10 +63,11 @@ def self_paced_weights(losses: np.ndarray, age: float, kind: str = "hard") -> np
     return weights
 
 
-class _LossPlan(Plan):
+class _LossPlan(EpochPlan):
     """A plan ordered by recorded losses: unseen pairs first, then by loss, ties by row id."""
 
     needs_feedback = ("losses",)
+    _warns = False
 
     def __init__(
         self, losses: np.ndarray, schedule: Curve, intensity: IntensitySpec = "constant", *options: Any, **named: Any

@@ -12,7 +12,7 @@ import numpy as np
 
 from class_kit.curriculum.controls import make_order
 from class_kit.curriculum.feedback import SmallLossPlan
-from class_kit.curriculum.plan import EpochPlan, Plan
+from class_kit.curriculum.plan import EpochPlan
 from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
 
@@ -59,7 +59,7 @@ def left_out(audit: PairAudit) -> float:
 
 def selective_plan(
     order: str, count: int, audit: PairAudit | None, exchanged: np.ndarray | None, **options: Any
-) -> Plan:
+) -> EpochPlan:
     """The plan of an order for mismatched pairs, with γ = 1.
 
     Parameters

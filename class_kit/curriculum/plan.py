@@ -57,18 +57,52 @@ def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bo
     return np.concatenate(([0], np.cumsum(sizes.ravel())))
 
 
-class Plan:
-    """The base of all plans: rows, batches, intensity, steps and a table, from an order and a schedule.
+class NeverFullWarning(UserWarning):
+    """The schedule leaves part of the data unseen in every planned epoch."""
 
-    Epoch k has the first λ_k·L rows of the order. A subclass may override that, in `count` and `rows`, and weight the
-    rows, in `weights`.
+
+class EpochPlan:
+    """The curriculum: epoch k trains on the first λ_k·L pairs of `order`, shuffled again for every epoch.
+
+    The base of all plans: a subclass may choose other rows, in `count` and `rows`, and weight them, in `weights`.
+
+    Parameters
+    ----------
+    order
+        (L,) integers, easiest first: distinct row ids of the data set, usually `difficulty_order(counts)`.
+    schedule
+        λ: a `Schedule`, or any function of the epoch (from 1) with values in (0, 1].
+    intensity
+        γ: "inverse" (the paper's better one), "sigmoid", "constant", "linear", "cosine", a function of the epoch, or
+        a mapping of loss term to one of these ("*" for all other terms).
+    seed
+        Non-negative; the seed of every shuffle.
+    epochs
+        E, the planned number of epochs; needed for totals and `table`.
+    hardness
+        h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
+        neighbours. None is the paper's random batches.
+    line
+        What `locality_order` returns for the space in which rows are to be near; needed with `hardness`.
+    group_size
+        Rows of a group of near neighbours.
+    apart
+        (L,) integers by row id, as `duplicate_labels` returns: rows with the same non-negative label are kept in
+        different batches where possible; `count_repeats` counts where it was not.
+    refresh
+        Take neighbours in the space of the model in training, as ANCE does (Xiong et al., ICLR 2021). The training loop
+        computes a new line before the first epoch with groups and before every `refresh`-th such epoch after it (see
+        `refreshed`, `with_line`); until then `line` is used.
+
+    Warns
+    -----
+    NeverFullWarning
+        λ stays below 1 in every planned epoch: some pairs would never be trained on.
 
     Attributes
     ----------
     order : (L,) int64
         All row ids of the plan, easiest first.
-    schedule
-        λ, a function of the epoch (from 1) with values in (0, 1].
     needs_feedback : tuple of str
         What the plan needs from the training: "losses" (every pair's last loss), "metrics" (the validation metric after
         every epoch) or "vectors" (the model's, for neighbours). Before each epoch, `with_feedback` takes losses and
@@ -76,13 +110,11 @@ class Plan:
     measures_losses : bool
         Whether these losses are measured for all pairs after each epoch, rather than recorded when a pair was last
         trained on.
-    hardness, line, group_size, apart, refresh
-        How batches are composed, as given to `EpochPlan`.
     """
 
     needs_feedback: tuple[str, ...] = ()
     measures_losses: bool = False
-    _warns: ClassVar[bool] = False
+    _warns: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -122,6 +154,12 @@ class Plan:
                 NeverFullWarning,
                 stacklevel=2,
             )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(L={self.length}, schedule={self.schedule!r}, intensity={self.intensity_spec!r}, "
+            f"seed={self.seed}, epochs={self.epochs})"
+        )
 
     def refreshed(self, epoch: int) -> bool:
         """Whether a new line is due before this epoch, from the vectors of the model in training."""
@@ -285,7 +323,7 @@ class Plan:
         for name, value in sorted(vars(self).items()):
             if isinstance(value, np.ndarray):
                 value = hashlib.sha256(value.tobytes()).hexdigest()
-            elif isinstance(value, Plan):
+            elif isinstance(value, EpochPlan):
                 value = value.digest(batch_size, world_size)
             elif callable(value):
                 value = [value(epoch) for epoch in self._planned()]
@@ -296,53 +334,3 @@ class Plan:
             for rows in self.batches(epoch or 1, batch_size, 0, world_size):
                 digest.update(rows.tobytes() + b"|")
         return digest.hexdigest()
-
-
-class NeverFullWarning(UserWarning):
-    """The schedule leaves part of the data unseen in every planned epoch."""
-
-
-class EpochPlan(Plan):
-    """The curriculum: epoch k trains on the first λ_k·L pairs of `order`, shuffled again for every epoch.
-
-    Parameters
-    ----------
-    order
-        (L,) integers, easiest first: distinct row ids of the data set, usually `difficulty_order(counts)`.
-    schedule
-        λ: a `Schedule`, or any function of the epoch (from 1) with values in (0, 1].
-    intensity
-        γ: "inverse" (the paper's better one), "sigmoid", "constant", "linear", "cosine", a function of the epoch, or
-        a mapping of loss term to one of these ("*" for all other terms).
-    seed
-        Non-negative; the seed of every shuffle.
-    epochs
-        E, the planned number of epochs; needed for totals and `table`.
-    hardness
-        h(k) in [0, 1], a `Schedule` or any function of the epoch: the share of each batch drawn as groups of near
-        neighbours. None is the paper's random batches.
-    line
-        What `locality_order` returns for the space in which rows are to be near; needed with `hardness`.
-    group_size
-        Rows of a group of near neighbours.
-    apart
-        (L,) integers by row id, as `duplicate_labels` returns: rows with the same non-negative label are kept in
-        different batches where possible; `count_repeats` counts where it was not.
-    refresh
-        Take neighbours in the space of the model in training, as ANCE does (Xiong et al., ICLR 2021). The training loop
-        computes a new line before the first epoch with groups and before every `refresh`-th such epoch after it (see
-        `refreshed`, `with_line`); until then `line` is used.
-
-    Warns
-    -----
-    NeverFullWarning
-        λ stays below 1 in every planned epoch: some pairs would never be trained on.
-    """
-
-    _warns = True
-
-    def __repr__(self) -> str:
-        return (
-            f"EpochPlan(L={self.length}, schedule={self.schedule!r}, intensity={self.intensity_spec!r}, "
-            f"seed={self.seed}, epochs={self.epochs})"
-        )

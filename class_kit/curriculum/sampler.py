@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from class_kit.checks import check_whole
-from class_kit.curriculum.plan import Plan
+from class_kit.curriculum.plan import EpochPlan
 from class_kit.errors import InputError
 
 
@@ -20,7 +20,7 @@ class CurriculumBatchSampler:
     Parameters
     ----------
     plan
-        Any `Plan`. Replace one that needs feedback before each epoch by the result of `with_feedback` or `with_line`:
+        Any plan. Replace one that needs feedback before each epoch by the result of `with_feedback` or `with_line`:
         `sampler.plan = plan.with_line(locality_order(text_vectors, molecule_vectors))`.
     batch_size
         Rows per batch, on each rank.
@@ -36,7 +36,7 @@ class CurriculumBatchSampler:
     """
 
     def __init__(
-        self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
+        self, plan: EpochPlan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
         self.plan = plan
         self.batch_size = check_whole("batch_size", batch_size, low=1)
@@ -90,7 +90,7 @@ class WholeRunBatchSampler(CurriculumBatchSampler):
     """
 
     def __init__(
-        self, plan: Plan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
+        self, plan: EpochPlan, batch_size: int, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
         refuse_feedback(plan)
         super().__init__(plan, batch_size, drop_last, rank, world_size)
@@ -116,7 +116,7 @@ class WholeRunBatchSampler(CurriculumBatchSampler):
         return min(bisect.bisect_right(self.ends, check_whole("batch", batch, low=0)), len(self.ends) - 1) + 1
 
 
-def refuse_feedback(plan: Plan) -> None:
+def refuse_feedback(plan: EpochPlan) -> None:
     """Refuse a plan that needs feedback from the training, with an InputError."""
     if plan.needs_feedback:
         raise InputError(
@@ -126,7 +126,7 @@ def refuse_feedback(plan: Plan) -> None:
         )
 
 
-def lr_factor(plan: Plan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:
+def lr_factor(plan: EpochPlan, batch_size: int, world_size: int = 1, drop_last: bool = False) -> Callable[[int], float]:
     """γ as a function of the optimiser step (from 0), for `torch.optim.lr_scheduler.LambdaLR` and the like.
 
     Epochs of a curriculum differ in length, so the step is looked up; after the last epoch its γ stays.

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from class_kit.curriculum.plan import Plan
+from class_kit.curriculum.plan import EpochPlan
 from class_kit.curriculum.sampler import CurriculumBatchSampler, WholeRunBatchSampler, refuse_feedback
 from class_kit.errors import InputError
 
@@ -39,7 +39,7 @@ def require(module: str) -> Any:
         raise ImportError(f"{module} is needed here: pip install 'class-kit[trainers]' ({error})") from error
 
 
-def check_rows(plan: Plan, dataset: Any) -> None:
+def check_rows(plan: EpochPlan, dataset: Any) -> None:
     """Refuse, with an InputError, a plan that needs feedback or a data set that lacks rows of the plan."""
     refuse_feedback(plan)
     last = int(plan.order.max())
@@ -52,7 +52,7 @@ def check_rows(plan: Plan, dataset: Any) -> None:
 
 
 def accelerate_loader(
-    accelerator: Any, dataset: Any, plan: Plan, batch_size: int, drop_last: bool = False, **options: Any
+    accelerator: Any, dataset: Any, plan: EpochPlan, batch_size: int, drop_last: bool = False, **options: Any
 ) -> Any:
     """A loader for one process of an `accelerate` run: its share of every step, on the accelerator's device.
 
@@ -91,7 +91,7 @@ def _prepared(accelerator: Any, dataset: Any, sampler: CurriculumBatchSampler, o
 
 
 def lightning_data(
-    dataset: Any, plan: Plan, batch_size: int, drop_last: bool = False, validation: Any = None, **options: Any
+    dataset: Any, plan: EpochPlan, batch_size: int, drop_last: bool = False, validation: Any = None, **options: Any
 ) -> Any:
     """A `LightningDataModule` that gives each of Lightning's epochs the plan's rows, and every rank its share.
 
@@ -232,10 +232,10 @@ class CurriculumTrainerMixin:
     - `resume_from_checkpoint`: goes on with the next batch, under the same plan and batch sizes.
     """
 
-    plan: Plan
+    plan: EpochPlan
     _own: Any
 
-    def __init__(self, *positional: Any, plan: Plan, scale_loss: bool = True, **options: Any) -> None:
+    def __init__(self, *positional: Any, plan: EpochPlan, scale_loss: bool = True, **options: Any) -> None:
         arguments = options.get("args")
         if arguments is None:
             raise InputError("args=None: expected the TrainingArguments by keyword")

@@ -21,7 +21,7 @@ from class_kit.notices import training_notices
 from class_kit.options import DYNAMIC, SELECTIVE, Arm
 
 if TYPE_CHECKING:
-    from class_kit.curriculum import Plan
+    from class_kit.curriculum import EpochPlan
     from class_kit.options import TrainingConfig
     from class_kit.task import Task
 
@@ -122,7 +122,7 @@ def kept_pairs(task: Task, arm: Arm) -> np.ndarray:
     return np.arange(len(rows)) if labels is None else one_of_each(labels, task.t[rows], task.m[rows])
 
 
-def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray | None = None) -> Plan:
+def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray | None = None) -> EpochPlan:
     """The epoch plan of an arm over the task's training pairs.
 
     The configuration's seed decides ties, the random order and the shuffling within epochs, so intervals over seeds

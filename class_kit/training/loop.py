@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +38,6 @@ from class_kit.progress import progress_bar
 from class_kit.terminal import import_whole
 from class_kit.training.checkpoint import load_checkpoint, save_checkpoint
 from class_kit.training.optimizers import learning_rate, make_optimizers
-
-if TYPE_CHECKING:
-    from class_kit.curriculum import Plan
 
 Validate = Callable[[Backbone], Mapping[str, float]]
 
@@ -68,7 +65,7 @@ class TrainingResult:
 
 def train(
     config: TrainingConfig,
-    plan: Plan,
+    plan: EpochPlan,
     text: np.ndarray | Inputs,
     molecules: np.ndarray | Inputs,
     *,
@@ -85,7 +82,7 @@ def train(
 
     Parameters
     ----------
-    plan : Plan
+    plan : EpochPlan
         Must have as many epochs as the configuration. Its row numbers index `text` and `molecules`. A plan that needs
         losses, metrics or the model's vectors gets them before every epoch.
     text : (L, d_t) float, or Inputs
@@ -167,7 +164,7 @@ class Trainer:
     """
 
     config: TrainingConfig
-    plan: Plan
+    plan: EpochPlan
     text: Inputs
     molecules: Inputs
     validate: Validate | None
@@ -180,7 +177,9 @@ class Trainer:
     def __post_init__(self) -> None:
         config, text, molecules = self.config, self.text, self.molecules
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.near = None if self.groups is None else torch.from_numpy(np.asarray(self.groups, np.int64)).to(self.device)
+        self.labels: Tensor | None = None
+        if self.groups is not None:
+            self.labels = torch.from_numpy(np.asarray(self.groups, np.int64)).to(self.device)
         self.backbone = create_backbone(config.backbone, text.width, molecules.width, **config.backbone_options)
         self.backbone.to(self.device)
         fitted = min(text.sample(seed=config.seed), molecules.sample(seed=config.seed), key=len)
@@ -257,7 +256,7 @@ class Trainer:
         self.seconds += time.perf_counter() - started
         self._close_epoch(plan, batches)
 
-    def _step(self, plan: Plan, rows: np.ndarray, total: int, pair_weights: Tensor | None) -> None:
+    def _step(self, plan: EpochPlan, rows: np.ndarray, total: int, pair_weights: Tensor | None) -> None:
         text, molecules = self._take(rows)
         self._train_critic(text, molecules)
         index = torch.as_tensor(rows, device=self.device)
@@ -288,9 +287,9 @@ class Trainer:
 
     def _losses(self, index: Tensor, text: Any, molecules: Any) -> dict[str, Tensor]:
         """The backbone's loss terms for some rows, without near-duplicates among the negatives."""
-        near = None if self.near is None else duplicate_mask(self.near[index])
+        duplicates = None if self.labels is None else duplicate_mask(self.labels[index])
         with self._precision():
-            losses = self.backbone.losses(text, molecules, not_negative=near)
+            losses = self.backbone.losses(text, molecules, not_negative=duplicates)
         return {name: term.float() for name, term in losses.items()}
 
     def _train_critic(self, text: Any, molecules: Any) -> None:
@@ -326,7 +325,7 @@ class Trainer:
         """The current epoch's part of a total over all epochs."""
         return total - sum(entry[name] for entry in self.history)
 
-    def _close_epoch(self, plan: Plan, batches: list[np.ndarray]) -> None:
+    def _close_epoch(self, plan: EpochPlan, batches: list[np.ndarray]) -> None:
         means = {name: total / len(batches) for name, total in self.sums.items()}
         terms = {name: value for name, value in means.items() if not name.startswith("critic/")}
         entry: dict[str, float] = {

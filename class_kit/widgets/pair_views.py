@@ -9,7 +9,7 @@ import numpy as np
 
 from class_kit import figures
 from class_kit.checks import check_whole
-from class_kit.curriculum import Plan
+from class_kit.curriculum import EpochPlan
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.pairs import PairSet
@@ -74,7 +74,7 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
     return view.start(on_sigma, sigma)
 
 
-def epoch_viewer(plan: Plan, pairs: PairSet, counts: np.ndarray, show: int = 6) -> View:
+def epoch_viewer(plan: EpochPlan, pairs: PairSet, counts: np.ndarray, show: int = 6) -> View:
     """Choose an epoch; see which pairs it contains, adds to the previous one, or leaves out, hardest first.
 
     Parameters
