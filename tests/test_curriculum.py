@@ -204,7 +204,6 @@ test_bad_numbers_are_refused_by_name = refuses(
     (lambda p: make_order("hardest", p.order), "hardest"),
     (lambda p: make_plan("best", p.order, p.schedule, epochs=20), "'best'"),
     (lambda p: make_plan("step-matched", p.order, p.schedule, epochs=20), "batch_size"),
-    (lambda p: StepMatchedPlan(p, 8).batches(1, 16), "built for 8 x 1"),
     call=lambda call: call(plan_of()),
 )
 

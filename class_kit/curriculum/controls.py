@@ -14,7 +14,7 @@ import numpy as np
 from class_kit.checks import check_choice, check_whole
 from class_kit.curriculum.duplicates import check_rows
 from class_kit.curriculum.intensity import IntensitySpec
-from class_kit.curriculum.plan import COMPOSITION, EpochPlan
+from class_kit.curriculum.plan import EpochPlan
 from class_kit.curriculum.randomness import ORDER, PASS, shuffle_rows
 from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
@@ -85,37 +85,24 @@ class StepMatchedPlan(EpochPlan):
     curriculum
         The plan to be matched.
     batch_size, world_size
-        Those of the training; `batches` and `steps` accept no others.
+        Those of the training.
     """
 
     _warns = False
 
     def __init__(self, curriculum: EpochPlan, batch_size: int, world_size: int = 1) -> None:
-        composition = {name: getattr(curriculum, name) for name in COMPOSITION}
-        super().__init__(
-            np.sort(curriculum.order),
-            curriculum.schedule,
-            "constant",
-            seed=curriculum.seed,
-            epochs=curriculum.epochs,
-            **composition,
-        )
+        names = ("hardness", "line", "group_size", "apart", "refresh")
+        composition = {name: getattr(curriculum, name) for name in names}
+        order, schedule = np.sort(curriculum.order), curriculum.schedule
+        super().__init__(order, schedule, "constant", curriculum.seed, curriculum.epochs, **composition)
         self.curriculum = curriculum
-        self.batch_size = check_whole("batch_size", batch_size, low=1)
-        self.world_size = check_whole("world_size", world_size, low=1)
-        self._global_batch = self.batch_size * self.world_size
+        self._global_batch = check_whole("batch_size", batch_size, low=1) * check_whole("world_size", world_size, low=1)
 
     def count(self, epoch: int, at_least: int = 1) -> int:
-        check_whole("at_least", at_least, low=1)
-        if at_least not in (1, self._global_batch):
-            raise InputError(
-                f"batch_size x world_size = {at_least}, but this control was built for "
-                f"{self.batch_size} x {self.world_size}: build it with the sizes of the training"
-            )
-        return self.curriculum.count(epoch, self._global_batch)
+        return self.curriculum.count(epoch, max(at_least, self._global_batch))
 
     def rows(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        begin = sum(self.count(k) for k in range(1, epoch))
+        begin = sum(self.count(k, at_least) for k in range(1, epoch))
         end = begin + self.count(epoch, at_least)
         first = begin // self.length
         passes = [self._pass(number + 1) for number in range(first, -(-end // self.length))]

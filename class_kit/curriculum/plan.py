@@ -29,9 +29,6 @@ from class_kit.curriculum.intensity import IntensitySpec, make_intensities
 from class_kit.curriculum.randomness import APART, GROUP, SHUFFLE, shuffle_rows
 from class_kit.errors import InputError
 
-# the arguments of a plan that say how batches are composed; which rows an epoch has does not depend on them
-COMPOSITION = ("hardness", "line", "group_size", "apart", "refresh")
-
 
 def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bool = False) -> np.ndarray:
     """Where `count` rows are cut, shape (steps · world_size + 1,): piece s · world_size + r is rank r's at step s.
