@@ -175,7 +175,7 @@ def test_a_schedule_that_leaves_pairs_out_warns() -> None:
 
 test_bad_orders_are_refused = refuses(
     ([0, 1, 1], "row 1 2 times"),
-    ([0, -1], "row -1"),
+    ([0, -1], "from -1 to 0: expected row numbers"),
     ([], "at least one"),
     ([[0, 1]], r"shape \(1, 2\)"),
     ([0.0, 1.0], "float64"),

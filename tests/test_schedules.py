@@ -166,7 +166,7 @@ def test_terms_are_weighed_and_never_forgotten() -> None:
 test_bad_intensities_are_refused = refuses(
     ("cubic", "cubic"),
     ("linear", "epochs"),
-    ({}, "no loss term"),
+    ({}, "at least one loss term"),
     (3, "3"),
     call=lambda spec: EpochPlan(np.arange(4), make_schedule("full"), intensity=spec),
 )

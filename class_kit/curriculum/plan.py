@@ -263,8 +263,7 @@ class EpochPlan:
             again = np.flatnonzero((np.bincount(rows, minlength=self._size) > 1) & (labels < 0))
             labels[again] = labels.max() + 1 + np.arange(len(again))
             rows = keep_apart(rows, bounds, labels, (self.seed, epoch, APART))
-        mine = zip(bounds[:-1][rank::world_size].tolist(), bounds[1:][rank::world_size].tolist(), strict=True)
-        return [rows[start:end] for start, end in mine]
+        return np.split(rows[: bounds[-1]], bounds[1:-1])[rank::world_size]
 
     def _bounds(self, epoch: int, batch_size: int, world_size: int, drop_last: bool) -> np.ndarray:
         check_whole("batch_size", batch_size, low=1)
