@@ -204,7 +204,7 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, kit: Any) -> No
         (["search", "acid", "--run", "nowhere"], "no finished training here"),
         (["search", "acid"], "no finished training in runs/"),
         (["score", "run", "own.csv", "--text", "texts"], "'texts'"),
-        (["evaluate", "run", "--split", "dev"], "split 'dev'"),
+        (["evaluate", "run", "--split", "dev"], "split='dev'"),
         (["evaluate", "run", "--choose", "0"], "k=0"),
         (["evaluate", "run", "--choose", "10000"], "k=10000"),
         (["train", "own.csv", "--out", "other"], "text"),
