@@ -133,7 +133,9 @@ class TaskOptions:
         default=False,
         description="replace each molecule by its largest fragment, neutralised, as its canonical tautomer",
     )
-    text_encoder: Text = Field(default="minilm", description="minilm, scibert, a hub id or a folder")
+    text_encoder: Text = Field(
+        default="minilm", description="minilm, static (fast, for many texts), scibert, a hub id or a folder"
+    )
     molecule_encoder: Literal["mol2vec", "morgan"] = Field(default="mol2vec", description="encoder of the molecules")
     vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
     noise: float = Field(

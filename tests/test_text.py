@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
 
 from class_kit.errors import InputError
 from class_kit.store import cache_entries, clear_cache
-from class_kit.text import describe_text, embed_text
+from class_kit.text import describe_text, embed_text, static
 from class_kit.text import encoders as text_encoders
 from class_kit.text.tokens import TextTokens, text_ids, text_tokens
 from tests.tiny_bert import one_by_one, write_bert
@@ -44,6 +46,40 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sentences(folder: Path, pooling: str) -> np.ndarray:
     states = [one_by_one(folder, one, 256)[0] for one in TEXTS]
     return np.stack([one[0] if pooling == "cls" else one.mean(0) for one in states])
+
+
+def test_the_static_encoder_is_a_weighted_mean_of_what_the_encoder_makes_of_each_token(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static, "find_encoder", lambda _: text_encoders.find_encoder(tiny))
+    vocabulary = (tiny / "vocab.txt").read_text(encoding="utf-8").split()
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoModel.from_pretrained(tiny).eval()
+    ends = [vocabulary.index("[CLS]"), vocabulary.index("[SEP]")]
+    with torch.no_grad():
+        states = [
+            model(torch.tensor([[ends[0], token, ends[1]]])).last_hidden_state[0, 1].numpy()
+            for token in range(len(vocabulary))
+        ]
+    states -= np.mean(states, axis=0)
+    zipf = [1 / (rank + 2) for rank in range(len(vocabulary))]
+    weights = [1e-4 / (1e-4 + share / sum(zipf)) for share in zipf]
+    texts = [*TOKENISED, "\x00"]
+    expected = []
+    for each in texts:
+        tokens = tokenizer(each, add_special_tokens=False)["input_ids"][:8]
+        expected.append(sum(weights[token] * states[token] for token in tokens) / max(len(tokens), 1) + np.zeros(16))
+    assert not expected[-1].any(), "a text without tokens has a zero vector"
+    found = embed_text(texts, "static", max_tokens=10)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # a text's vector depends on that text alone, and is stored
+    np.testing.assert_array_equal(embed_text(texts[2:3], "static", max_tokens=10, cache=False), found[2:3])
+    monkeypatch.setattr(static, "token_vectors", None)
+    np.testing.assert_array_equal(embed_text(texts[::-1], "static", max_tokens=10), found[::-1])
+    for refused in (lambda: embed_text(texts, "static", pooling="mean"), lambda: text_tokens(texts, "static")):
+        with pytest.raises(InputError, match=r"'static' has no(ne| vectors)"):
+            refused()
 
 
 def test_minilm_equals_plain_transformers() -> None:

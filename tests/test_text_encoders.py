@@ -95,7 +95,7 @@ def test_a_hub_model_is_taken_from_the_local_cache_alone(
 @pytest.mark.parametrize("name", ["mini-lm", "", "a/b/c", "../x", "https://example.org/model"])
 def test_a_name_that_is_no_encoder_lists_what_there_is(name: str, here: Path) -> None:
     said = refused(name)
-    assert "expected 'minilm', 'scibert', an existing folder" in said
+    assert "expected 'minilm', 'static', 'scibert', an existing folder" in said
 
 
 def test_a_folder_without_weights_says_what_it_has(model: Path) -> None:

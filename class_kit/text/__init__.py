@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from class_kit.checks import check_choice, check_strings, check_whole
 from class_kit.errors import InputError
 from class_kit.store import Maker, digest_of, stored_vectors
 from class_kit.text.encoders import POOLINGS, TextEncoder, encode, find_encoder, load_tokenizer, token_counts
+from class_kit.text.static import static_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,8 +74,9 @@ def embed_text(
     texts
         L texts, none of them empty.
     encoder
-        `"minilm"` (d_t = 384), `"scibert"` (d_t = 768; `class-kit fetch scibert`), a folder, or the id of a model in
-        the local Hugging Face cache. Code that comes with a model is never run.
+        `"minilm"` (d_t = 384); `"static"` (d_t = 384), token vectors distilled from MiniLM, for hundreds of thousands
+        of texts (`class_kit.text.static`); `"scibert"` (d_t = 768; `class-kit fetch scibert`); a folder; or the id of
+        a model in the local Hugging Face cache. Code that comes with a model is never run.
     pooling
         `"cls"`: the vector of the first token; `"mean"`: the mean over the tokens of the text, without padding.
         By default the one the encoder was trained with: mean for MiniLM, cls for SciBERT, that of the configuration
@@ -158,6 +161,8 @@ def sentence_vectors(
     The other `options` are those of `encode`.
     """
     pooling = pooling or encoder.pooling
+    if encoder.pooling == "static" != pooling:
+        raise InputError(f"pooling={pooling!r}: text encoder 'static' has none to choose")
 
     def pooled(states: Tensor, _: object) -> np.ndarray:
         vectors = states[:, 0] if pooling == "cls" else states.mean(1)
@@ -168,7 +173,8 @@ def sentence_vectors(
         if pooling == "cls" and tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
             raise InputError(f"text encoder {encoder.name!r} does not begin a text with [CLS]: expected pooling='mean'")
         some = [texts[row] for row in missing]
-        for place, length, vector in encode(encoder, some, pooled, max_tokens=max_tokens, **options):
+        embedded = static_vectors if pooling == "static" else partial(encode, encoder, take=pooled)
+        for place, length, vector in embedded(texts=some, max_tokens=max_tokens, **options):
             yield missing[place], length, vector
 
     libraries = [version("torch"), version("transformers")]

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +58,8 @@ class TextEncoder:
         As the user gives it.
     folder : Path
         Configuration, tokenizer and weights.
-    pooling : "cls" or "mean"
-        The pooling that it was trained with.
+    pooling : "cls", "mean" or "static"
+        The pooling that it was trained with; "static" for `class_kit.text.static`.
     digest : str
         SHA-256 over weights, configuration and tokenizer: all that a vector depends on.
     """
@@ -86,8 +86,9 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     Parameters
     ----------
     encoder
-        `"minilm"` (384-d, comes with the kit's requirements), `"scibert"` (768-d, from `class-kit fetch scibert`),
-        an existing folder, or the id of a model that is already in the local Hugging Face cache.
+        `"minilm"` (384-d, comes with the kit's requirements), `"static"` (384-d, distilled from it, see
+        `class_kit.text.static`), `"scibert"` (768-d, from `class-kit fetch scibert`), an existing folder, or the id of
+        a model that is already in the local Hugging Face cache.
 
     Raises
     ------
@@ -95,6 +96,8 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
         There is no such encoder here, it has no weights, or the bundled weights are not the published ones; the
         message says what to do.
     """
+    if encoder == "static":
+        return replace(find_encoder("minilm"), name="static", pooling="static")
     name, pooling = os.fspath(encoder), None
     if encoder == "minilm":
         # located, not imported: importing the package would load a second inference stack that the kit does not need
@@ -117,8 +120,8 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
         folder = snapshot
     else:
         raise InputError(
-            f"text encoder {name!r}: expected 'minilm', 'scibert', an existing folder with config.json, tokenizer "
-            "and weights, or a hub id such as 'owner/model'"
+            f"text encoder {name!r}: expected 'minilm', 'static', 'scibert', an existing folder with config.json, "
+            "tokenizer and weights, or a hub id such as 'owner/model'"
         )
     weights = _weight_files(folder)
     if not weights:
@@ -151,6 +154,8 @@ def load_encoder(
     import_whole("torch", "transformers.models.auto.modeling_auto")
     import torch
 
+    if encoder.pooling == "static":
+        raise InputError("text encoder 'static' has no vectors of a text's tokens: expected another, such as 'minilm'")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
