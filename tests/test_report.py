@@ -51,7 +51,10 @@ class Found(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        if tag in {"script", "iframe", "object", "embed", "link", "base", "form", "input", "svg", "video", "audio"}:
+        # the page's own switches
+        own = tag == "input" and dict(attributes) in [{"type": "checkbox", "id": name} for name in ("code", "menu")]
+        bad = {"script", "iframe", "object", "embed", "link", "base", "form", "input", "svg", "video", "audio"}
+        if tag in bad and not own:
             self.bad.append(tag)
         for name, value in attributes:
             value = value or ""
@@ -81,7 +84,11 @@ def report_of(folder: Path, cells: list[Any], **entry: Any) -> Path:
         "environment": {"python": "3.11", "packages": {"numpy": attack}},
         "notebooks": {"01_first": executed | {"seconds": 1.25} | entry, "02_gone": {"status": "interrupted"}},
     }
-    return write_report(folder, manifest)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "01_shown.png").write_bytes(base64.b64decode(PIXEL))
+    (folder / "outside.png").write_bytes(b"not of the run's figures")
+    figures = ("01_shown", "../outside", attack, "")
+    return write_report(folder, manifest, [{"says": attack, "figure": name} for name in figures])
 
 
 def hostile_cells() -> list[Any]:
@@ -118,6 +125,9 @@ def test_nothing_runs_and_nothing_is_loaded(hostile: Path):
     assert "\x1b" not in html
     assert "\x00" not in html
     assert found.links <= found.anchors
+    assert html.count('<div class="findings">') == 1
+    assert html.count(f'src="data:image/png;base64,{PIXEL}"><figcaption>') == 1
+    assert html.count("<figcaption>") == 1
     assert html.count("</section>") == 3
 
 

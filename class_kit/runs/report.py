@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from html import escape, unescape
@@ -34,8 +35,8 @@ _SHOWN = ("text/html", "text/markdown", "image/svg+xml", "text/latex", "image/pn
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def write_report(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """Write `report.html` of a run: contents, every executed notebook, and the record of the run at the end.
+def write_report(folder: Path, manifest: Mapping[str, Any], findings: Iterable[Mapping[str, str]] = ()) -> Path:
+    """Write `report.html` of a run: its findings, every executed notebook with its code folded, and the run's record.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ def write_report(folder: Path, manifest: Mapping[str, Any]) -> Path:
         A run's folder with `notebooks/`.
     manifest : mapping
         The run's record.
+    findings : iterable of {says, figure}
+        Sentences to begin with, each with the name of the figure that shows it, or "".
 
     Returns
     -------
@@ -55,6 +58,10 @@ def write_report(folder: Path, manifest: Mapping[str, Any]) -> Path:
     for stem, entry in sorted(manifest["notebooks"].items()):
         html, headings = _executed(folder / "notebooks" / f"{stem}.ipynb", stem)
         parts.append({**entry, "stem": stem, "html": html, "headings": headings})
+    shown = []
+    for finding in findings:
+        picture = folder / "figures" / f"{Path(finding['figure']).name}.png"
+        shown.append({**finding, "png": b64encode(picture.read_bytes()).decode() if picture.is_file() else ""})
     return _write(
         folder / "report.html",
         "report",
@@ -62,6 +69,7 @@ def write_report(folder: Path, manifest: Mapping[str, Any]) -> Path:
         images="data:",
         manifest=manifest,
         parts=parts,
+        findings=shown,
         colours=HtmlFormatter(style="default").get_style_defs(".highlight"),
     )
 

@@ -90,7 +90,9 @@ def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -
     name : str
         The notebook's stem, e.g. "05_retrieval".
     results : mapping
-        Plain data with string keys; NumPy scalars and arrays become numbers and lists.
+        Plain data with string keys; NumPy scalars and arrays become numbers and lists. The key `findings`, if there is
+        one, holds what the run says at its end and its report first: a list of {says, figure}, a sentence and the name
+        of the figure that shows it, or "".
 
     Raises
     ------
@@ -237,6 +239,8 @@ class _Run:
         else:
             self.say("already done with these parameters and inputs (--force computes again)")
             self._write_metrics()
+        for finding in findings(self.folder):
+            self.say(one_line(finding["says"]))
         if unfinished := self._unfinished():
             self.say(f"not finished: {', '.join(unfinished)}; the same command tries again")
         if (self.folder / "figures").is_dir():
@@ -274,7 +278,7 @@ class _Run:
         self._save("interrupted" if interrupted else "failed" if self._unfinished() else "finished")
         if interrupted:
             self.say("interrupted: what is finished is kept; the same command continues")
-        write_report(self.folder, self.manifest)
+        write_report(self.folder, self.manifest, findings(self.folder))
         if not self._unfinished():
             write_text(self.folder / "done", f"{self.manifest['finished']}\n")
 
@@ -337,6 +341,15 @@ class _Run:
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def findings(folder: Path) -> list[dict[str, str]]:
+    """What the notebooks of a run recorded as `findings`: a sentence each (`says`), and the `figure` that shows it."""
+    return [
+        {"figure": "", **finding}
+        for _, results in sorted(read_json(folder / "metrics.json").items())
+        for finding in results.get("findings", ())
+    ]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
