@@ -131,7 +131,7 @@ def check_best_hits(answer: Any, texts: Sequence[str]) -> Table:
     return best, praise, mistakes, hint
 
 
-@_exercise(_whole, "a whole number")
+@_exercise(_whole, "an integer")
 def check_word_count(answer: Any, smiles: str) -> Table:
     """How many Mol2vec words a molecule has: two for each atom written in the SMILES, radius 0 and radius 1.
 
@@ -162,7 +162,7 @@ def check_word_count(answer: Any, smiles: str) -> Table:
     return count, f"{praise}{kinds} of them distinct.", mistakes, hint
 
 
-@_exercise(_wholes, "a list of whole numbers, one per pair, such as [0, 0, 0, 0, 0]")
+@_exercise(_wholes, "a list of integers, one per pair, such as [0, 0, 0, 0, 0]")
 def check_neighbour_counts(
     answer: Any, sigma: float = 0.90, similarities: Sequence[Sequence[float]] = SIMILARITIES
 ) -> Table:
@@ -179,7 +179,7 @@ def check_neighbour_counts(
         tuple(count + 1 for count in right): "Each pair is counted as its own neighbour; the count is over j ≠ i.",
     }
     if len(answer) != len(right):
-        return right, praise, {}, f"`{list(answer)}`: expected {len(right)} whole numbers, one per pair."
+        return right, praise, {}, f"`{list(answer)}`: expected {len(right)} integers, one per pair."
     first = [given == wanted for given, wanted in zip((*answer, None), (*right, 0), strict=True)].index(False) + 1
     return right, praise, mistakes, f"Look at pair {first} again: which others in its row are above {sigma:g}?"
 
@@ -207,7 +207,7 @@ def share_of_samples(start: float, growth: float, epochs: int) -> float:
     return sum(min(1.0, start + growth * epoch) for epoch in range(1, epochs + 1)) / epochs
 
 
-@_exercise(_whole, "a whole number")
+@_exercise(_whole, "an integer")
 def check_first_epoch(answer: Any, level: float = 0.9) -> Table:
     """The first epoch in which γ₂(k) = k/(1 + k) is above `level`."""
     # the smallest whole k with k (1 - level) > level; rounding must not move an exact boundary
@@ -225,7 +225,7 @@ def check_first_epoch(answer: Any, level: float = 0.9) -> Table:
     return right, f"{said}; until then the curve scales every loss by at most {level:g}.", mistakes, hint
 
 
-@_exercise(_whole, "a whole number")
+@_exercise(_whole, "an integer")
 def check_set_epoch(answer: Any, epoch: int) -> Table:
     """The number that `CurriculumBatchSampler.set_epoch` takes for the plan's epoch `epoch`, counted from 1."""
     praise = f"`set_epoch` counts from 0, as PyTorch does: {answer} selects epoch {epoch}."
@@ -254,7 +254,7 @@ def check_expected_hits(answer: Any, higher: Sequence[int] = HIGHER, same: Seque
     return hits / total, praise, mistakes, hint
 
 
-@_exercise(_whole, "a whole number")
+@_exercise(_whole, "an integer")
 def check_holm(answer: Any, p_values: Sequence[float], level: float = 0.05) -> Table:
     """How many of a table's p values stay below `level` after Holm's step-down correction (Holm 1979)."""
     ordered, total = sorted(p_values), len(p_values)
@@ -273,7 +273,7 @@ def check_holm(answer: Any, p_values: Sequence[float], level: float = 0.05) -> T
     return right, praise, mistakes, hint
 
 
-@_exercise(_whole, "a whole number")
+@_exercise(_whole, "an integer")
 def check_mismatched(answer: Any, below: int) -> Table:
     """How many pairs are mismatched where `below` of them agree less than the median of shuffled pairs."""
     praise = f"Half of the mismatched pairs lie below the median, and hardly any other: 2 · {below} = {2 * below}."

@@ -319,7 +319,7 @@ def test_a_notebook_that_replaces_another_ones_results_fails_and_says_so(here: P
         result = runs.run_notebooks([*books, copy], say=quiet)
         assert result.exit_code == 1
         assert result.status == {"01_book": "finished", "02_book": "damaged", "03_copy": "failed"}
-        assert "it replaced figures/f2.pdf, results/r2.json of 02_book" in entry_of(result.folder, "03_copy")["error"]
+        assert "it overwrote figures/f2.pdf, results/r2.json of 02_book" in entry_of(result.folder, "03_copy")["error"]
         assert not (result.folder / "done").exists()
         assert json.loads((result.folder / "metrics.json").read_text(encoding="utf-8")) == {"r1": {"number": 1}}
 

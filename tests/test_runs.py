@@ -52,7 +52,7 @@ def test_refused_before_a_kernel_starts(here: Path, counted: list[dict[str, Any]
         ({"extra": "a\0b"}, {}, r"extra=.*: there is no such file or folder"),
         ({}, {"out": str(book)}, "Not a directory"),
         ({}, {"out": "a\0b"}, "a"),
-        ({}, {"out": "mine"}, "not an empty folder"),
+        ({}, {"out": "mine"}, "expected a new or empty folder"),
     ]:
         with pytest.raises(InputError, match=said):
             runs.run_notebooks([book, numbered(here, 2)], parameters, say=quiet, **options)

@@ -60,8 +60,8 @@ def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | N
         except CellExecutionError as failure:
             error = f"cell {at}: {failure.ename}: {failure.evalue}\n{failure.traceback}"
         except Exception as failure:
-            said = (folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
-            error = f"cell {at}: {type(failure).__name__}: {failure}\n{said}".rstrip()
+            printed = (folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
+            error = f"cell {at}: {type(failure).__name__}: {failure}\n{printed}".rstrip()
         finally:
             write_text(path, nbformat.writes(book) + "\n")
     return error or _widget_error(book)
@@ -87,7 +87,11 @@ def _prepared(notebook: Any, parameters: Mapping[str, Any]) -> Any:
 
 
 def _manager(folder: Path) -> Any:
-    """A manager for a kernel of this interpreter that meets its client in `folder`."""
+    """A manager for a kernel of this interpreter that meets its client in `folder`.
+
+    Hash order is fixed for equal bytes from equal inputs, bars are off (a committed notebook is no terminal), and
+    the user's IPython start-up files stay out. The kit itself stays importable where it is not installed.
+    """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
@@ -95,18 +99,8 @@ def _manager(folder: Path) -> Any:
     if os.name == "posix" and len(os.fsencode(folder)) <= _LONGEST_FOLDER:
         manager.transport, manager.ip = "ipc", str(folder / "k")
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    manager._kernel_spec = KernelSpec(argv=argv, language="python", env=_environment(folder))
-    return manager
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """What a kernel gets beyond the environment it inherits.
-
-    Hash order is fixed for equal bytes from equal inputs, bars are off (a committed notebook is no terminal), and
-    the user's IPython start-up files stay out. The kit itself stays importable where it is not installed.
-    """
     paths = [os.environ.get("PYTHONPATH"), None if CHECKOUT.name.endswith("-packages") else str(CHECKOUT)]
-    return {
+    environment = {
         "PYTHONHASHSEED": "0",
         "PYTHONFAULTHANDLER": "1",
         "CLASS_KIT_PROGRESS": "0",
@@ -114,6 +108,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
+    manager._kernel_spec = KernelSpec(argv=argv, language="python", env=environment)
+    return manager
 
 
 def _widget_error(notebook: Any) -> str | None:

@@ -52,11 +52,16 @@ def write_report(folder: Path, manifest: Mapping[str, Any], findings: Iterable[M
     Path
         The report, one file without references to others.
     """
+    import nbformat
     from pygments.formatters import HtmlFormatter
 
     parts = []
     for stem, entry in sorted(manifest["notebooks"].items()):
-        html, headings = _executed(folder / "notebooks" / f"{stem}.ipynb", stem)
+        path = folder / "notebooks" / f"{stem}.ipynb"
+        try:
+            html, headings = notebook_html(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4), stem)
+        except (OSError, ValueError) as error:
+            html, headings = f'<p class="note">No executed notebook: {type(error).__name__}.</p>', []
         parts.append({**entry, "stem": stem, "html": html, "headings": headings})
     shown = []
     for finding in findings:
@@ -72,15 +77,6 @@ def write_report(folder: Path, manifest: Mapping[str, Any], findings: Iterable[M
         findings=shown,
         colours=HtmlFormatter(style="default").get_style_defs(".highlight"),
     )
-
-
-def _executed(path: Path, stem: str) -> tuple[str, list[tuple[str, str]]]:
-    import nbformat
-
-    try:
-        return notebook_html(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4), stem)
-    except (OSError, ValueError) as error:
-        return f'<p class="note">No executed notebook: {escape(type(error).__name__)}.</p>', []
 
 
 def notebook_html(notebook: Any, stem: str) -> tuple[str, list[tuple[str, str]]]:

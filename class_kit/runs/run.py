@@ -155,9 +155,9 @@ def run_notebooks(
 
 
 def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> Path:
-    """The folder of a run or a sweep, which the file `mark` tells: `out`, or `name` in `runs/`.
+    """The folder of a run or a sweep: `out`, or `name` in `runs/`.
 
-    A folder that holds anything else is refused: results replace what they find under their own names.
+    It has to be new, empty, or hold the file `mark` of an earlier call, since results overwrite files of their names.
     """
     folder = Path("runs") / name if out is None else Path(plain(out, "--out"))
     try:
@@ -167,7 +167,7 @@ def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> P
     # what was killed as it began, or has lost its record, still has its lock
     own = mark in held or (".lock" in held and not held & {"manifest.json", "sweep.json"})
     if held and not own:
-        raise InputError(f"{str(folder)!r}: not an empty folder, and without {mark}; choose another --out")
+        raise InputError(f"{str(folder)!r}: expected a new or empty folder, or one with {mark}; choose another --out")
     return folder
 
 
@@ -301,7 +301,7 @@ class _Run:
         for other, theirs in self.entries.items():
             if other != stem and (taken := sorted(own.intersection(theirs.get("files", ())))):
                 status, theirs["status"] = "failed", "damaged"
-                error = f"it replaced {', '.join(taken)} of {other}: give its results and figures other names"
+                error = f"it overwrote {', '.join(taken)} of {other}; give its results and figures other names"
         entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3), "files": self._digests(own)}
         if error:
             entry["error"] = visible(error)

@@ -166,34 +166,27 @@ def _run(
     return name, bool(result.computed), row
 
 
-def read_sweeps(texts: Iterable[str]) -> dict[str, list[Raw]]:
+def read_sweeps(texts: Iterable[str]) -> dict[str, list[Any]]:
     """The sweeps of a command line, `NAME=V1,V2` each.
 
-    Values are separated as in a YAML list: commas inside brackets, braces and quotes belong to a value, so that
-    `seeds=[0],[1,2]` has the two values `[0]` and `[1,2]`, and `word="a,b",c` the two texts `a,b` and `c`.
+    What stands behind the `=` is read like a list in JSON or YAML, so commas inside brackets, braces and quotes belong
+    to a value: `seeds=[0],[1,2]` has the values `[0]` and `[1,2]`, and `word="a,b",c` the texts `a,b` and `c`. Text
+    that looks like a number or a truth value needs quotes.
 
     Raises
     ------
     InputError
         For a text without `=`, a parameter named twice, an empty value, and a bracket or quote that stays open.
     """
-    import yaml
-
-    sweeps: dict[str, list[Raw]] = {}
+    sweeps: dict[str, list[Any]] = {}
     for text in texts:
         name, _, values = text.partition("=")
-        name, values = name.strip(), f"[{values}]"
-        try:
-            nodes: list[yaml.Node] = getattr(yaml.compose(values, Loader=yaml.BaseLoader), "value", [])
-        except yaml.YAMLError as error:
-            raise InputError(f"--sweep {text!r}: {getattr(error, 'problem', error)}; expected NAME=V1,V2") from None
-        if not name or not nodes or name in sweeps:
+        if not name or name in sweeps or not values.strip():
             raise InputError(f"--sweep {text!r}: expected NAME=V1,V2 with all values of a name in one")
-        scalar = yaml.ScalarNode
-        sweeps[name] = [
-            Raw(node.value if isinstance(node, scalar) else values[node.start_mark.index : node.end_mark.index])
-            for node in nodes
-        ]
+        try:
+            sweeps[name] = Raw(f"[{values}]").read([])
+        except InputError as error:
+            raise InputError(f"--sweep {text!r}: expected NAME=V1,V2; {error}") from None
     return sweeps
 
 
@@ -219,7 +212,7 @@ def plan_combinations(
         parameters = {name: value for own in given.values() for name, value in own.items()}
         swept = {name: parameters[name] for name in sweeps}
         if combinations.setdefault(default_name(swept), parameters) is not parameters:
-            raise InputError(f"the sweep gives {shown_values(swept)} twice; expected values that differ")
+            raise InputError(f"the sweep gives {shown_values(swept)} twice; expected distinct values")
     return combinations
 
 
