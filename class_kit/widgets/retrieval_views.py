@@ -130,26 +130,25 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
     classes = np.asarray(task.classes, dtype=object)[held]
     named = {f"{name} ({size:,})": classes == name for name, size in sorted(Counter(classes).items())}
     of_class = [np.ones(len(held), bool), *named.values()]
-    # 1, 2, 5, 10, 20, 50, … up to the pool, so that a slider covers all ranks in a few steps
-    steps = [lead * 10**power for power in range(len(str(len(held)))) for lead in (1, 2, 5)]
-    steps = [*(step for step in steps if step < len(held)), len(held)]
     bins = figures.doubling_bins(1, len(held))
     labels = ("rank", ranked_on("texts", task.evaluation_split))
     run = widgets.Dropdown(options=runs.names, description="training")
     # numbers as values: a dropdown whose value is None shows an empty line
     options = [(name, at) for at, name in enumerate(("every class", *named))]
     group = widgets.Dropdown(options=options, description="class")
-    span = widgets.SelectionRangeSlider(options=steps, index=(0, len(steps) - 1), description="ranks")
+    ends = [(name, at) for at, name in enumerate(bins[1], start=1)]
+    span = widgets.SelectionRangeSlider(options=ends, index=(0, len(ends) - 1), description="ranks")
     image, words = Plot(), widgets.HTML()
     pages = Pages(show, "texts, worst rank first", lambda rows: "".join(case(row) for row in rows))
     view = View(beside(image, widgets.VBox([run, group, span])), words, pages)
 
     def update() -> None:
         ranks, chosen, (low, high) = ranks_of[run.value], of_class[group.value], span.value
-        rows = np.flatnonzero((ranks >= low) & (ranks <= high) & chosen)
+        bin_of = np.digitize(ranks, bins[0])
+        rows = np.flatnonzero((bin_of >= low) & (bin_of <= high) & chosen)
         image.show(figures.chosen_bars, np.floor(ranks[chosen]), np.floor(ranks[rows]), bins, labels)
         words.value = paragraph(
-            f"{len(rows):,} of {chosen.sum():,} texts have a rank from {low:,} to {high:,}; "
+            f"{len(rows):,} of {chosen.sum():,} texts have a rank from {bins[0][low - 1]:,} to {bins[0][high] - 1:,}; "
             f"{np.mean(ranks[chosen] == 1):.1%} are ranked first, the median rank is {np.median(ranks[chosen]):,.1f} "
             f"of {len(ranks):,}. Filled: the texts below; outlined: all of the class."
         )
