@@ -7,13 +7,14 @@ becomes an option, a key and a recorded value at once. Nothing heavy is imported
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import fields
 from functools import wraps
 from inspect import signature
 from numbers import Number
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, create_model, model_validator, validate_call
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator, validate_call
 from pydantic.dataclasses import dataclass
 
 from class_kit.checks import nearest, refusal
@@ -304,24 +305,15 @@ class TrainingConfig:
     backbone_options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the backbone")
 
 
-def check_setting(name: str, value: Any, default: Any, where: str = "") -> None:
-    """Check a notebook parameter that has the name of a setting and a default that the setting allows.
+def setting_type(name: str, default: Any) -> Any:
+    """The type of a notebook parameter that has the name of a setting, with the setting's range.
 
-    Raises
-    ------
-    InputError
-        Naming the setting, the value and what was expected.
+    None if there is no such setting, or if the parameter means something else, as its default shows.
     """
     models: Any = (TaskOptions, Arm, TrainingConfig)
-    known = {name: field for model in models for name, field in model.__pydantic_fields__.items()}
-    if name not in known:
-        return
-    definition: Any = {name: (Annotated[known[name].annotation, known[name]], ...)}
-    setting = create_model("Setting", __config__=ConfigDict(strict=True), **definition)
-    for each in (default, value):
-        try:
-            setting(**{name: each})
-        except ValidationError as error:
-            if each is default:
-                return
-            raise refusal(error, where=where) from None
+    for field in (model.__pydantic_fields__[name] for model in models if name in model.__pydantic_fields__):
+        kind: Any = Annotated[field.annotation, field]
+        with suppress(ValidationError):
+            TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(default)
+            return kind
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -26,9 +27,9 @@ from class_kit.options import (
     Shape,
     TaskOptions,
     TrainingConfig,
-    check_setting,
     option_model,
 )
+from class_kit.runs.notebooks import Notebook
 from class_kit.study import config as study_file
 from class_kit.task import load_task
 from tests.refusals import refuses
@@ -122,11 +123,12 @@ def test_numbers_of_numpy_are_numbers_and_a_copy_is_checked() -> None:
 def test_a_notebooks_parameter_is_checked_as_the_setting_that_it_names(
     name: str, value: Any, default: Any, message: str | None
 ) -> None:
+    notebook = Notebook(Path("03_mine.ipynb"), None, {name: default})
     if message is None:
-        check_setting(name, value, default)
+        assert notebook.checked({name: value}) == {name: value}
     else:
-        with pytest.raises(InputError, match=message):
-            check_setting(name, value, default)
+        with pytest.raises(InputError, match=f"03_mine: {message}"):
+            notebook.checked({name: value})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from class_kit.cli.options import add_options, given_options, help_of
 from class_kit.errors import InputError
-from class_kit.options import TaskOptions, check_setting
+from class_kit.options import Arm, TaskOptions, TrainingConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,8 +85,8 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
 
     # refuse bad values before minutes of embedding, not after
     for sigma in arguments.sigma:
-        check_setting("sigma", sigma, 0.99)
-    check_setting("seed", arguments.seed, 0)
+        Arm("difficulty", sigma=sigma)
+    TrainingConfig(seed=arguments.seed)
     # the names of the columns have six digits
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError(f"--sigma {arguments.sigma}: the same threshold is given twice, expected distinct ones")
@@ -125,7 +125,7 @@ def handle_check(arguments: argparse.Namespace) -> int:
     from class_kit.files import write_csv
     from class_kit.terminal import one_line
 
-    check_setting("seed", arguments.seed, 0)
+    TrainingConfig(seed=arguments.seed)
     if arguments.fail_above is not None:
         check_real("--fail-above", arguments.fail_above, low=0, high=1)
     pairs, t, m, where = _embedded(arguments)

@@ -20,7 +20,7 @@ from typing import Any
 from class_kit.checks import nearest, refusal
 from class_kit.errors import InputError
 from class_kit.files import json_digest, plain, shipped
-from class_kit.options import TaskOptions, check_setting
+from class_kit.options import TaskOptions, setting_type
 from class_kit.pairs import check_columns
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -84,7 +84,7 @@ class Notebook:
         }
         # a parameter's name is an alias only, as a field of a model may not be called `copy` or `_name`
         fields: Any = {
-            f"p{at}": (_type_of(default), Field(default, alias=name))
+            f"p{at}": (setting_type(name, default) or _type_of(default), Field(default, alias=name))
             for at, (name, default) in enumerate(self.declared.items())
         }
         model = create_model("Parameters", __config__=ConfigDict(extra="forbid", strict=True), **fields)
@@ -93,7 +93,6 @@ class Notebook:
         except ValidationError as error:
             raise refusal(error, self.declared, self.stem) from None
         for name, value in values.items():
-            check_setting(name, value, self.declared[name], self.stem)
             if name in ("data", "extra") and value and not os.path.exists(os.path.expanduser(str(value))):
                 raise InputError(f"{name}={value!r}: there is no such file or folder")
         return values
