@@ -188,6 +188,16 @@ def stored_vectors(
     return records["number"].copy(), records["vector"].copy()
 
 
+def warn_once(log: logging.Logger, message: str, *, use: bool = True) -> None:
+    """Log a warning about a data set the first time only; what was said is kept like any result."""
+
+    def say(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+        log.warning("%s", message)
+        yield missing[0], b""
+
+    stored(Maker("notices", "said", digest_of(rules=1)), [message], say, use=use)
+
+
 def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
     """What the store holds, by kind and then by name.
 

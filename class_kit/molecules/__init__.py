@@ -34,7 +34,7 @@ from class_kit.molecules.structures import (
     unreadable,
 )
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
-from class_kit.store import Maker, digest_of, stored_vectors
+from class_kit.store import Maker, digest_of, stored_vectors, warn_once
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -197,7 +197,7 @@ def embed_molecules(
         gaps = [row - before for before, row in enumerate(refused)]
         known, result = np.insert(known, gaps, 1), np.insert(result, gaps, 0, axis=0)
     if table:
-        tell_zero_rows(known, rows, table)
+        tell_zero_rows(known, rows, table, cache)
     return result
 
 
@@ -227,12 +227,12 @@ def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str
     return table
 
 
-def tell_zero_rows(known: np.ndarray, smiles: list[str], table: Mol2vecVectors) -> None:
-    """Name in the log the molecules of which no word is known, given the number of known words of each."""
+def tell_zero_rows(known: np.ndarray, smiles: list[str], table: Mol2vecVectors, cache: bool) -> None:
+    """Name in the log, once for each data set, the molecules of which no word is known, by each one's known words."""
     empty = np.flatnonzero(known == 0)
     if len(empty):
         some = ", ".join(f"{row} ({smiles[row]})" for row in empty[:10])
-        logger.warning(
-            "%d of %d molecules have no word known to the vectors of %s and get a zero vector: rows %s%s",
-            len(empty), len(smiles), table.source, some, ", …" if len(empty) > 10 else "",
-        )  # fmt: skip
+        vectors = f"no word known to the vectors of {table.source} and get a zero vector"
+        more = ", …" if len(empty) > 10 else ""
+        message = f"{len(empty)} of {len(smiles)} molecules have {vectors}: rows {some}{more}"
+        warn_once(logger, message, use=cache)

@@ -167,7 +167,7 @@ def molecule_graphs(
         Ragged(np.concatenate(arrays), offsets_of(np.array([len(array) for array in arrays])))
         for arrays in ([graph[name] for graph in graphs] for name in ("words", "bonds", "bond_features", "members"))
     )
-    kinds, kind_of_atom = _kinds(words, rows, table, unknown)
+    kinds, kind_of_atom = _kinds(words, rows, table, unknown, cache)
     return MoleculeGraphs(
         np.arange(len(rows)),
         digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest, unknown=unknown),
@@ -180,14 +180,16 @@ def molecule_graphs(
     )
 
 
-def _kinds(atoms: Ragged, rows: list[str], table: Mol2vecVectors, unknown: str) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(
+    atoms: Ragged, rows: list[str], table: Mol2vecVectors, unknown: str, cache: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of the kinds of atoms, and the kind of each atom, from its words `(A, 2)`, 0 where it has none."""
     words = atoms.values
     distinct, place = np.unique(words, return_inverse=True)
     found = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
     molecule = np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
     known = np.bincount(molecule, (found >= 0).sum(axis=1)).astype(np.int64)
-    tell_zero_rows(known, rows, table)
+    tell_zero_rows(known, rows, table, cache)
     if unknown == "unk" and table.unknown is not None:
         found = np.where((found < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, found)
     # one more row, of zeros, for words that add nothing

@@ -17,7 +17,7 @@ import numpy as np
 
 from class_kit.checks import check_choice, check_strings, check_whole
 from class_kit.errors import InputError
-from class_kit.store import Maker, digest_of, stored_vectors
+from class_kit.store import Maker, digest_of, stored_vectors, warn_once
 from class_kit.text.encoders import POOLINGS, TextEncoder, encode, find_encoder, load_tokenizer, token_counts
 from class_kit.text.static import static_vectors
 
@@ -117,7 +117,7 @@ def embed_text(
     chosen = find_encoder(encoder)
     kept, running = cache and dtype == "float32", {"batch_size": batch_size, "device": device, "progress": progress}
     lengths, vectors = sentence_vectors(rows, chosen, pooling, max_tokens, kept, dtype=dtype, **running)
-    tell_truncated(TextReport(chosen.name, max_tokens, lengths))
+    tell_truncated(TextReport(chosen.name, max_tokens, lengths), cache)
     return vectors
 
 
@@ -136,10 +136,10 @@ def describe_text(
     return TextReport(source.name, max_tokens, token_counts(load_tokenizer(source), rows))
 
 
-def tell_truncated(report: TextReport) -> None:
-    """Log how many texts are truncated, if any."""
+def tell_truncated(report: TextReport, cache: bool) -> None:
+    """Log how many texts are truncated, if any, once for each data set."""
     if report.truncated:
-        logger.warning("%s", report)
+        warn_once(logger, str(report), use=cache)
 
 
 def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> list[str]:

@@ -124,7 +124,7 @@ def text_tokens(
 
     items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
     lengths, sentences = sentence_vectors(distinct, source, None, 256, cache, **running)
-    tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
+    tell_truncated(TextReport(source.name, max_tokens, lengths[back]), cache)
     key = digest_of(texts=distinct, options=options)
     return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
 
@@ -191,7 +191,7 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
     if loaded.tokenizer.pad_token_id is None:
         raise InputError(f"text encoder {source.name!r} has no padding token, so texts cannot be batched")
     lengths = token_counts(loaded.tokenizer, distinct)
-    tell_truncated(TextReport(source.name, max_tokens, lengths[back]))
+    tell_truncated(TextReport(source.name, max_tokens, lengths[back]), True)
     ids, own = tokenise(loaded.tokenizer, distinct, max_tokens)
     values = np.stack([np.concatenate(ids), np.concatenate(own)], 1).astype(np.int32)
     ragged = Ragged(values, offsets_of(np.minimum(lengths, max_tokens)))
