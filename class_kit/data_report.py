@@ -6,20 +6,20 @@ reported, and what to do with them is the user's decision.
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.checks import check_real, check_whole
+from class_kit.checks import check_real
 from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
 from class_kit.errors import InputError
 from class_kit.pairs.splits import split_order
+from class_kit.terminal import counted
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet, Rejected
@@ -48,7 +48,7 @@ class DataReport:
     repeats : list of {what, groups, rows, largest, across_splits}
         Pairs that are equal in some sense; `across_splits` counts the groups found in more than one split.
     groups : what to a list of groups, each a list of ids
-    coverage : {overall, in_full, without_known, unknown_words, by_split}, or empty for other molecule encoders
+    coverage : {overall, in_full, without_known, unknown_words}, or empty for other molecule encoders
     texts : {encoder, max_tokens, median, longest, truncated, distinct}
         Tokens of a text, and how many texts are cut off.
     difficulty : list of {sigma, zero, tie_mass, median, mean, largest}
@@ -56,7 +56,7 @@ class DataReport:
     by_quantile : list of {quantile, sigma, tie_mass}
     sigma : float
         The suggested threshold: half of the training pairs have no neighbour; where that leaves nearly all of them
-        tied, the one looked at that ties the fewest. None for a single training pair.
+        tied, the one that ties the fewest of those looked at.
     cost, seconds : see `training_cost`
     advice : list of {about, level, says}
         What to watch out for; level is "warning" or "note".
@@ -74,7 +74,7 @@ class DataReport:
     texts: dict[str, Any]
     difficulty: list[dict[str, Any]]
     by_quantile: list[dict[str, float]]
-    sigma: float | None
+    sigma: float
     cost: dict[str, Any]
     seconds: dict[str, float]
     advice: list[dict[str, str]]
@@ -91,9 +91,6 @@ def data_report(
     config: TrainingConfig | None = None,
     start: float = 0.40,
     growth: float = 0.03,
-    max_tokens: int = 256,
-    seed: int = 0,
-    progress: bool | None = None,
 ) -> DataReport:
     """Look at pairs before training on them.
 
@@ -105,13 +102,7 @@ def data_report(
     config : TrainingConfig, optional
         The training whose cost is estimated.
     start, growth : float
-        α and β of the schedule whose cost is compared with the plain run's.
-    max_tokens : int
-        What the text encoder reads of a text (see `embed_text`).
-    seed : int
-        Of the few steps that are measured.
-    progress : bool, optional
-        Show bars; by default only where a person is looking.
+        α and β of the schedule whose cost is compared with that of standard training.
 
     Raises
     ------
@@ -123,12 +114,12 @@ def data_report(
 
     levels = [check_real("sigmas", sigma, low=-1, high=1, open_low=True) for sigma in sigmas]
     if not levels or len(set(levels)) < len(levels):
-        raise InputError(f"sigmas={list(sigmas)}: expected at least one threshold, each once")
-    check_whole("max_tokens", max_tokens, low=3)
+        raise InputError(f"sigmas={list(sigmas)}: expected one or more thresholds, none of them twice")
     pairs, rows = task.pairs, task.rows("train")
-    repeats, groups = find_repeats(pairs, progress=progress)
-    counted, by_quantile = _difficulty(task.t[rows], task.m[rows], levels, progress)
-    texts = describe_text(pairs.text, encoder=task.encoders["text"], max_tokens=max_tokens)
+    cost, seconds = training_cost(task, config, start=start, growth=growth)
+    repeats, groups = find_repeats(pairs)
+    by_sigma, by_quantile = _difficulty(task.t[rows], task.m[rows], levels)
+    texts = describe_text(pairs.text, encoder=task.encoders["text"])
     findings: dict[str, Any] = {
         "source": pairs.source,
         "digest": pairs.digest,
@@ -137,30 +128,30 @@ def data_report(
         "notes": pairs.notes,
         "rejected": group_reasons(pairs.rejected),
         "repeats": repeats,
-        "coverage": _coverage(task, progress),
+        "coverage": _coverage(task),
         "texts": {
             "encoder": task.encoders["text"],
-            "max_tokens": max_tokens,
+            "max_tokens": texts.max_tokens,
             "median": float(np.median(texts.tokens)),
             "longest": int(texts.tokens.max()),
             "truncated": len(texts.truncated),
             "distinct": len(set(pairs.text)),
         },
-        "difficulty": counted,
+        "difficulty": by_sigma,
         "by_quantile": by_quantile,
-        "sigma": _suggested(counted, by_quantile)["sigma"] if by_quantile else None,
+        "sigma": _suggested(by_sigma, by_quantile)["sigma"],
+        "cost": cost,
     }
-    findings["cost"], seconds = training_cost(task, config, start=start, growth=growth, seed=seed)
-    said = arm_notices(task, Arm("standard", order="standard"), findings["cost"]["batch_size"])
-    level = {"duplicates": "note"}
-    advice = [{"about": name, "level": level.get(name, "warning"), "says": says} for name, says in said.items()]
+    notices = arm_notices(task, Arm("standard", order="standard"), cost["batch_size"])
+    advice = [
+        {"about": about, "level": "note" if about == "duplicates" else "warning", "says": says}
+        for about, says in notices.items()
+    ]
     advice = sorted([*advice, *advise(findings)], key=lambda entry: entry["level"] != "warning")
     return DataReport(**findings, groups=groups, seconds=seconds, advice=advice)
 
 
-def find_repeats(
-    pairs: PairSet, *, progress: bool | None = None
-) -> tuple[list[dict[str, Any]], dict[str, list[list[str]]]]:
+def find_repeats(pairs: PairSet) -> tuple[list[dict[str, Any]], dict[str, list[list[str]]]]:
     """Groups of pairs with equal texts, equal molecules (with and without stereochemistry, by InChIKey), or both.
 
     Molecules are compared as `class_kit.molecules.structures` says, so that another spelling of the same structure
@@ -175,7 +166,7 @@ def find_repeats(
     """
     from class_kit.molecules.structures import structures
 
-    molecules = structures(pairs.smiles, progress=progress)
+    molecules = structures(pairs.smiles)
     isomers = [molecule.isomer for molecule in molecules]
     keys: dict[str, Iterable[Hashable]] = {
         "equal texts": pairs.text,
@@ -190,16 +181,11 @@ def find_repeats(
         rows: dict[Hashable, list[int]] = {}
         for row, value in enumerate(values):
             rows.setdefault(value, []).append(row)
-        groups = sorted((group for group in rows.values() if len(group) > 1), key=lambda group: -len(group))
-        entries.append(
-            {
-                "what": what,
-                "groups": len(groups),
-                "rows": sum(map(len, groups)),
-                "largest": max(map(len, groups), default=0),
-                "across_splits": sum(len({pairs.split[row] for row in group}) > 1 for group in groups),
-            }
-        )
+        groups = sorted((group for group in rows.values() if len(group) > 1), key=len, reverse=True)
+        across = sum(len({pairs.split[row] for row in group}) > 1 for group in groups)
+        sizes = [len(group) for group in groups]
+        counts = {"groups": len(groups), "rows": sum(sizes), "largest": max(sizes, default=0), "across_splits": across}
+        entries.append({"what": what, **counts})
         ids[what] = [[pairs.id[row] for row in group] for group in groups]
     return entries, ids
 
@@ -220,18 +206,13 @@ def group_reasons(rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
 
 
 def training_cost(
-    task: Task,
-    config: TrainingConfig | None = None,
-    *,
-    start: float = 0.40,
-    growth: float = 0.03,
-    seed: int = 0,
+    task: Task, config: TrainingConfig | None = None, *, start: float = 0.40, growth: float = 0.03
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Measure a few optimiser steps and extrapolate to whole trainings, plain and with the curriculum.
+    """Time a few optimiser steps and extrapolate to whole trainings, standard and with the curriculum.
 
-    Three short epochs of the first training pairs are run and the fastest of the last two is taken: the first pays
-    for what is set up once, and anything else the machine does can only slow a step down. Validation, counting
-    neighbours and embedding come on top.
+    Three short epochs of the first training pairs are run and the faster of the last two is taken: the first pays for
+    what is set up once, and anything else that the machine does can only slow a step down. Validation, counting
+    neighbours and embedding are not included.
 
     Parameters
     ----------
@@ -241,10 +222,10 @@ def training_cost(
     Returns
     -------
     dict
-        `backbone`, `epochs`, `batch_size`; `plain` and `curriculum`, each with `steps`, `samples` and `last_fraction`
-        (λ of the last epoch); `share`, the curriculum's samples over the plain run's.
+        `backbone`, `epochs`, `batch_size`; `standard` and `curriculum`, each with `steps`, `samples` and
+        `last_fraction` (λ of the last epoch).
     dict
-        Seconds of a training, `plain` and `curriculum`.
+        Seconds of a training, `standard` and `curriculum`.
     """
     from class_kit.training import TrainingConfig, train
 
@@ -253,60 +234,50 @@ def training_cost(
     if len(rows) < 2:
         raise InputError(f"{len(rows)} training pair: expected at least 2 to train on")
     few = rows[: 6 * config.batch_size]
-    brief = replace(config, epochs=3, seed=seed)
+    arms: dict[str, dict[str, Any]] = {}
     # a schedule that never reaches all pairs is reported, with its share
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NeverFullWarning)
-        # costs depend on how many pairs there are and not on their order
         everything = LinearSchedule(start=1.0, growth=0.0)
-        plan = EpochPlan(np.arange(len(few)), schedule=everything, seed=seed, epochs=3)
+        # costs depend on the number of pairs and not on their order
+        plan = EpochPlan(np.arange(len(few)), schedule=everything, epochs=3)
+        brief = replace(config, epochs=3)
         history = train(brief, plan, task.t[few], task.m[few], progress=False).history
-        each = min(epoch["seconds"] / epoch["steps"] for epoch in history[1:])
-        arms: dict[str, dict[str, Any]] = {}
-        for name, schedule in (("plain", everything), ("curriculum", LinearSchedule(start=start, growth=growth))):
-            plan = EpochPlan(np.arange(len(rows)), schedule=schedule, seed=seed, epochs=config.epochs)
+        for name, schedule in (("standard", everything), ("curriculum", LinearSchedule(start=start, growth=growth))):
+            plan = EpochPlan(np.arange(len(rows)), schedule=schedule, epochs=config.epochs)
             samples = sum(len(plan.rows(epoch)) for epoch in range(1, config.epochs + 1))
             last = plan.fraction(config.epochs)
             arms[name] = {"steps": plan.steps_total(config.batch_size), "samples": samples, "last_fraction": last}
-    share = arms["curriculum"]["samples"] / arms["plain"]["samples"]
+    step = min(epoch["seconds"] / epoch["steps"] for epoch in history[1:])
     settings = {name: getattr(config, name) for name in ("backbone", "epochs", "batch_size")}
-    return {**settings, **arms, "share": share}, {name: arm["steps"] * each for name, arm in arms.items()}
-
-
-def sigmas_for_quantiles(
-    t: np.ndarray, m: np.ndarray, shares: Sequence[float], progress: bool | None = None
-) -> list[float]:
-    """`sigma_for_quantile` for several shares at the price of one: the nearest neighbours are looked up once."""
-    from class_kit.neighbours import top_similarities
-
-    nearest = np.sort(top_similarities(t, m, 1, progress=progress)[1][:, 0])
-    ranks = [max(int(np.ceil(share * len(nearest) - 1e-9)) - 1, 0) for share in shares]
-    return [float(min(nearest[rank] + 2e-12, 1.0)) for rank in ranks]
+    return {**settings, **arms}, {name: arm["steps"] * step for name, arm in arms.items()}
 
 
 def _difficulty(
-    t: np.ndarray, m: np.ndarray, sigmas: list[float], progress: bool | None
+    t: np.ndarray, m: np.ndarray, sigmas: list[float]
 ) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
     """Counts at the given thresholds, and the thresholds by quantile with their ties, in one pass over the pairs."""
     from class_kit.difficulty import tie_mass
-    from class_kit.neighbours import neighbour_counts
+    from class_kit.difficulty.order import quantile_sigma
+    from class_kit.neighbours import neighbour_counts, top_similarities
 
-    suggested = sigmas_for_quantiles(t, m, QUANTILES, progress) if len(t) > 1 else []
-    levels = list(dict.fromkeys([*sigmas, *suggested]))
-    counted = dict(zip(levels, neighbour_counts(t, m, sigma=levels, progress=progress), strict=True))
-    measures = {
-        "zero": lambda counts: float(np.mean(counts == 0)),
-        "tie_mass": tie_mass,
-        "median": lambda counts: float(np.median(counts)),
-        "mean": lambda counts: float(counts.mean()),
-        "largest": lambda counts: int(counts.max()),
+    nearest = top_similarities(t, m, 1)[1][:, 0]
+    suggested = {share: quantile_sigma(nearest, share) for share in QUANTILES}
+    levels = list(dict.fromkeys([*sigmas, *suggested.values()]))
+    measured = {
+        sigma: {
+            "sigma": sigma,
+            "zero": float(np.mean(counts == 0)),
+            "tie_mass": tie_mass(counts),
+            "median": float(np.median(counts)),
+            "mean": float(counts.mean()),
+            "largest": int(counts.max()),
+        }
+        for sigma, counts in zip(levels, neighbour_counts(t, m, sigma=levels), strict=True)
     }
-    by_sigma = [{"sigma": sigma, **{name: of(counted[sigma]) for name, of in measures.items()}} for sigma in sigmas]
-    by_quantile = [
-        {"quantile": share, "sigma": sigma, "tie_mass": tie_mass(counted[sigma])}
-        for share, sigma in zip(QUANTILES, suggested, strict=False)
-    ]
-    return by_sigma, by_quantile
+    ties = {sigma: entry["tie_mass"] for sigma, entry in measured.items()}
+    by_quantile = [{"quantile": share, "sigma": sigma, "tie_mass": ties[sigma]} for share, sigma in suggested.items()]
+    return [measured[sigma] for sigma in sigmas], by_quantile
 
 
 def _suggested(by_sigma: Sequence[Mapping[str, Any]], by_quantile: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -315,88 +286,83 @@ def _suggested(by_sigma: Sequence[Mapping[str, Any]], by_quantile: Sequence[Mapp
     return half if half["tie_mass"] <= TIED else min([half, *by_quantile, *by_sigma], key=lambda each: each["tie_mass"])
 
 
-def _coverage(task: Task, progress: bool | None) -> dict[str, Any]:
+def _coverage(task: Task) -> dict[str, Any]:
     from class_kit.molecules import mol2vec_coverage
 
     if task.encoders["molecules"] != "mol2vec":
         return {}
-    words = mol2vec_coverage(task.pairs.smiles, vectors=task.encoders["vectors"], progress=progress)
-    split = np.asarray(task.pairs.split)
+    words = mol2vec_coverage(task.pairs.smiles, vectors=task.encoders["vectors"])
     return {
         "vectors": task.encoders["vectors"],
         "overall": words.overall,
         "in_full": float((words.known == words.total).mean()),
         "without_known": len(words.without_known),
         "unknown_words": len(words.unknown_words),
-        "by_split": {
-            name: float(words.known[split == name].sum() / words.total[split == name].sum())
-            for name in dict.fromkeys(task.pairs.split)
-        },
     }
 
 
 def advise(findings: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What to watch out for, in sentences made from a report's numbers: {about, level, says}, warnings first.
+    """What to watch out for, in sentences made from a report's numbers: {about, level, says}.
 
     Parameters
     ----------
     findings : mapping
-        The fields of `DataReport` without `groups` and `advice`.
+        The fields of `DataReport` without `groups`, `seconds` and `advice`.
     """
-    entries = [
-        {"about": about, "level": "warning" if value > limit else "note", "says": says}
-        for about, value, limit, says in _checks(findings)
-        if value > 0
-    ]
-    return sorted(entries, key=lambda entry: entry["level"] != "warning")
+    advice: list[dict[str, str]] = []
 
+    def say(about: str, says: str, level: str = "warning") -> None:
+        advice.append({"about": about, "level": level, "says": says})
 
-def _checks(findings: Mapping[str, Any]) -> Iterator[tuple[str, float, float, str]]:
-    """What is looked at: about, a number that is above 0 where there is something to say, from where on it warns."""
     pairs, coverage, words = (findings[name] for name in ("pairs", "coverage", "texts"))
     texts, _, flat, skeletons, *_ = findings["repeats"]
     left_out = sum(entry["rows"] for entry in findings["rejected"])
-    share = left_out / (left_out + pairs)
-    yield "rejected rows", share, 0.05, f"{left_out:,} rows ({share:.1%}) were left out."
-    says = f"{texts['rows']:,} rows share their text with another: asked all at once, no retriever gets past "
-    says += f"{words['distinct'] / pairs:.1%} in Hits@1, and in a batch they are each other's false negatives."
-    yield "duplicates", texts["rows"], math.inf, says
-    says = f"{flat['rows']:,} rows share their molecule with another, stereochemistry aside: Mol2vec gives them "
-    says += "equal vectors, so they are ranked by chance among each other."
-    yield "duplicates", flat["rows"], math.inf, says
+    if share := left_out / (left_out + pairs):
+        level = "warning" if share > 0.05 else "note"
+        say("rejected rows", f"Left out: {counted(left_out, 'row')} ({share:.1%}).", level)
+    if texts["rows"]:
+        best = words["distinct"] / pairs
+        says = f"{texts['rows']:,} rows share their text with another: with all of them as queries, no retriever can "
+        says += f"exceed {best:.1%} Hits@1, and in a batch they are each other's false negatives."
+        say("duplicates", says, "note")
+    if flat["rows"]:
+        says = f"{flat['rows']:,} rows share their molecule with another, stereochemistry aside: Mol2vec gives them "
+        say("duplicates", f"{says}equal vectors, so chance ranks them among each other.", "note")
     for entry in (texts, flat, skeletons):
-        says = f"{entry['across_splits']:,} groups of {entry['what']} lie in more than one split: report results with "
-        yield "leakage", entry["across_splits"], 0, f"{says}and without them, or split again."
-    held = findings["splits"].get("test", 0)
-    yield "size", 300 - held, 0, f"Only {held:,} test queries: intervals will be wide."
+        if number := entry["across_splits"]:
+            says = f"{counted(number, 'group')} of {entry['what']} in more than one split: report results with and "
+            say("leakage", f"{says}without them, or split again.")
+    if (held := findings["splits"].get("test", 0)) < 300:
+        say("size", f"Only {held:,} test queries: intervals will be wide.")
     if coverage:
-        known = coverage["overall"]
-        yield "coverage", known - 0.95, math.inf, f"{known:.1%} of the Mol2vec words have a vector."
-        says = f"Only {known:.1%} of the Mol2vec words have a vector; the rest all look alike: try other vectors "
-        yield "coverage", 0.95 - known, 0, f"{says}(class-kit fetch mol2vec) or Morgan fingerprints."
-        without = coverage["without_known"]
-        yield "coverage", without, 0, f"{without:,} molecules have no known word and get a zero vector."
-    says = f"{words['truncated']:,} texts are longer than {words['max_tokens']} tokens (the longest has "
-    yield "texts", words["truncated"], 0, f"{says}{words['longest']:,}); what stands behind is not read."
-    says = f"Half of the texts have at most {words['median']:.0f} tokens: names rather than descriptions."
-    yield "texts", 10 - words["median"], 0, says
+        says, advised = f"{coverage['overall']:.1%} of the Mol2vec words have a vector", coverage["overall"] < 0.95
+        others = "; the others all look alike: try other vectors (class-kit fetch mol2vec) or Morgan fingerprints."
+        say("coverage", f"Only {says}{others}" if advised else f"{says}.", "warning" if advised else "note")
+        if without := coverage["without_known"]:
+            say("coverage", f"{counted(without, 'molecule')} without a known word: the vector is zero.")
+    if words["truncated"]:
+        says = f"{counted(words['truncated'], 'text')} longer than {words['max_tokens']} tokens (the longest has "
+        say("texts", f"{says}{words['longest']:,}): the rest of a text is not read.")
+    if words["median"] < 10:
+        says = f"Half of the texts have at most {words['median']:.0f} tokens: names rather than descriptions."
+        say("texts", says)
     highest = max(findings["difficulty"], key=lambda entry: entry["sigma"])
-    says = (
-        f"At σ = {highest['sigma']:g} the count leaves {highest['tie_mass']:.1%} of the training pairs tied: the tie "
-    )
-    yield "difficulty", highest["tie_mass"] - TIED, 0, f"{says}rule, not the difficulty, would order them."
-    for half in findings["by_quantile"][1:2]:
-        best = _suggested(findings["difficulty"], findings["by_quantile"])
-        says = (
-            f"No threshold that was looked at ties less than {best['tie_mass']:.1%} of the training pairs: the count "
-        )
+    if highest["tie_mass"] > TIED:
+        says = f"At σ = {highest['sigma']:g} the count leaves {highest['tie_mass']:.1%} of the training pairs tied: "
+        say("difficulty", f"{says}the tie rule, not the difficulty, would order them.")
+    half, chosen = findings["by_quantile"][1], _suggested(findings["difficulty"], findings["by_quantile"])
+    if chosen["tie_mass"] > TIED:
+        says = f"No threshold that was tried ties less than {chosen['tie_mass']:.1%} of the training pairs: the count "
         says += "cannot order them. Another measure may: kth_distance with more neighbours, or loss."
-        if best["tie_mass"] <= TIED:
-            with_neighbour = "half of the training pairs have a neighbour and " if best is half else ""
-            says = f"At σ = {best['sigma']:.3f} {with_neighbour}{best['tie_mass']:.1%} are tied: start from there."
-        yield "difficulty", 1, math.inf, says
+    else:
+        with_neighbour = "half of the training pairs have a neighbour and " if chosen is half else ""
+        says = f"At σ = {chosen['sigma']:.3f} {with_neighbour}{chosen['tie_mass']:.1%} are tied: start from there."
+    say("difficulty", says, "note")
+    if half["tie_mass"] > TIED:
         says = "More than half of the training pairs have a neighbour with nearly equal vectors (median similarity "
-        yield "difficulty", half["tie_mass"] - TIED, 0, f"{says}{half['sigma']:.6f}): look at the repeats."
+        say("difficulty", f"{says}{half['sigma']:.6f}): look at the repeats.")
     epochs, last = findings["cost"]["epochs"], findings["cost"]["curriculum"]["last_fraction"]
-    says = f"With {epochs} epochs the schedule ends at {last:.0%} of the pairs: the hardest are never trained on."
-    yield "schedule", 1 - last, 0, says
+    if last < 1:
+        says = f"With {epochs} epochs the schedule ends at {last:.0%} of the pairs: the hardest are never trained on."
+        say("schedule", says)
+    return advice

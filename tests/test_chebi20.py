@@ -30,7 +30,7 @@ def test_published_splits_in_part_and_whole(tmp_path, no_data):
     assert Counter(part.split) == {"validation": 4, "test": 6}
     assert "published ChEBI-20 splits found: validation, test" in part.notes
     assert any("not in the folder: train.txt" in note for note in part.notes)
-    assert any("differs from the pinned release" in note for note in part.notes)
+    assert any("differs from the release" in note for note in part.notes)
     assert any("share 4 stereo-free structures" in note for note in part.notes)
     whole = load_pairs("chebi20", "train", data=release(tmp_path / "whole", train=20, validation=4, test=6))
     assert len(whole) == 20
@@ -126,7 +126,7 @@ def test_real_published_splits(chebi20_dir):
     counts = Counter(pairs.split)
     assert (counts["validation"], counts["test"]) == (3301, 3300)
     assert pairs.rejected == ()
-    assert any("verified as the pinned release" in note for note in pairs.notes)
+    assert any("verified as the release" in note for note in pairs.notes)
     assert any("share 94 stereo-free structures" in note and "4 texts" in note for note in pairs.notes)
     assert not any("\\\\" in smiles for smiles in pairs.smiles)
     assert pairs.where("test").text[0].startswith("The molecule is a steroid ester that is methyl (17E)-pregna")
@@ -144,7 +144,7 @@ def test_real_split_with_extra_pairs_and_the_whole_pool(chebi20_dir):
     held_out = [note for note in pairs.notes if note.startswith(("train/test", "validation/test"))]
     rows = [re.findall(r"and (\d+) rows", note) for note in held_out]
     # 413 by RDKit's InChIKey as it is; a platinum salt with dative bonds is one molecule with that without
-    assert [sum(map(int, column)) for column in zip(*rows, strict=True)] == [185, 414]
+    assert [sum(map(int, column)) for column in zip(*rows, strict=True)][:2] == [185, 414]
     molecules = load_molecules("chebi20", data=chebi20_dir)
     assert len(molecules) == 33010
     test = pairs.where("test")
@@ -158,7 +158,7 @@ def test_pcdes_is_trained_on_its_test_rows_and_asked_its_validation_rows(tmp_pat
     assert Counter(pairs.split) == {"train": 36, "validation": 4, "test": 6}
     origin = dict(zip(pairs.extra["origin"], pairs.split, strict=True))
     assert origin["validation.txt"] == "test"
-    assert "differs from the pinned release: test.txt, validation.txt" in pairs.notes
+    assert "differs from the known files: test.txt, validation.txt" in pairs.notes
     with pytest.raises(InputError, match='extra: these options apply to "chebi20" only'):
         load_pairs("pcdes", extra="x.tsv")
     (folder / "validation.txt").unlink()

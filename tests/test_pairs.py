@@ -423,13 +423,15 @@ def test_overlaps_against_a_naive_count():
     skeletons = ["a", "a", "b", "b", "b", "a"]
     molecules = [Structure("", key, skeleton, "") for key, skeleton in zip(keys, skeletons, strict=True)]
     texts = ["one", "two", "three", "three", "one", "four"]
-    said = "{} share {} stereo-free structures ({} and {} rows), {} skeletons ({} and {} rows) and {} texts"
+    said = (
+        "{} share {} stereo-free structures ({} and {} rows), {} skeletons ({} and {} rows), {} texts ({} and {} rows)"
+    )
     assert overlap_notes(splits, molecules, texts) == tuple(
         f"{said.format(*counts)}; no row was moved"
         for counts in [
-            ("train/validation", 1, 1, 1, 1, 1, 1, 1),
-            ("train/test", 1, 2, 1, 2, 3, 2, 1),
-            ("validation/test", 0, 0, 0, 1, 1, 1, 0),
+            ("train/validation", 1, 1, 1, 1, 1, 1, 1, 1, 1),
+            ("train/test", 1, 2, 1, 2, 3, 2, 1, 1, 1),
+            ("validation/test", 0, 0, 0, 1, 1, 1, 0, 0, 0),
         ]
     )
 

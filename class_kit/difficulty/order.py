@@ -67,7 +67,11 @@ def sigma_for_quantile(
     `q` in (0, 1]. Raises InputError for q out of range and for a single pair.
     """
     check_real("q", q, low=0.0, high=1.0, open_low=True)
-    nearest = top_similarities(t, m, 1, weight=weight, progress=progress)[1][:, 0]
+    return quantile_sigma(top_similarities(t, m, 1, weight=weight, progress=progress)[1][:, 0], q)
+
+
+def quantile_sigma(nearest: np.ndarray, q: float) -> float:
+    """`sigma_for_quantile` from the similarities `(L,)` of the pairs to their nearest neighbours."""
     rank = int(np.ceil(q * len(nearest) - 1e-9)) - 1
     return float(min(np.sort(nearest)[max(rank, 0)] + 2e-12, 1.0))
 

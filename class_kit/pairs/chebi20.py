@@ -161,7 +161,7 @@ def _read_rows(files: list[tuple[Path, str]]) -> Rows:
 
 
 def _release_note(folder: Path, names: Iterable[str], blobs: Mapping[str, str]) -> str:
-    other = [name for name in names if git_blob_id(folder / name) != blobs[name]]
-    if other:
-        return f"differs from the pinned release: {', '.join(other)}"
-    return f"{', '.join(names)}: verified as the pinned release"
+    release = f"the release at commit {PINNED['chebi20'][0].commit[:12]}" if blobs is BLOBS else "the known files"
+    if other := [name for name in names if git_blob_id(folder / name) != blobs[name]]:
+        return f"differs from {release}: {', '.join(other)}"
+    return f"{', '.join(names)}: verified as {release}"

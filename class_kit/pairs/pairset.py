@@ -1,4 +1,4 @@
-"""The pairs themselves: what every station of the kit is given, and a digest that says when they are the same."""
+"""The pairs that every station of the kit takes, with a digest of their content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that was left out: its file, 1-based data row, line in the file where it has lines, reason and content."""
+    """A row that was left out: file, 1-based data row, line in a file that has lines, reason and content."""
 
     file: str
     row: int
@@ -47,9 +47,9 @@ class Rejected:
 
 @dataclass(frozen=True)
 class PairSet:
-    """Text–molecule pairs, one position a pair in every tuple of length L.
+    """L text–molecule pairs as columns: tuples of length L.
 
-    `extra` holds the file's other columns. `notes` are facts a table made from the pairs has to state.
+    `extra` holds the file's other columns. `notes` are facts that any table made from the pairs has to state.
     """
 
     text: tuple[str, ...]
@@ -71,8 +71,8 @@ class PairSet:
     def digest(self) -> str:
         """SHA-256 over id, text, smiles and split of all pairs in order.
 
-        It does not depend on where the pairs came from, so that equal content shares recorded runs. It is computed when
-        first asked for, as most subsets never are.
+        It does not depend on where the pairs came from, so that equal content shares recorded runs. It is computed on
+        first use, since most subsets never need it.
         """
         return content_digest(self.id, self.text, self.smiles, self.split)
 
@@ -84,7 +84,7 @@ class PairSet:
         return one_line(f"<PairSet {self.source}: {len(self)} pairs ({counts}), {len(self.rejected)} rejected>")
 
     def where(self, split: str) -> PairSet:
-        """Return the pairs of one split; an unknown name raises an InputError naming those there are."""
+        """Return the pairs of one split; for an unknown name an InputError lists the splits."""
         if split not in self.split:
             raise InputError(f"split={split!r}: {self.source} has {', '.join(split_order(self.split)) or 'no pairs'}")
         return self.take([row for row, name in enumerate(self.split) if name == split])
@@ -95,7 +95,7 @@ class PairSet:
         Raises
         ------
         IndexError
-            If an index is out of range or no whole number, or a mask has another length.
+            If an index is out of range or not an integer, or a mask has another length.
         """
         given = np.asarray(indices)
         rows = np.arange(len(self))[given if given.size else []].tolist()
@@ -113,8 +113,8 @@ class PairSet:
     def to_frame(self) -> pandas.DataFrame:
         """Return the pairs as a table with columns id, text, smiles, split, then the file's other columns.
 
-        Their names are shown, not obeyed: pandas' styled tables pass names of columns on as markup, so `<` and `>` in
-        them become `‹` and `›`, control characters become visible.
+        pandas' styled tables do not escape names of columns, so `<` and `>` in them become `‹` and `›`, and control
+        characters become visible.
         """
         import pandas
 
@@ -129,8 +129,8 @@ class PairSet:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the table of `to_frame` as CSV in UTF-8, for `load_pairs` and for spreadsheets.
 
-        A cell that a spreadsheet would run gets an apostrophe, as in every CSV of the kit (`class_kit.files.inert`);
-        `to_dataset` keeps such texts as they are.
+        A cell that a spreadsheet would run as a formula gets an apostrophe, as in every CSV of the kit
+        (`class_kit.files.inert`); `to_dataset` keeps such texts as they are.
         """
         frame = self.to_frame()
         write_csv(path, frame.columns, frame.itertuples(index=False))
@@ -182,12 +182,12 @@ def content_digest(*columns: Sequence[str]) -> str:
 
 
 def pool_targets(pairs: PairSet, molecules: PairSet) -> np.ndarray:
-    """Return where each pair's own molecule stands in the pool, `(Q,)` int64: the targets of a ranking.
+    """Positions of the pairs' own molecules in the pool, `(Q,)` int64: the targets of a ranking.
 
     Raises
     ------
     InputError
-        If the pool lacks an id; the message names the first of them.
+        If ids are missing from the pool; the message names the first of them.
     """
     position = {name: row for row, name in enumerate(molecules.id)}
     missing = [name for name in pairs.id if name not in position]
@@ -201,9 +201,9 @@ def pool_targets(pairs: PairSet, molecules: PairSet) -> np.ndarray:
 
 
 def write_rejected(pairs: PairSet, path: str | os.PathLike[str]) -> None:
-    """Write the rejected rows as CSV with a header, also where there are none, so that no older list stays behind.
+    """Write the rejected rows as CSV with a header, even if there are none, so that no older list stays behind.
 
-    The rows come from strangers, so text that a spreadsheet would run gets an apostrophe (`class_kit.files.inert`).
+    Text that a spreadsheet would run as a formula gets an apostrophe (`class_kit.files.inert`).
     """
     names = [each.name for each in fields(Rejected)]
     write_csv(path, names, ([getattr(row, name) for name in names] for row in pairs.rejected))

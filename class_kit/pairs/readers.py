@@ -1,7 +1,7 @@
-"""Every kind of table that people have becomes a `Table`, or one clear error: files here, objects of other libraries.
+"""Read every kind of table that people have, files and objects of other libraries: a `Table`, or one clear error.
 
-`read_table` alone opens files, and a kind of file is one entry of `READERS`; nothing behind it asks where a table came
-from. What a library reads well it reads; delimited text is in `class_kit.pairs.delimited`.
+Only `read_table` opens files, and a kind of file is one entry of `READERS`; no later step asks where a table came from.
+Libraries read what they read well; delimited text is in `class_kit.pairs.delimited`.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ EXPECTED = (
 HUB = "hf://"
 # a value of JSON takes about twenty times its size in memory
 MAX_JSON = 64 << 20
-# of a record of an SDF file, a hundred times that of a large molecule
+# characters of a record of an SDF file: a hundred times those of a large molecule
 MAX_RECORD = 1 << 20
-# of a molecule's atoms: RDKit writes the SMILES by recursion
+# RDKit writes SMILES by recursion
 MAX_ATOMS = 2_000
 _STRUCTURE = "structure of the record"
 _SPLIT = "split of the data set"
@@ -61,11 +61,11 @@ def read_source(source: Any, *, quoting: bool | None = None, names: Collection[s
     Raises
     ------
     InputError
-        If it is nothing that holds a table.
+        If it holds no table.
     """
     if isinstance(source, str) and source.startswith(HUB):
         table = _read_object(_from_datasets("load_dataset", source.removeprefix(HUB)), source)
-        return replace(table, notes=("read from the hub by the library datasets, which the kit's tests do not try",))
+        return replace(table, notes=("read from the hub by the library datasets, which the kit's tests do not cover",))
     if isinstance(source, str | os.PathLike):
         return read_table(home_path(source), quoting=quoting, names=names)
     return _read_object(source)
@@ -81,7 +81,7 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
         In delimited text, whether quotes enclose cells or are ordinary characters. By default they enclose cells, but
         in tab-separated files only where the whole file is well-formed with them.
     names : collection of str
-        Columns that the user named, by which a header is known.
+        Columns that the user named, by which a header is recognised.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
         if stat.S_ISDIR(mode) and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
             return _read_object(_from_datasets("load_from_disk", str(path)), str(path))
         if not stat.S_ISREG(mode):
-            # opening a pipe or a device could wait for ever
+            # opening a pipe or a device could block for ever
             what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise InputError(f"{path} is {what}; expected {EXPECTED}")
         if kind_of(path) in (".csv", ".tsv", ".tab", ".txt"):
@@ -222,14 +222,14 @@ def _table_of_records(source: str, records: Sequence[Any], **about: Any) -> Tabl
 
 
 @contextmanager
-def _refusing(said: str) -> Iterator[None]:
-    """Whatever a library says of a damaged file, in exceptions of many kinds, becomes one error."""
+def _refusing(message: str) -> Iterator[None]:
+    """One error for the many kinds of exception that libraries raise on damaged files."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{said}: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{message}: {' '.join(str(error).split())[:300]}") from None
 
 
 def _read_parquet(path: Path) -> Table:
@@ -239,16 +239,16 @@ def _read_parquet(path: Path) -> Table:
     with _refusing(f"{path} is not a readable Parquet file"):
         schema = pyarrow.parquet.read_schema(path)
         column_names(str(path), schema.names)
-        # what is nested can unfold to any size, so it is not even decoded
+        # nested columns can unfold to any size, so they are not decoded
         plain = [each.name for each in schema if not pyarrow.types.is_nested(each.type)]
-        # one value can stand for millions of rows: strings are read as a dictionary and indices
+        # one value can stand for millions of rows, so strings are read as a dictionary and indices
         with pyarrow.parquet.ParquetFile(path, read_dictionary=plain) as file:
             rows, groups = file.metadata.num_rows, file.metadata.num_row_groups
             size = sum(file.metadata.row_group(group).total_byte_size for group in range(groups))
             check_size(str(path), size=size, rows=rows, cells=rows * len(plain))
             table = file.read(columns=plain, use_threads=False)
         check_size(str(path), size=table.nbytes)
-    # of a column that is not decoded, its kind
+    # a column that is not decoded is represented by its field
     columns = [(each.name, table[each.name] if each.name in plain else each) for each in schema]
     return table_of(str(path), columns, rows, "Parquet")
 
@@ -258,7 +258,7 @@ def _read_feather(path: Path) -> Table:
 
     with _refusing(f"{path} is not a readable Feather file"), pyarrow.OSFile(str(path)) as file:
         file.seek(8)
-        # the file's messages follow each other as in a stream; what they unfold to is summed up before any does
+        # the file's messages follow each other as in a stream; their sizes are added up before any is decompressed
         check_size(str(path), size=sum(map(_unfolded, pyarrow.ipc.MessageReader.open_stream(file))))
         with pyarrow.ipc.open_file(file) as reader:
             table = reader.read_all()
@@ -266,9 +266,9 @@ def _read_feather(path: Path) -> Table:
 
 
 def _unfolded(message: pyarrow.Message) -> int:
-    """Bytes that a message of Arrow's format takes once decompressed, when each of its buffers begins with its size.
+    """Bytes of a message in Arrow's format once decompressed; a compressed buffer begins with that number.
 
-    The message is described in a FlatBuffer: a table points back to the offsets of its fields, 0 for one that it lacks.
+    The message is described in a FlatBuffer: a table points back to the offsets of its fields, 0 for a missing one.
     """
     if message.type == "schema":
         return 0
@@ -329,7 +329,7 @@ def _from_datasets(function: str, argument: str) -> Any:
 
 
 def _read_object(source: Any, name: str = "") -> Table:
-    """A table of an object in memory; its kind stands where a file's name would."""
+    """A table of an object in memory; its type is given in place of a file's name."""
     import pandas
 
     kind = type(source).__name__
@@ -368,7 +368,7 @@ def _joined_splits(source: Mapping[str, Any], name: str) -> Table:
     for split, part in source.items():
         rows = part.with_format("arrow")[:]
         parts.append(rows.append_column(_SPLIT, pyarrow.array([split] * len(rows))))
-    with _refusing(f"{name}: its splits do not fit each other"):
+    with _refusing(f"{name}: its splits have different columns"):
         whole = pyarrow.concat_tables(parts, promote_options="default")
     return _table_of_arrow(name, whole, "data set with splits", roles={"split": _SPLIT})
 

@@ -14,10 +14,10 @@ from class_kit.pairs.pairset import PairSet, Rejected, write_rejected
 from class_kit.pairs.splits import split_name
 from class_kit.pairs.table import COMMON_NAMES, Place, Table, plain_name
 
-# Texts that say that there is none, in lower case; numbers such as nan are refused besides.
+# Texts that stand for a missing one, in lower case; numbers such as nan are refused as well.
 PLACEHOLDERS = ("na", "none", "null", "<na>", "\\n", "n/a", "-", "nil", "#n/a")
 
-# ids and splits are printed, put under drawings and held in arrays that are as wide as the longest of them
+# ids and splits are printed, put under drawings and held in arrays as wide as the longest of them
 MAX_NAME = 200
 _SHOWN = 200
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -33,44 +33,42 @@ class Rows(NamedTuple):
 
 
 def find_column(table: Table, role: str, given: str | None = None) -> str | None:
-    """Return the column that holds `role`: the one given, the one this kind of table has for it, or the one with a
-    common name; None for an id or a split where there is none.
+    """The column that holds `role`: the one given, the one that this kind of table has for it, or the one with a
+    common name; None where there is no id or split.
 
     Raises
     ------
     InputError
         If the given column does not exist or has no text, or several columns have a common name.
     """
-    option = "split_column= (--split-column)" if role == "split" else f"{role}= (--{role})"
-    there = ", ".join(repr(name[:60]) for name in list(table.columns)[:20]) or "none"
-    there += " …" if len(table.columns) > 20 else ""
     if given is None and role in table.roles:
         return table.roles[role]
-    spelled = plain_name if given is None else str
+    option = "split_column= (--split-column)" if role == "split" else f"{role}= (--{role})"
     groups = COMMON_NAMES[role] if given is None else ((given,),)
     for group in groups:
-        named = [name for name in table.columns if spelled(name) in group]
+        named = [name for name in table.columns if (name if given else plain_name(name)) in group]
         if len(named) > 1 and role != "id":
             both = " and ".join(map(repr, named))
             raise InputError(f"{table.source}: {both} could each be the {role}; choose one with {option}")
         if named:
             return named[0]
         for name, kind in table.skipped.items():
-            if spelled(name) in group:
+            if (name if given else plain_name(name)) in group:
                 raise InputError(f"{table.source}: column {name!r} holds {kind}; expected text")
-    if given is not None:
-        raise InputError(f"{table.source} has no column {given!r}, named by {option}; its columns are {there}")
-    if role in ("id", "split"):
+    if given is None and role in ("id", "split"):
         return None
+    names = [repr(name[:60]) for name in table.columns]
+    there = f"its columns are {', '.join(names[:20]) or 'none'}{' …' if len(names) > 20 else ''}"
+    if given is not None:
+        raise InputError(f"{table.source} has no column {given!r}, named by {option}; {there}")
     common = ", ".join(name for group in groups for name in group)
-    raise InputError(
-        f"{table.source}: no column is called {common}; its columns are {there}; name the one to use with {option}"
-    )
+    raise InputError(f"{table.source}: no column is called {common}; {there}; name the one to use with {option}")
 
 
 def unique_labels(cells: Sequence[str | None], places: Sequence[Place]) -> tuple[list[str | None], int]:
-    """Ids of a column that nobody promised to be unique: a number behind those that occurred before, the row's number
-    where there is none or it is too long; and how many were changed.
+    """Ids made unique: a repeated one gets a number behind it, a missing or too long one becomes the row's number.
+
+    Returns the ids `(L,)` and how many were changed.
     """
     labels: list[str | None] = []
     used: Counter[str] = Counter()
@@ -88,7 +86,7 @@ def unique_labels(cells: Sequence[str | None], places: Sequence[Place]) -> tuple
 def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, list[Structure]]:
     """Keep the rows with a new id, a text, a SMILES that RDKit reads and (if needed) a split; list all others.
 
-    White space round a cell is dropped.
+    White space around a cell is dropped.
 
     Returns
     -------
@@ -120,12 +118,12 @@ def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, l
 
 
 def refuse_too_many(pairs: PairSet, max_rejected: float, rejected_to: str | os.PathLike[str] | None) -> None:
-    """Write the rejected rows where asked, then stop if they are more than the share allowed, or all.
+    """Write the rejected rows where asked, then refuse the pairs if more rows are bad than allowed, or all.
 
     Raises
     ------
     InputError
-        With the first reasons, since a wrong column or file shows in them.
+        With the first reasons, in which a wrong column or file shows.
     """
     if rejected_to is not None:
         write_rejected(pairs, rejected_to)
@@ -152,7 +150,7 @@ def _text_reason(text: str) -> str:
     if not text.isascii() and _SURROGATE.search(text):
         return "text is not valid Unicode"
     try:
-        # "nan" as well: the way in which missing values reach a file that was written without care
+        # "nan" as well, which careless writing makes of missing values
         float(text)
     except ValueError:
         return "" if text else "empty text"

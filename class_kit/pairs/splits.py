@@ -1,13 +1,12 @@
-"""Splits in which no molecule is on two sides, and a count of what published splits share.
+"""Splits that keep each molecule on one side, and a count of what published splits share.
 
 A molecule is a skeleton or a stereo-free structure (`class_kit.molecules.structures`). scikit-learn's group splitters
-draw a share of the *groups*; here the shares are of rows, so that 80/10/10 is what its name says whatever the group
-sizes.
+draw a share of the *groups*; here the shares are of rows, so that 80/10/10 holds whatever the sizes of the groups.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
@@ -21,32 +20,32 @@ from class_kit.terminal import counted
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 KINDS = ("random", "scaffold")
-# what stays together, and what sentences call it
+# what stays together: the name of the choice, and what sentences call it
 GROUPS = {"skeleton": "skeleton (first InChIKey block)", "structure": "stereo-free structure"}
 _SYNONYMS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "dev": VALIDATION, "testing": TEST}
 
 
 def split_name(name: str) -> str:
-    """Return the kit's word for a split: `val`, `valid` and `dev` are "validation"; unknown names stay as they are."""
+    """The kit's name of a split: `val`, `valid` and `dev` become "validation"; unknown names stay as they are."""
     plain = name.strip()
     lower = plain.lower()
     return _SYNONYMS.get(lower, lower if lower in (TRAIN, VALIDATION, TEST) else plain)
 
 
 def split_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct names with train, validation and test first, the others sorted behind them."""
-    found = set(names)
-    usual = [name for name in (TRAIN, VALIDATION, TEST) if name in found]
-    return (*usual, *sorted(found.difference(usual)))
+    """The distinct names: train, validation and test first, then the others, sorted."""
+    distinct = set(names)
+    usual = [name for name in (TRAIN, VALIDATION, TEST) if name in distinct]
+    return (*usual, *sorted(distinct.difference(usual)))
 
 
 def group_split(groups: Sequence[Hashable], sizes: Mapping[str, int], *, seed: int = 0) -> tuple[str, ...]:
     """Assign every row to a split so that rows of one group stay together.
 
     Groups are drawn in seeded random order and fill the named splits in turn; a group too large for what a split still
-    lacks is passed on, at last to train. A split is therefore never larger than asked, and smaller only where no
+    lacks is passed on, in the end to train. A split is therefore never larger than asked, and smaller only where no
     remaining group fits: one giant group (all molecules without rings share an empty scaffold) ends up in train
-    instead of deciding the test set.
+    instead of dominating the test set.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ def group_split(groups: Sequence[Hashable], sizes: Mapping[str, int], *, seed: i
 
 
 def molecule_groups(molecules: Sequence[Structure], group: str = "skeleton") -> list[str]:
-    """What each molecule must stay together with, `(L,)`: its skeleton, or its stereo-free structure only.
+    """The group `(L,)` that each molecule must stay with: its skeleton, or its stereo-free structure only.
 
     Raises
     ------
@@ -114,17 +113,16 @@ def make_splits(
 
         scaffolds: dict[str, str] = {}
         for key in {molecule.key for molecule in molecules}:
-            # RDKit does not read back every structure that it has written; such a molecule is a group of its own
+            # RDKit cannot read back every structure that it writes; such a molecule is a group of its own
             scaffolds[key] = key
             with suppress(InputError):
                 scaffolds[key] = scaffold(key) or "no ring"
-        found = [scaffolds[molecule.key] for molecule in molecules]
+        of_row = [scaffolds[molecule.key] for molecule in molecules]
         # protonation states of one skeleton can have two scaffolds, which then stay together
-        labels = duplicate_labels(found, own)
+        labels = duplicate_labels(of_row, own)
         groups = [row if label < 0 else ("linked", label) for row, label in enumerate(labels.tolist())]
-        notes.append(
-            f"{len(set(found)):,} scaffolds; {found.count('no ring'):,} rows have no ring and share the empty one"
-        )
+        without = of_row.count("no ring")
+        notes.append(f"{len(set(of_row)):,} scaffolds; {without:,} rows have no ring and share the empty one")
     held_out = len(groups) // 10
     names = group_split(groups, {TEST: held_out, VALIDATION: held_out}, seed=seed)
     counts = Counter(names)
@@ -134,7 +132,7 @@ def make_splits(
 
 
 def grouping_note(groups: Sequence[str], group: str) -> str:
-    """Say how many rows were kept together because they share their skeleton or structure."""
+    """How many rows were kept together because they share their skeleton or structure, in words."""
     shared = [count for count in Counter(groups).values() if count > 1]
     if not shared:
         return f"no two rows share a {GROUPS[group]}"
@@ -148,23 +146,24 @@ def overlap_notes(splits: Sequence[str], molecules: Sequence[Structure], texts: 
     """Count what each two splits share: stereo-free structures, skeletons, and equal texts. Nothing is moved.
 
     Returns one sentence for each pair of splits, `(L,)` inputs alike; also where nothing is shared, so that a reader
-    knows that it was looked at.
+    knows that it was checked.
     """
-    columns = {
+    columns: dict[str, Sequence[str]] = {
         "stereo-free structures": [molecule.key for molecule in molecules],
         "skeletons": [molecule.skeleton for molecule in molecules],
+        "texts": texts,
     }
-    words: dict[str, set[str]] = {}
-    for name, text in zip(splits, texts, strict=True):
-        words.setdefault(name, set()).add(text)
+    counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for what, column in columns.items():
+        for name, value in zip(splits, column, strict=True):
+            counts[what, name][value] += 1
     notes = []
-    for one, other in combinations(split_order(words), 2):
-        said = []
-        for what, column in columns.items():
-            counts = Counter(zip(splits, column, strict=True))
-            both = [key for key in set(column) if counts[one, key] and counts[other, key]]
-            rows = [sum(counts[side, key] for key in both) for side in (one, other)]
-            said.append(f"{len(both):,} {what} ({rows[0]:,} and {rows[1]:,} rows)")
-        texts_shared = len(words[one] & words[other])
-        notes.append(f"{one}/{other} share {', '.join(said)} and {texts_shared:,} texts; no row was moved")
+    for sides in combinations(split_order(splits), 2):
+        shared = []
+        for what in columns:
+            one, other = (counts[what, side] for side in sides)
+            both = one.keys() & other.keys()
+            rows = " and ".join(f"{sum(side[value] for value in both):,}" for side in (one, other))
+            shared.append(f"{len(both):,} {what} ({rows} rows)")
+        notes.append(f"{'/'.join(sides)} share {', '.join(shared)}; no row was moved")
     return tuple(notes)

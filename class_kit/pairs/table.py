@@ -1,6 +1,6 @@
-"""What every kind of table becomes: columns of text with the place of each row; and the limits that all are held to.
+"""What every kind of table becomes, columns of text with the place of each row, and the limits for all of them.
 
-The limits lie far above any real set of descriptions and far below what a decompression bomb makes.
+The limits lie far above any real set of descriptions and far below what a decompression bomb unfolds to.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MAX_COLUMNS = 4_096
 MAX_ROWS = 2_000_000
 MAX_CELLS = 10_000_000
 
-# Names of columns that are taken without being named, by role, in any case and without blanks, `_` and `-`: those of a
-# group stand equal, and a group is looked at where none before it has a match.
+# Names by which columns are found, by role, in any case and without blanks, `_` and `-`. Those of a group are equal; a
+# group counts only where none before it has a match.
 COMMON_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "text": (("text", "description", "caption", "summary", "definition"),),
     "smiles": (("smiles", "isosmiles", "isomericsmiles"), ("canonicalsmiles",), ("structure",), ("inchi",)),
@@ -38,7 +38,7 @@ _LINE = re.compile(r"[^\r\n]+(?:\r\n?|\n)?|\r\n?|\n")
 
 
 class Place(NamedTuple):
-    """Where a row stands: file, 1-based data row, line of a file that has lines; and why it cannot be used, if so."""
+    """Where a row is: file, 1-based data row, line in a file that has lines; and why it cannot be used, if so."""
 
     file: str
     row: int
@@ -48,24 +48,24 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read, no row of it left out.
+    """A table as it was read, with all its rows.
 
     Attributes
     ----------
     source : str
         What messages about the whole table call it.
     columns : dict of str to list
-        Cells as text, None where there is none; a row with a reason against it has no cells.
+        Cells as text, None where there is none; a row that cannot be used has none.
     places : list of Place
         One for each row.
     how : str
-        What was understood: kind, delimiter, encoding.
+        How it was read: kind, delimiter, encoding.
     skipped : dict of str to str
-        Columns that have no text, and what they hold.
+        Columns without text, and what they hold.
     roles : dict of str to str
-        Columns that the kind of table itself assigns to a role: text, smiles or split.
+        Columns to which this kind of table gives a role: text, smiles or split.
     notes : tuple of str
-        What a reader of the table has to know.
+        What a user of the table has to know.
     """
 
     source: str
@@ -82,12 +82,12 @@ class Table:
 
 
 def plain_name(name: str) -> str:
-    """The name of a column as `COMMON_NAMES` has it."""
+    """A column's name as `COMMON_NAMES` spells it."""
     return re.sub(r"[\s_-]", "", name.lower())
 
 
 def is_common(name: str) -> bool:
-    """Whether a column of this name has a role without being named."""
+    """Whether a column of this name is found without being named."""
     return any(plain_name(name) in group for groups in COMMON_NAMES.values() for group in groups)
 
 
@@ -109,7 +109,7 @@ def column_names(source: str, header: Sequence[object]) -> list[str]:
 
 
 def check_size(source: str, *, size: int = 0, rows: int = 0, cells: int = 0) -> None:
-    """Refuse what is beyond the limits: bytes once decompressed, rows, and cells."""
+    """Refuse what is beyond the limits on bytes (decompressed), rows and cells."""
     if size > MAX_BYTES:
         raise InputError(
             f"{source} holds more than {MAX_BYTES:,} bytes, the most that are read (once decompressed); "
