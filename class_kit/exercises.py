@@ -49,14 +49,14 @@ class Verdict:
     """The verdict on an answer: "right", "wrong" or "open" (not answered yet), and one or two sentences on why."""
 
     status: str
-    says: str
+    explanation: str
 
     def _repr_markdown_(self) -> str:
         return str(self)
 
     def __str__(self) -> str:
         mark = {"right": "✓ **Right.**", "wrong": "✗ **Not yet.**", "open": "○ **Not answered yet.**"}[self.status]
-        return f"{mark} {self.says}"
+        return f"{mark} {self.explanation}"
 
     def __repr__(self) -> str:
         return str(self).replace("**", "")
@@ -79,7 +79,7 @@ def _wholes(answer: Any) -> tuple[int, ...]:
 
 
 def _exercise(read: Callable[[Any], Any], expected: str) -> Callable[[Callable[..., Table]], Callable[..., Verdict]]:
-    """Decorate a table: an answer that `read` accepts is looked up in it; any other gets a note on what is expected."""
+    """Make a check of a table: it looks up an answer that `read` accepts, and otherwise names what was expected."""
 
     def decorate(table: Callable[..., Table]) -> Callable[..., Verdict]:
         @functools.wraps(table)
@@ -188,7 +188,7 @@ def check_neighbour_counts(
 def check_growth(answer: Any, start: float, epochs: int, target: float = 0.90, tolerance: float = 0.005) -> Table:
     """A growth β with which a linear schedule from α uses a given share of the samples of standard training."""
     used = share_of_samples(start, answer, epochs)
-    said = f"β = {answer:g} uses {used:.1%} of the samples"
+    result = f"β = {answer:g} uses {used:.1%} of the samples"
     right = answer if 0 <= answer <= 1 and abs(used - target) <= tolerance else math.nan
     if not 0 <= answer <= 1:
         hint = f"β = {answer:g}: expected the share of pairs that each epoch adds, from 0 to 1"
@@ -196,10 +196,10 @@ def check_growth(answer: Any, start: float, epochs: int, target: float = 0.90, t
     elif share_of_samples(start, 0, epochs) > target + tolerance:
         hint = f"With α = {start:g} every plan uses more than {target:.0%}: lower `start` first."
     elif start + answer * epochs < 1:
-        hint = f"{said}, and the schedule never reaches all pairs: it has to grow faster."
+        hint = f"{result}, and the schedule never reaches all pairs: it has to grow faster."
     else:
-        hint = f"{said}, not {target:.0%}: choose a {'smaller' if used > target else 'larger'} β."
-    return right, f"{said}.", {}, hint
+        hint = f"{result}, not {target:.0%}: choose a {'smaller' if used > target else 'larger'} β."
+    return right, f"{result}.", {}, hint
 
 
 def share_of_samples(start: float, growth: float, epochs: int) -> float:
@@ -214,15 +214,15 @@ def check_first_epoch(answer: Any, level: float = 0.9) -> Table:
     right = math.floor(round(level / (1 - level), 9)) + 1
     sigmoid = next(k for k in range(1, 20) if 1 / (1 + math.exp(-k - 1)) > level)
     gamma = answer / (1 + answer) if answer >= 0 else math.nan
-    said = f"γ₂({answer}) = {gamma:.3f}"
-    mistakes = {sigmoid: f"That is the answer for γ₁, which is close to 1 from the start. {said}."}
+    result = f"γ₂({answer}) = {gamma:.3f}"
+    mistakes = {sigmoid: f"That is the answer for γ₁, which is close to 1 from the start. {result}."}
     if answer < 1:
         hint = f"Epochs are counted from 1, so k = {answer} does not occur."
     elif math.isclose(gamma, level):
         hint = f"γ₂({answer}) is exactly {level:g}, not above it."
     else:
-        hint = f"{said}: {'still below' if gamma < level else 'above, but not the first'}."
-    return right, f"{said}; until then the curve scales every loss by at most {level:g}.", mistakes, hint
+        hint = f"{result}: {'still below' if gamma < level else 'above, but not the first'}."
+    return right, f"{result}; until then the curve scales every loss by at most {level:g}.", mistakes, hint
 
 
 @_exercise(_whole, "an integer")
@@ -260,12 +260,13 @@ def check_holm(answer: Any, p_values: Sequence[float], level: float = 0.05) -> T
     ordered, total = sorted(p_values), len(p_values)
     # the first that fails ends the procedure for all larger ones
     right = [*((total - at) * value < level for at, value in enumerate(ordered)), False].index(False)
-    plain, strict = (sum(factor * value < level for value in ordered) for factor in (1, total))
+    uncorrected, bonferroni = (sum(factor * value < level for value in ordered) for factor in (1, total))
     factors = ", ".join(f"{total - at} · {given:g}" for at, given in enumerate(ordered[: right + 1]))
     praise = f"Smallest first, times {total}, then {total - 1} and so on: {factors}."
     mistakes = {
-        strict: f"That is Bonferroni's correction: it multiplies all by {total}; Holm's factor falls by one each step.",
-        plain: f"{plain} are below {level:g} before correction; the correction makes them larger.",
+        bonferroni: f"That is Bonferroni's correction, which multiplies all by {total}; Holm's factor falls by one at "
+        "each step.",
+        uncorrected: f"{uncorrected} are below {level:g} before correction; the correction makes them larger.",
     }
     if not 0 <= answer <= total:
         return right, praise, mistakes, f"There are only {total} comparisons, so the answer cannot be {answer}."

@@ -102,7 +102,7 @@ def test_right_answers_are_accepted(name: str, answer: Any) -> None:
 def test_wrong_answers_are_explained(name: str, answer: Any, said: str) -> None:
     verdict = CHECKS[name](answer)
     assert verdict.status == "wrong"
-    assert said in verdict.says
+    assert said in verdict.explanation
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -124,8 +124,8 @@ def test_no_answer_is_no_mistake(name: str, answer: Any) -> None:
 def test_any_answer_gets_a_verdict_on_one_line(name: str, answer: Any) -> None:
     verdict = CHECKS[name](answer)
     assert verdict.status in {"right", "wrong", "open"}
-    assert verdict.says.strip()
-    assert "\n" not in verdict.says
+    assert verdict.explanation.strip()
+    assert "\n" not in verdict.explanation
 
 
 def test_right_answers_are_what_the_kit_computes() -> None:

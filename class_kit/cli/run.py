@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from class_kit.cli.options import SPLIT, add_options, given_options, help_of
+from class_kit.cli.options import SPLIT, add_options, given_options
 from class_kit.errors import InputError
 from class_kit.options import TaskOptions, option_names
 from class_kit.terminal import visible
 
 # As in class_kit.figures.layout, which would load Matplotlib for every command; a test holds the two equal.
 STYLES = ("notebook", "acl", "nature", "slides")
-# What the notebooks take together, as their parameter `reading`
+# Options that are parameters of the notebooks, and those that they take together, as their parameter `reading`
+_SOURCE = ("pairs", "data", "extra")
 _READING = ("group", "text", "smiles", "id", "split_column", "make_split", "quoting", "standardize")
 _EXAMPLES = """examples:
   class-kit run                                  every notebook on the bundled corpus
@@ -31,10 +32,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     many: Any = {"action": "append", "default": []}
     add("notebooks", nargs="*", metavar="NOTEBOOK", help="a path or a stem; all numbered ones if none")
-    for name, metavar in (("pairs", "SOURCE"), ("data", "DIR"), ("extra", "FILE")):
-        add(f"--{name}", metavar=metavar, help=help_of(TaskOptions, name))
-    others = [name for name in option_names(TaskOptions) if name not in _READING]
-    add_options(parser, TaskOptions, "how the pairs are read", skip=others, also=SPLIT)
+    others = option_names(TaskOptions, but=(*_SOURCE, *_READING))
+    own = {"pairs": "the notebook's own"}
+    add_options(parser, TaskOptions, "pairs and how they are read", skip=others, defaults=own, also=SPLIT)
     refused = "set a parameter; refused if none of the chosen notebooks declares it or the type is wrong"
     add("-p", dest="parameters", nargs=2, **many, metavar=("NAME", "VALUE"), help=refused)
     commas = (
@@ -57,12 +57,11 @@ def handle_run(arguments: argparse.Namespace) -> int:
     from class_kit.runs.notebooks import Raw
     from class_kit.runs.sweep import read_sweeps
 
-    common = [(name, getattr(arguments, name)) for name in ("pairs", "data", "extra") if getattr(arguments, name)]
     given = given_options(arguments, TaskOptions)
+    parameters: dict[str, Any] = {name: given[name] for name in _SOURCE if given.get(name)}
     if reading := {name: given[name] for name in _READING if name in given}:
-        common.append(("reading", json.dumps(reading)))
-    parameters: dict[str, Raw] = {}
-    for name, value in [*arguments.parameters, *common]:
+        parameters["reading"] = reading
+    for name, value in arguments.parameters:
         if name in parameters:
             raise InputError(f"parameter {name} is given twice")
         parameters[name] = Raw(value)

@@ -1,8 +1,8 @@
 """Execute one notebook on a kernel that is this very interpreter.
 
 Installed kernel specifications are not consulted, so that a run uses the environment it was started from and no
-other. Kernel and client talk through sockets in a private folder: no port can be taken in between, and no other user
-of the machine can reach the kernel.
+other. Kernel and client talk through sockets in a private folder: no other process can take their port, and no other
+user of the machine can reach the kernel.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | None:
-    """Run `notebook` with `parameters` injected; what is done so far stands in `path` while it runs, and afterwards.
+    """Run `notebook` with `parameters` injected; `path` holds what was executed, while it runs and afterwards.
 
-    A cell that fails, a kernel that dies, and an error hidden in an output widget all make the execution a failed one.
+    A cell that fails, a kernel that dies, and an error hidden in an output widget all count as failures.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | N
     with scratch_folder(tempfile.gettempdir(), "class-kit-kernel-") as folder, open(folder / "log", "wb") as log:
         client: Any = NotebookClient(book, km=_manager(folder), startup_timeout=120, record_timing=False)
         try:
-            # the kernel's own complaints would land in the terminal; they are shown when it dies
+            # what the kernel prints would land in the terminal; it is shown if the kernel dies
             with client.setup_kernel(cleanup_kc=True, stdout=log, stderr=log):
                 for at, cell in enumerate(progress_bar(book.cells, desc=path.stem, unit="cell"), start=1):
                     client.execute_cell(cell, at - 1)
@@ -115,8 +115,8 @@ def _manager(folder: Path) -> Any:
 def _widget_error(notebook: Any) -> str | None:
     """The first error kept in an output widget's state, or None.
 
-    An exception in a widget's callback is shown inside the widget and stops nothing; without this look a broken
-    notebook would pass for a good one.
+    An exception in a widget's callback is shown inside the widget and stops nothing; without this check a broken
+    notebook would pass as a good one.
     """
     state = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for model in state.values():

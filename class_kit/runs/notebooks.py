@@ -145,7 +145,7 @@ def choose_notebooks(wanted: Sequence[str | os.PathLike[str]] | None) -> list[No
     Raises
     ------
     InputError
-        For a notebook that is not found, not readable, or has the stem of another one: results are kept by stem.
+        If a notebook is missing or unreadable, or two have the same stem, by which results are kept.
     """
     known = numbered_notebooks()
     names = {path.stem[:2].lstrip("0") or "0": path for path in known}
@@ -171,7 +171,7 @@ def read_notebook(path: Path) -> Notebook:
     Raises
     ------
     InputError
-        For a file that is no Python notebook, a stem that is no plain file name, or more than one parameters cell.
+        If the file is not a Python notebook, its stem is not a plain file name, or it has several parameters cells.
     """
     import nbformat
 

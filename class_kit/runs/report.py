@@ -20,7 +20,7 @@ from urllib.parse import quote
 from class_kit.files import write_text
 from class_kit.terminal import visible
 
-# By preference, the last first, where a figure was saved in several formats
+# Formats of figures; of a figure saved in several, the last one here is shown
 _PICTURES = (".webp", ".gif", ".jpeg", ".jpg", ".svg", ".png")
 _TAGS = (
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 "
@@ -97,7 +97,7 @@ def notebook_html(notebook: Any, stem: str) -> tuple[str, list[tuple[str, str]]]
 
 
 def _prepare(output: Any) -> None:
-    """Leave of an output what a page without scripts can show, with control characters made visible."""
+    """Reduce an output to what a page without scripts can show, with control characters made visible."""
     if output.output_type == "stream":
         output.text = visible(output.text)
     elif output.output_type == "error":

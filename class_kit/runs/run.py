@@ -81,7 +81,7 @@ class RunResult:
 def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -> Path:
     """Write a notebook's results as data to `<out>/results/<name>.json`, atomically; return the file.
 
-    Every number in a report, table or README is read from here, so that none is ever typed.
+    Reports, tables and the README read their numbers from here, so that none is typed by hand.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -
     Raises
     ------
     InputError
-        For a name that is no plain file name, NaN, infinity, or values that are not plain data.
+        If the name is not a plain file name, or the results hold NaN, infinity or anything but plain data.
     """
     if not SAFE_NAME.fullmatch(name):
         raise InputError(f"record: name {name!r} must be letters, digits, '.', '_' or '-' (a notebook's stem)")
@@ -198,7 +198,7 @@ class _Run:
         self.entries: dict[str, dict[str, Any]] = read_manifest(folder).get("notebooks", {})
         for entry in self.entries.values():
             files = entry.setdefault("files", {})
-            # only what the folder lists is read, whatever a record says
+            # only files in this folder are read, whatever the record lists
             if files != self._digests(self._stamps().keys() & set(files)):
                 entry["status"] = "damaged"
                 (folder / "done").unlink(missing_ok=True)
@@ -212,7 +212,7 @@ class _Run:
         }
 
     def _plan(self, notebook: Notebook, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known of an execution before it begins; its fingerprint is over all that results depend on."""
+        """What is known of an execution before it starts; the fingerprint covers all that its results depend on."""
         parameters = {**notebook.declared, **given}
         inputs = input_digests(parameters)
         fingerprint = json_digest([notebook.digest, parameters | {"out": ""}, inputs, kit_state()])
@@ -256,7 +256,7 @@ class _Run:
         return sorted(stem for stem, entry in self.entries.items() if entry["status"] != "finished")
 
     def _compute(self, left: Sequence[str], result: RunResult) -> None:
-        """Execute the notebooks that are left, and write record and report."""
+        """Execute these notebooks, and write record and report."""
         from class_kit.runs.report import write_report
 
         begun = time.monotonic()
@@ -268,7 +268,7 @@ class _Run:
                 self._execute(stem, beside_bars(self.say))
                 result.computed.append(stem)
                 bar.update()
-                # the last one may come sooner after another than bars are drawn by themselves
+                # tqdm skips a step that follows another closely, which the last one may
                 bar.refresh()
                 if self.entries[stem]["status"] == "interrupted":
                     break
@@ -322,7 +322,7 @@ class _Run:
         return {path: sha256_file(self.folder / path) for path in sorted(files)}
 
     def _save(self, status: str) -> None:
-        """Write the manifest, with a digest that tells whether it is whole, and the results so far."""
+        """Write the manifest, with a digest to detect damage, and the results so far."""
         self.manifest["status"] = status
         write_json(self.folder / "manifest.json", self.manifest | {"digest": json_digest(self.manifest)})
         self._write_metrics()
@@ -353,7 +353,7 @@ def findings(folder: Path) -> list[dict[str, str]]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run's folder; empty where there is none that is whole, so that everything is recomputed."""
+    """The manifest of a run's folder; empty if it is missing or damaged, so that everything is recomputed."""
     with suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
         value: dict[str, Any] = read_json(folder / "manifest.json")
         if value.pop("digest") == json_digest(value):
@@ -362,7 +362,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def input_digests(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of every file or folder that a parameter names, and of what stands behind the names of bundled data."""
+    """Digests of every file or folder that a parameter names, and of the files behind the names of data sets."""
     digests = {}
     for name, value in parameters.items():
         path = Path(value) if isinstance(value, str) and value and name != "out" else None

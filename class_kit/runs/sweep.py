@@ -34,7 +34,7 @@ from class_kit.runs.run import (
 )
 from class_kit.terminal import one_line, visible
 
-# Each combination leaves executed notebooks and a report; beyond this a range was mistyped rather than meant.
+# Each combination leaves executed notebooks and a report; more than this is probably a mistyped range.
 _MOST = 1000
 
 
@@ -50,9 +50,9 @@ def sweep_notebooks(
 ) -> RunResult:
     """Run notebooks once for every combination of swept values and put their figures side by side.
 
-    Every combination is checked before the first kernel starts. Each is a run of its own (see `run_notebooks`): one
-    that fails is recorded and stops no other. Combinations that are finished and unchanged are kept, so that the same
-    call does what is missing.
+    Every combination is checked before the first kernel starts. Each is a run of its own (see `run_notebooks`): a
+    failure is recorded and does not stop the others. Finished, unchanged combinations are kept, so that repeating the
+    call runs only what is missing.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _run_all(
     jobs: int,
     say: Callable[[str], None],
 ) -> list[str]:
-    """Run every combination and note in its row what became of it; the names of those that were computed."""
+    """Run every combination, record the outcome in its row, and return the names of those computed."""
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
@@ -154,7 +154,7 @@ def _run_all(
 def _run(
     name: str, paths: Sequence[Path], parameters: Mapping[str, Any], folder: Path, force: bool
 ) -> tuple[str, bool, dict[str, Any]]:
-    """One combination in a worker: its name, whether it was computed, and what became of it."""
+    """Run one combination in a worker: its name, whether it was computed, and its outcome."""
     try:
         result = run_notebooks(paths, parameters, out=folder, force=force, say=lambda line: None)
     except Exception as error:
