@@ -1,4 +1,4 @@
-"""Check values and refuse bad ones with a message that names the value and what was expected."""
+"""Check values; the error for a bad one names the value and what was expected."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from class_kit.errors import InputError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-# How pydantic names the branches of a union within a fault's location.
+# Pydantic's names for the branches of a union in the location of an error.
 _BRANCHES = frozenset({"bool", "int", "float", "str", "none"})
 
 
 def check_real(
     name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
 ) -> float:
-    """`value` as a finite float within [low, high], or (low, high] with `open_low`; an InputError names it if not."""
+    """`value` as a finite float in [low, high], or in (low, high] with `open_low`; otherwise an `InputError`."""
     number = math.nan
     if not isinstance(value, (bool, str)):
         with suppress(TypeError, ValueError, OverflowError):
@@ -34,7 +34,7 @@ def check_real(
 
 
 def check_whole(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
-    """`value` as an int within [low, high]; an InputError names it if not."""
+    """`value` as an int in [low, high]; otherwise an `InputError`."""
     number = None
     if not isinstance(value, bool):
         with suppress(TypeError):
@@ -46,7 +46,7 @@ def check_whole(name: str, value: Any, *, low: int | None = None, high: int | No
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """`value` where it is one of `choices`; an InputError lists them if not."""
+    """`value` if it is one of `choices`; otherwise an `InputError` that lists them."""
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
         raise InputError(f"{name}={value!r}: expected one of {', '.join(known)}")
@@ -54,15 +54,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def check_strings(name: str, values: Iterable[Any]) -> list[str]:
-    """The values as a list of strings.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    TypeError
-        `values` is a single string, or a value is not a string.
-    """
+    """The values as a list of strings; an `InputError` if there is none, a `TypeError` for anything but strings."""
     if isinstance(values, str | bytes):
         raise TypeError(f"{name} is one {type(values).__name__}: expected a sequence of strings, such as [{name}]")
     rows = list(values)
@@ -75,12 +67,12 @@ def check_strings(name: str, values: Iterable[Any]) -> list[str]:
 
 
 def check_epoch(epoch: Any) -> int:
-    """An epoch of the plan, counted from 1."""
+    """`epoch` as an int, counted from 1."""
     return check_whole("epoch", epoch, low=1)
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Advice for an unknown name: the nearest known one, or all of them if none is near."""
+    """Advice for an unknown name: the most similar known one, or all known ones if none is similar."""
     names = list(known)
     if close := difflib.get_close_matches(str(name), names, n=1, cutoff=0.5):
         return f"did you mean {close[0]!r}?"
@@ -88,19 +80,19 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") -> InputError:
-    """Turn a pydantic error into an InputError that names the first bad field, its value and what was expected.
+    """Convert a pydantic error to an `InputError` that names the first bad field, its value and what was expected.
 
     Parameters
     ----------
     error : pydantic.ValidationError
     known : iterable of str
-        Names of the model's fields; the nearest is suggested for an unknown one.
+        Names of the model's fields; the most similar is suggested for an unknown one.
     where : str
-        Start of the message, such as a file's name.
+        Prefix of the message, such as a file name.
     """
     names = list(known)
     faults = error.errors(include_url=False)
-    # for a union, the branch that got furthest says the most
+    # of a union, the branch with the deepest location is the most specific
     fault = max((each for each in faults if each["loc"][:1] == faults[0]["loc"][:1]), key=lambda each: len(each["loc"]))
     place = _place(fault["loc"], names)
     value, kind = fault["input"], fault["type"]
@@ -122,7 +114,7 @@ def refusal(error: ValidationError, known: Iterable[str] = (), where: str = "") 
 
 
 def _place(location: tuple[int | str, ...], names: list[str]) -> str:
-    """A fault's location as `key[0].part`."""
+    """The location of an error as `key[0].part`."""
     if not location:
         return ""
     first, *rest = (*location[:1], *(part for part in location[1:] if part not in _BRANCHES and "[" not in str(part)))

@@ -1,7 +1,7 @@
-"""Published data and models at pinned revisions: downloaded or copied, verified, put where the loaders look.
+"""Published data and models at pinned revisions: downloaded or copied, verified, and put where the loaders look.
 
-A mirror, a captive portal or a broken proxy can answer with anything, so a file gets its name only once its content is
-the published one: it is there whole, or not at all. Running a fetch again continues it.
+A mirror, a captive portal or a broken proxy can answer with anything, so a file gets its name only after its content is
+verified: it is complete or absent. Running a fetch again continues it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class FetchError(InputError):
-    """A file could not be had; the message says what happened and how to go on by hand."""
+    """A download or copy failed; the message says why and how to continue by hand."""
 
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file of a public repository at one commit, and the git blob id of its content."""
+    """One file of a public repository at one commit, with the git blob id of its content."""
 
     repository: str
     commit: str
@@ -49,12 +49,12 @@ class PinnedFile:
 
     @property
     def name(self) -> str:
-        """File name without folders, under which it is kept."""
+        """File name without folders."""
         return self.path.rsplit("/", 1)[-1]
 
     @property
     def url(self) -> str:
-        """Where the raw file is served."""
+        """URL of the raw file."""
         return f"{RAW_FILES}/{self.repository}/{self.commit}/{self.path}"
 
 
@@ -77,21 +77,16 @@ RELEASES = (*PINNED, "scibert")
 
 
 def git_blob_id(path: str | os.PathLike[str]) -> str:
-    """Return the id that git gives a file's content: SHA-1 over `blob <size>\\0` and the bytes.
-
-    Public repositories pin their files by it, and it covers the size as well.
-    """
-    digest = hashlib.sha1(f"blob {os.path.getsize(path)}\0".encode(), usedforsecurity=False)
+    """Return git's id of a file's content, by which public repositories pin it: SHA-1 over `blob <size>\\0` and bytes."""
+    header = b"blob %d\0" % os.path.getsize(path)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False)).hexdigest()
 
 
 def data_home() -> Path:
     """Return the kit's own data folder: `$CLASS_KIT_HOME`, else `class-kit` in the user's XDG data folder.
 
-    The latter is `~/.local/share/class-kit` unless `$XDG_DATA_HOME` says otherwise. `class-kit fetch` writes here.
+    The latter is `~/.local/share/class-kit` unless `$XDG_DATA_HOME` is set. `class-kit fetch` writes here.
     """
     if own := os.environ.get("CLASS_KIT_HOME"):
         return home_path(own)
@@ -100,15 +95,15 @@ def data_home() -> Path:
 
 
 def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | None = None) -> Path:
-    """Return the first folder that holds one of `files`.
+    """Return the first folder that contains one of `files`.
 
-    With `data`, only that folder and its subfolder `name` are looked at: a folder that was named must not be replaced
-    by another in silence. Without, `$CLASS_KIT_DATA/<name>`, `$CLASS_KIT_DATA` and `data_home()/<name>`, in this order.
+    With `data`, only that folder and its subfolder `name` are searched, so that a folder that the user names is never
+    silently replaced. Without, `$CLASS_KIT_DATA/<name>`, `$CLASS_KIT_DATA` and `data_home()/<name>`, in this order.
 
     Raises
     ------
     InputError
-        If none of them does; the message lists the places and the ways out.
+        None of them does; the message lists the folders and says what to do.
     """
     wanted = tuple(files)
     if data is not None:
@@ -123,7 +118,7 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
     raise InputError(
         f"{name}: none of {', '.join(wanted)} in {' or '.join(map(str, folders))}; "
         + (f"run `class-kit fetch {name}`, or " if name in RELEASES else "")
-        + "name the folder that has them"
+        + "name the folder that contains them"
     )
 
 

@@ -1,7 +1,7 @@
-"""Where the kit's own files are, and writing files so that a reader never sees half of one.
+"""Locations of the kit's own files, and atomic writes.
 
-Everything the kit leaves on disk passes through `atomic_write`: a crash, a full disk or a second process
-leaves either the old file or the new one.
+Everything that the kit writes passes through `atomic_write`: a crash, a full disk or a second process leaves either the
+old file or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from typing import Any
 from class_kit.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
-# A checkout keeps the corpus and the notebooks at its top level; a wheel carries them inside the package.
+# A checkout has the corpus and the notebooks at its top level; a wheel has them inside the package.
 CHECKOUT = PACKAGE.parent
 _MAX_DEPTH = 20
 
-# What begins a formula in a spreadsheet, in ASCII and full width; `|` and `%` begin commands in old ones.
+# Characters that start a formula in a spreadsheet, ASCII and full width; `|` and `%` start commands in old ones.
 _STARTS = "=+\\-@|%＝＋－＠"
 _AT_START = re.compile(rf"[\t\r\n]|[\s\"]*[{_STARTS}]")
 _INSIDE = re.compile(rf"([;\t\r\n][\s\"]*)(?=[{_STARTS}])")
 
 
 def home_path(path: str | os.PathLike[str]) -> Path:
-    """The path with a leading `~` or `~user` resolved; an InputError where there is no such user."""
+    """The path with a leading `~` or `~user` expanded; an `InputError` if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -43,16 +43,16 @@ def home_path(path: str | os.PathLike[str]) -> Path:
 
 
 def shipped(name: str) -> Path:
-    """The shipped file or folder `name` ("data/corpus.csv", "notebooks"); the checkout's, if it does not exist."""
+    """Path of a shipped file or folder, such as "data/corpus.csv" or "notebooks"."""
     inside = PACKAGE / name
     return inside if inside.exists() else CHECKOUT / name
 
 
 def corpus_file() -> Path:
-    """The bundled corpus; an error where it is missing."""
+    """Path of the bundled corpus; an `InputError` if it is missing."""
     path = shipped("data/corpus.csv")
     if not path.is_file():
-        raise InputError(f"the bundled corpus is missing: expected it at {path}; install the kit again")
+        raise InputError(f"the bundled corpus is missing: expected it at {path}; reinstall the kit")
     return path
 
 
@@ -83,14 +83,14 @@ def scratch_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for one process, making it; the system lets go when the process ends, however it ends.
+    """Create a folder and lock it for this process; the system releases the lock however the process ends.
 
-    A folder in which nothing was written meanwhile is removed again.
+    If nothing was written to the folder, it is removed again.
 
     Raises
     ------
     InputError
-        When another process holds the folder, and where it cannot be made or locked.
+        Another process holds the lock, or the folder cannot be created or locked.
     """
     import fcntl
 
@@ -123,21 +123,20 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def plain(value: Any, where: str, depth: int = 0) -> Any:
-    """`value` as plain JSON data: tuples and arrays become lists, NumPy scalars numbers, paths strings.
+    """Convert `value` to plain JSON data: tuples and arrays become lists, NumPy scalars numbers, paths strings.
 
-    A record is read by other programs and years later, so nothing that needs Python to be understood gets in.
+    Records are read by other programs and years later, so they contain nothing specific to Python.
 
     Parameters
     ----------
     value : object
     where : str
-        How error messages name the value.
+        Name of the value in error messages.
 
     Raises
     ------
     InputError
-        For other types, for NaN and infinity (JSON has neither), for integers beyond every float, and for nesting
-        deeper than 20.
+        Other types, NaN and infinity (JSON has neither), integers too large for a float, and nesting deeper than 20.
     """
     if depth > _MAX_DEPTH:
         raise InputError(f"{where}: nested deeper than {_MAX_DEPTH} levels")
@@ -156,7 +155,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InputError(f"{where}: {value} is not a finite number (write None for a value that is not defined)")
+            raise InputError(f"{where}: {value} is not a finite number (use None for an undefined value)")
         return value
     if isinstance(value, list | tuple):
         return [plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
@@ -175,16 +174,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, atomically; NaN and infinity are refused (not JSON)."""
+    """Write `value` as indented JSON with sorted keys, atomically; NaN and infinity, which JSON lacks, are refused."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def inert(value: Any) -> Any:
-    """A cell that no spreadsheet runs: text that would begin a formula gets an apostrophe, None becomes empty.
+    """A cell that no spreadsheet executes: an apostrophe precedes text that would start a formula; None becomes "".
 
-    A formula can start programs and send data away, and CSV has no way to say "this is text"; an apostrophe is how a
-    spreadsheet itself marks it, and another program that reads the file sees it. Depending on its language a
-    spreadsheet splits at semicolons or tabs instead of commas, so what follows one of those is treated alike.
+    A formula can start programs and send data away, and CSV cannot mark a cell as text. The apostrophe is a
+    spreadsheet's own mark for text; other programs see it as a character. Depending on its language, a spreadsheet
+    splits at semicolons or tabs instead of commas, so text after those is treated alike.
     """
     if value is None:
         return ""
@@ -195,8 +194,8 @@ def inert(value: Any) -> Any:
 
 
 def write_csv(path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a header and rows as CSV in UTF-8, atomically, every cell made `inert`."""
-    # a file name that is not UTF-8 reaches Python with surrogates, which have no UTF-8 of their own
+    """Write a header and rows as CSV in UTF-8, atomically, with every cell made `inert`."""
+    # a file name that is not UTF-8 reaches Python with surrogates, which UTF-8 cannot encode
     with (
         atomic_write(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
@@ -207,19 +206,19 @@ def write_csv(path: str | os.PathLike[str], header: Iterable[str], rows: Iterabl
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks so that size does not matter."""
+    """Hexadecimal SHA-256 of a file of any size."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_digest(value: Any) -> str:
-    """SHA-256 of plain data in a canonical spelling."""
+    """SHA-256 of plain data in canonical JSON."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def path_digest(path: Path, pattern: str = "*") -> str:
-    """SHA-256 of a file, or over the names and contents of a folder's files."""
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
     if path.is_file():
         return sha256_file(path)
     files = (file for file in sorted(path.rglob(pattern)) if file.is_file())
@@ -228,7 +227,7 @@ def path_digest(path: Path, pattern: str = "*") -> str:
 
 @cache
 def kit_state() -> dict[str, Any]:
-    """What of this installation decides results: Python, the kind of machine, required packages, the kit's code."""
+    """What determines results in this installation: Python, the architecture, required packages, the kit's code."""
     from importlib import metadata
 
     names, packages = {"ipykernel", "nbclient"}, {}

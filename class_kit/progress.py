@@ -1,4 +1,4 @@
-"""Progress bars for terminals and notebooks, off when nobody is watching, and durations in words."""
+"""Progress bars for terminals and notebooks, and durations in words."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def progress_bar(
     unit: str = "it",
     show: bool | None = None,
 ) -> Any:
-    """A `tqdm` bar with an estimate of the time left, removed when done.
+    """A `tqdm` bar with an estimate of the remaining time, removed when done.
 
-    By default it is shown only on a terminal or in an open notebook, because a bar in a log file or a committed
-    notebook is noise, and not by worker processes; `CLASS_KIT_PROGRESS=0` or `1` decides for all bars.
+    By default it is shown only on a terminal or in an open notebook and not by worker processes, because a bar in a log
+    file or a committed notebook is noise. `CLASS_KIT_PROGRESS=0` or `1` sets this for all bars.
     """
     from tqdm import tqdm
 

@@ -1,8 +1,8 @@
-"""Results kept on disk, one row an item, so that nothing is embedded twice.
+"""Results stored on disk, one row per item, so that nothing is embedded twice.
 
-An SQLite file holds what one maker, such as an encoder with its weights and options, made of each item, such as a
-text. A subset, another order or a few rows more compute only what is new, and what is finished of an interrupted
-computation stays. Each row carries a checksum: a damaged one is made again.
+An SQLite file holds the values that one maker, such as an encoder with its weights and options, computed for items,
+such as texts. A subset, another order or a few more rows compute only what is new, and an interrupted computation
+continues where it stopped. Each row has a checksum: a damaged value is computed again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SECONDS_BETWEEN_WRITES = 1.0
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes values: a kind such as `text`, a name for people, and the digest of all that decides the values."""
+    """What computes values: a kind such as `text`, a name for messages, and a digest of all that determines values."""
 
     kind: str
     name: str
@@ -48,7 +48,7 @@ class Maker:
 
     @property
     def path(self) -> Path:
-        """File of the maker's values, the same for all names."""
+        """File of the maker's values, the same whatever the name."""
         folder = cache_folder() / self.kind
         name = re.sub(r"[^a-z0-9]+", "-", Path(self.name).name.lower())[:40].strip("-")
         return next(folder.glob(f"*-{self.digest[:32]}.sqlite"), folder / f"{name}-{self.digest[:32]}.sqlite")
@@ -56,7 +56,7 @@ class Maker:
 
 @dataclass(frozen=True, eq=False)
 class StoredItems:
-    """Values of n items, in memory or left on disk; small enough to be sent to other processes in the latter case.
+    """Values of n items, in memory or left on disk, where the object is small enough to send to other processes.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class StoredItems:
         Raises
         ------
         InputError
-            A value that was left on disk is no longer there, or damaged.
+            A value that was left on disk is missing or damaged.
         """
         keys = self._keys if rows is None else [self._keys[row] for row in rows]
         values = self._held
@@ -89,7 +89,7 @@ class StoredItems:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One file of the store: what it holds and what it costs; `items` is None where it cannot be read."""
+    """One file of the store: its content and its size in bytes; `items` is None for an unreadable file."""
 
     kind: str
     name: str
@@ -99,18 +99,18 @@ class CacheEntry:
 
 
 def cache_folder() -> Path:
-    """Folder of the cache: `$CLASS_KIT_CACHE`, else `~/.cache/class-kit`. It need not exist yet."""
+    """Folder of the store: `$CLASS_KIT_CACHE`, else `~/.cache/class-kit`. It need not exist yet."""
     wish = os.environ.get("CLASS_KIT_CACHE")
     return Path(wish).expanduser() if wish else Path.home() / ".cache" / "class-kit"
 
 
 def digest_of(**parts: bool | int | float | str | Sequence[str] | np.ndarray | None) -> str:
-    """Digest of named parts, 64 hexadecimal characters; the order in which the parts are given does not matter.
+    """Digest of named parts, 64 hexadecimal characters; the order of the parts does not matter.
 
     Raises
     ------
     TypeError
-        A part of another type, which would have no stable bytes.
+        A part of another type, which has no stable bytes.
     """
     digest = hashlib.sha256(b"class-kit 2")
     for name in sorted(parts):
@@ -125,17 +125,17 @@ def digest_of(**parts: bool | int | float | str | Sequence[str] | np.ndarray | N
 
 
 def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = True, hold: bool = True) -> StoredItems:
-    """The value of each item, from the store where it is there; `compute` is asked for the others, each once.
+    """The value of each item, from the store if present; `compute` is called with the rows of the others, each once.
 
-    New values are written about once a second, so an interruption costs no more. Several processes may read and write
-    at once. A store that cannot be written costs time, not the result: it is reported in the log.
+    New values are written about once a second, so an interruption loses no more than that. Several processes may read
+    and write at once. If the store cannot be written, the result is complete nevertheless and the log warns.
 
     Parameters
     ----------
     use
-        False neither reads nor writes.
+        False neither reads nor writes the store.
     hold
-        False leaves values on disk, for what is too large for memory; those that could not be written are held.
+        False leaves values on disk, for those too large for memory; what could not be written is held.
     """
     keys = [hashlib.sha256(item.encode("utf-8", "surrogatepass")).digest()[:16] for item in items]
     missing = {key: row for row, key in reversed([*enumerate(keys)])}
@@ -182,7 +182,7 @@ def stored_vectors(
     if (found.sizes != 8 + 4 * width).any():
         raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
     joined = b"".join(found.read())
-    # a million vectors are gigabytes: at no time more than two copies of them
+    # a million vectors take gigabytes: never hold more than two copies
     del found
     records = np.frombuffer(joined, [("number", "<i8"), ("vector", "<f4", (width,))])
     return records["number"].copy(), records["vector"].copy()
@@ -199,7 +199,7 @@ def warn_once(log: logging.Logger, message: str, *, use: bool = True) -> None:
 
 
 def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
-    """What the store holds, by kind and then by name.
+    """Files of the store, sorted by kind and name.
 
     Raises
     ------
@@ -221,9 +221,9 @@ def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:
 
 
 def clear_cache(kind: str | None = None) -> tuple[int, int]:
-    """Remove what the store holds of one kind, or of all; return how many files and bytes went.
+    """Remove the files of one kind, or of all kinds; return the number of files and bytes removed.
 
-    Only files that the store itself wrote are touched, whatever else lies in the folder.
+    Other files in the folder are left alone.
     """
     removed = [entry for entry in cache_entries(kind) if _remove(entry.path)]
     return len(removed), sum(entry.size for entry in removed)
@@ -238,7 +238,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _read(path: Path, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys that are in the store with their values, in any order; no damaged rows, and a damaged file is removed."""
+    """Yield the stored keys with their values, in any order, without damaged rows; a damaged file is removed."""
     if not path.exists():
         return
     try:
@@ -249,7 +249,7 @@ def _read(path: Path, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
                 if isinstance(value, bytes) and zlib.crc32(value, zlib.crc32(key)) == checksum:
                     yield key, value
                 else:
-                    logger.warning("a damaged row in the cache %s will be made again", path)
+                    logger.warning("a damaged row in the cache %s will be computed again", path)
     except sqlite3.Error as error:
         _unusable(path, error)
 
@@ -257,7 +257,7 @@ def _read(path: Path, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
 def _rows(connection: sqlite3.Connection, wanted: Set[bytes]) -> Iterator[tuple[Any, Any, Any]]:
     query, keys = "SELECT key, value, checksum FROM items", list(wanted)
     (count,) = connection.execute("SELECT max(rowid) FROM items").fetchone()
-    # reading the whole table in its own order costs a quarter of looking up each of its keys
+    # reading the whole table in its own order takes a quarter of the time of looking up all keys
     if len(keys) > (count or 0) / 2:
         yield from connection.execute(query)
         return
@@ -267,7 +267,7 @@ def _rows(connection: sqlite3.Connection, wanted: Set[bytes]) -> Iterator[tuple[
 
 
 def _write(path: Path, values: dict[bytes, bytes]) -> bool:
-    """Add rows in one transaction; False, with a word in the log, where that is not possible."""
+    """Add rows in one transaction; log a warning and return False if that fails."""
     rows = [(key, value, zlib.crc32(value, zlib.crc32(key))) for key, value in values.items()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,7 +278,7 @@ def _write(path: Path, values: dict[bytes, bytes]) -> bool:
             connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", rows)
             connection.execute("COMMIT")
     except (OSError, sqlite3.Error) as error:
-        logger.warning("results were not kept in the cache %s: %s", path, error)
+        logger.warning("results could not be written to the cache %s: %s", path, error)
         if isinstance(error, sqlite3.Error):
             _unusable(path, error)
         return False
@@ -286,12 +286,12 @@ def _write(path: Path, values: dict[bytes, bytes]) -> bool:
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> None:
-    """Remove a file that is damaged; one that is merely new or locked is left alone."""
+    """Remove a damaged file; leave one that is merely new or locked."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        logger.warning("cache file %s is damaged and will be made again: %s", path, error)
+        logger.warning("the cache file %s is damaged and will be computed again: %s", path, error)
         _remove(path)
     elif "no such table" not in str(error):
-        logger.warning("cache file %s cannot be read: %s", path, error)
+        logger.warning("the cache file %s cannot be read: %s", path, error)
 
 
 def _remove(path: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Make text from data safe to print on a terminal, and handle Ctrl-C.
+"""Text from data made safe to print on a terminal, and handling of Ctrl-C.
 
-A terminal obeys escape sequences wherever they come from, so any text that data can reach is escaped first.
+A terminal obeys escape sequences whatever their origin, so text that may come from data is escaped first.
 """
 
 from __future__ import annotations
@@ -14,31 +14,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# IPython writes colour codes into every traceback; they are dropped rather than shown as noise.
+# IPython writes colour codes into every traceback; they are removed.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def visible(text: object) -> str:
-    """Show control, format and surrogate characters as escapes, so that data can neither move nor colour the cursor.
+    """`str(text)` with control, format and surrogate characters as escapes and without ANSI colours.
 
-    Newlines and tabs stay. Right-to-left overrides and zero-width characters are escaped as well: they let a value
-    look like another one.
-
-    Parameters
-    ----------
-    text : object
-        Anything; its `str` is used.
-
-    Returns
-    -------
-    str
-        Printable text without ANSI sequences.
+    Newlines and tabs stay. Right-to-left overrides and zero-width characters are escaped too, because they can make one
+    value look like another.
     """
     return "".join(map(_shown, _COLOUR.sub("", str(text))))
 
 
 def one_line(text: object, limit: int = 2000) -> str:
-    """`visible`, with line breaks escaped too and at most `limit` characters: for messages that promise one line."""
+    """`visible` text with line breaks escaped too, of at most `limit` characters: for messages of one line."""
     shown = visible(text).replace("\n", "\\n").replace("\t", "\\t")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -54,7 +44,7 @@ def _shown(character: str) -> str:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Delay an interrupt within the block until its end.
+    """Delay an interrupt until the end of the block.
 
     Only the main thread is ever interrupted; in other threads this does nothing.
     """
@@ -75,9 +65,8 @@ def interrupts_held() -> Iterator[None]:
 def import_whole(*names: str) -> None:
     """Import modules without interruption.
 
-    An interrupted import leaves a package half loaded: Python drops the module being read and keeps those read before,
-    and packages with compiled parts, such as PyTorch, cannot be imported a second time, so that only a new process
-    could train again.
+    An interrupted import leaves a package half loaded: Python drops the module being imported and keeps those imported
+    before. Packages with compiled parts, such as PyTorch, cannot be imported again, so only a new process could train.
     """
     with interrupts_held():
         for name in names:

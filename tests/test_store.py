@@ -177,7 +177,7 @@ def test_what_is_damaged_is_noticed_and_made_again(how: str, caplog: pytest.LogC
         values, asked = read(TEXTS)
     assert values == expected(TEXTS)
     assert asked == ([0] if how in ROWS else [0, 1, 3, 4])
-    assert how == "empty" or "will be made again" in caplog.text
+    assert how == "empty" or "will be computed again" in caplog.text
     assert stored(MAKER, TEXTS, never).read() == expected(TEXTS)
 
 
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_up_on_the_way_costs_no_result(
 
     monkeypatch.setattr(store, "_write", filling)
     assert read(items, hold=False)[0] == expected(items)
-    assert caplog.text.count("results were not kept") == 1
+    assert caplog.text.count("results could not be written") == 1
     assert kept() == 4
 
 

@@ -102,7 +102,7 @@ def test_a_folder_without_weights_says_what_it_has(model: Path) -> None:
     (model / "model.safetensors").unlink()
     said = refused(model)
     assert "expected model.safetensors or pytorch_model.bin" in said
-    assert "it has config.json, vocab.txt" in said
+    assert "got config.json, vocab.txt" in said
 
 
 def test_weights_that_leave_parameters_random_are_refused(model: Path) -> None:

@@ -186,7 +186,7 @@ def _trainable_copy(source: TextEncoder) -> Any:
     """A copy of the encoder as stored on disk, without the pooling layer on top, which is not used."""
     # A layer missing from the files is initialised at random, without effect on the caller's generator.
     with torch.random.fork_rng():
-        loaded = load_encoder(source, "float32", "cpu")
+        loaded = load_encoder(source, "cpu")
     model = copy.deepcopy(loaded.model)
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None

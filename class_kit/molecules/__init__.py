@@ -1,8 +1,8 @@
 """Molecule vectors: Mol2vec sums of substructure vectors, and Morgan count fingerprints.
 
-A Mol2vec *word* is the identifier of an atom's environment of radius 0 or 1; the words of a molecule, atom by atom,
-are its sentence, and the sum of their vectors is its vector (Jaeger, Fulle & Turk 2018). Words know neither stereo
-nor isotopes, so molecules that differ in those alone get equal vectors.
+A Mol2vec *word* is the identifier of an atom's environment of radius 0 or 1. The words of a molecule, atom by atom,
+form its sentence, and the sum of their vectors is its vector (Jaeger, Fulle & Turk 2018). Words ignore stereochemistry
+and isotopes, so molecules that differ only in those have equal vectors.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ ERRORS = ("raise", "zero")
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """How much of each molecule the word vectors know.
+    """Share of each molecule's words that have a vector.
 
     Attributes
     ----------
     known, total
-        (L,) int64: words of each molecule that have a vector, and all of its words.
+        (L,) int64: words of each molecule that have a vector, and all its words.
     unknown_words
-        Distinct words without a vector, the most frequent first.
+        Distinct words without a vector, most frequent first.
     """
 
     known: np.ndarray
@@ -76,12 +76,12 @@ class Coverage:
 
     @property
     def overall(self) -> float:
-        """Known words over all words of the set, in [0, 1]."""
+        """Known words divided by all words, in [0, 1]."""
         return float(self.known.sum() / self.total.sum())
 
     @property
     def without_known(self) -> tuple[int, ...]:
-        """Rows, from 0, of molecules that have no known word and so get a zero vector."""
+        """Rows, from 0, of molecules without a known word; their vectors are zero."""
         return tuple(int(row) for row in np.flatnonzero(self.known == 0))
 
     def __str__(self) -> str:
@@ -98,14 +98,14 @@ def mol2vec_coverage(
     *,
     progress: bool | None = None,
 ) -> Coverage:
-    """Which share of each molecule's words has a vector, which words have none, and which molecules have none.
+    """Count the words of each molecule that have a vector, and list the words that have none.
 
-    A vector made of few known words says little of its molecule; look here before trusting cosines.
+    A vector summed over few known words describes its molecule poorly; check before trusting cosines.
 
     Raises
     ------
     InputError
-        Vectors that cannot be found or read, no molecule, or SMILES that RDKit refuses (rows and strings are named).
+        Vectors that cannot be found or read, no molecule, or SMILES that RDKit cannot read (rows are named).
     """
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
     sentences = mol2vec_sentences(smiles, progress=progress)
@@ -135,35 +135,35 @@ def embed_molecules(
     smiles
         L SMILES strings, or molecules of RDKit.
     encoder
-        `"mol2vec"`: the sum of the vectors of the molecule's words, added up in float64. `"morgan"`: counts of
-        Morgan environments up to radius 2, folded to 2,048 columns (counts rather than bits).
+        `"mol2vec"`: the sum of the vectors of the molecule's words, in float64. `"morgan"`: counts (not bits) of Morgan
+        environments up to radius 2, folded to 2,048 columns.
     vectors
-        Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always at hand), `"text2mol"` (the
+        Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always available), `"text2mol"` (the
         3,138 that Text2Mol published) and `"mol2vec"` (Mol2vec's own model), both from `class-kit fetch mol2vec`, a
         file, or loaded ones. See `load_vectors`.
     unknown
-        What a word without a vector adds: `"unk"`, the vector of the rare words, as Text2Mol does; `"skip"`, nothing.
-        A molecule without a single known word gets a zero vector either way, because a multiple of one vector
-        would make all such molecules duplicates of each other; the log names them.
+        What a word without a vector adds: `"unk"`, the vector of rare words, as in Text2Mol; `"skip"`, nothing. A
+        molecule without any known word gets a zero vector either way, because multiples of one vector would make all
+        such molecules duplicates of each other; the log names them.
     errors
-        What becomes of SMILES that RDKit refuses: `"raise"`, an error that names them before anything is embedded;
-        `"zero"`, a zero vector and a warning that names them.
+        For SMILES that RDKit cannot read: `"raise"`, an error that names them before anything is embedded; `"zero"`, a
+        zero vector and a warning that names them.
     cache
-        Keep and reuse results on disk (`class_kit.store`).
+        Store vectors on disk and reuse them (`class_kit.store`).
     progress
-        Show the bar; by default only where a person is looking.
+        Show a progress bar; by default only on a terminal or in a notebook.
 
     Returns
     -------
     numpy.ndarray
-        (L, d_m) float32, not of unit length: d_m is 300 for the vectors named above, 2,048 for `"morgan"`.
+        (L, d_m) float32, not of unit length; d_m is 300 for the vectors named above and 2,048 for `"morgan"`.
 
     Raises
     ------
     InputError
-        SMILES that RDKit refuses (the first ten are named, with their rows; with `errors="zero"` only where it refuses
-        all), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have none
-        for rare words.
+        SMILES that RDKit cannot read (the first ten are named, with their rows; with `errors="zero"` only if it can
+        read none), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have
+        none for rare words.
     """
     check_choice("molecule encoder", encoder, ENCODERS)
     check_choice("errors", errors, ERRORS)
@@ -197,7 +197,7 @@ def embed_molecules(
         gaps = [row - before for before, row in enumerate(refused)]
         known, result = np.insert(known, gaps, 1), np.insert(result, gaps, 0, axis=0)
     if table:
-        tell_zero_rows(known, rows, table, cache)
+        warn_unknown(known, rows, table, cache)
     return result
 
 
@@ -213,7 +213,7 @@ def _sum_of_words(words: list[str], table: Mol2vecVectors, unknown: str) -> tupl
 
 
 def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str) -> Mol2vecVectors:
-    """Word vectors that can give what `unknown` asks for, loaded where they are not yet.
+    """Word vectors, loaded if need be, that include one for rare words where `unknown` needs it.
 
     Raises
     ------
@@ -223,12 +223,12 @@ def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str
     check_choice("unknown", unknown, UNKNOWN)
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
     if unknown == "unk" and table.unknown is None:
-        raise InputError(f"the vectors of {table.source} have none for rare words (UNK): expected unknown='skip'")
+        raise InputError(f"the vectors of {table.source} include none for rare words (UNK): expected unknown='skip'")
     return table
 
 
-def tell_zero_rows(known: np.ndarray, smiles: list[str], table: Mol2vecVectors, cache: bool) -> None:
-    """Name in the log, once for each data set, the molecules of which no word is known, by each one's known words."""
+def warn_unknown(known: np.ndarray, smiles: list[str], table: Mol2vecVectors, cache: bool) -> None:
+    """Warn once per data set of molecules without a known word, given the number of known words of each."""
     empty = np.flatnonzero(known == 0)
     if len(empty):
         some = ", ".join(f"{row} ({smiles[row]})" for row in empty[:10])

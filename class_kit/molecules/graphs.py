@@ -1,16 +1,16 @@
-"""Molecules as graphs of atoms, bonds and motifs, read once, kept in the cache, taken in batches.
+"""Molecules as graphs of atoms, bonds and motifs, computed once, stored, and read in batches.
 
-An atom's vector is the sum of the vectors of its Mol2vec words, so the atoms of a molecule add up to what
-`embed_molecules` gives: an encoder of graphs starts from the same knowledge as one of vectors. Only a number is kept
-for each atom, that of its kind: atoms with the same words share one vector.
+An atom's vector is the sum of the vectors of its Mol2vec words, so the atoms of a molecule sum to its vector from
+`embed_molecules`: graph encoders and vector encoders start from the same information. Each atom stores only the number
+of its kind, because atoms with the same words share one vector.
 
-Motifs are the building blocks that chemists name. BRICS (Degen et al. 2008) cuts the bonds that reactions make. What a
-cut leaves whole can still be large: a steroid is one piece. So a piece with rings gives a motif for every ring, made of
-the ring and of the chains that hang on it; atoms where rings are fused, and chains between two rings, are in several. A
-piece without a ring is one motif.
+Motifs are the building blocks that chemists name. BRICS (Degen et al. 2008) cuts the bonds that reactions form. The
+fragments can still be large: a steroid is a single one. So a fragment with rings gives one motif for each ring: the
+ring and the chains attached to it. Atoms of fused rings and chains between two rings belong to several motifs. A
+fragment without a ring is one motif.
 
-The rings are RDKit's symmetrised smallest rings. A smallest *set* of rings leaves out one face of a cube, and which
-one depends on the order in which the atoms were written.
+The rings are RDKit's symmetrised smallest rings. A smallest *set* of rings omits one face of a cube, and which one
+depends on the order of the atoms.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from class_kit.inputs import Inputs, Ragged, offsets_of
-from class_kit.molecules import known_vectors, tell_zero_rows
+from class_kit.molecules import known_vectors, warn_unknown
 from class_kit.molecules.structures import atom_words, check_readable, check_smiles, each_molecule, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
 from class_kit.store import Maker, digest_of, stored
@@ -43,38 +43,38 @@ BOND_FEATURES = (
 )
 """Columns of `GraphBatch.bond_features`, each 0 or 1.
 
-The first five tell the order; `other` is for dative and quadruple bonds and for those of queries. `conjugated` and
-`ring` are RDKit's. The next four tell a double bond's stereo: none stated, stated as unknown, Z or cis, E or trans.
-`cut` marks bonds that BRICS cuts, so a network can tell a bond between motifs from one within.
+The first five encode the bond order; `other` covers dative, quadruple and query bonds. `conjugated` and `ring` are
+RDKit's. The next four encode the stereochemistry of a double bond: unspecified, marked as unknown, Z or cis, E or
+trans. `cut` marks the bonds that BRICS cuts: they connect motifs.
 """
 
 # RDKit's names of bond orders and stereo with their columns; others are "other" and "stereo_none"
 _ORDERS = {"SINGLE": 0, "DOUBLE": 1, "TRIPLE": 2, "AROMATIC": 3}
 _STEREO = {"STEREOANY": 8, "STEREOZ": 9, "STEREOCIS": 9, "STEREOE": 10, "STEREOTRANS": 10}
-# raised whenever the arrays of a molecule change, so that graphs kept by an older version are not taken for new ones
+# raised whenever the arrays of a molecule change, so that graphs stored by an older version are not reused
 _LAYOUT = 1
-# BRICS tries some fifty patterns on each molecule
+# BRICS matches some fifty patterns on each molecule
 _COST = 10
 
 
 @dataclass(frozen=True, eq=False)
 class MoleculeGraphs(Inputs):
-    """L molecules as graphs, over stored ones that subsets share.
+    """L molecules as graphs; subsets share the stored arrays.
 
     Attributes
     ----------
     kinds : (n_kinds, d_a) float32
-        Vectors of the kinds of atoms; a kind is what all atoms with the same words are.
+        Vectors of the kinds of atoms; atoms with the same words are of one kind.
     atoms : Ragged of int32
         Kind of each atom of each stored molecule.
     bonds : Ragged of (…, 2) int32
-        Both directions of each bond, as numbers of atoms within the molecule.
+        Both directions of each bond, as atom numbers within the molecule.
     bond_features : Ragged of (…, 12) uint8
         See `BOND_FEATURES`.
     members : Ragged of (…, 2) int32
-        An atom and a motif that it is in, as numbers within the molecule.
+        Pairs of an atom and a motif that contains it, numbered within the molecule.
     motif_counts : (n,) int64
-        Motifs of each stored molecule.
+        Number of motifs of each stored molecule.
     """
 
     kind: ClassVar[str] = "graph"
@@ -102,7 +102,7 @@ class MoleculeGraphs(Inputs):
         """The molecules of these rows as one disconnected graph: the fields of `GraphBatch` without `size`."""
         stored = self.stored(rows)
         atoms, motifs = self.atoms.lengths(stored), self.motif_counts[stored]
-        # the numbers that the first atom and the first motif of each molecule have in the batch
+        # numbers in the batch of the first atom and the first motif of each molecule
         first = np.stack([offsets_of(atoms)[:-1], offsets_of(motifs)[:-1]], axis=1)
         bonds = self.bonds.take(stored) + np.repeat(first[:, :1], self.bonds.lengths(stored), axis=0)
         members = self.members.take(stored) + np.repeat(first, self.members.lengths(stored), axis=0)
@@ -132,19 +132,19 @@ def molecule_graphs(
 ) -> MoleculeGraphs:
     """Read molecules as graphs of atoms, bonds and motifs.
 
-    Hydrogens are those that RDKit keeps as atoms; parts of a molecule without a bond between them stay one molecule.
+    Only hydrogens that RDKit keeps as atoms are nodes; disconnected parts of a molecule stay one molecule.
 
     Parameters
     ----------
     smiles
         L SMILES strings.
     vectors, unknown
-        Word vectors and what a word without one adds, as `embed_molecules` takes them.
+        Word vectors and what a word without one adds, as in `embed_molecules`.
     cache
-        Keep and reuse graphs on disk (`class_kit.store`). They hold words, not vectors, so all word vectors share
-        them.
+        Store graphs on disk and reuse them (`class_kit.store`). They hold words, not vectors, so they serve all word
+        vectors.
     progress
-        Show the bar; by default only where a person is looking.
+        Show a progress bar; by default only on a terminal or in a notebook.
 
     Raises
     ------
@@ -183,16 +183,16 @@ def molecule_graphs(
 def _kinds(
     atoms: Ragged, rows: list[str], table: Mol2vecVectors, unknown: str, cache: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of the kinds of atoms, and the kind of each atom, from its words `(A, 2)`, 0 where it has none."""
+    """Vectors of the kinds of atoms, and the kind of each atom, from the words `(A, 2)` of all atoms, 0 for none."""
     words = atoms.values
     distinct, place = np.unique(words, return_inverse=True)
     found = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
     molecule = np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
     known = np.bincount(molecule, (found >= 0).sum(axis=1)).astype(np.int64)
-    tell_zero_rows(known, rows, table, cache)
+    warn_unknown(known, rows, table, cache)
     if unknown == "unk" and table.unknown is not None:
         found = np.where((found < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, found)
-    # one more row, of zeros, for words that add nothing
+    # one more row of zeros for words that add nothing
     padded = np.vstack([table.vectors, np.zeros((1, table.vectors.shape[1]), np.float32)])
     found = np.where(found < 0, len(table.words), found)
     pairs, kind = np.unique(found[:, 0] * len(padded) + found[:, 1], return_inverse=True)
@@ -238,16 +238,16 @@ def brics_cuts(molecule: Mol) -> set[tuple[int, int]]:
 
 
 def motifs(molecule: Mol, cuts: set[tuple[int, int]]) -> list[list[int]]:
-    """Atoms of each motif, ascending; motifs by their first atoms.
+    """Atoms of each motif in ascending order; motifs are sorted by their atoms.
 
-    Every atom is in at least one motif, and a motif is connected by bonds that are not cut.
+    Every atom belongs to at least one motif, and bonds that are not cut connect each motif.
 
     Parameters
     ----------
     molecule
-        A molecule as RDKit reads it, with one part or several.
+        A molecule of RDKit, connected or not.
     cuts
-        Bonds between motifs, as `brics_cuts` gives them; none of them in a ring.
+        Bonds between motifs, as `brics_cuts` returns them; none is in a ring.
     """
     from rdkit.Chem import GetAdjacencyMatrix
     from scipy.sparse.csgraph import connected_components
@@ -262,7 +262,7 @@ def motifs(molecule: Mol, cuts: set[tuple[int, int]]) -> list[list[int]]:
     groups = rings.copy()
     for number in np.unique(parts[~in_ring]):
         chain = np.flatnonzero(parts == number)
-        # a chain reaches exactly the ring atoms that it hangs on; a piece without a ring reaches none
+        # a chain reaches exactly the ring atoms that it is attached to; a fragment without a ring reaches none
         reached = set(np.flatnonzero(near[chain].any(axis=0) & in_ring))
         hosts = [at for at, ring in enumerate(rings) if ring & reached]
         for at in hosts:

@@ -1,12 +1,11 @@
-"""Reading the data of a published pickle without running it; the only place in the kit where a pickle is read.
+"""Read the data of a published pickle without running it; the only place in the kit where a pickle is read.
 
-A pickle is a program that calls whatever it names. The names below get functions of this module, which build numbers,
-strings, plain containers and arrays; gensim's classes, and types that its files mention, get `Record`, which holds
-attributes and does nothing; any other name is refused. Nothing that a file names is imported.
+A pickle is a program that calls whatever it names. Here the names below stand for functions of this module, which build
+numbers, strings, plain containers and arrays. gensim's classes, and types that its files mention, become `Record`,
+which holds attributes and does nothing. Any other name is refused. Nothing that a file names is imported.
 
-The machine is the standard library's own written in Python, because that in C reserves memory for any index that a
-file mentions. A file made to fill the memory by copying or to hash forever can still do so: read none that you would
-not open at all.
+The unpickler is the standard library's in Python, because the one in C allocates memory for any memo index in a file.
+A crafted file can still exhaust memory by copying, or hash forever: do not open files from sources you distrust.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from class_kit.errors import InputError
 
 MAX_BYTES = 2**30
 
-# modules moved between Python 2 and 3 and between releases of NumPy
+# modules renamed between Python 2 and 3 and between releases of NumPy
 _MODULES = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
     "numpy._core.multiarray": "numpy.core.multiarray",
     "numpy._core.numeric": "numpy.core.numeric",
 }
-# gensim's classes, and the state of its random generator, which nothing here needs
+# gensim's classes, and the state of its random generator, which is not needed
 _RECORDS = ("gensim.", "numpy.random.")
 # types and functions that gensim's files hold as values
 _MENTIONED = {
@@ -42,7 +41,7 @@ _CODES = {"b1", "f2", "f4", "f8", "O", "O4", "O8", *(f"{kind}{size}" for kind in
 
 
 class Record:
-    """What an instance of a gensim class held: its attributes, without the class.
+    """The attributes of an instance of a gensim class, without the class.
 
     Attributes
     ----------
@@ -66,14 +65,14 @@ class Record:
             self.fields.update(part or {})
 
     def get(self, *names: str) -> Any:
-        """The first of these attributes that is there and not None, else None."""
+        """The first of these attributes that exists and is not None, else None."""
         return next((self.fields[name] for name in names if self.fields.get(name) is not None), None)
 
 
 class Dtype:
-    """The type of an array's elements: NumPy's code for a number, such as `f4`, or `O`, and the order of its bytes.
+    """The type of an array's elements: NumPy's code for a number, such as `f4`, or `O`, and its byte order.
 
-    NumPy's own would take over fields and flags from the file, which could make it read numbers as addresses.
+    NumPy's own class would accept fields and flags from the file, with which it could read numbers as addresses.
     """
 
     def __init__(self, code: str, *_: Any) -> None:
@@ -87,16 +86,16 @@ class Dtype:
             raise InputError("holds an array in an unknown byte order")
 
     def array(self, content: Any) -> np.ndarray:
-        """An array `(n,)` of bytes that are numbers, or of the objects in a list."""
+        """An array `(n,)` from the bytes of numbers, or of the objects in a list."""
         if isinstance(content, list):
             return np.fromiter(content, object, len(content))
-        # Python 2 wrote the bytes of an array as a string, one character a byte
+        # Python 2 wrote the bytes of an array as a string, one character per byte
         raw = content.encode("latin-1") if isinstance(content, str) else content
         return np.frombuffer(raw, self.order + self.code).astype(self.code)
 
 
 class Array(np.ndarray):
-    """An array that a file may fill only with numbers that fit, or with the objects that it holds itself."""
+    """An array that a file can fill only with numbers of the declared shape and type, or with its own objects."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
@@ -111,7 +110,7 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
         shape, order=order
     ),
     "numpy.dtype": Dtype,
-    # bytes, which protocols without bytes write as text in Latin-1
+    # protocols without bytes write them as Latin-1 text
     "_codecs.encode": lambda text, _: text.encode("latin-1"),
     "builtins.bytes": lambda: b"",
     "copyreg._reconstructor": lambda kind, *_: kind(),
@@ -123,7 +122,7 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
 
 
 class _Reader(pickle._Unpickler):
-    """The standard machine, to which names are what stands in their place here."""
+    """The standard unpickler with an allow-list of names."""
 
     stack: list[Any]
 
@@ -134,10 +133,10 @@ class _Reader(pickle._Unpickler):
         if full in _BUILDERS:
             return _BUILDERS[full]
         asked = f"{module}.{name}"[:100]
-        raise InputError(f"asks for {asked!r}: expected arrays, strings, plain containers and gensim's records")
+        raise InputError(f"names {asked!r}: expected arrays, strings, plain containers and gensim's records")
 
     def load_build(self) -> None:
-        # the standard machine would set attributes of whatever is there, such as the functions above
+        # the standard unpickler would set attributes of any object, such as the functions above
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, Record | Dtype | Array):
             raise InputError(f"sets the state of {str(target)[:50]!r}: expected an array or one of gensim's records")
@@ -158,13 +157,13 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     InputError
-        The file is missing, larger than 1 GiB, damaged, or asks for anything but data; the message names what.
+        The file is missing, larger than 1 GiB, damaged, or names anything but data; the message says what.
     """
     file = Path(path)
     try:
         size = file.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(f"{file} has {size:,} bytes: expected at most {MAX_BYTES:,} in a file of word vectors")
+            raise InputError(f"{file} has {size:,} bytes: expected a file of word vectors of at most {MAX_BYTES:,}")
         stream = io.BytesIO(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}") from error

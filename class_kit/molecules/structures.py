@@ -1,8 +1,8 @@
-"""What RDKit makes of a SMILES: what it is the same molecule by, or the reason of a refusal; words and fingerprints.
+"""Molecules read by RDKit: the keys that identify a structure, reasons for refusal, Mol2vec words, fingerprints.
 
-Two rows with one `key` are the same molecule to every encoder that does not look at stereochemistry; two with one
-`skeleton` may differ in protonation or be tautomers as well. Splits, their overlaps, scaffolds, repeats and
-near-duplicates all go by these two.
+Rows with the same `key` are one molecule to every encoder that ignores stereochemistry; rows with the same `skeleton`
+may also differ in protonation or be tautomers. Splits, their overlaps, scaffolds, repeats and near-duplicates all use
+these two.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 MORGAN_BITS = 2048
 MORGAN_RADIUS = 2
-# RDKit's recursive canonical writer overflows the C stack at about 20,000 atoms and takes the whole process with it;
-# the longest SMILES of ChEBI-20 has 1,598 characters.
+# RDKit's recursive canonical writer overflows the C stack at about 20,000 atoms and ends the process. The longest
+# SMILES of ChEBI-20 has 1,598 characters.
 MAX_SMILES = 5_000
-# below this the start of worker processes costs more than they save
+# below this, starting worker processes costs more than it saves
 PARALLEL_FROM = 20_000
 BLOCK = 2_000
 
-# RDKit keeps hydrogens and charge of an atom in a byte and wraps what does not fit: [CH256] would be read as [C].
+# RDKit stores the hydrogens and the charge of an atom in a byte each and wraps around: it reads [CH256] as [C].
 _WRAPPED = re.compile(r"\[[^\]]*?(?:(?<!@O)H\d{2}|[+-]\d{3})")
-# RDKit's log gives the time and the name of its parser before a message, and the string behind it.
+# RDKit's log puts the time and the name of its parser before a message, and the SMILES after it.
 _AROUND_MESSAGE = re.compile(r"^\[[\d:]+\] (SMILES Parse Error: )?| (while parsing|for input):.*")
 
 
 class Structure(NamedTuple):
-    """What makes a molecule the same as another, or empty keys and the `reason` for the refusal.
+    """Keys that identify a molecule, or empty keys and the `reason` why RDKit cannot read it.
 
     Attributes
     ----------
@@ -50,12 +50,12 @@ class Structure(NamedTuple):
     key : str
         The same without stereo and isotope labels.
     skeleton : str
-        First block of the InChIKey: what stereoisomers, protonation states and the tautomers that InChI knows have in
-        common (Heller et al., J. Cheminform. 7 (2015) 23). The key itself where InChI has no answer: for wildcards,
-        query bonds and more than 1,023 atoms.
+        First block of the InChIKey, shared by stereoisomers, protonation states and the tautomers that InChI recognises
+        (Heller et al., J. Cheminform. 7 (2015) 23). The key itself where InChI is undefined: for wildcards, query bonds
+        and more than 1,023 atoms.
     inchikey : str
-        The whole standard InChIKey, which also tells stereoisomers, isotopes and protonation states apart; empty where
-        InChI has no answer.
+        The standard InChIKey, which also distinguishes stereoisomers, isotopes and protonation states; empty where
+        InChI is undefined.
     """
 
     isomer: str
@@ -66,7 +66,7 @@ class Structure(NamedTuple):
 
 
 def parse(smiles: str) -> tuple[Mol | None, str]:
-    """Return RDKit's molecule of one SMILES, or None and the reason why there is none.
+    """Return RDKit's molecule for one SMILES, or None and the reason why it cannot be read.
 
     Wildcards, query atoms and disconnected parts are accepted: ChEBI has them.
     """
@@ -89,11 +89,11 @@ def parse(smiles: str) -> tuple[Mol | None, str]:
 
 
 def structure(smiles: str) -> Structure:
-    """Return the keys of one molecule, or why there are none.
+    """Return the keys of one molecule, or the reason why it cannot be read.
 
-    The key does not depend on how a structure is written: atom maps, explicit hydrogens, Kekulé or aromatic form, the
-    order of atoms and fragments, the direction of a dative bond. Isotope labels are dropped together with stereo, as
-    Mol2vec's words drop them; a labelled hydrogen stays an explicit atom.
+    The keys do not depend on how a structure is written: atom maps, explicit hydrogens, Kekulé or aromatic form, the
+    order of atoms and fragments, the direction of a dative bond. `key` ignores isotope labels as well as stereo, as
+    Mol2vec's words do; a labelled hydrogen stays an explicit atom.
     """
     molecule, reason = parse(smiles)
     if molecule is None:
@@ -106,7 +106,7 @@ def structure(smiles: str) -> Structure:
                 atom.SetAtomMapNum(0)
             isomer, inchikey = Chem.MolToSmiles(molecule), _inchikey(molecule)
             Chem.RemoveStereochemistry(molecule)
-            # without stereo also the hydrogens go that told the two sides of a double bond
+            # hydrogens that marked the sides of a double bond are no longer needed
             molecule = Chem.RemoveHs(molecule, sanitize=False)
             key = Chem.MolToSmiles(molecule, isomericSmiles=False)
             return Structure(isomer, key, _inchikey(molecule, "/SNon").split("-")[0] or key, "", inchikey)
@@ -115,7 +115,7 @@ def structure(smiles: str) -> Structure:
 
 
 def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[Structure]:
-    """Return `structure` of every SMILES, in order, kept on disk (`class_kit.store`); `progress=False` for no bar."""
+    """Return `structure` of every SMILES, in order, from the store where it is there (`class_kit.store`)."""
     maker = Maker("structures", "rdkit", digest_of(rdkit=version("rdkit"), rules=2))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -128,7 +128,7 @@ def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[S
 def scaffold(key: str) -> str:
     """Return the Bemis–Murcko scaffold (ring systems and the linkers between them) of a stereo-free SMILES.
 
-    Empty for a molecule without rings. The scaffold follows from the key, so rows of one molecule share it.
+    Empty for a molecule without rings. It is computed from the key, so rows of one molecule share it.
     Source: Bemis and Murcko, J. Med. Chem. 39 (1996) 2887, as RDKit implements it.
 
     Raises
@@ -165,8 +165,8 @@ def read_molecule(smiles: str) -> Mol:
 def atom_words(molecule: str | Mol) -> list[tuple[str, ...]]:
     """Mol2vec words of each atom, in the order of the atoms: the one of radius 0, then the one of radius 1.
 
-    An atom lacks the word of radius 1 where its environment covers the same bonds as that of an earlier atom, or
-    where it has no bond. Graph encoders take these as the substructures of a node.
+    An atom without a bond has no word of radius 1, nor has one whose environment covers the same bonds as that of an
+    earlier atom. Graph encoders use the words as the features of a node.
     """
     from rdkit.Chem import rdFingerprintGenerator
 
@@ -201,7 +201,7 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
     Raises
     ------
     InputError
-        No molecule, or SMILES that RDKit refuses (rows and strings are named).
+        No molecule, or SMILES that RDKit cannot read (rows are named).
     """
     checked = check_smiles(smiles)
     check_readable(checked, range(len(checked)), progress=progress)
@@ -216,7 +216,7 @@ def _generator(radius: int) -> Any:
 
 
 def check_smiles(smiles: Sequence[str | Mol]) -> list[str]:
-    """The molecules as a list of SMILES; for molecules of RDKit, those that RDKit writes. Errors: `check_strings`."""
+    """The molecules as a list of SMILES, RDKit's molecules written by RDKit; refused as `check_strings` does."""
     rows = smiles if isinstance(smiles, str | bytes) else list(smiles)
     if any(hasattr(row, "GetNumAtoms") for row in rows):
         from rdkit import Chem
@@ -226,20 +226,20 @@ def check_smiles(smiles: Sequence[str | Mol]) -> list[str]:
 
 
 def unreadable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> dict[int, str]:
-    """Those of these rows that RDKit refuses, with the reason of each."""
+    """The given rows that RDKit cannot read, with the reason for each."""
     reasons = each_molecule(smiles, rows, lambda one: parse(one)[1], "checking SMILES", progress)
     return {row: reason for row, reason in zip(rows, reasons, strict=True) if reason}
 
 
 def check_readable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> None:
-    """Refuse rows that RDKit cannot read, all in one `InputError`, before any work is done on the others."""
+    """Raise one `InputError` that names the rows that RDKit cannot read, before the others are processed."""
     if refused := unreadable(smiles, rows, progress=progress):
         many = f"{len(refused):,} of {len(smiles):,} SMILES" if len(refused) > 1 else "one SMILES"
         raise InputError(f"{many} cannot be used: {list_unreadable(smiles, refused)}")
 
 
 def list_unreadable(smiles: Sequence[str], refused: Mapping[int, str]) -> str:
-    """The first ten refused SMILES with their rows and reasons, in one line."""
+    """The first ten unreadable SMILES with their rows and reasons, in one line."""
     some = [f"row {row}: {smiles[row][:200]!r} ({reason})" for row, reason in itertools.islice(refused.items(), 10)]
     return "; ".join(some) + ("; …" if len(refused) > 10 else "")
 
@@ -247,8 +247,8 @@ def list_unreadable(smiles: Sequence[str], refused: Mapping[int, str]) -> str:
 def fingerprint(smiles: str) -> np.ndarray:
     """Morgan counts `(2048,)` float32 of a molecule.
 
-    Counts rather than bits, because the cosine of two molecules of different size should see that a group occurs
-    twice. Neither stereo nor isotopes enter.
+    Counts rather than bits, so that the cosine of two molecules reflects how often a group occurs. Stereochemistry and
+    isotopes are ignored.
     """
     counts: np.ndarray = _generator(MORGAN_RADIUS).GetCountFingerprintAsNumPy(read_molecule(smiles))
     return counts.astype(np.float32)
@@ -263,10 +263,10 @@ def each_molecule(
     *,
     cost: int = 1,
 ) -> Iterator[Any]:
-    """`work(SMILES)` of these rows, in their order, in several processes where there are many.
+    """Yield `work(SMILES)` for the given rows, in order, computed in several processes where there are many rows.
 
-    `cost` tells how many times the work of a row is that of finding its Mol2vec words; rows that cost more go to
-    several processes sooner, fewer at a time. The result does not depend on how many processes there are.
+    `cost` is the time for a row relative to computing its Mol2vec words: costly rows are split among processes from a
+    smaller number on, in smaller blocks. The result does not depend on the number of processes.
     """
     tasks = (smiles[row] for row in rows)
     results: Iterable[Any] = map(work, tasks)
@@ -279,7 +279,7 @@ def each_molecule(
 
 
 def _inchikey(molecule: Mol, options: str = "") -> str:
-    """Standard InChIKey, or nothing where InChI has none; bonds to metals are cut, as InChI cuts them."""
+    """Standard InChIKey, or an empty string; dative bonds are removed, as InChI disconnects metals."""
     from rdkit import Chem
 
     dative = [bond for bond in molecule.GetBonds() if bond.GetBondType() == Chem.BondType.DATIVE]
@@ -291,7 +291,7 @@ def _inchikey(molecule: Mol, options: str = "") -> str:
 
 
 def _refused_unparsed(smiles: str) -> str:
-    # RDKit reads "C anything" and even some text behind control characters as carbon: what it would skip is refused.
+    # RDKit reads "C anything" as carbon, and ignores some text after control characters: both are refused here.
     if not smiles:
         return "empty SMILES"
     if len(smiles) > MAX_SMILES:
@@ -299,13 +299,13 @@ def _refused_unparsed(smiles: str) -> str:
     if not smiles.isascii() or not smiles.isprintable():
         return "SMILES with a control character or one outside ASCII"
     if " " in smiles:
-        return "SMILES with a space: one SMILES a cell, without a name or an extension behind it"
+        return "SMILES with a space: expected one SMILES per cell, without a name or an extension"
     if _WRAPPED.search(smiles):
         return "SMILES with more than 9 hydrogens or a charge beyond 99 on one atom"
     return ""
 
 
 def _broken_invariant(error: RuntimeError) -> str:
-    """The second line of the error says which invariant of RDKit's own the SMILES breaks."""
+    """The second line of the error names the invariant that the SMILES violates."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"RDKit: {lines[1] if len(lines) > 1 else 'cannot handle it'}"
+    return f"RDKit: {lines[1] if len(lines) > 1 else 'cannot process it'}"

@@ -1,7 +1,7 @@
-"""Word vectors for Mol2vec: trained on the bundled corpus, or read from what others have published.
+"""Word vectors for Mol2vec: trained on the bundled corpus, or read from a published file.
 
-Published vectors come as pickles. Each is read once by the module `restricted_pickle`, which builds data and
-nothing else, and is kept from then on as safetensors.
+Published vectors come as pickles. Each is read once, by the module `restricted_pickle`, which builds nothing but data,
+and is stored as safetensors.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Mol2vecVectors:
     Attributes
     ----------
     words
-        n distinct words: Morgan identifiers as decimal strings, and perhaps `UNK`, which stands for rare ones.
+        n distinct words: Morgan identifiers as decimal strings, and perhaps `UNK` for rare words.
     vectors
         (n, d) float32.
     source
-        Where they come from, for people.
+        Origin, as messages name it.
     """
 
     words: tuple[str, ...]
@@ -56,12 +56,12 @@ class Mol2vecVectors:
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or len(self.vectors) != len(self.words) or not len(self.words):
             raise InputError(
-                f"{self.source}: vectors of shape {self.vectors.shape} for {len(self.words)} words; expected a row each"
+                f"{self.source}: {len(self.words)} words, vectors of shape {self.vectors.shape}; expected a row each"
             )
         if len(set(self.words)) != len(self.words):
             raise InputError(f"{self.source}: a word occurs twice")
         if not np.isfinite(self.vectors).all():
-            raise InputError(f"{self.source}: a vector holds values that are not finite")
+            raise InputError(f"{self.source}: a vector has values that are not finite")
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -87,11 +87,11 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
     source
         `"corpus"`: trained on the training split of the bundled corpus (`train_vectors` with its defaults).
         `"text2mol"`: the 3,138 vectors that Text2Mol published; `"mol2vec"`: Mol2vec's own model of 300 dimensions;
-        both are looked for where `class-kit fetch mol2vec` puts them. Or a file: `.npy` or `.pkl` with a dictionary
-        from words to vectors, or a saved gensim model.
+        both from where `class-kit fetch mol2vec` puts them. Or a file: `.npy` or `.pkl` with a dictionary from words
+        to vectors, or a saved gensim model.
 
-        Of gensim's files the layouts of gensim 3 and 4 are known, tested on files made in those layouts; Mol2vec's
-        published `model_300dim.pkl` itself could not be had for the tests.
+        Models of gensim 0 to 4 are read, as tested on files made in these layouts. Mol2vec's published
+        `model_300dim.pkl` itself was not available for the tests.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
         raise InputError(
             f"Mol2vec vectors {str(source)!r}: expected 'corpus', 'text2mol', 'mol2vec', or a file that exists"
         )
-    # gensim puts large arrays into files of their own beside the model
+    # gensim saves large arrays in separate files beside the model
     parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.npy"))
     contents = [part.name.removeprefix(path.name) + sha256_file(part) for part in [path, *parts]]
     return _kept(digest_of(files=contents), lambda: _convert(path), str(source))
@@ -115,7 +115,7 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
 def vectors_in(source: str, data: str | os.PathLike[str] | None) -> str:
     """Return the file of the published vectors `source` in the folder `data` or its subfolder `mol2vec`.
 
-    Where no folder is given or it lacks them, and for any other source, return `source` unchanged, for `load_vectors`.
+    Without a folder, where it lacks the file, and for other sources, return `source` unchanged, for `load_vectors`.
     """
     file = _PUBLISHED.get(source)
     if file and data:
@@ -135,21 +135,21 @@ def train_vectors(
 ) -> Mol2vecVectors:
     """Train Mol2vec word vectors with gensim's Word2Vec: skip-gram, five negative samples, one worker.
 
-    The settings of Mol2vec: 300 dimensions, window 10, five passes. Words that occur at most `rare` times become `UNK`,
-    so that an unseen word has a vector: it was rare too. The result depends on the molecules, the options and the
-    versions of gensim, NumPy and RDKit alone; it is kept in the cache.
+    The settings are Mol2vec's: 300 dimensions, window 10, five passes. Words that occur at most `rare` times become
+    `UNK`, which also serves unseen words. The result depends only on the molecules, the options and the versions of
+    gensim, NumPy and RDKit; it is stored (`class_kit.store`).
 
     Parameters
     ----------
     smiles
-        Molecules, each one sentence of words.
+        Molecules; each is one sentence of words.
     dimensions, rare, seed
         Width of the vectors, largest count of a rare word, and the seed.
 
     Raises
     ------
     InputError
-        No molecule, a SMILES that RDKit refuses, or an option out of range.
+        No molecule, a SMILES that RDKit cannot read, or an option out of range.
     """
     check_whole("dimensions", dimensions, low=1)
     check_whole("rare", rare, low=0)
@@ -170,13 +170,13 @@ def train_vectors(
 
 
 def corpus_smiles() -> list[str]:
-    """SMILES of the bundled corpus's training split: held-out molecules take no part in the default vectors."""
+    """SMILES of the bundled corpus's training split: the default vectors are not trained on held-out molecules."""
     with open(corpus_file(), encoding="utf-8", newline="") as file:
         return [row["smiles"] for row in csv.DictReader(file) if row["split"] == "train"]
 
 
 def _kept(made_from: str, make: Callable[[], Mol2vecVectors], source: str) -> Mol2vecVectors:
-    """Vectors from the store, or made and put there, as one item in the safetensors format."""
+    """Vectors from the store, or made and stored, as one item in the safetensors format."""
     from safetensors.numpy import load, save
 
     def compute(rows: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -194,9 +194,9 @@ def _convert(path: Path) -> Mol2vecVectors:
         words, rows = list(content), list(content.values())
         if not rows or not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
             raise InputError(f"{path}: expected a dictionary from words to vectors of one length")
-        # an honest file writes each vector out; one that repeats a reference to one would fill the memory here
+        # a regular file holds every vector; one that repeats a reference to a single vector would exhaust the memory
         if sum(row.nbytes for row in rows) > path.stat().st_size:
-            raise InputError(f"{path}: its {len(rows):,} vectors take more bytes than the file has: expected each once")
+            raise InputError(f"{path}: {len(rows):,} vectors take more bytes than the file has; expected each once")
         vectors = np.stack(rows)
     elif isinstance(content, Record):
         words, vectors = _from_gensim(content, path)
@@ -204,15 +204,15 @@ def _convert(path: Path) -> Mol2vecVectors:
         raise InputError(f"{path} holds a {type(content).__name__}: expected a dictionary of vectors or a gensim model")
     if not all(isinstance(word, str) for word in words) or vectors.dtype.kind != "f":
         raise InputError(f"{path}: expected words as strings and vectors of floating-point numbers")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused below
+    with np.errstate(over="ignore"):  # overflow becomes infinite, which Mol2vecVectors refuses
         return Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
 
 
 def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
     """Words and vectors of a saved gensim model: `Word2Vec` or `KeyedVectors`, of gensim 4, 3 or older.
 
-    Up to gensim 0.x the model itself has the vectors, later its `wv`; they are called `syn0`, later `vectors`. A large
-    array is in a file of its own beside the model.
+    Up to gensim 0.x the model itself holds the vectors, later its `wv`; they are called `syn0`, later `vectors`. Large
+    arrays are in separate files beside the model.
     """
     inner = model.get("wv")
     holder, prefix = (inner, ".wv") if isinstance(inner, Record) else (model, "")
@@ -221,7 +221,7 @@ def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
     if vectors is None and beside:
         part = path.with_name(f"{path.name}{prefix}.{beside[0]}.npy")
         try:
-            # mapped, so that a header that promises more than the file holds is noticed before memory is taken
+            # memory-mapped, so that a header that promises more than the file holds fails before memory is allocated
             vectors = np.array(np.lib.format.open_memmap(part, mode="r"))
         except Exception as error:  # a damaged header can end in almost any error
             raise InputError(f"{part}: this part of a gensim model is missing or damaged: {error}") from error

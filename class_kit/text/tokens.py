@@ -1,7 +1,7 @@
 """Texts as tokens: hidden states of a frozen encoder, or token ids for fine-tuning the encoder.
 
-Single tokens keep what a sentence vector averages away; backbones that align words with atoms and rings read them. They
-take hundreds of megabytes, so they are written as they are computed and read batch by batch.
+Tokens keep what a sentence vector averages away; backbones that align words with atoms and rings read them. They take
+hundreds of megabytes, so they are stored as they are computed and read batch by batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, Ragged, StoredRagged, offsets_of, padded
 from class_kit.store import Maker, digest_of, stored
-from class_kit.text import TextReport, check_texts, sentence_vectors, tell_truncated
+from class_kit.text import TextReport, check_texts, sentence_vectors, warn_truncated
 from class_kit.text.encoders import encode, find_encoder, load_encoder, token_counts, tokenise
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def text_tokens(
 ) -> TextTokens:
     """Embed every token of each text: the encoder's last hidden states, without those of the special tokens.
 
-    Equal texts are embedded once. If the tokenizer leaves nothing of a text (control characters only), it keeps its
+    Equal texts are embedded once. A text of which the tokenizer leaves nothing (control characters only) keeps its
     first special token, so that every text has at least one.
 
     Parameters
@@ -89,8 +89,8 @@ def text_tokens(
         over tokens. The 6,601 descriptions in ChEBI-20's validation and test splits have 99 MiniLM tokens on average;
         128 keep 79 % of the texts whole and 92 % of all tokens (SciBERT: 88 % and 96 %).
     dtype
-        How tokens are stored: `"float16"`, which rounds by 0.05 %, or `"float32"`, twice as large. Sums are computed in
-        float32 either way.
+        Type of the stored numbers: `"float16"`, which rounds by 0.05 %, or `"float32"`, twice as large. The encoder
+        computes in float32 either way.
     cache
         Store tokens on disk and reuse them (`class_kit.store`, kind `tokens`). Otherwise all are held in memory.
 
@@ -114,7 +114,7 @@ def text_tokens(
     running: dict[str, Any] = {"batch_size": batch_size, "device": device, "progress": progress}
 
     def own_states(states: Tensor, own: list[np.ndarray]) -> list[np.ndarray]:
-        with np.errstate(over="ignore"):  # what the type cannot hold becomes infinite and is refused
+        with np.errstate(over="ignore"):  # overflow becomes infinite, which `encode` refuses
             return [one[mask].astype(dtype) for one, mask in zip(states.cpu().numpy(), own, strict=True)]
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -124,7 +124,7 @@ def text_tokens(
 
     items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
     lengths, sentences = sentence_vectors(distinct, source, None, 256, cache, **running)
-    tell_truncated(TextReport(source.name, max_tokens, lengths[back]), cache)
+    warn_truncated(TextReport(source.name, max_tokens, lengths[back]), cache)
     key = digest_of(texts=distinct, options=options)
     return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
 
@@ -187,11 +187,11 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
     """
     distinct, back = _distinct(check_texts(texts, max_tokens))
     source = find_encoder(encoder)
-    loaded = load_encoder(source, "float32", "cpu", max_tokens)
+    loaded = load_encoder(source, "cpu", max_tokens)
     if loaded.tokenizer.pad_token_id is None:
-        raise InputError(f"text encoder {source.name!r} has no padding token, so texts cannot be batched")
+        raise InputError(f"text encoder {source.name!r} has no padding token; expected one, to batch texts")
     lengths = token_counts(loaded.tokenizer, distinct)
-    tell_truncated(TextReport(source.name, max_tokens, lengths[back]), True)
+    warn_truncated(TextReport(source.name, max_tokens, lengths[back]), True)
     ids, own = tokenise(loaded.tokenizer, distinct, max_tokens)
     values = np.stack([np.concatenate(ids), np.concatenate(own)], 1).astype(np.int32)
     ragged = Ragged(values, offsets_of(np.minimum(lengths, max_tokens)))

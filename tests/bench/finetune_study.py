@@ -140,7 +140,7 @@ def _write_encoder(task: Task, folder: Path, precision: str, words: np.ndarray) 
     for path in found.folder.iterdir():
         if path.suffix in {".json", ".txt"} and not path.name.endswith(".index.json"):
             shutil.copy(path, folder)
-    loaded = load_encoder(found, "float32", "cpu")
+    loaded = load_encoder(found, "cpu")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     padding = int(np.searchsorted(words, loaded.tokenizer.pad_token_id))
     write_json(folder / "config.json", config | {"vocab_size": len(words), "pad_token_id": padding})
