@@ -77,7 +77,7 @@ RELEASES = (*PINNED, "scibert")
 
 
 def git_blob_id(path: str | os.PathLike[str]) -> str:
-    """Return git's id of a file's content, by which public repositories pin it: SHA-1 over `blob <size>\\0` and bytes."""
+    """Return git's id of a file's content, by which repositories pin it: SHA-1 over `blob <size>\\0` and bytes."""
     header = b"blob %d\0" % os.path.getsize(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha1(header, usedforsecurity=False)).hexdigest()

@@ -299,7 +299,7 @@ def test_values_that_a_type_cannot_hold_are_refused(tiny: Path, tmp_path: Path) 
     for factor, dtype, read in ((1e6, "float16", text_tokens), (np.nan, "float32", text_tokens), (1, "", embed_text)):
         weights[name] *= factor
         save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(InputError, match=f"values for 'the .* not finite in {dtype or 'float32'}: expected"):
+        with pytest.raises(InputError, match=f"values for 'the .* not finite in {dtype or 'float32'}; expected"):
             read(TOKENISED, place, **({"dtype": dtype} if dtype else {}))
     weights[name] = 1e6 * load_file(tiny / "model.safetensors")[name]
     save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
