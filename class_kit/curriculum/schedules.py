@@ -1,9 +1,9 @@
 """How much of the data epoch k may see: the schedule λ(k).
 
-Every schedule is described by the same two numbers, so that shapes can be compared fairly: `start` α, the share before
-the first epoch, and `growth` β, the *mean* growth an epoch. All shapes with the same α and β reach the full data at
-the same epoch K = (1 - α) / β; they differ in how they get there. `full_at` sets β from the share of the epochs after
-which everything is in use, `for_share` from the share of samples to be spent in all.
+Every schedule has the same two numbers, so that shapes can be compared fairly: `start` α, the share before the first
+epoch, and `growth` β, the *mean* growth per epoch. All shapes with the same α and β reach the full data at the same
+epoch K = (1 - α) / β; they differ in how they get there. `full_at` sets β from the share of the epochs after which all
+data are used, `for_share` from the share of samples used in total.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from class_kit.checks import check_epoch, check_real, check_whole
+from class_kit.checks import check_choice, check_epoch, check_real, check_whole
 from class_kit.errors import InputError
 
 # α + βk for decimal α and β misses 1 by a few ulps at the epoch meant to be the first full one
@@ -57,7 +57,7 @@ class Schedule:
     start : float
         α in [0, 1]: the share that epoch 0 would see.
     growth : float
-        β ≥ 0: mean growth an epoch until the full data is in use. 0 keeps λ at α.
+        β ≥ 0: mean growth per epoch until all data are used. 0 keeps λ at α.
     shape : str
         A name in `SHAPES`; "linear" is CLASS.
     power : float
@@ -65,7 +65,7 @@ class Schedule:
     rate : float
         r in (0, 500] of "exponential" and "logarithmic".
     interval : int
-        n ≥ 1, epochs from one step of "step" to the next: λ = min(1, α + β·n·⌊k/n⌋).
+        n ≥ 1, epochs between two steps of "step": λ = min(1, α + β·n·⌊k/n⌋).
 
     Raises
     ------
@@ -81,14 +81,13 @@ class Schedule:
     interval: int = 1
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise InputError(f"schedule={self.shape!r} is unknown, expected one of {', '.join(SHAPES)}")
+        check_choice("schedule", self.shape, SHAPES)
         check_real("start", self.start, low=0.0, high=1.0)
         check_real("growth", self.growth, low=0.0)
         check_real("power", self.power, low=1.0)
         check_real("rate", self.rate, low=0.0, high=500.0, open_low=True)
         if check_whole("interval", self.interval, low=1) > 1 and self.shape != "step":
-            raise InputError(f"interval={self.interval} with schedule={self.shape!r}: only 'step' has one")
+            raise InputError(f"interval={self.interval} with schedule={self.shape!r}: only 'step' takes an interval")
 
     def __repr__(self) -> str:
         shown = [f for f in fields(self) if f.name in ("start", "growth") or getattr(self, f.name) != f.default]
@@ -96,7 +95,7 @@ class Schedule:
 
     @property
     def full_epoch(self) -> float:
-        """K, the (real) epoch at which λ reaches 1, of "step" the first step that does; infinite if it never does."""
+        """K, the (real) epoch at which λ reaches 1, for "step" that of the first such step; infinite if never."""
         if self.start == 1.0 or self.shape == "full":
             return 0.0
         full = (1.0 - self.start) / self.growth if self.growth > 0 else math.inf
@@ -114,14 +113,14 @@ class Schedule:
         return max(_LEAST, min(1.0, self.start + (1.0 - self.start) * SHAPES[self.shape](self, epoch / full)))
 
     def share(self, epochs: int) -> float:
-        """Share of the samples of `epochs` full epochs that is used: the mean of λ(1) … λ(epochs)."""
+        """Share of the samples of `epochs` full epochs that are used: the mean of λ(1) … λ(epochs)."""
         return math.fsum(self(k) for k in range(1, check_whole("epochs", epochs, low=1) + 1)) / epochs
 
     @classmethod
     def full_at(cls, start: float, at: float, epochs: int, **shape: Any) -> Self:
         """The schedule that first uses all data after the share `at` in (0, 1] of the epochs.
 
-        Of the shape "step", the last step that begins by then (the first at the earliest).
+        The shape "step" does so at the last step that begins by then, at the earliest the first.
         """
         check_real("start", start, low=0.0, high=1.0)
         check_real("at", at, low=0.0, high=1.0, open_low=True)
@@ -135,7 +134,7 @@ class Schedule:
     def for_share(cls, start: float, share: float, epochs: int, **shape: Any) -> Self:
         """The schedule that uses the given share of the samples of `epochs` full epochs (the inverse of `share`).
 
-        λ(k) never falls as β grows, so bisection finds β. `share` must lie between what β = 0 uses (start) and 1.
+        λ(k) is monotone in β, which is found by bisection. `share` must lie between `start`, the share at β = 0, and 1.
 
         Raises
         ------
@@ -149,7 +148,7 @@ class Schedule:
             high *= 2.0
             if high > 1e6:
                 best = cls(start, high, **shape).share(epochs)
-                raise InputError(f"share={share!r} cannot be reached by this schedule: at most {best:.6g}")
+                raise InputError(f"share={share!r}: expected at most {best:.6g}, the most that this schedule can use")
         while low < (middle := (low + high) / 2.0) < high:
             low, high = (middle, high) if cls(start, middle, **shape).share(epochs) < share else (low, middle)
         return cls(start, high, **shape)
@@ -170,25 +169,22 @@ def make_schedule(
 ) -> Schedule:
     """A schedule by name, from exactly one of `growth`, `full_at` (with epochs) and `share` (with epochs).
 
-    For configuration files and the command line, where a schedule is a word and numbers; `shape` is `power`, `rate` or
-    `interval`.
+    For configuration files and the command line. `shape` is `power`, `rate` or `interval`.
 
     Raises
     ------
     InputError
-        Unknown name, none or more than one way to set the growth, or `epochs` missing.
+        Unknown name, no or more than one way to set the growth, or `epochs` missing.
     """
     if name == "full":
         return Schedule(1.0, 0.0, "full")
-    given = [value for value in (growth, full_at, share) if value is not None]
-    if len(given) != 1:
-        raise InputError(
-            f"schedule {name!r} needs exactly one of growth, full_at and share, "
-            f"got growth={growth!r}, full_at={full_at!r}, share={share!r}"
-        )
+    if sum(value is not None for value in (growth, full_at, share)) != 1:
+        given = f"growth={growth!r}, full_at={full_at!r}, share={share!r}"
+        raise InputError(f"schedule={name!r} with {given}: expected exactly one of the three")
     if growth is not None:
         return Schedule(start, growth, name, **shape)
     if epochs is None:
-        raise InputError(f"schedule {name!r} with full_at or share needs epochs, got None")
-    make = Schedule.for_share if full_at is None else Schedule.full_at
-    return make(start, given[0], epochs, shape=name, **shape)
+        raise InputError(f"schedule={name!r} with epochs=None: expected the number of epochs for full_at and share")
+    if full_at is not None:
+        return Schedule.full_at(start, full_at, epochs, shape=name, **shape)
+    return Schedule.for_share(start, cast(float, share), epochs, shape=name, **shape)
