@@ -163,7 +163,7 @@ def check_labels(labels: np.ndarray | Iterable[int], size: int) -> np.ndarray:
     """`labels` as (size,) int64, dense from 0, with -1 for every row alone."""
     array = check_integers("apart", labels)
     if len(array) < size:
-        raise InputError(f"apart has shape {array.shape}: expected ({size},), one label a row")
+        raise InputError(f"apart has shape {array.shape}: expected ({size},), one label per row")
     _, dense, counts = np.unique(array, return_inverse=True, return_counts=True)
     return np.where((array < 0) | (counts[dense] == 1), -1, dense)[:size]
 

@@ -35,7 +35,7 @@ _PRUNED = 0.875
 
 
 def record_losses(losses: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A copy of `losses` (L,) with the newest `values` of the given rows; NaN marks a pair not yet seen.
+    """A copy of `losses` (L,) with the newest `values` of the given rows; NaN marks an unseen pair.
 
     Raises
     ------

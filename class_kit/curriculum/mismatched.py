@@ -42,11 +42,11 @@ def choose_order(audit: PairAudit) -> tuple[str, str]:
             "each text in the row of its molecule, so check how the table was assembled"
         )
     low, high = audit.mismatch_share_ci
-    found = f"{audit.mismatch_share:.1%} of the training pairs look mismatched (95 % interval {low:.1%} to {high:.1%})"
+    looks = f"{audit.mismatch_share:.1%} of the training pairs look mismatched (95 % interval {low:.1%} to {high:.1%})"
     if low == 0 or high < SMALL_SHARE:
         why = "the interval includes zero" if low == 0 else f"less than {SMALL_SHARE:.0%}"
-        return "standard", f"auto: {found}: {why}, so all pairs are trained on"
-    return "small-loss", f"auto: {found}, so {left_out(audit):.1%} are left out, by loss and doubt"
+        return "standard", f"auto: {looks}: {why}, so all pairs are trained on"
+    return "small-loss", f"auto: {looks}, so {left_out(audit):.1%} are left out, by loss and doubt"
 
 
 def left_out(audit: PairAudit) -> float:

@@ -33,8 +33,8 @@ def make_optimizers(
     `without_decay` are trained with the backbone, without weight decay.
     """
     critic = list(backbone.critic_parameters())
-    apart = {id(parameter) for parameter in critic}
-    own = [parameter for parameter in backbone.parameters() if parameter.requires_grad and id(parameter) not in apart]
+    critic_ids = {id(parameter) for parameter in critic}
+    own = [each for each in backbone.parameters() if each.requires_grad and id(each) not in critic_ids]
     rates: list[tuple[Iterable[nn.Parameter], float]] = backbone.parameter_rates()
     share = {id(parameter): rate / config.learning_rate for parameters, rate in rates for parameter in parameters}
     groups: list[dict[str, Any]] = [
