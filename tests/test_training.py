@@ -254,7 +254,7 @@ def own_neighbours(make=everything, refresh: int = 1, **options):
             self_paced(),
             None,
             InputError,
-            "'scalar_only' has only scalar loss terms",
+            "are scalars: expected a term with one loss per pair",
         ),
     ],
 )
@@ -332,14 +332,14 @@ def test_resume_gives_the_same_bits(config, make, stops, tmp_path: Path) -> None
 def seen_by(monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, plan, **options):
     """The rows of every step, the backbone's loss of each pair in it and its rate, as the loop took them."""
     rows_seen, losses_seen, rates = [], [], []
-    originals = Trainer._step, Trainer._pair_losses, learning_rate
+    originals = Trainer._step, loop.pair_losses, learning_rate
 
     def step(self, plan, rows, *rest):
         rows_seen.append(rows)
         originals[0](self, plan, rows, *rest)
 
-    def pair_losses(self, terms):
-        losses_seen.append(originals[1](self, terms))
+    def pair_losses(terms):
+        losses_seen.append(originals[1](terms))
         return losses_seen[-1]
 
     def rate(*given):
@@ -347,7 +347,7 @@ def seen_by(monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, plan, **opt
         return rates[-1]
 
     monkeypatch.setattr(Trainer, "_step", step)
-    monkeypatch.setattr(Trainer, "_pair_losses", pair_losses)
+    monkeypatch.setattr(loop, "pair_losses", pair_losses)
     monkeypatch.setattr(loop, "learning_rate", rate)
     result = train(config, plan, *pairs(), **options)
     return rows_seen, losses_seen, rates, result

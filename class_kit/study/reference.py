@@ -8,7 +8,6 @@ import numpy as np
 
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty.measures import el2n
-from class_kit.errors import InputError
 from class_kit.inputs import encode
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
 from class_kit.study.ranking import split_inputs, unit_rows
@@ -40,19 +39,18 @@ def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
     """
     import torch
 
+    from class_kit.training.loop import measure_losses
+
     text, molecules = split_inputs(backbone, task, split)
     device = next(backbone.parameters()).device
     backbone.eval()
-    found = np.empty(len(text))
-    with torch.random.fork_rng(), torch.no_grad():
+
+    def losses(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return backbone.losses(text.take(rows, device), molecules.take(rows, device))
+
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for rows in _batches(len(text), batch_size, seed):
-            terms = backbone.losses(text.take(rows, device), molecules.take(rows, device))
-            parts = [term.double() for term in terms.values() if term.ndim == 1]
-            if not parts:
-                raise InputError(f"{type(backbone).__name__} has no loss per pair; choose another difficulty")
-            found[rows] = torch.stack(parts).sum(0).cpu().numpy()
-    return found
+        return measure_losses(losses, len(text), batch_size, seed)
 
 
 def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:

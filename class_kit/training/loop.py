@@ -146,6 +146,35 @@ def train(
             torch.set_num_threads(threads)
 
 
+def pair_losses(terms: Mapping[str, Tensor]) -> np.ndarray:
+    """The loss of each pair of a batch, `(B,)` float64: the sum of the terms with one loss per pair.
+
+    Raises
+    ------
+    InputError
+        There is no such term.
+    """
+    parts = [term.detach().double() for term in terms.values() if term.ndim == 1]
+    if not parts:
+        raise InputError(f"the loss terms {', '.join(terms)} are scalars: expected a term with one loss per pair")
+    return torch.stack(parts).sum(0).cpu().numpy()
+
+
+def measure_losses(
+    losses: Callable[[np.ndarray], Mapping[str, Tensor]], count: int, batch_size: int, seed: int, epoch: int = 1
+) -> np.ndarray:
+    """The loss of each pair, `(count,)` float64, in random batches that depend on seed and epoch.
+
+    `losses` maps row numbers to loss terms. The caller's random generator is not changed.
+    """
+    plan = EpochPlan(np.arange(count), make_schedule("full"), "constant", seed)
+    measured = np.empty(count)
+    with torch.random.fork_rng(), torch.no_grad():
+        for rows in plan.batches(epoch, batch_size):
+            measured[rows] = pair_losses(losses(rows))
+    return measured
+
+
 @dataclass
 class Trainer:
     """One training in progress. `train` creates, restores and runs it, and documents the fields.
@@ -257,15 +286,13 @@ class Trainer:
         self._close_epoch(plan, batches)
 
     def _step(self, plan: EpochPlan, rows: np.ndarray, total: int, pair_weights: Tensor | None) -> None:
-        text, molecules = self._take(rows)
-        self._train_critic(text, molecules)
-        index = torch.as_tensor(rows, device=self.device)
-        losses = self._losses(index, text, molecules)
+        self._train_critic(rows)
+        losses = self._losses(rows)
         if "losses" in self.arrays and not plan.measures_losses:
-            self.arrays["losses"] = record_losses(self.arrays["losses"], rows, self._pair_losses(losses))
+            self.arrays["losses"] = record_losses(self.arrays["losses"], rows, pair_losses(losses))
         if pair_weights is not None:
             # V_i; a scalar term has no pairs to weight
-            losses = {name: pair_weights[index] * term if term.ndim else term for name, term in losses.items()}
+            losses = {name: pair_weights[rows] * term if term.ndim else term for name, term in losses.items()}
         terms = {name: term.mean() if term.ndim else term for name, term in losses.items()}
         self._note(terms)
         rate = learning_rate(self.config, self.step, total)
@@ -285,16 +312,17 @@ class Trainer:
         self.step += 1
         self.samples += len(rows)
 
-    def _losses(self, index: Tensor, text: Any, molecules: Any) -> dict[str, Tensor]:
+    def _losses(self, rows: np.ndarray) -> dict[str, Tensor]:
         """The backbone's loss terms for some rows, without near-duplicates among the negatives."""
-        duplicates = None if self.labels is None else duplicate_mask(self.labels[index])
+        duplicates = None if self.labels is None else duplicate_mask(self.labels[rows])
         with self._precision():
-            losses = self.backbone.losses(text, molecules, not_negative=duplicates)
+            losses = self.backbone.losses(*self._take(rows), not_negative=duplicates)
         return {name: term.float() for name, term in losses.items()}
 
-    def _train_critic(self, text: Any, molecules: Any) -> None:
+    def _train_critic(self, rows: np.ndarray) -> None:
         if "critic" not in self.optimizers:
             return
+        text, molecules = self._take(rows)
         for _ in range(self.backbone.critic_steps):
             with self._precision():
                 losses = self.backbone.critic_losses(text, molecules)
@@ -310,16 +338,6 @@ class Trainer:
             if not math.isfinite(value):
                 raise FloatingPointError(f"loss term {name!r} is {value} in epoch {self.epoch}, step {self.step + 1}")
             self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def _pair_losses(self, terms: Mapping[str, Tensor]) -> np.ndarray:
-        """The loss of each pair in the batch, `(B,)`: the sum of the terms given per pair."""
-        parts = [term.detach().double() for term in terms.values() if term.ndim == 1]
-        if not parts:
-            raise InputError(
-                f"backbone {self.config.backbone!r} has only scalar loss terms ({', '.join(terms)}): expected a term "
-                "with one loss per pair, since the plan needs losses"
-            )
-        return torch.stack(parts).sum(0).cpu().numpy()
 
     def _in_epoch(self, name: str, total: float) -> float:
         """The current epoch's part of a total over all epochs."""
@@ -355,23 +373,13 @@ class Trainer:
         self.sums = {}
         if "losses" in self.arrays:
             if plan.measures_losses:
-                self.arrays["losses"] = self._measure_losses(len(self.history))
+                self.backbone.eval()
+                size, seed = self.config.batch_size, self.config.seed
+                self.arrays["losses"] = measure_losses(self._losses, len(self.text), size, seed, len(self.history))
             self.arrays["losses_before"] = self.arrays["losses"]
         self.save()
         if self.on_epoch is not None:
             self.on_epoch(dict(entry))
-
-    def _measure_losses(self, epoch: int) -> np.ndarray:
-        """Every pair's loss under the current model, in random batches of the training's size, `(L,)` float64."""
-        every = EpochPlan(np.arange(len(self.text)), make_schedule("full"), "constant", self.config.seed)
-        losses = np.empty(len(self.text))
-        self.backbone.eval()
-        # a backbone that draws at random here leaves the training's own draws as they are
-        with torch.random.fork_rng(), torch.no_grad():
-            for rows in every.batches(epoch, self.config.batch_size):
-                index = torch.as_tensor(rows, device=self.device)
-                losses[rows] = self._pair_losses(self._losses(index, *self._take(rows)))
-        return losses
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
