@@ -1,6 +1,6 @@
 """Made-up input of every kind: each gives a result or an InputError, and leaves only what it should.
 
-`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. Command lines are in `test_fuzz_commands`.
+`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. Command lines are in `test_commands_refused`.
 """
 
 from __future__ import annotations

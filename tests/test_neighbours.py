@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from class_kit.molecules import embed_molecules
 from class_kit.neighbours import neighbour_counts, top_similarities
 from class_kit.neighbours.cosines import Cosines, make_rows
 from class_kit.neighbours.sizes import TILE
 from class_kit.neighbours.tiles import leading_axes, project
+from class_kit.pairs import load_pairs
 from tests.bench.generated import crowded, resembling
 from tests.refusals import refuses
 
@@ -265,3 +270,49 @@ test_top_similarities_refuse = refuses(
     (lambda: top_similarities(np.ones((1, 2))), "1 pair"),
     (lambda: top_similarities(TWO, None, 0), "k=0"),
 )
+
+
+# --- every row of the bundled corpus and of real ChEBI-20, by blocks
+
+
+def assert_exact_by_blocks(t, m, sigmas=SIGMAS[1:]):
+    """Both engines, every row, against every row; only a block of similarities is held at a time."""
+    counts, again = (neighbour_counts(t, m, sigmas, engine=engine) for engine in ENGINES)
+    assert (counts == again).all()
+    sides = [unit(side) for side in (t, m) if side is not None]
+    u = np.concatenate(sides, axis=1) / np.sqrt(len(sides))
+    for start in range(0, len(u), 1000):
+        part = slice(start, start + 1000)
+        s = u[part] @ u.T
+        s[np.arange(len(s)), np.arange(start, start + len(s))] = -9
+        assert_exact(counts[:, part], s, sigmas)
+    return counts
+
+
+def word_vectors(texts, width=512):
+    """How often each word occurs, words folded into so many columns: text vectors that cost nothing."""
+    vectors = np.zeros((len(texts), width), np.float32)
+    for row, text in enumerate(texts):
+        for word in re.findall(r"\w+", text.lower()):
+            vectors[row, zlib.crc32(word.encode()) % width] += 1
+    return vectors
+
+
+def test_the_bundled_corpus_by_words_and_mol2vec_and_by_its_molecules_alone():
+    pairs = load_pairs("corpus")
+    counts = assert_exact_by_blocks(word_vectors(pairs.text), embed_molecules(pairs.smiles, progress=False))
+    assert counts.shape == (4, 4400)
+    assert counts[-1].any()
+    assert_exact_by_blocks(None, embed_molecules(pairs.smiles, "morgan", cache=False, progress=False), [0.8, 0.95])
+
+
+def test_all_real_pairs_by_words_and_mol2vec(data_dir, chebi20_dir):
+    """The validation and test pairs of ChEBI-20 with the published Mol2vec vectors."""
+    vectors = data_dir / "mol2vec" / "token_embedding_dict.npy"
+    if not vectors.is_file():
+        pytest.skip(f"CLASS_KIT_DATA has no mol2vec/token_embedding_dict.npy ({vectors})")
+    pairs = load_pairs("chebi20", data=chebi20_dir)
+    m = embed_molecules(pairs.smiles, vectors=vectors, progress=False)
+    counts = assert_exact_by_blocks(word_vectors(pairs.text), m)
+    assert counts.shape == (4, 6601)
+    assert counts[-1].any()

@@ -1,0 +1,258 @@
+"""`class-kit difficulty`, `check` and `figures`, and the bars that commands show."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from class_kit import figures, molecules, text
+from class_kit.cli import main
+from class_kit.cli.run import STYLES
+from class_kit.progress import duration, progress_bar
+from class_kit.runs import kernels, notebooks
+from class_kit.runs.notebooks import numbered_notebooks, read_notebook
+from tests.notebook_tools import write_notebook
+
+# --- difficulty
+
+
+ROWS = [
+    ("ethanol-like alcohol with two carbons", "CCO", "=1+1"),
+    ("an alcohol with three carbons", "CCCO", "b"),
+    ("benzene, an aromatic ring", "c1ccccc1", "c"),
+    ("toluene, a methyl benzene", "Cc1ccccc1", "d"),
+    ("acetic acid", "CC(=O)O", "e"),
+    ("no molecule at all", "not a smiles", "f"),
+]
+
+
+def test_own_file_becomes_a_table(here: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, kit: Any):
+    vectors = np.random.default_rng(0).normal(size=(5, 8))
+    monkeypatch.setattr(text, "embed_text", lambda texts, encoder: vectors[: len(texts)])
+    with open("mine.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("words", "structure", "name"), *ROWS])
+    columns = ["--text", "words", "--smiles", "structure", "--id", "name"]
+    command = ["difficulty", "mine.csv", *columns, "--molecule-encoder", "morgan", "--sigma", "0.5", "0.99"]
+    said = kit(*command, "--ties", "similarity", "--out", "d.csv")
+    assert "5 pairs: d.csv" in said
+    assert "σ = 0.99: 100.0% of the pairs have no neighbour" in said
+    with open("d.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["id"] for row in table] == ["'=1+1", "b", "c", "d", "e"]
+    assert sorted(int(row["rank@0.5"]) for row in table) == [1, 2, 3, 4, 5]
+    assert [row["neighbours@0.99"] for row in table] == ["0"] * 5
+    assert {row["nearest_id"] for row in table} <= {"=1+1", "'=1+1", "b", "c", "d", "e"}
+    assert "not a smiles" in (here / "d.rejected.csv").read_text(encoding="utf-8")
+    first = (here / "d.csv").read_bytes()
+    kit(*command, "--ties", "similarity", "--checkpoint", "blocks", "--out", "e.csv")
+    assert (here / "e.csv").read_bytes() == first
+
+
+# --- check
+
+
+NAMES = ["alcohol", "amine", "acid", "ether", "ketone", "nitrile", "thiol", "amide"]
+GROUPS = ["O", "N", "C(=O)O", "OC", "C(C)=O", "C#N", "S", "C(N)=O"]
+
+
+def write_pairs(path: Path, exchanged: int = 0) -> list[dict[str, str]]:
+    """Chains of several lengths with one of eight groups, named so; the first few get each other's molecules."""
+    rows = [
+        {
+            "id": f"p{length}-{name}",
+            "text": f"a chain of {length} carbons that bears one {name}",
+            "smiles": "C" * length + group,
+        }
+        for length in range(1, 31)
+        for name, group in zip(NAMES, GROUPS, strict=True)
+    ]
+    order = np.random.default_rng(0).permutation(len(rows))
+    rows = [rows[i] for i in order]
+    moved = [rows[(i + 1) % exchanged]["smiles"] for i in range(exchanged)]
+    for row, smiles in zip(rows, moved, strict=False):
+        row["smiles"] = smiles
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "text", "smiles"])
+        writer.writeheader()
+        writer.writerows([*rows, {"id": "odd", "text": "no molecule at all", "smiles": "not a smiles"}])
+    return rows
+
+
+@pytest.fixture
+def counts_as_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors that know length and group, so that no encoder has to start."""
+
+    def embed(values, **_):
+        words = np.array(
+            [[*(len(v.split(n)) > 1 for n in NAMES), *(_length(v) == k for k in range(31))] for v in values]
+        )
+        return words.astype(np.float32)
+
+    def embed_smiles(values, **_):
+        ends = [max((g for g in GROUPS if v.endswith(g)), key=len) for v in values]
+        words = [
+            [*(e == g for g in GROUPS), *(len(v) - len(e) == k for k in range(31))]
+            for v, e in zip(values, ends, strict=True)
+        ]
+        return np.array(words, np.float32) @ np.random.default_rng(1).normal(size=(39, 39)).astype(np.float32)
+
+    monkeypatch.setattr(text, "embed_text", embed)
+    monkeypatch.setattr(molecules, "embed_molecules", embed_smiles)
+
+
+def _length(value: str) -> int:
+    return int(next(word for word in value.split() if word.isdigit()))
+
+
+@pytest.mark.usefixtures("counts_as_vectors")
+def test_exchanged_pairs_are_said_and_written(here: Path, kit: Any):
+    rows = write_pairs(Path("mine.csv"), exchanged=48)
+    said = kit("check", "mine.csv")
+    assert "240 distinct texts in 240 pairs, 1 rejected" in said
+    assert "mismatched pairs: " in said
+    assert "suspects.rejected.csv" in said
+    with open("suspects.csv", encoding="utf-8", newline="") as file:
+        suspects = list(csv.DictReader(file))
+    wrong = {row["id"] for row in rows[:48]}
+    assert np.mean([each["id"] in wrong for each in suspects[:24]]) > 0.85
+    agreement = [float(each["agreement"]) for each in suspects]
+    assert agreement == sorted(agreement)
+    ids = {row["id"] for row in rows}
+    for each in suspects:
+        place = int(each["row"]) - 1
+        assert rows[place]["id"] == each["id"]
+        assert rows[place]["text"] == each["text"]
+        other = each["reason"].removeprefix("the most similar text is that of ").split(",")[0]
+        assert other in ids - {each["id"]}
+    assert all(f"  {each['id']}  " in said for each in suspects[:10])
+
+
+@pytest.mark.usefixtures("counts_as_vectors")
+def test_the_exit_code_follows_the_interval(here: Path, kit: Any):
+    write_pairs(Path("wrong.csv"), exchanged=96)
+    write_pairs(Path("right.csv"))
+    kit("check", "wrong.csv", "--fail-above", "0.1", code=1)
+    kit("check", "wrong.csv", "--fail-above", "0.9")
+    kit("check", "right.csv", "--fail-above", "0.1")
+    assert "--fail-above=2.0: expected a number in [0, 1]" in kit("check", "right.csv", "--fail-above", "2", code=2)
+
+
+@pytest.mark.usefixtures("counts_as_vectors")
+def test_a_shuffled_table_is_called_so(here: Path, kit: Any):
+    write_pairs(Path("all.csv"), exchanged=240)
+    assert "the table looks shuffled as a whole" in kit("check", "all.csv")
+
+
+# --- figures: a run's notebooks once more, in another style
+
+
+def test_styles_are_those_of_the_figures_and_every_notebook_takes_one() -> None:
+    assert tuple(figures.STYLES) == STYLES
+    assert all("style" in read_notebook(path).declared for path in numbered_notebooks())
+
+
+@pytest.fixture
+def calls(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the kernels of a kit with one notebook were asked to do; none is started."""
+    (here / "kit").mkdir()
+    write_notebook(here / "kit" / "03_short.ipynb", ['style = "notebook"  # style', "epochs = 3  # epochs"])
+    monkeypatch.setattr(notebooks, "shipped", lambda name: here / "kit")
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(kernels, "execute", lambda book, parameters, path: asked.append(dict(parameters)))
+    return asked
+
+
+def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]], kit: Any) -> None:
+    kit("run", "3", "-p", "epochs", "12", "--out", "run")
+    kit("figures", "run", "--style", "acl")
+    first, second = calls
+    assert first["epochs"] == 12
+    assert second == first | {"style": "acl", "out": "run-acl"}
+    assert Path("run-acl/done").is_file()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "expected the folder of a run"),
+        ("[1]", "expected the folder of a run"),
+        ('{"notebooks": {"03_short": {}, "elsewhere/mine": {}}, "overrides": {}}', "class-kit run"),
+        ('{"notebooks": {"03_short": {}}, "overrides": {"no_such": 1}}', "no_such"),
+    ],
+)
+def test_what_is_no_run_of_the_kit_is_refused(content: str | None, said: str, calls: list[Any], kit: Any) -> None:
+    if content is not None:
+        Path("manifest.json").write_text(content, encoding="utf-8")
+    assert said in kit("figures", ".", "--style", "slides", code=2)
+    assert calls == []
+
+
+# --- bars: shown with an estimate where a person looks, silent elsewhere
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def books(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Three notebooks, run without a kernel."""
+    monkeypatch.delenv("CLASS_KIT_PROGRESS", raising=False)
+    monkeypatch.setattr(kernels, "execute", lambda *ignored: None)
+    names = ["01_one.ipynb", "02_two.ipynb", "03_three.ipynb"]
+    for name in names:
+        write_notebook(here / name, [])
+    return names
+
+
+def test_a_run_on_a_terminal_shows_how_far_it_is_and_how_long_it_will_take(
+    books: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["run", *books, "--out", "here"]) == 0
+    shown = screen.getvalue()
+    states = re.findall(r"notebooks: +\d+%\|.*?\| (\d)/3 \[\d\d:\d\d<(\?|\d\d:\d\d)", shown)
+    assert {done for done, _ in states} >= {"0", "1", "2", "3"}
+    assert all(re.fullmatch(r"\d\d:\d\d", left) for done, left in states if done in "12"), "an estimate of the rest"
+    # no line that is said shares its line with the bar, and the bar is wiped in the end
+    for line in ("01_one: running", "02_two: finished after", "report:"):
+        assert re.search(rf"[\n\r]{re.escape(line)}[^\r\n]*\n", shown), line
+    assert not shown.rstrip().splitlines()[-1].startswith("notebooks")
+    before = len(shown)
+    assert main(["run", *books, "--out", "here"]) == 0
+    assert "notebooks:" not in screen.getvalue()[before:], "nothing is left to wait for"
+
+
+@pytest.mark.parametrize(
+    ("wish", "terminal", "worker", "shown"),
+    [("0", True, False, False), ("1", False, False, True), (None, True, False, True), (None, True, True, False)],
+)
+def test_a_wish_decides_for_all_bars(
+    wish: str | None, terminal: bool, worker: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLASS_KIT_PROGRESS", raising=False)
+    if wish is not None:
+        monkeypatch.setenv("CLASS_KIT_PROGRESS", wish)
+    monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    # several workers of one terminal would write over each other
+    monkeypatch.setattr("class_kit.progress.parent_process", lambda: "another" if worker else None)
+    assert list(progress_bar(range(3), desc="three")) == [0, 1, 2]
+    assert bool(sys.stderr.getvalue()) == shown
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(value) for value in (0.2, 8.4, 99, 150, 5400, 9000)] == [
+        "a second", "8 s", "99 s", "2 min", "90 min", "2.5 h"
+    ]  # fmt: skip
