@@ -1,6 +1,6 @@
 """What a backbone reads, batch by batch: vectors, tokens, token ids or graphs behind one small interface.
 
-Atoms of molecules and tokens of texts are rows of different lengths, end to end in one array (`Ragged`).
+Atoms of molecules and tokens of texts are rows of different lengths, concatenated in one array (`Ragged`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from class_kit.backbones.base import Backbone
 
-# enough to know means, deviations and principal axes by; a backbone is fitted on it in one batch
+# enough rows to estimate means, deviations and principal axes; a backbone is fitted on them in one batch
 FIT_ROWS = 2_048
 
 
@@ -31,12 +31,12 @@ class Inputs(ABC):
     Attributes
     ----------
     rows : (L,) int64
-        The stored item of each row. Items are shared by equal rows and by subsets.
+        The stored item of each row. Equal rows and subsets share items.
     key : str
         Digest of what the stored items were made from.
     kind : "vector", "tokens", "ids" or "graph"
     block : int
-        Rows that are encoded at once: vectors are small, a padded block of tokens or a graph of atoms is not.
+        Rows to encode at once: vectors are small; padded tokens and graphs of atoms are not.
     """
 
     kind: ClassVar[str]
@@ -61,18 +61,18 @@ class Inputs(ABC):
 
     @abstractmethod
     def batch(self, size: int, **tensors: torch.Tensor) -> Any:
-        """A batch as backbones read it, of its arrays as tensors and its number of rows."""
+        """A batch as backbones read it, from its arrays as tensors and its number of rows."""
 
     @cached_property
     def digest(self) -> str:
-        """64 hexadecimal characters, other for other content."""
+        """64 hexadecimal characters that identify the content."""
         return digest_of(kind=self.kind, key=self.key, rows=self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def stored(self, rows: np.ndarray) -> np.ndarray:
-        """The stored items of these rows, after a check of their numbers."""
+        """The stored items of these rows; an InputError for a row number out of range."""
         return np.asarray(self.rows[check_rows(rows, len(self))])
 
     def take(self, rows: np.ndarray, device: torch.device | str = "cpu") -> Any:
@@ -90,7 +90,7 @@ class Inputs(ABC):
         )
 
     def subset(self, rows: np.ndarray) -> Self:
-        """These rows as inputs of their own; nothing but row numbers is copied.
+        """These rows as inputs of their own; only row numbers are copied.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class Inputs(ABC):
         return replace(self, rows=self.stored(rows))
 
     def sample(self, most: int = FIT_ROWS, seed: int = 0) -> np.ndarray:
-        """Ascending rows for `Backbone.fit_inputs`: all of them for vectors, at most `most` by the seed otherwise."""
+        """Ascending rows for `Backbone.fit_inputs`: all for vectors, otherwise at most `most`, drawn by the seed."""
         if len(self) <= most:
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
@@ -108,12 +108,12 @@ class Inputs(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Vectors(Inputs):
-    """Vectors, such as `embed_text` and `embed_molecules` give.
+    """Vectors, such as those of `embed_text` and `embed_molecules`.
 
     Attributes
     ----------
     vectors : (n, d) float32
-        Values are not looked at: what is not finite shows in the losses.
+        Values are not checked: those that are not finite show in the losses.
     """
 
     kind: ClassVar[str] = "vector"
@@ -139,12 +139,12 @@ class Vectors(Inputs):
 
 
 def as_inputs(values: Any) -> Inputs:
-    """Inputs as they are, and a matrix `(L, d)` of real numbers, L and d at least 1, as `Vectors`.
+    """`Inputs` unchanged, and a matrix `(L, d)` of real numbers, L and d at least 1, as `Vectors`.
 
     Raises
     ------
     InputError
-        `values` is nothing that can be taken in batches.
+        `values` is neither.
     """
     if isinstance(values, Inputs):
         return values
@@ -160,12 +160,12 @@ def as_inputs(values: Any) -> Inputs:
 def encode(backbone: Backbone, side: str, inputs: np.ndarray | Inputs, block: int | None = None) -> np.ndarray:
     """A backbone's vectors `(n, d)` float32 of texts (`side="text"`) or molecules (`side="molecules"`).
 
-    The backbone is left in evaluation mode. `block` rows are encoded at once; by default as many as suit their kind.
+    The backbone is left in evaluation mode. `block` rows are encoded at once, by default `Inputs.block`.
 
     Raises
     ------
     InputError
-        Another side, or inputs that cannot be taken in batches.
+        Another side, or inputs that `as_inputs` refuses.
     """
     import torch
 
@@ -211,16 +211,16 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class StoredRagged:
-    """n rows of different lengths, each of vectors of one width, left in the store and read when they are taken.
+    """n rows of different numbers of vectors of one width, kept in the store and read when they are taken.
 
     Attributes
     ----------
     items : StoredItems
         The bytes of each row.
     width : int
-        Of a vector.
+        Dimension of a vector.
     dtype : str
-        NumPy's name for the type of its numbers.
+        NumPy's name of its data type.
     """
 
     items: StoredItems
@@ -240,16 +240,13 @@ class StoredRagged:
         Raises
         ------
         InputError
-            The store was cleared meanwhile.
+            The store was cleared in the meantime.
         """
         return np.frombuffer(b"".join(self.items.read(rows)), self.dtype).reshape(-1, self.width)
 
 
 def padded(ragged: Ragged | StoredRagged, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items of these rows one row above the other, `(B, T, …)`, zero past a row's end, and where they are, `(B, T)`.
-
-    T is the longest of the rows.
-    """
+    """Items of these rows, padded with zeros to the longest row, `(B, T, …)`, and the mask of the items, `(B, T)`."""
     lengths, items = ragged.lengths(rows), ragged.take(rows)
     mask = np.arange(lengths.max()) < lengths[:, None]
     values = np.zeros((*mask.shape, *items.shape[1:]), items.dtype)
@@ -258,23 +255,25 @@ def padded(ragged: Ragged | StoredRagged, rows: np.ndarray) -> tuple[np.ndarray,
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Where rows of these lengths begin, and where the last one ends: `(n + 1,)` int64."""
+    """Offsets of rows of these lengths: where each begins, and where the last one ends, `(n + 1,)` int64."""
     ends = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=ends[1:])
     return ends
 
 
 def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
-    """`rows` as int64: one or more row numbers in [0, count), in any order, repeated or not.
+    """`rows` as int64: one or more row numbers in [0, count), in any order, with or without repeats.
 
     Raises
     ------
     InputError
-        They are anything else; the first number out of range is named.
+        They are anything else; the message names the first number out of range.
     """
     array = np.asarray(rows)
     if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-        raise InputError(f"rows of shape {array.shape} and type {array.dtype}: expected some whole numbers in a line")
+        raise InputError(
+            f"rows of shape {array.shape} and type {array.dtype}: expected a non-empty 1-D array of integers"
+        )
     if array.min() < 0 or array.max() >= count:
         wrong = array[(array < 0) | (array >= count)][0]
         raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")

@@ -78,7 +78,7 @@ def test_extra_pairs_make_the_split_without_train(tmp_path, no_data, swap):
 def test_extra_and_folders_that_do_not_fit(tmp_path, no_data, monkeypatch):
     folder = release(tmp_path / "only", test=3)
     extra = table(tmp_path, ["C\tx"], "extra.tsv", "SMILES\tdescription")
-    with pytest.raises(InputError, match=r"has no validation\.txt"):
+    with pytest.raises(InputError, match=r"validation\.txt: there is no such file"):
         load_pairs("chebi20", data=folder, extra=extra)
     with pytest.raises(InputError, match="give extra= as well"):
         load_pairs("chebi20", data=folder, swap=True)
@@ -162,5 +162,5 @@ def test_pcdes_is_trained_on_its_test_rows_and_asked_its_validation_rows(tmp_pat
     with pytest.raises(InputError, match='extra: these options apply to "chebi20" only'):
         load_pairs("pcdes", extra="x.tsv")
     (folder / "validation.txt").unlink()
-    with pytest.raises(InputError, match=r"no validation\.txt; pcdes needs test.txt and validation.txt"):
+    with pytest.raises(InputError, match=r"validation\.txt: there is no such file"):
         load_pairs("pcdes", data=tmp_path)

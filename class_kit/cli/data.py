@@ -171,8 +171,6 @@ def _embedded(arguments: argparse.Namespace) -> tuple[PairSet, np.ndarray, np.nd
             if path.exists() and os.path.exists(given) and path.samefile(given):
                 raise InputError(f"--out: {str(path)!r} is an input and would be overwritten")
     pairs = load_pairs(options.pairs, arguments.split, **options.reading, rejected_to=rejected)
-    if not len(pairs):
-        raise InputError(f"{arguments.pairs}: no usable pairs")
     for note in pairs.notes:
         print(visible(note))
     t = embed_text(pairs.text, encoder=options.text_encoder)

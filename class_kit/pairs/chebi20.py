@@ -66,9 +66,6 @@ def load_release(
         rows, notes = _published_rows(_chebi20_folder(data))
         pairs, molecules = check_rows(rows, name, need_split=True)
         return pairs, [*notes, *overlap_notes(pairs.split, molecules, pairs.text)]
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
-        raise InputError(f"{folder} has no {' and no '.join(missing)}; {name} needs {' and '.join(files)}")
     more = [] if extra is None else [(home_path(extra), TRAIN)]
     rows = _read_rows([(folder / files[0], TRAIN), *more, (folder / files[1], TEST)])
     pairs, molecules = check_rows(rows, name, need_split=True)

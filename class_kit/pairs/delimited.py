@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,8 @@ from class_kit.pairs.table import MAX_CELL, Table, Text, check_size, is_common, 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 # The released ChEBI-20 files are separated by tabs, and a quote in them is an ordinary character.
 RELEASE_HEADER = ("CID", "SMILES", "description")
-# lines that show the delimiter, and the column of texts where there is no header; and characters of them
-_SAMPLE_LINES, _SAMPLE_SIZE = 50, 1 << 20
+# lines that show the delimiter, and which column holds the texts where there is no header
+_SAMPLE_LINES = 50
 
 
 class _Rows(NamedTuple):
@@ -119,24 +120,22 @@ def _by_quotes(path: Path, text: Text, literal: _Rows) -> _Rows:
 
 def _delimiter(path: Path, text: Text) -> str:
     """The delimiter that gives most of the first rows the width of the very first, which is more than one cell."""
-    sample = [*islice(Text(text.content[:_SAMPLE_SIZE], "", ()).lines(), _SAMPLE_LINES)]
-    kind = kind_of(path)
-    usual = "\t" if kind in (".tsv", ".tab") or (kind == ".txt" and "\t" in "".join(sample[:1])) else ","
-    best, chosen = (0.0, False, 0), usual
-    for delimiter in DELIMITERS:
-        try:
+    sample, kind = [*islice(text.lines(), _SAMPLE_LINES)], kind_of(path)
+    tabs = kind in (".tsv", ".tab") or (kind == ".txt" and "\t" in "".join(sample[:1]))
+
+    def fit(delimiter: str) -> tuple[float, bool, int]:
+        usual = delimiter == ("\t" if tabs else ",")
+        with suppress(csv.Error):
             widths = [len(row) for row in csv.reader(sample, delimiter=delimiter) if row]
-        except csv.Error:
-            continue
-        if widths and widths[0] > 1:
-            fit = (widths.count(widths[0]) / len(widths), delimiter == usual, widths[0])
-            if fit > best:
-                best, chosen = fit, delimiter
-    return chosen
+            if widths and widths[0] > 1:
+                return widths.count(widths[0]) / len(widths), usual, widths[0]
+        return 0.0, usual, 0
+
+    return max(DELIMITERS, key=fit)
 
 
 def _roles_without_header(rows: list[list[str]], names: Collection[str]) -> dict[str, str]:
-    """Where the first row holds a molecule: columns of the molecules and of the texts, the longest of the others."""
+    """The columns of a table whose first row holds a molecule: that one, and the longest of the others as text."""
     from class_kit.molecules.structures import parse
 
     cells = [cell.strip() for cell in rows[0][:_SAMPLE_LINES]]

@@ -6,10 +6,10 @@ import base64
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ GIVEN = "smiles as given"
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(NamedTuple):
     """A row that was left out: file, 1-based data row, line in a file that has lines, reason and content."""
 
     file: str
@@ -146,10 +145,8 @@ class PairSet:
         import datasets
 
         frame = self.to_frame()
-        parts = {name: frame[frame["split"] == name] for name in split_order(self.split)}
-        return datasets.DatasetDict(
-            {name: datasets.Dataset.from_pandas(part, preserve_index=False) for name, part in parts.items()}
-        )
+        splits = {name: frame[frame["split"] == name].reset_index(drop=True) for name in split_order(self.split)}
+        return datasets.DatasetDict({name: datasets.Dataset.from_pandas(part) for name, part in splits.items()})
 
     def _repr_html_(self) -> str:
         """The first pairs as a table with drawn molecules, for notebooks."""
@@ -205,5 +202,4 @@ def write_rejected(pairs: PairSet, path: str | os.PathLike[str]) -> None:
 
     Text that a spreadsheet would run as a formula gets an apostrophe (`class_kit.files.inert`).
     """
-    names = [each.name for each in fields(Rejected)]
-    write_csv(path, names, ([getattr(row, name) for name in names] for row in pairs.rejected))
+    write_csv(path, Rejected._fields, pairs.rejected)

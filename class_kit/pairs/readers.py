@@ -13,7 +13,7 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -122,15 +122,8 @@ class _Unusable(str):
 def _read_records(path: Path, kind: str, parse: Callable[[Text], Iterator[tuple[int | None, Any]]]) -> Table:
     """A table of a text file that `parse` takes apart into records, each with the line on which it begins."""
     text = read_text(path)
-    records: list[Any] = []
-    starts: list[int | None] = []
-    for start, record in parse(text):
-        check_size(str(path), rows=len(records))
-        records.append(record)
-        starts.append(start)
     roles = {"smiles": _STRUCTURE} if kind == "SDF" else {}
-    about = {"starts": starts, "how": f"{kind}, {text.how}", "roles": roles, "notes": text.notes}
-    return _table_of_records(str(path), records, **about)
+    return _table_of_records(str(path), parse(text), how=f"{kind}, {text.how}", roles=roles, notes=text.notes)
 
 
 def _json_records(text: Text) -> Iterator[tuple[int | None, Any]]:
@@ -197,25 +190,28 @@ def _smi_records(text: Text) -> Iterator[tuple[int | None, Any]]:
             yield number, {"smiles": parts[1], "text": parts[2]}
 
 
-def _table_of_records(source: str, records: Sequence[Any], **about: Any) -> Table:
+def _table_of_records(source: str, records: Iterable[tuple[int | None, Any]], **about: Any) -> Table:
     """A table of records, each a mapping of names to values, or two values: SMILES and text."""
     rows: list[Mapping[Any, Any]] = []
+    starts: list[int | None] = []
     faults: dict[int, str] = {}
     names: dict[Any, None] = {}
-    for at, record in enumerate(records):
+    for start, record in records:
         row = record
         if isinstance(record, tuple | list) and len(record) == 2:
             row = dict(zip(("smiles", "text"), record, strict=True))
         elif not isinstance(record, Mapping):
             unusable = isinstance(record, _Unusable)
-            faults[at] = str(record) if unusable else f"expected a record, got a {type(record).__name__}"
+            faults[len(rows)] = str(record) if unusable else f"expected a record, got a {type(record).__name__}"
             row = {}
         names |= dict.fromkeys(row)
         if len(names) > MAX_COLUMNS:
             raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
         rows.append(row)
+        starts.append(start)
+        check_size(source, rows=len(rows), cells=len(rows) * len(names))
     columns = [(name, [row.get(name) for row in rows]) for name in names]
-    return table_of(source, columns, len(rows), faults=faults, **about)
+    return table_of(source, columns, len(rows), starts=starts, faults=faults, **about)
 
 
 # --- tables of Arrow: Parquet, Feather, and what other libraries hand over
@@ -348,7 +344,7 @@ def _read_object(source: Any, name: str = "") -> Table:
 
         return _table_of_arrow(name, pyarrow.table(source), f"{kind} through Arrow")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
-        return _table_of_records(name, source, how="records")
+        return _table_of_records(name, ((None, record) for record in source), how="records")
     raise InputError(
         f"source is a {kind}: expected corpus, chebi20, a path, a DataFrame of pandas or Polars, a Dataset, a mapping "
         "of columns, or a list of (SMILES, text)"
