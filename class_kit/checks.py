@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 # Pydantic's names for the branches of a union in the location of an error.
 _BRANCHES = frozenset({"bool", "int", "float", "str", "none"})
 
 
 def check_real(
-    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> float:
-    """`value` as a finite float in [low, high], or in (low, high] with `open_low`; otherwise an `InputError`."""
+    """`value` as a finite float in [low, high], without an end that is open; otherwise an `InputError`."""
     number = math.nan
     if not isinstance(value, (bool, str)):
         with suppress(TypeError, ValueError, OverflowError):
             number = float(value)
-    if not low <= number <= high or math.isinf(number) or (open_low and number == low):
-        left, right = "(" if open_low or low == -math.inf else "[", ")" if high == math.inf else "]"
+    at_open_end = (open_low and number == low) or (open_high and number == high)
+    if not low <= number <= high or math.isinf(number) or at_open_end:
+        left, right = "(" if open_low or low == -math.inf else "[", ")" if open_high or high == math.inf else "]"
         raise InputError(f"{name}={value!r}: expected a number in {left}{low:g}, {high:g}{right}")
     return number
 
@@ -64,6 +74,29 @@ def check_strings(name: str, values: Iterable[Any]) -> list[str]:
         if not isinstance(row, str):
             raise TypeError(f"{name}[{number}] is {type(row).__name__}: expected a string")
     return [str(row) for row in rows]
+
+
+def checked(function: Function) -> Function:
+    """Pass the arguments of a function through the checks in their annotations, `Annotated[type, check]`.
+
+    A check takes a name and a value and returns the value or raises, like the ones above.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*values: Any, **named: Any) -> Any:
+        bound = signature.bind(*values, **named)
+        for name, hint in get_type_hints(function, include_extras=True).items():
+            for check in getattr(hint, "__metadata__", ()) if name in bound.arguments else ():
+                bound.arguments[name] = check(name, bound.arguments[name])
+        return function(*bound.args, **bound.kwargs)
+
+    return cast(Function, call)
+
+
+def one_of(*choices: str) -> Callable[[str, Any], str]:
+    """`check_choice` of these choices, for `checked`."""
+    return partial(check_choice, choices=choices)
 
 
 def check_epoch(epoch: Any) -> int:

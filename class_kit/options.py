@@ -6,15 +6,14 @@ becomes an option, a key and a recorded value at once. Nothing heavy is imported
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import fields
 from functools import wraps
-from inspect import signature
 from numbers import Number
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator, validate_call
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from class_kit.checks import nearest, refusal
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from class_kit.curriculum.schedules import Schedule
 
 Model = TypeVar("Model")
-Function = TypeVar("Function", bound=Callable[..., Any])
 Order = Literal[
     "curriculum",
     "anti-curriculum",
@@ -55,35 +53,25 @@ def option_model(cls: type[Model]) -> type[Model]:
     descriptions are added to the docstring as attributes.
     """
     made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls)
-    made.__init__ = _refusing(made.__init__, option_names(made))
-    about = {name: each.description or "" for name, each in made.__pydantic_fields__.items()}
-    lines = [f"{field.name} : {field.type}\n    {about[field.name]}" for field in fields(made)]
-    made.__doc__ = f"{cls.__doc__}\n\nAttributes\n----------\n" + "\n".join(lines)
-    return made
-
-
-def checked(function: Function) -> Function:
-    """Check the arguments of a function by its annotations, as `option_model` checks fields."""
-    check = validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))(function)
-    return _refusing(check, signature(function).parameters)
-
-
-def _refusing(check: Function, names: Iterable[str]) -> Function:
-    """`check` with an `InputError` in place of pydantic's error."""
+    check: Callable[..., None] = made.__init__
 
     @wraps(check)
-    def call(*values: Any, **named: Any) -> Any:
+    def init(self: Any, *values: Any, **named: Any) -> None:
         # accept NumPy numbers like Python's own
         named = {
             name: each.item() if isinstance(each, Number) and hasattr(each, "item") else each
             for name, each in named.items()
         }
         try:
-            return check(*values, **named)
+            check(self, *values, **named)
         except ValidationError as error:
-            raise refusal(error, names) from None
+            raise refusal(error, option_names(made)) from None
 
-    return cast(Function, call)
+    made.__init__ = init
+    about = {name: each.description or "" for name, each in made.__pydantic_fields__.items()}
+    lines = [f"{field.name} : {field.type}\n    {about[field.name]}" for field in fields(made)]
+    made.__doc__ = f"{cls.__doc__}\n\nAttributes\n----------\n" + "\n".join(lines)
+    return made
 
 
 def option_names(model: Any, but: Collection[str] = ()) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     "text2mol": [({"molecule_encoder": "transformer"}, "molecule_encoder='transformer'.*mlp, gcn")],
     "moleculestm": [({"loss": "triplet"}, "loss='triplet'.*infonce, ebm_nce"), ({"hidden": -1}, "hidden=-1")],
     "memory_bank": [({"heads": 5}, "heads=5: expected a divisor of dim=256"), ({"slots": 0}, "slots=0")],
-    "dsokr": [({"sketch": 50, "dim": 60}, "sketch=50.*at least 60"), ({"standardise": 1}, "standardise=1")],
+    "dsokr": [({"sketch": 50, "dim": 60}, "sketch=50.*at least 60")],
     "aman": [
         ({"heads": 3}, "heads=3: expected a divisor of hidden=256"),
         ({"mining": "random"}, "mining='random': expected one of soft, hardest"),

@@ -34,10 +34,10 @@ frozen vectors it changes that MRR by less than a point; it takes a third of the
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,8 +46,8 @@ from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directio
 from class_kit.backbones.critic import Adversarial, Critic, generator_term
 from class_kit.backbones.layers import Dropout, Positive, Size, Standardise, Tower, Weight, one_hidden
 from class_kit.backbones.message_passing import TransformerConv, global_max_pool, global_mean_pool
+from class_kit.checks import check_real, checked, one_of
 from class_kit.errors import InputError
-from class_kit.options import checked
 
 
 class _Block(nn.Module):
@@ -145,8 +145,8 @@ class Aman(Adversarial, TwoTowers):
         heads: Size = 4,
         layers: Size = 3,
         dropout: Dropout = 0.1,
-        margin: Annotated[float, Field(ge=0, le=2)] = 0.3,
-        mining: Literal["soft", "hardest"] = "soft",
+        margin: Annotated[float, partial(check_real, low=0, high=2)] = 0.3,
+        mining: Annotated[str, one_of("soft", "hardest")] = "soft",
         sharpness: Positive = 16.0,
         adversarial: Weight = 0.005,
     ) -> None:

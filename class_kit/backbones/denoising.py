@@ -28,10 +28,10 @@ seeds), weights from 0.1 to 5 and shares of 0.3 and 0.8 did not change validatio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from class_kit.backbones import register_backbone
@@ -45,7 +45,7 @@ from class_kit.backbones.wrapper import (
     joined,
     output_width,
 )
-from class_kit.options import checked
+from class_kit.checks import check_real, checked
 
 
 @register_backbone("denoising")
@@ -80,7 +80,7 @@ class Denoising(Wrapper):
         inner: str = "dual_encoder",
         inner_options: Mapping[str, Any] | None = None,
         reads: Reads = "inner",
-        share: Annotated[float, Field(gt=0, le=1)] = 0.3,
+        share: Annotated[float, partial(check_real, low=0, high=1, open_low=True)] = 0.3,
         weight: Weight = 1.0,
         width: Size = 256,
         heads: Size = 4,

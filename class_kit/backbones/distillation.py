@@ -58,7 +58,7 @@ from class_kit.backbones.wrapper import (
     joined,
     output_width,
 )
-from class_kit.options import checked
+from class_kit.checks import checked
 
 # Pairs that the teacher reads at once, whose tokens and atoms are the largest arrays of a training.
 PAIRS_AT_ONCE = 1_024

@@ -40,8 +40,7 @@ from torch.nn import functional as F
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers
 from class_kit.backbones.layers import Count, Dropout, Share, Size, Standardise, Tower
-from class_kit.checks import check_whole
-from class_kit.options import checked
+from class_kit.checks import check_whole, checked
 
 # Directions with a smaller share of the first eigenvalue are rounding errors.
 SMALLEST_SHARE = 1e-10

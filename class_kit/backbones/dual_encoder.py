@@ -22,7 +22,7 @@ from torch import Tensor
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy
 from class_kit.backbones.layers import Dropout, Positive, Scale, Size, Tower, Weight, one_hidden
-from class_kit.options import checked
+from class_kit.checks import checked
 
 
 @register_backbone("dual_encoder")

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +32,9 @@ from class_kit.backbones import register_backbone
 from class_kit.backbones.base import IdBatch, Needs, TextBatch, TokenBatch
 from class_kit.backbones.layers import Size, Weight
 from class_kit.backbones.wrapper import Wrapper
+from class_kit.checks import check_choice, checked
 from class_kit.errors import InputError
-from class_kit.options import checked
-from class_kit.text.encoders import TextEncoder, find_encoder, load_encoder
+from class_kit.text.encoders import POOLINGS, TextEncoder, find_encoder, load_encoder
 
 
 @register_backbone("finetuned")
@@ -73,14 +73,14 @@ class Finetuned(Wrapper):
         inner_options: Mapping[str, Any] | None = None,
         encoder: str = "minilm",
         encoder_rate: Weight = 3e-5,
-        pooling: Literal["cls", "mean"] | None = None,
+        pooling: str | None = None,
         piece_tokens: Size = 8_192,
         checkpointing: bool = True,
     ) -> None:
         super().__init__(text_dim, molecule_dim, inner, inner_options)
         self.encoder_rate, self.piece_tokens, self.checkpointing = encoder_rate, piece_tokens, checkpointing
         source = find_encoder(encoder)
-        self.pooling, self.digest = pooling or source.pooling, source.digest
+        self.pooling, self.digest = check_choice("pooling", pooling or source.pooling, POOLINGS), source.digest
         self.encoder = _trainable_copy(source)
         width = int(self.encoder.config.hidden_size)
         if width != text_dim:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
 
-# What options may be, for `class_kit.options.checked`
-Size = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Types of options, for `checked`
+Size = Annotated[int, partial(check_whole, low=1)]
+Count = Annotated[int, partial(check_whole, low=0)]
+Share = Annotated[float, partial(check_real, low=0, high=1)]
+Dropout = Annotated[float, partial(check_real, low=0, high=1, open_high=True)]
+Weight = Annotated[float, partial(check_real, low=0)]
+Positive = Annotated[float, partial(check_real, low=0, open_low=True)]
 
 # Above e^4.6 = 100 the softmax saturates and gradients vanish; Radford et al. (2021) clip there too.
 LARGEST_LOG_SCALE = math.log(100.0)

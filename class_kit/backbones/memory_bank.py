@@ -44,8 +44,8 @@ from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
 from class_kit.backbones.critic import Adversarial, Critic, generator_term
 from class_kit.backbones.layers import Dropout, Positive, Scale, Size, Tower, Weight, one_hidden
+from class_kit.checks import checked
 from class_kit.errors import InputError
-from class_kit.options import checked
 
 
 class MemoryBank(nn.Module):

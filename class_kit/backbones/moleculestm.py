@@ -27,7 +27,7 @@ Zero-shot choice among k candidates is `class_kit.retrieval.k_way_chances`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import TwoTowers, both_directions, in_batch_cross_entropy, no_negatives
 from class_kit.backbones.layers import Count, Dropout, Positive, Size, Tower
-from class_kit.options import checked
+from class_kit.checks import checked, one_of
 
 
 @register_backbone("moleculestm")
@@ -66,7 +66,7 @@ class MoleculeSTM(TwoTowers):
         text_dim: Size,
         molecule_dim: Size,
         *,
-        loss: Literal["infonce", "ebm_nce"] = "infonce",
+        loss: Annotated[str, one_of("infonce", "ebm_nce")] = "infonce",
         hidden: Count = 512,
         dim: Size = 256,
         dropout: Dropout = 0.0,

@@ -39,7 +39,7 @@ has no effect; each is tested.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +50,8 @@ from class_kit.backbones.base import Backbone, GraphBatch, Needs, TokenBatch, in
 from class_kit.backbones.layers import Dropout, Positive, Scale, Share, Size, Standardise, Tower, one_hidden
 from class_kit.backbones.matching import assign_tokens, multi_token_similarity, part_cosines, token_atom_similarity
 from class_kit.backbones.message_passing import GCNConv, global_max_pool, global_mean_pool, to_dense_batch
+from class_kit.checks import checked, one_of
 from class_kit.errors import InputError
-from class_kit.options import checked
 
 LEVELS = ("sentence_molecule", "multi_token_motif", "token_atom")
 # Pairs of a text and a molecule per block, so that padded motifs and atoms stay in cache.
@@ -98,7 +98,7 @@ class Orma(Backbone):
         alpha: Share = 0.5,
         beta: Share = 0.25,
         temperature: Positive = 0.07,
-        matching: Literal["both", "tokens"] = "both",
+        matching: Annotated[str, one_of("both", "tokens")] = "both",
     ) -> None:
         super().__init__()
         if alpha + beta > 1:

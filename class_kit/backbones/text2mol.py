@@ -30,16 +30,15 @@ The paper's ensemble of several trained models is `class_kit.retrieval.ensemble_
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import torch
-from pydantic import FiniteFloat
 from torch import Tensor, nn
 
 from class_kit.backbones import register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TwoTowers, both_directions, in_batch_cross_entropy
 from class_kit.backbones.layers import Dropout, Size, Standardise, Tower
-from class_kit.options import checked
+from class_kit.checks import check_real, checked, one_of
 
 
 class _GraphTower(nn.Module):
@@ -102,11 +101,11 @@ class Text2Mol(TwoTowers):
         text_dim: Size,
         molecule_dim: Size,
         *,
-        molecule_encoder: Literal["mlp", "gcn"] = "mlp",
+        molecule_encoder: Annotated[str, one_of("mlp", "gcn")] = "mlp",
         hidden: Size = 600,
         dim: Size = 300,
         dropout: Dropout = 0.1,
-        tau: FiniteFloat = -1.5,
+        tau: Annotated[float, check_real] = -1.5,
     ) -> None:
         super().__init__()
         self.text_tower = Tower(

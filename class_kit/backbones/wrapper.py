@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, Needs, TextBatch, TokenBatch
+from class_kit.checks import one_of
 from class_kit.errors import InputError
 
 # what the inner backbone reads, or tokens and atoms
-Reads = Literal["inner", "parts"]
+Reads = Annotated[str, one_of("inner", "parts")]
 PARTS = Needs("tokens", "graph")
 
 

@@ -146,9 +146,7 @@ class LossPrunedPlan(_LossPlan):
     """
 
     def __init__(self, losses: np.ndarray, epochs: int, prune: float = 0.5, *options: Any, **named: Any) -> None:
-        self.prune = check_real("prune", prune, low=0.0, high=1.0)
-        if self.prune == 1.0:
-            raise InputError("prune=1.0 would drop every learned pair: expected a number in [0, 1)")
+        self.prune = check_real("prune", prune, low=0.0, high=1.0, open_high=True)
         self.full_until = _PRUNED * check_whole("epochs", epochs, low=1)
         super().__init__(losses, make_schedule("full"), *options, epochs=epochs, **named)
 
@@ -221,8 +219,7 @@ class SmallLossPlan(_LossPlan):
         *options: Any,
         **named: Any,
     ) -> None:
-        if check_real("drop", drop, low=0.0, high=1.0) == 1.0:
-            raise InputError("drop=1.0 would leave out every pair: expected a number in [0, 1)")
+        check_real("drop", drop, low=0.0, high=1.0, open_high=True)
         self.doubt = None if doubt is None else np.asarray(doubt, np.float64)
         if self.doubt is not None and (self.doubt.shape != np.shape(losses) or not np.isfinite(self.doubt).all()):
             raise InputError(f"doubt has shape {self.doubt.shape}: expected finite numbers, {np.shape(losses)}")
