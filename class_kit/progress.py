@@ -28,9 +28,9 @@ def progress_bar(
     """
     from tqdm import tqdm
 
-    wish = os.environ.get("CLASS_KIT_PROGRESS")
-    if show is None and wish in {"0", "1"}:
-        show = wish == "1"
+    setting = os.environ.get("CLASS_KIT_PROGRESS")
+    if show is None and setting in {"0", "1"}:
+        show = setting == "1"
     if show is None:
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         show = parent_process() is None and (sys.stderr.isatty() or hasattr(shell, "kernel"))

@@ -100,8 +100,8 @@ class CacheEntry:
 
 def cache_folder() -> Path:
     """Folder of the store: `$CLASS_KIT_CACHE`, else `~/.cache/class-kit`. It need not exist yet."""
-    wish = os.environ.get("CLASS_KIT_CACHE")
-    return Path(wish).expanduser() if wish else Path.home() / ".cache" / "class-kit"
+    folder = os.environ.get("CLASS_KIT_CACHE")
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "class-kit"
 
 
 def digest_of(**parts: bool | int | float | str | Sequence[str] | np.ndarray | None) -> str:
@@ -177,25 +177,25 @@ def stored_vectors(
         for row, number, vector in compute(missing):
             yield row, np.int64(number).tobytes() + np.asarray(vector, np.float32).tobytes()
 
-    found = stored(maker, items, values, use=use)
-    width = max(0, int(found.sizes.max(initial=0)) - 8) // 4
-    if (found.sizes != 8 + 4 * width).any():
+    kept = stored(maker, items, values, use=use)
+    width = max(0, int(kept.sizes.max(initial=0)) - 8) // 4
+    if (kept.sizes != 8 + 4 * width).any():
         raise InputError(f"{maker.path} holds vectors of different lengths: remove it and run again")
-    joined = b"".join(found.read())
+    joined = b"".join(kept.read())
     # a million vectors take gigabytes: never hold more than two copies
-    del found
+    del kept
     records = np.frombuffer(joined, [("number", "<i8"), ("vector", "<f4", (width,))])
     return records["number"].copy(), records["vector"].copy()
 
 
 def warn_once(log: logging.Logger, message: str, *, use: bool = True) -> None:
-    """Log a warning about a data set the first time only; what was said is kept like any result."""
+    """Log a warning about a data set the first time only; the store remembers it like any result."""
 
-    def say(missing: list[int]) -> Iterator[tuple[int, bytes]]:
+    def warn(missing: list[int]) -> Iterator[tuple[int, bytes]]:
         log.warning("%s", message)
         yield missing[0], b""
 
-    stored(Maker("notices", "said", digest_of(rules=1)), [message], say, use=use)
+    stored(Maker("notices", "said", digest_of(rules=1)), [message], warn, use=use)
 
 
 def cache_entries(kind: str | None = None) -> tuple[CacheEntry, ...]:

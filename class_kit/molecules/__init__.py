@@ -53,10 +53,6 @@ __all__ = [
     "read_molecule",
 ]
 
-ENCODERS = ("mol2vec", "morgan")
-UNKNOWN = ("unk", "skip")
-ERRORS = ("raise", "zero")
-
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
@@ -165,8 +161,8 @@ def embed_molecules(
         read none), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have
         none for rare words.
     """
-    check_choice("molecule encoder", encoder, ENCODERS)
-    check_choice("errors", errors, ERRORS)
+    check_choice("molecule encoder", encoder, ("mol2vec", "morgan"))
+    check_choice("errors", errors, ("raise", "zero"))
     rows = check_smiles(smiles)
     table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
     refused = unreadable(rows, range(len(rows)), progress=progress) if errors == "zero" else {}
@@ -203,12 +199,12 @@ def embed_molecules(
 
 def _sum_of_words(words: list[str], table: Mol2vecVectors, unknown: str) -> tuple[int, np.ndarray]:
     """Number of known words, and the sum `(d,)` float64 of the vectors of a molecule's words."""
-    places = [table.index[word] for word in words if word in table.index]
-    known = len(places)
+    rows = [table.index[word] for word in words if word in table.index]
+    known = len(rows)
     if unknown == "unk" and table.unknown is not None and known:
-        places += [table.unknown] * (len(words) - known)
-    # added up in ascending order, so that the sum does not depend on how the molecule is written
-    distinct, counts = np.unique(np.array(places, np.int64), return_counts=True)
+        rows += [table.unknown] * (len(words) - known)
+    # summed in the order of the rows, so that the result does not depend on how the molecule is written
+    distinct, counts = np.unique(np.array(rows, np.int64), return_counts=True)
     return known, (counts[:, None] * table.vectors[distinct].astype(np.float64)).sum(axis=0)
 
 
@@ -220,7 +216,7 @@ def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str
     InputError
         Vectors that cannot be found or read, an unknown option, or `"unk"` with vectors that have none for rare words.
     """
-    check_choice("unknown", unknown, UNKNOWN)
+    check_choice("unknown", unknown, ("unk", "skip"))
     table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
     if unknown == "unk" and table.unknown is None:
         raise InputError(f"the vectors of {table.source} include none for rare words (UNK): expected unknown='skip'")

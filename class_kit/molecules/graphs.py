@@ -186,16 +186,16 @@ def _kinds(
     """Vectors of the kinds of atoms, and the kind of each atom, from the words `(A, 2)` of all atoms, 0 for none."""
     words = atoms.values
     distinct, place = np.unique(words, return_inverse=True)
-    found = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
+    at = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
     molecule = np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
-    known = np.bincount(molecule, (found >= 0).sum(axis=1)).astype(np.int64)
+    known = np.bincount(molecule, (at >= 0).sum(axis=1)).astype(np.int64)
     warn_unknown(known, rows, table, cache)
     if unknown == "unk" and table.unknown is not None:
-        found = np.where((found < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, found)
+        at = np.where((at < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, at)
     # one more row of zeros for words that add nothing
     padded = np.vstack([table.vectors, np.zeros((1, table.vectors.shape[1]), np.float32)])
-    found = np.where(found < 0, len(table.words), found)
-    pairs, kind = np.unique(found[:, 0] * len(padded) + found[:, 1], return_inverse=True)
+    at = np.where(at < 0, len(table.words), at)
+    pairs, kind = np.unique(at[:, 0] * len(padded) + at[:, 1], return_inverse=True)
     return padded[pairs // len(padded)] + padded[pairs % len(padded)], kind.astype(np.int32)
 
 
@@ -208,8 +208,8 @@ def _saved_graph(smiles: str) -> bytes:
 def _graph(molecule: Mol) -> dict[str, np.ndarray]:
     """Words (A, 2), bonds (E, 2) with features (E, 12), and memberships (K, 2) of one molecule."""
     words = np.zeros((molecule.GetNumAtoms(), 2), np.uint32)
-    for atom, found in enumerate(atom_words(molecule)):
-        words[atom, : len(found)] = [int(word) for word in found]
+    for atom, own in enumerate(atom_words(molecule)):
+        words[atom, : len(own)] = [int(word) for word in own]
     cuts = brics_cuts(molecule)
     bonds, features = [], []
     for bond in molecule.GetBonds():

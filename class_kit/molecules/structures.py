@@ -75,17 +75,15 @@ def parse(smiles: str) -> tuple[Mol | None, str]:
     from rdkit import Chem, rdBase
 
     try:
-        with rdBase.BlockLogs():
+        with rdBase.BlockLogs(), rdBase.CaptureErrorLog() as log:
             molecule = Chem.MolFromSmiles(smiles)
-        if molecule is None:
-            with rdBase.CaptureErrorLog() as log:
-                Chem.MolFromSmiles(smiles)
-            lines = [_AROUND_MESSAGE.sub("", line).rstrip(": ") for line in log.messages.splitlines()]
-            position = next((f" at {line.split('around ')[-1]}" for line in lines if "around position" in line), "")
-            return None, f"RDKit: {' '.join(lines[0].split()) if lines else 'cannot parse it'}{position}"
-        return (molecule, "") if molecule.GetNumAtoms() else (None, "SMILES without atoms")
     except RuntimeError as error:
         return None, _broken_invariant(error)
+    if molecule is None:
+        lines = [_AROUND_MESSAGE.sub("", line).rstrip(": ") for line in log.messages.splitlines()]
+        position = next((f" at {line.split('around ')[-1]}" for line in lines if "around position" in line), "")
+        return None, f"RDKit: {' '.join(lines[0].split()) if lines else 'cannot parse it'}{position}"
+    return (molecule, "") if molecule.GetNumAtoms() else (None, "SMILES without atoms")
 
 
 def structure(smiles: str) -> Structure:
@@ -119,8 +117,8 @@ def structures(smiles: Sequence[str], *, progress: bool | None = None) -> list[S
     maker = Maker("structures", "rdkit", digest_of(rdkit=version("rdkit"), rules=2))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        found = each_molecule(smiles, missing, structure, "reading structures", progress)
-        return ((row, json.dumps(one).encode()) for row, one in zip(missing, found, strict=True))
+        keys = each_molecule(smiles, missing, structure, "reading structures", progress)
+        return ((row, json.dumps(one).encode()) for row, one in zip(missing, keys, strict=True))
 
     return [Structure(*json.loads(value)) for value in stored(maker, smiles, compute).read()]
 

@@ -25,9 +25,9 @@ _TEXTS_AT_ONCE = 4_096
 def static_vectors(
     texts: list[str], *, max_tokens: int, progress: bool | None = None, **_: Any
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Each row with the number of tokens of its whole text, special ones included, and its vector `(d,)` float32.
+    """Yield the row of each text, its number of tokens before truncation, and its vector `(d,)` float32.
 
-    Other options of `class_kit.text.encoders.encode` change nothing. A text without any token gets a zero vector.
+    Further options of `class_kit.text.encoders.encode` are ignored. A text without any token gets a zero vector.
     """
     from scipy.sparse import csr_matrix
 
@@ -49,7 +49,7 @@ def static_vectors(
 
 
 def token_vectors(minilm: TextEncoder, progress: bool | None = None) -> np.ndarray:
-    """The weighted vector of every token of the vocabulary, `(V, d)` float32, made once and kept in the store."""
+    """The weighted vector of every token of the vocabulary, `(V, d)` float32, computed once and stored."""
     libraries = [version("torch"), version("transformers")]
     options = digest_of(encoder=minilm.digest, smoothing=_SMOOTHING, libraries=libraries)
 
