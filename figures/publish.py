@@ -41,8 +41,8 @@ from class_kit.study.paper_tables import (
     read_results,
     search_table,
 )
-from class_kit.study.results import STANDARD, frame_of
-from class_kit.study.tables import VERDICTS, verdict
+from class_kit.study.results import STANDARD
+from class_kit.study.tables import VERDICTS, frame_of, verdict
 from class_kit.terminal import one_line
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -93,7 +93,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
 
 def _print_summary(plan: StudyPlan, results: Mapping[str, Any]) -> None:
     from class_kit.notices import split_title
-    from class_kit.study.results import study_tables
+    from class_kit.study.tables import study_tables
     from class_kit.terminal import visible
 
     lines = list(results["notices"])

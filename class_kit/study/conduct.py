@@ -17,9 +17,9 @@ from class_kit.study.arms import arm_notices
 from class_kit.study.config import Cell, StudyConfig, cells
 from class_kit.study.ranking import RANKINGS
 from class_kit.study.records import Record
-from class_kit.study.results import grouped, rounded, study_results, study_tables
+from class_kit.study.results import grouped, rounded, study_results
 from class_kit.study.runner import Failure, code_digest, run_all, stored_record
-from class_kit.study.tables import history_frame, write_table
+from class_kit.study.tables import history_frame, study_tables, write_table
 from class_kit.terminal import counted
 
 if TYPE_CHECKING:

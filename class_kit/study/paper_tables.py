@@ -11,8 +11,16 @@ import pandas as pd
 
 from class_kit.errors import InputError
 from class_kit.files import home_path, shipped
-from class_kit.study.results import Table, frame_of, study_tables
-from class_kit.study.tables import METRICS, VERDICTS, number, readable, readable_gaps
+from class_kit.study.tables import (
+    METRICS,
+    VERDICTS,
+    Table,
+    frame_of,
+    number,
+    readable,
+    readable_gaps,
+    study_tables,
+)
 
 # beside the results of a checkout, and inside an installed package
 FOLDER = "figures/paper"

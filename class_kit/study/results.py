@@ -1,4 +1,4 @@
-"""The results of a study, as plain data small enough to be committed, and as tables."""
+"""The results of a study as plain data, small enough to be committed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,7 @@ from class_kit.study.config import Cell, StudyConfig
 from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.records import Record
 from class_kit.study.runner import Failure
-from class_kit.study.tables import (
-    COSTS,
-    METRICS,
-    by_arm,
-    differences,
-    interval,
-    readable,
-    readable_gaps,
-    summary,
-    varying,
-)
+from class_kit.study.tables import COSTS, METRICS, by_arm, differences, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +34,6 @@ NEAR = 0.95
 GAP_METRICS = tuple(metric for metric in METRICS if metric != "hits@10")
 
 Finished = tuple[Cell, Record]
-# every number, and the formatted cells
-Table = tuple["pd.DataFrame", "pd.DataFrame"]
 
 
 def study_results(
@@ -85,34 +73,6 @@ def study_results(
             queries = sum(int(rows.sum()) for rows in kept.values())
             results["apart"] = {"queries": queries, **_comparison(config, left)}
     return results
-
-
-def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
-    """The tables of what `study_results` returns, by file name.
-
-    `summary` and `differences`; where the results have them `apart_summary` and `apart_differences` (queries without a
-    near-duplicate among the training pairs), `ties` and `savings`.
-    """
-    tables: dict[str, Table] = {}
-    for part, rows in (("", results), ("apart_", results.get("apart", {}))):
-        if len(whole := frame_of(rows.get("summary", ()))):
-            tables[f"{part}summary"] = whole, readable(whole)
-        if len(gaps := frame_of(rows.get("differences", ()))):
-            shown = readable_gaps(gaps)
-            # a reciprocal rank needs more digits than a place or a point: it is in the CSV
-            tables[f"{part}differences"] = gaps.assign(verdict=shown["verdict"]), shown[gaps["metric"] != "mrr"]
-    if len(ties := frame_of(results.get("ties", ()))):
-        titles = {"zero": "no neighbour %", "shared": "count shared %", "largest": "largest tie %"}
-        cells = {title: (100 * ties[key]).map("{:.1f}".format) for key, title in titles.items()}
-        tables["ties"] = ties, ties[["arm"]].rename(columns={"arm": "threshold"}).assign(**cells)
-    if len(saved := frame_of(results.get("savings", ()))):
-        shown = varying(saved).assign(arm=saved["arm"], seeds=saved["seeds"])
-        for cost in ("samples", "steps"):
-            shown[f"{cost} saved %"] = (100 * saved[cost]).map("{:.1f}".format)
-        ends = saved[["seconds", "seconds_low", "seconds_high"]].to_numpy()
-        shown["seconds saved %"] = [interval(*row, metric="share", sign=True) for row in ends]
-        tables["savings"] = saved, shown
-    return tables
 
 
 def savings_rows(finished: Sequence[Finished]) -> list[dict[str, Any]]:
@@ -206,13 +166,6 @@ def keep_queries(record: Record, kept: NDArray[np.bool_]) -> Record:
         name: Ranks(own.greater[kept], own.equal[kept], own.pool, own.right[kept]) for name, own in record.ranks.items()
     }
     return replace(record, ranks=ranks)
-
-
-def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of results as a table, with NaN for None."""
-    import pandas as pd
-
-    return pd.DataFrame(list(rows)).map(lambda value: math.nan if value is None else value)
 
 
 def rounded(value: Any) -> Any:

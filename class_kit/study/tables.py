@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 METRICS = {"hits@1": "Hits@1 %", "hits@10": "Hits@10 %", "mrr": "MRR", "mean_rank": "Mean Rank"}
 VERDICTS = ("better", "could not be told apart", "worse")
 COSTS = ("samples", "steps", "seconds")
+# every number, and the formatted cells
+Table = tuple["pd.DataFrame", "pd.DataFrame"]
 _LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "{}&%$#_"}
     | {letter: f"$\\{unicodedata.name(letter).split()[-1].lower()}$" for letter in "αβγδεζηθικμνξπρστυφχψω"}
@@ -136,6 +138,41 @@ def verdict(row: Mapping[Any, Any]) -> str:
     return VERDICTS[0] if (low > 0) != (row["metric"] == "mean_rank") else VERDICTS[2]
 
 
+def study_tables(results: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables of what `study_results` returns, by file name.
+
+    `summary` and `differences`; where the results have them `apart_summary` and `apart_differences` (queries without a
+    near-duplicate among the training pairs), `ties` and `savings`.
+    """
+    tables: dict[str, Table] = {}
+    for part, rows in (("", results), ("apart_", results.get("apart", {}))):
+        if len(whole := frame_of(rows.get("summary", ()))):
+            tables[f"{part}summary"] = whole, readable(whole)
+        if len(gaps := frame_of(rows.get("differences", ()))):
+            shown = readable_gaps(gaps)
+            # a reciprocal rank needs more digits than a place or a point: it is in the CSV
+            tables[f"{part}differences"] = gaps.assign(verdict=shown["verdict"]), shown[gaps["metric"] != "mrr"]
+    if len(ties := frame_of(results.get("ties", ()))):
+        titles = {"zero": "no neighbour %", "shared": "count shared %", "largest": "largest tie %"}
+        cells = {title: (100 * ties[key]).map("{:.1f}".format) for key, title in titles.items()}
+        tables["ties"] = ties, ties[["arm"]].rename(columns={"arm": "threshold"}).assign(**cells)
+    if len(saved := frame_of(results.get("savings", ()))):
+        shown = varying(saved).assign(arm=saved["arm"], seeds=saved["seeds"])
+        for cost in ("samples", "steps"):
+            shown[f"{cost} saved %"] = (100 * saved[cost]).map("{:.1f}".format)
+        ends = saved[["seconds", "seconds_low", "seconds_high"]].to_numpy()
+        shown["seconds saved %"] = [interval(*row, metric="share", sign=True) for row in ends]
+        tables["savings"] = saved, shown
+    return tables
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of results as a table, with NaN for None."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows)).map(lambda value: math.nan if value is None else value)
+
+
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """A summary as a paper prints it: percent, one interval a cell, without columns that never vary."""
     shown = varying(frame).assign(pool=frame["pool"].map("{:,.0f}".format), arm=frame["arm"])
@@ -148,10 +185,8 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 def readable_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     """Differences as a paper prints them: effect with interval, corrected p, and verdict."""
     shown = varying(frame).assign(metric=frame["metric"], arm=frame["arm"], minus=frame["reference"])
-    rows = frame[["difference", "difference_low", "difference_high"]].itertuples(index=False)
-    shown["difference"] = [
-        interval(*row, metric=metric, sign=True) for row, metric in zip(rows, frame["metric"], strict=True)
-    ]
+    rows = frame[["difference", "difference_low", "difference_high", "metric"]].itertuples(index=False)
+    shown["difference"] = [interval(*row, metric=metric, sign=True) for *row, metric in rows]
     shown["p (Holm)"] = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in frame["p_holm"]]
     return shown.assign(verdict=[verdict(row) for row in frame.to_dict("records")])
 
