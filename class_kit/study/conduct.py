@@ -150,13 +150,10 @@ def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
 
 
 def refuse_foreign(out: str | os.PathLike[str]) -> None:
-    """Refuse a file, and a folder that holds something other than a study, with an InputError."""
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; choose another --out")
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    """Refuse a folder that holds something other than a study with an InputError."""
+    names = {path.name for path in Path(out).glob("*")}
     if names and not names & {"study.json", "paper.json", "noise.json", ".lock"}:
-        raise InputError(f"{folder}: holds other files; choose another --out")
+        raise InputError(f"{out}: holds other files; choose another --out")
 
 
 def _write_figures(tasks: Mapping[str, Task], records: list[tuple[Cell, Record]], summary: Any, out: Path) -> None:

@@ -1,7 +1,7 @@
-"""What a study compares, read from a YAML file: settings that are crossed, and settings that hold for all.
+"""Read what a study compares from a YAML file: settings that are crossed, and settings for all trainings.
 
-Everything is checked by the models of `class_kit.options` before anything is trained. `cells` makes the trainings of
-it: choices crossed, what changes nothing left out, budgets made equal.
+The models of `class_kit.options` check everything before anything is trained. `cells` lists the trainings: it crosses
+the choices, leaves out those that do not affect an arm, and makes budgets equal.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ def _name(value: Any) -> str:
 
 
 def _choice(read: Callable[..., tuple[str, dict[str, Any]]]) -> Any:
-    """Decorate a function of the words of a choice that returns its usual name and what it sets.
+    """Decorate a function that takes the keys of a choice and returns its default name and what it sets.
 
-    In the file a choice is a mapping with these words, or the value of the first one alone. Its `name` replaces the
-    usual one; names of arms leave out an empty one. A function with `**others` refuses unknown words itself.
+    In the file a choice is a mapping with these keys, or the value of the first one alone. Its `name` replaces the
+    default; names of arms leave out an empty one. A function with `**others` refuses unknown keys itself.
     """
-    words = tuple(signature(read).parameters)
+    keys = tuple(signature(read).parameters)
 
     def choice(value: Any) -> Choice:
-        given = {str(word): one for word, one in value.items()} if isinstance(value, Mapping) else {words[0]: value}
+        given = {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {keys[0]: value}
         name = given.pop("name", None)
-        usual, sets = read(**(given if "others" in words else _known(given, words)))
+        usual, sets = read(**(given if "others" in keys else _known(given, keys)))
         return Choice(name if name == "" else _name(usual if name is None else name), sets)
 
     return BeforeValidator(choice)

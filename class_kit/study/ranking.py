@@ -1,4 +1,4 @@
-"""Ranks of a task's pairs under trained backbones, a metric while training, and search for single texts."""
+"""Rank a task's pairs under trained backbones, validate while training, and search with single texts."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def full_scores(
     held = dict.fromkeys(sides, 0)
 
     def parts(side: str, rows: np.ndarray) -> list[Any]:
-        """Of each row."""
+        """The encoded parts of each row."""
         if held[side] > _MOST_NUMBERS:
             kept[side].clear()
             held[side] = 0

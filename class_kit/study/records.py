@@ -63,7 +63,7 @@ def train_record(
     reference: np.ndarray | None = None,
     progress: bool | None = False,
 ) -> Record:
-    """Train one arm on the task's training pairs, rank its held-out pairs, and leave the record in `folder`.
+    """Train one arm on the task's training pairs, rank its held-out pairs, and write the record to `folder`.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def train_record(
 
 
 def read_record(folder: str | os.PathLike[str]) -> Record:
-    """Read what `train_record` left.
+    """Read a record that `train_record` wrote.
 
     Raises
     ------
