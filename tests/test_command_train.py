@@ -21,7 +21,8 @@ from class_kit.cli import build_parser, main
 from class_kit.cli.train import arm_from, config_from
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
-from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics
+from class_kit.retrieval import ensemble_ranks, k_way_chances, retrieval_metrics, retrieval_ranks
+from class_kit.study.ranking import right_candidates
 from class_kit.study.records import load_backbone, load_trained, newest_training
 from class_kit.training import encode
 
@@ -90,6 +91,20 @@ def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, kit: 
         assert f"{values['mrr']:.3f}" in line
         assert f"{int(values['pool'])}" in line
     assert "molecule_to_text" not in kit("evaluate", "run", "--pool", "all", "--split", "validation")
+
+
+def test_evaluate_prints_what_all_right_candidates_are_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "run", "--all-right", "--pool", "all"]) == 0
+    shown = capsys.readouterr().out
+    record, task = load_trained("run")
+    backbone, rows = load_backbone(record, task), task.rows("test")
+    t, m = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m)
+    right = right_candidates(task, "test")["text_to_molecule/all"]
+    found = retrieval_metrics(retrieval_ranks(t, m, right, every=True))
+    numbers = f"Recall@10 {found['recall@10']:.1%}, nDCG@10 {found['ndcg@10']:.3f}, MAP {found['map']:.3f}"
+    assert f"text_to_molecule/all, any right one: {numbers}" in shown
+    assert main(["evaluate", "run", "run", "--all-right"]) == 2
+    assert "--all-right: expected one RUN" in capsys.readouterr().err
 
 
 def test_several_runs_rank_as_one_and_choices_are_told(folder: Path, tmp_path: Path, kit: Any) -> None:

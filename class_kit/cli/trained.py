@@ -27,6 +27,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--pool", choices=("split", "all"), help="candidates: those of the split, or all molecules (default: both)")
     choose = "also print the chance of choosing the right one among K candidates"
     add("--choose", type=int, nargs="+", default=[], metavar="K", help=choose)
+    add("--all-right", action="store_true", help="also print Recall@10, nDCG@10 and MAP over all right candidates")
     add("--trec", metavar="DIR", help="also write each ranking as a TREC run and qrels, in folders of their names")
 
 
@@ -41,8 +42,10 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     from class_kit.study.ranking import ANY, export_rankings, rank_ensemble, rank_split
     from class_kit.study.records import load_backbone, load_trained
 
-    if arguments.trec and len(arguments.run) > 1:
-        raise InputError(f"--trec: expected one RUN, whose cosines are written; got {len(arguments.run)}")
+    for option in ("trec", "all_right"):
+        if getattr(arguments, option) and len(arguments.run) > 1:
+            name = f"--{option.replace('_', '-')}"
+            raise InputError(f"{name}: expected one RUN, whose cosines are compared; got {len(arguments.run)}")
     loaded = [load_trained(run) for run in arguments.run]
     task = loaded[0][1]
     for run, (_, other) in zip(arguments.run, loaded, strict=True):
@@ -50,7 +53,10 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
             raise InputError(f"{run}: trained on other pairs than {arguments.run[0]}; expected runs on the same pairs")
     split = arguments.split or task.evaluation_split
     backbones = [(load_backbone(record, task), task) for record, task in loaded]
-    rankings = rank_split(*backbones[0], split) if len(backbones) == 1 else rank_ensemble(backbones, split)
+    if len(backbones) == 1:
+        rankings = rank_split(*backbones[0], split, every=arguments.all_right)
+    else:
+        rankings = rank_ensemble(backbones, split)
     wanted = {
         name: ranks
         for name, ranks in rankings.items()
@@ -59,7 +65,11 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     notices = [arm_notices(own, record.arm, record.config["batch_size"], split).values() for record, own in loaded]
     for line in dict.fromkeys(chain(*notices)):
         print(line)
-    print_metrics({name: retrieval_metrics(ranks) for name, ranks in wanted.items()}, split)
+    metrics = {name: retrieval_metrics(ranks) for name, ranks in wanted.items()}
+    print_metrics(metrics, split)
+    for name, values in metrics.items() if arguments.all_right else ():
+        shown = f"Recall@10 {values['recall@10']:.1%}, nDCG@10 {values['ndcg@10']:.3f}, MAP {values['map']:.3f}"
+        print(f"{name}: {shown}")
     for k in arguments.choose:
         for name, ranks in wanted.items():
             share = k_way_chances(ranks, k).mean()

@@ -149,9 +149,9 @@ def overlap_notes(splits: Sequence[str], molecules: Sequence[Structure], texts: 
     knows that it was checked.
     """
     columns: dict[str, Sequence[str]] = {
-        "stereo-free structures": [molecule.key for molecule in molecules],
-        "skeletons": [molecule.skeleton for molecule in molecules],
-        "texts": texts,
+        "stereo-free structure": [molecule.key for molecule in molecules],
+        "skeleton": [molecule.skeleton for molecule in molecules],
+        "text": texts,
     }
     counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for what, column in columns.items():
@@ -164,6 +164,6 @@ def overlap_notes(splits: Sequence[str], molecules: Sequence[Structure], texts: 
             one, other = (counts[what, side] for side in sides)
             both = one.keys() & other.keys()
             rows = " and ".join(f"{sum(side[value] for value in both):,}" for side in (one, other))
-            shared.append(f"{len(both):,} {what} ({rows} rows)")
+            shared.append(f"{counted(len(both), what)} ({rows} rows)")
         notes.append(f"{'/'.join(sides)} share {', '.join(shared)}; no row was moved")
     return tuple(notes)

@@ -42,7 +42,7 @@ _MOST_NUMBERS = 2**29
 _ENCODED_AT_ONCE = 64
 
 
-def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
+def rank_split(backbone: Backbone, task: Task, split: str, *, every: bool = False) -> dict[str, Ranks]:
     """Rank a split in both directions: in the split's own pool, and text→molecule in the pool of all molecules.
 
     The right candidate is a pair's own partner. Where `right_candidates` names several for some query, the ranking is
@@ -52,7 +52,7 @@ def rank_split(backbone: Backbone, task: Task, split: str) -> dict[str, Ranks]:
     inputs, vectors = _sides(backbone, task, split)
     ranks = {}
     for name, queries, candidates, targets in _readings(task, split):
-        ranks[name] = retrieval_ranks(vectors[queries], vectors[candidates], targets)
+        ranks[name] = retrieval_ranks(vectors[queries], vectors[candidates], targets, every=every)
         if backbone.reranks:
             swap = candidates == "text"
             best, _ = search(vectors[queries], vectors[candidates], min(RERANKED, len(vectors[candidates])))
