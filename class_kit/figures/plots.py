@@ -354,12 +354,14 @@ def share_lines(shares: Mapping[str, Sequence[float]], at: Sequence[str], label:
     """
     ax = ax or own_axes()
     looks = zip(itertools.cycle(MARKERS), itertools.cycle(DASHES), itertools.cycle(STRONG), strict=False)
-    for (name, values), (marker, dashes, colour) in zip(shares.items(), looks, strict=False):
+    for at_line, ((name, values), (marker, dashes, colour)) in enumerate(zip(shares.items(), looks, strict=False)):
         if len(values) != len(at):
             raise InputError(f"{as_text(name)}: {len(values)} values for {len(at)} settings: expected one per setting")
-        size = 0.9 * mpl.rcParams["lines.markersize"]
-        look = {"marker": marker, "markersize": size, "linestyle": dashes, "color": colour}
-        ax.plot(range(len(at)), values, label=as_text(name), **look)
+        # the first are the largest, and hollow, so that a line that coincides with a later one is still seen
+        factor = max(0.6, 1.5 - 0.35 * at_line)
+        look = {"marker": marker, "linestyle": dashes, "color": colour, "fillstyle": "full" if at_line else "none"}
+        size, width = (factor * mpl.rcParams[key] for key in ("lines.markersize", "lines.linewidth"))
+        ax.plot(range(len(at)), values, label=as_text(name), markersize=size, linewidth=width, **look)
     ax.set(xlabel=label, ylabel="share of training pairs", ylim=(0, 1.02))
     ax.set_xticks(range(len(at)), [as_text(name) for name in at], rotation=90, fontsize="small")
     ax.legend()

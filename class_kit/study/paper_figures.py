@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from class_kit import figures
+from class_kit.difficulty import MEASURES
 from class_kit.notices import ranked_on
 from class_kit.study.paper_tables import CLASS, MATCHED, RANDOM, RANKING, paper_tables, search_table
 from class_kit.study.results import STANDARD
@@ -55,7 +56,9 @@ def paper_figures(results: Mapping[str, Any], name: str) -> dict[str, Figure]:
         elif name == "sigma":
             drawn["sigma_effect"] = _effects(gaps, (RANDOM, STANDARD), "arm")
         elif name == "measures":
-            drawn["measures"] = _effects(gaps, (RANDOM,), "arm")
+            labels = {name: measure.label.split(",")[0] for name, measure in MEASURES.items()}
+            labels["neighbours_weighted"] = "N, weighted"
+            drawn["measures"] = _effects(gaps.replace({"arm": labels}), (RANDOM,), "arm")
     if "ties" in tables:
         drawn["sigma_ties"] = _ties(tables["ties"])
     if "savings" in tables:

@@ -158,6 +158,7 @@ def verdict_counts(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, 
 def search_table(search: Mapping[str, Any]) -> Table:
     """The search's arms minus the tuned baseline, on the split that it was tuned on and with the splits exchanged."""
     frame = frame_of([row | {"split": key} for key in _SPLITS for row in search.get(key, {}).get("differences", ())])
+    frame["arm"] = frame["arm"].replace("plain, fewer epochs", "tuned baseline, fewer epochs")
     kept = frame[frame["metric"].isin(["hits@1", "mean_rank"]) & frame["ranking"].str.endswith("/split")]
     shown = readable_gaps(kept).drop(columns="minus")
     shown.insert(0, "read on", kept["split"].map(_SPLITS))
