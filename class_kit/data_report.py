@@ -1,7 +1,7 @@
-"""A look at one's own pairs before anything is trained: what was left out, what repeats, what the encoders make of it.
+"""A report on pairs before anything is trained: rejected rows, repeats, coverage of the encoders, difficulty, cost.
 
-Every finding is data; the sentences of `advice` are made from it. Nothing is changed: duplicates and overlaps are
-reported, and what to do with them is the user's decision.
+Every finding is data, from which the sentences of `advice` are made. Nothing is changed: duplicates and overlaps are
+reported, and what to do about them is the user's decision.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from class_kit.task import Task
     from class_kit.training import TrainingConfig
 
-# Shares of pairs without a neighbour at which σ is looked up; the second is the one suggested where it orders them.
+# Shares of pairs without a neighbour for which σ is computed. The second gives the suggested σ unless it ties too many.
 QUANTILES = (0.25, 0.50, 0.75, 0.90)
-# share of pairs tied beyond which an order is the tie rule's
+# with a larger share of tied pairs, the tie rule decides the order
 TIED = 0.8
 
 
@@ -46,7 +46,7 @@ class DataReport:
     rejected : list of {reason, rows, first}
         Rows left out, by kind of reason, the most frequent first; `first` names one of them.
     repeats : list of {what, groups, rows, largest, across_splits}
-        Pairs that are equal in some sense; `across_splits` counts the groups found in more than one split.
+        Groups of pairs that are equal in some respect; `across_splits` counts those in more than one split.
     groups : what to a list of groups, each a list of ids
     coverage : {overall, in_full, without_known, unknown_words}, or empty for other molecule encoders
     texts : {encoder, max_tokens, median, longest, truncated, distinct}
@@ -56,7 +56,7 @@ class DataReport:
     by_quantile : list of {quantile, sigma, tie_mass}
     sigma : float
         The suggested threshold: half of the training pairs have no neighbour; where that leaves nearly all of them
-        tied, the one that ties the fewest of those looked at.
+        tied, the one of those computed that ties the fewest.
     cost, seconds : see `training_cost`
     advice : list of {about, level, says}
         What to watch out for; level is "warning" or "note".
@@ -80,7 +80,7 @@ class DataReport:
     advice: list[dict[str, str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """What a run records: all but the ids of the groups and what the speed of the machine decides."""
+        """What a run records: all but the ids of the groups and the seconds, which depend on the machine."""
         return {name: value for name, value in asdict(self).items() if name not in ("groups", "seconds")}
 
 
@@ -92,12 +92,12 @@ def data_report(
     start: float = 0.40,
     growth: float = 0.03,
 ) -> DataReport:
-    """Look at pairs before training on them.
+    """Report on pairs before training on them.
 
     Parameters
     ----------
     task : Task
-        From `load_task`, which also finds the rows that cannot be used.
+        From `load_task`, whose pairs list the rejected rows.
     sigmas : thresholds of the neighbour count, each in (-1, 1]
     config : TrainingConfig, optional
         The training whose cost is estimated.
@@ -107,7 +107,7 @@ def data_report(
     Raises
     ------
     InputError
-        For a setting out of range, and pairs without a split "train".
+        For a setting out of range, and fewer than 2 training pairs.
     """
     from class_kit.study.arms import Arm, arm_notices
     from class_kit.text import describe_text
@@ -160,7 +160,7 @@ def find_repeats(pairs: PairSet) -> tuple[list[dict[str, Any]], dict[str, list[l
     Returns
     -------
     list of {what, groups, rows, largest, across_splits}
-        One entry for each kind, also where there are none: zero was looked for.
+        One entry for each kind, also where there are none.
     dict of what to groups
         Ids of the pairs of each group, the largest group first, then in order of appearance.
     """
@@ -281,7 +281,7 @@ def _difficulty(
 
 
 def _suggested(by_sigma: Sequence[Mapping[str, Any]], by_quantile: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The threshold at which half of the pairs have a neighbour; where it ties nearly all, the one that ties fewest."""
+    """The threshold at which half of the pairs have a neighbour; if that ties too many, the one that ties fewest."""
     half = by_quantile[1]
     return half if half["tie_mass"] <= TIED else min([half, *by_quantile, *by_sigma], key=lambda each: each["tie_mass"])
 

@@ -118,7 +118,7 @@ def handle_check(arguments: argparse.Namespace) -> int:
     """
     Report the usable and unusable rows of a table, its repeats, and how many pairs are mismatched, that is, have a
     text that does not belong to the molecule. The most suspicious pairs are printed; all suspects are written as CSV.
-    No retriever is trained: the vectors alone decide.
+    No retriever is trained; the audit uses the vectors alone.
     """
     from class_kit.agreement import audit_pairs, suspect_table
     from class_kit.checks import check_real

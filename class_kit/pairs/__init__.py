@@ -1,4 +1,4 @@
-"""Load pairs: the bundled corpus, ChEBI-20, or a file of one's own, each row checked and every split accounted for."""
+"""Load pairs from the bundled corpus, ChEBI-20 or any table: every row is checked, every split is accounted for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_pairs(
     max_rejected: float = 0.2,
     rejected_to: str | os.PathLike[str] | None = None,
 ) -> PairSet:
-    """Load text–molecule pairs and check every row, so that what is trained on is what the record says.
+    """Load text–molecule pairs and check every row.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def load_pairs(
         Return only this split; "val", "valid" and "dev" mean "validation".
     text, smiles, id, split_column : str, optional
         Column names. Without them: text, description, caption, summary or definition; smiles, isosmiles,
-        canonical_smiles, structure or inchi; id or cid; split — in any letter case. Ids of a column that is named have
-        to be unique; those of one that is found are made so, and without one the row number is the id.
+        canonical_smiles, structure or inchi; id or cid; split — in any letter case. Ids in a column named here must be
+        unique; in a column found by its name, repeats get a number; without an id column, ids are row numbers.
     data : path, optional
         Folder with the files of ChEBI-20 or PCdes; else $CLASS_KIT_DATA and the kit's data folder are searched.
     extra : path, optional
@@ -80,17 +80,16 @@ def load_pairs(
         With `extra`: train on test.txt and the extra pairs, test on validation.txt.
     make_split : {"random", "scaffold"}, optional
         Make a seeded 80/10/10 split of a file, by molecule or by Bemis–Murcko scaffold, even if it has a split column.
-        By default a file's split column is followed, and a file without one is split at random.
+        By default a file's split column is used, and a file without one is split at random.
     group : {"skeleton", "structure"}
-        What the splits made here keep together: molecules with one skeleton (the first block of the InChIKey:
-        stereoisomers, protonation states, tautomers), or with one structure but for stereo only.
+        Molecules that the splits made here keep together: those with the same skeleton (first block of the InChIKey:
+        stereoisomers, protonation states, tautomers), or those that differ only in stereochemistry.
     quoting : bool, optional
         In delimited text, whether quotes enclose cells or are ordinary characters. By default they enclose cells, but
         in tab-separated files only where the whole file is well-formed with them.
     standardize : bool
         Replace every molecule by its largest fragment, neutral, in its canonical tautomer (RDKit's rdMolStandardize);
-        the SMILES as given are kept in the column "smiles as given", and
-        `PairSet.standardized` lists the molecules that changed.
+        the original SMILES are kept in the column "smiles as given", and `PairSet.standardized` lists the changes.
     seed : int
         Seed of the splits made here.
     max_rejected : float
@@ -101,12 +100,13 @@ def load_pairs(
     Returns
     -------
     PairSet
-        Its `notes` state how the split came about and what its parts share, `rejected` the rows left out.
+        Its `notes` state how the table was read, where the split comes from and what its parts share; `rejected` lists
+        the rows left out.
 
     Raises
     ------
     InputError
-        If the file, a column, the split or an option cannot be used, or too many rows cannot.
+        If the file, a column, the split, an option or too many rows cannot be used.
     """
     check_real("max_rejected", max_rejected, low=0, high=1)
     if make_split is not None:
@@ -138,14 +138,14 @@ def load_pairs(
 def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None = None) -> PairSet:
     """Load the full candidate pool of ChEBI-20: 33,010 molecules, ids are PubChem CIDs.
 
-    Text2Mol ranks against all of them, other work only inside the test split; the two are not comparable, so the pool
-    is a set of its own, whose texts are empty. Without molecules.tsv the pool is the union of the split files there,
-    and its notes say so.
+    Text2Mol ranks against all of them, other work only within the test split; the two are not comparable, so the pool
+    is a set of its own, with empty texts. Without molecules.tsv the pool is the union of the split files that are
+    there, and its notes say so.
 
     Raises
     ------
     InputError
-        If `source` is not "chebi20", no folder has its files, or they repeat a molecule.
+        If `source` is not "chebi20", its files are not found, or they repeat a molecule.
     """
     if source != "chebi20":
         raise InputError(f"source={source!r}: the only molecule pool is 'chebi20'; rank other pairs within themselves")
@@ -153,7 +153,7 @@ def load_molecules(source: str = "chebi20", data: str | os.PathLike[str] | None 
 
 
 def check_columns(source: Any, **options: Any) -> None:
-    """Refuse a source whose columns `load_pairs` with these options could not use; its rows are not looked at."""
+    """Refuse a source whose columns `load_pairs` could not use with these options; rows are not checked."""
     if source in ("corpus", *RELEASES):
         return
     wanted = {role: options.get("split_column" if role == "split" else role) or None for role in COMMON_NAMES}

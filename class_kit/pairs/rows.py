@@ -1,4 +1,4 @@
-"""From a table's rows to usable pairs: every row is either kept or rejected with a reason that names its place."""
+"""From a table's rows to usable pairs: every row is either kept, or rejected with its place and a reason."""
 
 from __future__ import annotations
 
