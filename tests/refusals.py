@@ -11,13 +11,19 @@ from class_kit.errors import InputError
 
 
 def refuses(
-    *rows: tuple[Any, ...], call: Callable[..., Any] = lambda make: make(), error: type[Exception] = InputError
+    *rows: tuple[Any, ...],
+    call: Callable[..., Any] = lambda make: make(),
+    error: type[Exception] = InputError,
+    pattern: Callable[[str], str] = str,
 ) -> Callable[[tuple[Any, ...]], None]:
-    """A test of each row, what `call` is given and a pattern of the message; without `call` the first is called."""
+    """A test of each row: what `call` is given, and a pattern of the message, or its words with `pattern=re.escape`.
+
+    Without `call` the row's first is called.
+    """
 
     @pytest.mark.parametrize("row", rows, ids=[str(row[-1])[:40] for row in rows])
     def test(row: tuple[Any, ...]) -> None:
-        with pytest.raises(error, match=row[-1]):
+        with pytest.raises(error, match=pattern(row[-1])):
             call(*row[:-1])
 
     return test

@@ -354,7 +354,7 @@ def check_pickle(content: bytes, path: Path) -> bool:
 SEEDS = pickles()
 
 
-@examples(400)
+@examples(200)
 @given(data=st.data())
 def test_changed_pickles(data: st.DataObject, place: Path) -> None:
     content = data.draw(st.sampled_from(SEEDS).flatmap(changed))

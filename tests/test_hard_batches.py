@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from class_kit.curriculum import EpochPlan, LinearSchedule, make_schedule
-from class_kit.curriculum.controls import ARMS, make_plan
+from class_kit.curriculum.controls import make_plan
 from class_kit.curriculum.duplicates import (
     check_labels,
     count_repeats,
@@ -22,7 +22,6 @@ from class_kit.curriculum.duplicates import (
     pairs_above,
     unavoidable,
 )
-from class_kit.curriculum.feedback import LossPrunedPlan, SelfPacedPlan
 from class_kit.curriculum.hard_batches import locality_order
 from tests.refusals import refuses
 from tests.test_neighbours import similarities
@@ -285,28 +284,6 @@ def test_the_mask_hides_duplicates_and_no_row_itself() -> None:
     assert np.array_equal(duplicate_mask(labels), expected)
     torch = pytest.importorskip("torch")
     assert np.array_equal(duplicate_mask(torch.tensor(labels)).numpy(), expected)
-
-
-def test_every_plan_composes_its_batches_by_the_same_rules() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(200, 5)).astype(np.float32)
-    labels = np.where(np.arange(200) < 12, np.arange(200) // 3, -1)
-    line = locality_order(points, group_size=8)
-    rules = {"hardness": lambda epoch: 0.75, "line": line, "group_size": 8, "apart": labels}
-    schedule = LinearSchedule(0.3, 0.12)
-    plans = [make_plan(arm, np.arange(200), schedule, seed=3, epochs=6, batch_size=16, **rules) for arm in ARMS]
-    losses = rng.uniform(size=200)
-    plans += [
-        SelfPacedPlan(losses, schedule, seed=3, epochs=6, **rules),
-        LossPrunedPlan(losses, epochs=6, seed=3, **rules),
-    ]
-    for plan in plans:
-        for epoch in (1, 3, 6):
-            batches = plan.batches(epoch, 16)
-            np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.sort(plan.rows(epoch, 16)))
-            assert count_repeats(labels, batches) == NONE
-        # neighbours on the line share a batch twice as often as by chance
-        assert alike(plan, np.argsort(line) // 8, 6, 16) > 2 * 7 / 199
 
 
 @pytest.mark.parametrize("hard", [True, False])

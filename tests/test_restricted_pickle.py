@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import io
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from class_kit.errors import InputError
 from class_kit.molecules.restricted_pickle import Record, read_pickle
+from tests.test_hostile_data import Runs
 
 
 def read(content: bytes, folder: Path) -> Any:
@@ -77,26 +77,12 @@ def test_other_containers_numpy_scalars_and_object_arrays(tmp_path: Path) -> Non
     assert read_pickle(tmp_path / "objects.npy").tolist() == ["a", 1, None]
 
 
-class _Runs:
-    """On being unpickled, leaves a file behind."""
-
-    def __init__(self, marker: Path, how: str) -> None:
-        self.marker, self.how = marker, how
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.how == "system":
-            return os.system, (f"touch {self.marker}",)
-        if self.how == "eval":
-            return eval, (f"open({str(self.marker)!r}, 'w')",)
-        return Path.touch, (self.marker,)
-
-
 @pytest.mark.parametrize("how", ["system", "eval", "method"])
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 @pytest.mark.filterwarnings("ignore:unclosed file")  # the control below runs the payload, which opens a file
 def test_what_would_run_is_refused_and_does_not_run(how: str, protocol: int, tmp_path: Path) -> None:
     marker = tmp_path / "it-ran"
-    payload = _Runs(marker, how)
+    payload = Runs(marker, how)
     expected = {"system": "system", "eval": "eval", "method": "getattr" if protocol < 4 else "Path"}[how]
     content = pickle.dumps([{"UNK": payload}, np.array([payload, 1], dtype=object)], protocol)
     assert expected in refused(content, tmp_path)

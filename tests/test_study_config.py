@@ -24,6 +24,7 @@ from class_kit.study.config import Cell, cells, read_config, study_config
 from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.tables import latex_table, latex_text
 from class_kit.task import Task, exchange_molecules
+from tests.refusals import refuses
 from tests.test_study import small_task
 
 SMALL = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-2}
@@ -119,31 +120,27 @@ def test_arms_of_ones_own_stand_beside_the_crossed_ones() -> None:
         laid_out(orders=["standard"], arms=[{"name": "standard"}])
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([], "expected a mapping"),
-        ({"backbone": ["dual_encoder"]}, "did you mean 'backbones'"),
-        ({"orders": ["curiculum"]}, "did you mean 'curriculum'"),
-        ({"orders": []}, "orders=[]: expected at least 1"),
-        ({"orders": ["random", "random"]}, "more than once"),
-        ({"backbones": [{"backbone": "dual_encoder", "options": {"depth": 2}}]}, "does not take the options"),
-        ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
-        ({"training": {"epochs": "many"}}, "training: epochs='many': expected an integer"),
-        ({"schedules": [{"shape": "linear", "start": 0.3}]}, "expected one of them"),
-        ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "scales='rate': expected one of loss, lr"),
-        ({"sigmas": ["qhalf"]}, "such as q0.5"),
-        ({"budgets": ["money"]}, "budgets[0]='money': expected one of epochs, steps, samples"),
-        ({"seeds": 0}, "seeds=0"),
-        ({"pairs": [{"data": "x"}]}, "source=None"),
-        ({"pairs": [{"source": "corpus", "vector": "yes"}]}, "did you mean 'vectors'"),
-        ({"arms": [{"order": "random"}]}, "name=None"),
-        ({"name": "\u001b[2J"}, "printable"),
-    ],
+test_what_a_study_does_not_know_is_refused_by_name = refuses(
+    ([], "expected a mapping"),
+    ({"backbone": ["dual_encoder"]}, "did you mean 'backbones'"),
+    ({"orders": ["curiculum"]}, "did you mean 'curriculum'"),
+    ({"orders": []}, "orders=[]: expected at least 1"),
+    ({"orders": ["random", "random"]}, "more than once"),
+    ({"backbones": [{"backbone": "dual_encoder", "options": {"depth": 2}}]}, "does not take the options"),
+    ({"backbones": [{"backbone": "dual_encoder", "epoch": 2}]}, "did you mean 'epochs'"),
+    ({"training": {"epochs": "many"}}, "training: epochs='many': expected an integer"),
+    ({"schedules": [{"shape": "linear", "start": 0.3}]}, "expected one of them"),
+    ({"intensities": [{"curve": "inverse", "scales": "rate"}]}, "scales='rate': expected one of loss, lr"),
+    ({"sigmas": ["qhalf"]}, "such as q0.5"),
+    ({"budgets": ["money"]}, "budgets[0]='money': expected one of epochs, steps, samples"),
+    ({"seeds": 0}, "seeds=0"),
+    ({"pairs": [{"data": "x"}]}, "source=None"),
+    ({"pairs": [{"source": "corpus", "vector": "yes"}]}, "did you mean 'vectors'"),
+    ({"arms": [{"order": "random"}]}, "name=None"),
+    ({"name": "\u001b[2J"}, "printable"),
+    call=study_config,
+    pattern=re.escape,
 )
-def test_what_a_study_does_not_know_is_refused_by_name(values: Any, message: str) -> None:
-    with pytest.raises(InputError, match=re.escape(message)):
-        study_config(values)
 
 
 @pytest.mark.parametrize(

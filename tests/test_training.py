@@ -454,14 +454,9 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     for config, plan in ((replace(CONFIG, seed=9), plan_of()), (CONFIG, plan_of(intensity="sigmoid"))):
         with pytest.raises(InputError, match="other settings or data"):
             train(config, plan, *pairs(), folder=tmp_path, resume=True)
-    sound = path.read_bytes()
-    for damaged, message in (
-        (sound[:-7], "damaged"),
-        (b"", "damaged or not a checkpoint"),
-    ):
-        path.write_bytes(damaged)
-        with pytest.raises(InputError, match=message):
-            train(CONFIG, plan_of(), *pairs(), folder=tmp_path, resume=True)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
+        train(CONFIG, plan_of(), *pairs(), folder=tmp_path, resume=True)
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="not a checkpoint of this kit"):
         load_checkpoint(path)

@@ -26,6 +26,7 @@ from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedu
 from class_kit.curriculum.hard_batches import locality_order
 from class_kit.files import write_json
 from tests.bench.generated import resembling
+from tests.bench.timing import spent
 
 ROWS, BATCH, EPOCHS, ROUNDS = 1_000_000, 64, 40, 4
 SCHEDULE = LinearSchedule(start=0.40, growth=0.03)
@@ -43,12 +44,7 @@ LIMITS = {
 
 def seconds(function: Callable[[], Any], times: int = 3) -> float:
     """The least of a few runs: what the work takes when nobody else is at it."""
-    taken = []
-    for _ in range(times):
-        begin = time.process_time()
-        function()
-        taken.append(time.process_time() - begin)
-    return min(taken)
+    return min(spent(function)[1] for _ in range(times))
 
 
 class DualEncoder:

@@ -11,7 +11,6 @@ so that memory is its own too; the exponent of a stage is that of its time betwe
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -29,20 +28,18 @@ EPOCHS, BATCH, SIGMA = 3, 512, 0.95
 
 def write_pairs(path: Path, size: int) -> None:
     """So many different pairs, four in five of them for training."""
+    import pandas as pd
     from rdkit import Chem, rdBase
 
-    with open(ROOT / "data" / "corpus.csv", encoding="utf-8", newline="") as file:
-        corpus = [(row["smiles"], row["class"]) for row in csv.DictReader(file)]
+    bases = pd.read_csv(ROOT / "data" / "corpus.csv", usecols=["smiles", "class"])
     with rdBase.BlockLogs():
-        bases = [(smiles, kind) for smiles, kind in corpus if Chem.MolFromSmiles("C" + smiles) is not None]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("id", "smiles", "text", "split"))
-        for at in range(size):
-            chain, (smiles, kind) = at // len(bases), bases[at % len(bases)]
-            split = "test" if at % 10 == 0 else "validation" if at % 100 == 1 else "train"
-            text = f"{kind}, chain {chain}, {at}"
-            rows.writerow((at, "C" * chain + smiles, text, split))
+        bases = bases[[Chem.MolFromSmiles(f"C{smiles}") is not None for smiles in bases["smiles"]]]
+    at = pd.Series(range(size))
+    chain, base = at // len(bases), bases.iloc[at % len(bases)].reset_index(drop=True)
+    split = at.map(lambda row: "test" if row % 10 == 0 else "validation" if row % 100 == 1 else "train")
+    text = base["class"] + ", chain " + chain.astype(str) + ", " + at.astype(str)
+    smiles = chain.map(lambda length: "C" * length) + base["smiles"]
+    pd.DataFrame({"id": at, "smiles": smiles, "text": text, "split": split}).to_csv(path, index=False)
 
 
 class Stages:

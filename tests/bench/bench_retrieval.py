@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 
 from class_kit.files import write_json
 from class_kit.retrieval import retrieval_ranks, retrieval_ranks_both_ways
+from tests.bench.timing import spent
 
 POOL, SPLIT, WIDTH = 33_010, 3_300, 256
 RATIO_LIMIT = 1.5
@@ -41,16 +41,10 @@ def bare_product(queries: np.ndarray, pool: np.ndarray) -> None:
         np.matmul(block, pool.T, out=out[: len(block)])
 
 
-def timed(task: Callable[[], Any]) -> tuple[float, float]:
-    clock, processor = time.perf_counter(), time.process_time()
-    task()
-    return time.perf_counter() - clock, time.process_time() - processor
-
-
 def against_product(task: Callable[[], Any], product: Callable[[], Any], rounds: int) -> dict[str, float]:
     """Median seconds of both and the median of their ratios, measured in turns after one round that is not counted."""
-    timed(product), timed(task)
-    pairs = [(timed(product), timed(task)) for _ in range(rounds)]
+    spent(product), spent(task)
+    pairs = [(spent(product), spent(task)) for _ in range(rounds)]
     return {
         "product_seconds": statistics.median(bare[0] for bare, _ in pairs),
         "seconds": statistics.median(own[0] for _, own in pairs),

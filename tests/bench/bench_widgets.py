@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 
 import class_kit as ck
 from class_kit import study, widgets
+from tests.bench.timing import spent
 from tests.test_widgets import CONTROLS, ends, inside
 
 LIMIT = 0.150
@@ -86,22 +86,15 @@ def main() -> int:
     for name, view in views(ck.load_task("corpus")).items():
         longest: dict[str, float] = {}
         for what, move in moves(view):
-            swept = max(swept, spent(gc.collect))
+            swept = max(swept, spent(gc.collect)[1])
             gc.disable()
-            longest[what] = max(longest.get(what, 0.0), spent(move))
+            longest[what] = max(longest.get(what, 0.0), spent(move)[1])
             gc.enable()
         for what, seconds in longest.items():
             over += seconds > LIMIT
             print(f"{name}, {what}: {1000 * seconds:.0f} ms, {seconds / LIMIT:.2f} of the limit", flush=True)
     print(f"collecting garbage, now and then: {1000 * swept:.0f} ms")
     return int(over > 0)
-
-
-def spent(work: Callable[[], Any]) -> float:
-    """Seconds of processor time."""
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
 
 
 if __name__ == "__main__":
