@@ -73,7 +73,7 @@ def test_the_notebooks_are_there() -> None:
 def test_a_notebook_is_thin(path: Path) -> None:
     code = [cell.source for cell in cells(path, "code")]
     lines = [source.count("\n") + 1 for source in code]
-    assert sum(lines) <= 135
+    assert sum(lines) <= 138
     assert max(lines) <= 16
     assert max(map(len, "\n".join(code).split("\n"))) <= 88, "a cell's width beside the file browser at 1280 pixels"
     assert not [node for source in code for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
