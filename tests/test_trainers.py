@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -175,7 +176,11 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
             call()
         except ValueError as error:
             return str(error)
+    resume = lambda **options: trained("hf/checkpoint-14", **options)
     reasons = {
+        "another plan": refused(lambda: resume(plan=plan_of("sigmoid"))),
+        "'gradient_accumulation_steps': 2": refused(lambda: resume(gradient_accumulation_steps=2)),
+        "'dataloader_drop_last': True": refused(lambda: resume(dataloader_drop_last=True)),
         "auto_find_batch_size=True": refused(lambda: make(auto_find_batch_size=True)),
         "ignore_data_skip=True": refused(lambda: make(ignore_data_skip=True)),
         "max_steps=5": refused(lambda: make(max_steps=5)),
@@ -314,11 +319,18 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
     needs(library.split(".")[0])
     script = """
     model, trainer = fit(folder="one", every=3)
+    class Half(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.save_checkpoint(f"half-{trainer.fit_loop.total_batch_idx}.ckpt")
+    fit(accumulate_grad_batches=2, callbacks=[Half()])
+    first = glob.glob("one/*step=3.ckpt")[0]
     save({"seen": model.seen, "steps": trainer.global_step, "resumed": resumed("one", model),
           "fast": fit(fast_dev_run=True)[0].seen[0],
           "reasons": {
               "reload_dataloaders_every_n_epochs=0": refused(lambda: fit(reload_dataloaders_every_n_epochs=0)),
               "max_epochs=5": refused(lambda: fit(max_epochs=5)),
+              "another plan": refused(lambda: fit(first, plan=plan_of("sigmoid"))),
+              "after batch 3 of an epoch": refused(lambda: fit("half-2.ckpt", accumulate_grad_batches=2)),
           }})
     """
     seen = run(LIGHTNING.replace("LIBRARY", library) + script, tmp_path)
@@ -331,12 +343,15 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("workers", "accumulation", "every"),
-    [(0, 1, 1), (2, 1, 6), (0, 2, 1), (2, 3, 4)],
+    [(0, [1] * 4, 1), (2, [1] * 4, 6), (0, [2] * 4, 1), (2, [3] * 4, 4), (0, [1, 1, 2, 3], 1)],
 )
-def test_lightning_resumes_exactly(workers: int, accumulation: int, every: int, tmp_path: Path) -> None:
+def test_lightning_resumes_exactly(workers: int, accumulation: list[int], every: int, tmp_path: Path) -> None:
     needs("lightning")
     script = f"""
-    options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation}}}
+    accumulate = lightning.callbacks.GradientAccumulationScheduler(dict(enumerate({accumulation})))
+    options = {{"workers": {workers}, "callbacks": [accumulate]}}
+    if len(set({accumulation})) == 1:
+        options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation[0]}}}
     model, trainer = fit(folder="all", every={every}, **options)
     save({{"steps": trainer.global_step, "resumed": resumed("all", model, **options)}})
     """
@@ -344,13 +359,11 @@ def test_lightning_resumes_exactly(workers: int, accumulation: int, every: int, 
     check_resumed(seen["resumed"], range(every, seen["steps"] + 1, every), accumulation)
 
 
-def check_resumed(resumed: list, steps: range, accumulation: int = 1) -> None:
+def check_resumed(resumed: list, steps: range, accumulation: Sequence[int] = (1, 1, 1, 1)) -> None:
     """A training resumed after an optimiser step sees what follows it in the plan, and ends as if never stopped."""
     ends = []  # of every optimiser step: its epoch and the batches of the epoch up to it
-    for epoch, batches in enumerate(expected()):
-        ends += [
-            (epoch, min(at, len(batches))) for at in range(accumulation, len(batches) + accumulation, accumulation)
-        ]
+    for epoch, (batches, of_step) in enumerate(zip(expected(), accumulation, strict=True)):
+        ends += [(epoch, min(at, len(batches))) for at in range(of_step, len(batches) + of_step, of_step)]
     assert [step for step, _, _ in resumed] == list(steps)
     for step, seen, equal in resumed:
         at, done = ends[step - 1]

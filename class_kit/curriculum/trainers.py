@@ -39,6 +39,9 @@ def require(module: str) -> Any:
         raise ImportError(f"{module} is needed here: pip install 'class-kit[trainers]' ({error})") from error
 
 
+_OTHER_PLAN = "the checkpoint to resume from belongs to another plan: expected the plan that it began with"
+
+
 def check_rows(plan: EpochPlan, dataset: Any) -> None:
     """Refuse, with an InputError, a plan that needs feedback or a data set that lacks rows of the plan."""
     refuse_feedback(plan)
@@ -101,8 +104,8 @@ def lightning_data(
     `plan.steps_total`, since `trainer.estimated_stepping_batches` multiplies the length of the first epoch. With
     `accumulate_grad_batches`, the last step of an epoch may hold fewer batches.
 
-    `fit(ckpt_path=...)` resumes exactly, also within an epoch, under the same plan and from a checkpoint saved after an
-    optimiser step: Lightning does not save gradients accumulated between two steps.
+    `fit(ckpt_path=...)` resumes exactly, also within an epoch. A checkpoint of another plan is refused, and so is one
+    saved between two optimizer steps: Lightning does not save the gradients accumulated so far.
 
     Parameters
     ----------
@@ -119,7 +122,7 @@ def lightning_data(
     ------
     InputError
         The plan needs feedback, or rows that the data set lacks; at the start of the training, if the trainer is not
-        set up as described.
+        set up as described, or the checkpoint cannot be resumed from.
     """
     check_rows(plan, dataset)
     imported = [module for name in ("lightning.pytorch", "pytorch_lightning") if (module := sys.modules.get(name))]
@@ -128,7 +131,19 @@ def lightning_data(
     class CurriculumLoader(require("torch.utils.data").DataLoader):  # type: ignore[misc]
         def __iter__(self) -> Iterator[Any]:
             # runs when the first batch is asked for, by when Lightning has restored its progress
-            self.batch_sampler.skip = data.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+            trainer = data.trainer
+            # a resumed epoch does not begin, so a GradientAccumulationScheduler has not set its number
+            for callback in trainer.callbacks:
+                if hasattr(callback, "get_accumulate_grad_batches"):
+                    trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
+            done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+            if done % trainer.accumulate_grad_batches:
+                raise InputError(
+                    f"the checkpoint to resume from was saved after batch {done} of an epoch, between two optimizer "
+                    f"steps of accumulate_grad_batches={trainer.accumulate_grad_batches}: it lacks the gradients "
+                    "accumulated so far; expected one saved after a step"
+                )
+            self.batch_sampler.skip = done
             yield from super().__iter__()
 
         # Lightning keeps the position itself, and takes a loader with these two for one that can be resumed
@@ -152,6 +167,14 @@ def lightning_data(
                 raise InputError("Trainer(use_distributed_sampler=True) would replace the plan: expected False")
             if plan.epochs is not None and trainer.max_epochs != plan.epochs and not trainer.fast_dev_run:
                 raise InputError(f"Trainer(max_epochs={trainer.max_epochs}): expected the plan's {plan.epochs}")
+
+        def state_dict(self) -> dict[str, Any]:
+            known = plan.epochs is not None
+            return {"plan": plan.digest(batch_size, self.trainer.world_size) if known else "", "drop_last": drop_last}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            if self.trainer.state.fn == "fit" and state != self.state_dict():
+                raise InputError(_OTHER_PLAN)
 
         def train_dataloader(self) -> Any:
             sampler = CurriculumBatchSampler(
@@ -210,7 +233,7 @@ class CurriculumTrainerMixin:
     ------
     InputError
         At construction, for arguments that conflict with the plan; at the start of training, for a data set that lacks
-        rows of the plan.
+        rows of the plan, or a checkpoint of another plan, accumulation or `dataloader_drop_last`.
 
     Notes
     -----
@@ -229,7 +252,7 @@ class CurriculumTrainerMixin:
       as always, with the plan's number of steps as the total.
     - `eval_strategy`, `save_strategy`, `logging_strategy`: "epoch" is the plan's epoch; `eval_steps`, `save_steps` and
       `logging_steps` below 1 are shares of the whole training.
-    - `resume_from_checkpoint`: goes on with the next batch, under the same plan and batch sizes.
+    - `resume_from_checkpoint`: goes on with the next batch; a checkpoint of another plan is refused.
     """
 
     plan: EpochPlan
@@ -254,7 +277,9 @@ class CurriculumTrainerMixin:
         self._run = WholeRunBatchSampler(
             plan, args.train_batch_size, args.dataloader_drop_last, args.process_index, args.world_size
         )
-        self._own.add_callback(_epoch_callback(self._run.ends, args.gradient_accumulation_steps))
+        identity = {name: getattr(args, name) for name in ("gradient_accumulation_steps", "dataloader_drop_last")}
+        identity["plan"] = plan.digest(self._run.batch_size, self._run.world_size)
+        self._own.add_callback(_epoch_callback(self._run.ends, identity))
 
     @property
     def plan_epoch(self) -> int:
@@ -287,12 +312,26 @@ class CurriculumTrainerMixin:
         return (gamma * result[0], *result[1:]) if return_outputs else gamma * result
 
 
-def _epoch_callback(ends: list[int], accumulation: int) -> Any:
-    """Evaluate, save and log at the plan's epochs where the arguments ask for it."""
-    # the trainer itself does so after the last step
-    steps = {-(-end // accumulation) for end in ends[:-1]} - {-(-ends[-1] // accumulation)}
+def _epoch_callback(ends: list[int], identity: dict[str, Any]) -> Any:
+    """Evaluate, save and log at the plan's epochs where the arguments ask for it.
 
-    class PlanEpochs(require("transformers").TrainerCallback):  # type: ignore[misc]
+    Checkpoints hold what identifies the plan, and a training resumed with another one is refused.
+    """
+    base = require("transformers").TrainerCallback
+    exportable = require("transformers.trainer_callback").ExportableState
+    # the trainer itself does so after the last step
+    last, *others = [-(-end // identity["gradient_accumulation_steps"]) for end in reversed(ends)]
+    steps = set(others) - {last}
+
+    class PlanEpochs(base, exportable):  # type: ignore[misc, valid-type]
+        def state(self) -> dict[str, Any]:
+            return {"args": {}, "attributes": identity}
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            stored = state.stateful_callbacks.get("PlanEpochs", {}).get("attributes")
+            if stored != identity:
+                raise InputError(f"{_OTHER_PLAN}: {identity}, not {stored}")
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
             if state.global_step in steps:
                 control.should_evaluate |= args.eval_strategy == "epoch"
