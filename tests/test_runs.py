@@ -29,7 +29,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append(dict(parameters))
         if parameters.get("stop"):
             raise KeyboardInterrupt
-        runs.record(parameters["out"], f"r{parameters['number']}", {"number": parameters["number"]})
+        number = parameters["number"]
+        findings = [{"says": f"Finding {number}.", "figure": f"f{number}"}]
+        runs.record(parameters["out"], f"r{number}", {"number": number, "findings": findings})
         return "cell 2: E: bad" if parameters.get("fail") else None
 
     monkeypatch.setattr(kernels, "execute", execute)
@@ -68,6 +70,7 @@ def test_same_again_is_not_computed(here: Path, counted: list[dict[str, Any]]):
     again = runs.run_notebooks(books, say=said.append)
     assert (again.done, again.exit_code, again.computed) == (True, 0, [])
     assert "already done" in said[0]
+    assert said[1:3] == ["Finding 1.", "Finding 2."]
     assert len(counted) == 4
     assert runs.run_notebooks(books, force=True, say=quiet).computed == ["01_book", "02_book"]
     books[1] = numbered(here, 2, "more = 1  # a change of the source")
@@ -160,6 +163,13 @@ def test_record_takes_plain_data_only(tmp_path: Path):
         with pytest.raises(InputError, match=said):
             runs.record(tmp_path, name, results)
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["05_retrieval.json"]
+
+
+def test_a_notebook_run_by_hand_says_where_its_results_are(here: Path, capsys: pytest.CaptureFixture[str]):
+    runs.record("runs/other", "05_retrieval", {})
+    assert capsys.readouterr().out == ""
+    runs.record("runs/notebook", "05_retrieval", {})
+    assert capsys.readouterr().out == f"figures and results: {here / 'runs' / 'notebook'}\n"
 
 
 def test_notebooks_are_chosen_by_path_stem_name_or_number(here: Path, monkeypatch: pytest.MonkeyPatch):

@@ -105,6 +105,9 @@ def record(out: str | os.PathLike[str], name: str, results: Mapping[str, Any]) -
         raise InputError(f"record: results must be a dict of plain data, not {type(results).__name__}")
     path = Path(out) / "results" / f"{name}.json"
     write_json(path, plain(results, "results"))
+    if Path(out) == Path("runs/notebook"):
+        # the notebooks' default: somebody runs one by hand, and a new folder appears beside it
+        print(f"figures and results: {visible(path.parent.parent.absolute())}")
     return path
 
 
