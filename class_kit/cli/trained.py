@@ -9,14 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from class_kit.cli.options import help_of
+from class_kit.cli.options import SPLIT, add_options, given_options
 from class_kit.errors import InputError
-from class_kit.options import TaskOptions
+from class_kit.options import TaskOptions, option_names
 from class_kit.terminal import counted, one_line, visible
 
 # texts of a molecule that search shows, and characters of each
 _TEXTS, _WIDTH = 3, 200
-_COLUMNS = ("text", "smiles", "id")
+_COLUMNS = ("text", "smiles", "id", "split_column")
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +86,8 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN", help="folder written by class-kit train")
     add("pairs", metavar="PAIRS", help="table of texts and molecules, such as generated ones")
-    for name in _COLUMNS:
-        add(f"--{name}", metavar="NAME", help=help_of(TaskOptions, name))
+    others = [name for name in option_names(TaskOptions) if name not in _COLUMNS]
+    add_options(parser, TaskOptions, "columns", skip=others, also=SPLIT)
     add("--out", default="scores.csv", metavar="FILE", help="CSV: id, text, smiles, cosine (default: %(default)s)")
 
 
@@ -104,7 +104,7 @@ def handle_score(arguments: argparse.Namespace) -> int:
     record, task = load_trained(arguments.run)
     out = Path(arguments.out)
     rejected = out.with_name(f"{out.stem}-rejected.csv")
-    columns = {name: getattr(arguments, name) for name in _COLUMNS}
+    columns = given_options(arguments, TaskOptions)
     pairs = load_pairs(arguments.pairs, **columns, max_rejected=1.0, rejected_to=rejected)
     for note in pairs.notes:
         print(visible(note))
