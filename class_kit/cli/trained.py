@@ -104,7 +104,7 @@ def handle_score(arguments: argparse.Namespace) -> int:
     record, task = load_trained(arguments.run)
     out = Path(arguments.out)
     rejected = out.with_name(f"{out.stem}-rejected.csv")
-    columns = given_options(arguments, TaskOptions)
+    columns = {name: value for name, value in given_options(arguments, TaskOptions).items() if name in _COLUMNS}
     pairs = load_pairs(arguments.pairs, **columns, max_rejected=1.0, rejected_to=rejected)
     for note in pairs.notes:
         print(visible(note))
