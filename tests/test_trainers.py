@@ -186,8 +186,8 @@ def test_hugging_face_trainer(tmp_path: Path) -> None:
         "max_steps=5": refused(lambda: make(max_steps=5)),
         "eval_delay=2": refused(lambda: make(eval_delay=2)),
         "split_batches=True": refused(lambda: make(accelerator_config={"split_batches": True})),
-        "list of 40": refused(lambda: trained(data=rows[:40])),
-        "dict of 1": refused(lambda: trained(data={"a": rows})),
+        "list of 40": refused(lambda: make(data=rows[:40])),
+        "dict of 1": refused(lambda: make(data={"a": rows})),
     }
     speed = make()[0].train().metrics
     save({"dropping": trained(dataloader_drop_last=True)[1].seen,
@@ -259,7 +259,7 @@ def test_sentence_transformers_trainer(tmp_path: Path) -> None:
     ):
         arguments.batch_sampler = sampler
         try:
-            Mine(model=model, args=arguments, train_dataset=rows, loss=losses, plan=plan).train()
+            Mine(model=model, args=arguments, train_dataset=rows, loss=losses, plan=plan)
         except ValueError as error:
             reasons[words] = str(error)
     save({"seen": loss.seen, "steps": trainer.state.max_steps, "reasons": reasons})

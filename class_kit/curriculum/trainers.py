@@ -232,8 +232,8 @@ class CurriculumTrainerMixin:
     Raises
     ------
     InputError
-        At construction, for arguments that conflict with the plan; at the start of training, for a data set that lacks
-        rows of the plan, or a checkpoint of another plan, accumulation or `dataloader_drop_last`.
+        At construction, for arguments that conflict with the plan, or a data set that lacks rows of it; at the start of
+        training, for a checkpoint of another plan, accumulation or `dataloader_drop_last`.
 
     Notes
     -----
@@ -273,6 +273,8 @@ class CurriculumTrainerMixin:
         options["args"].num_train_epochs = 1
         super().__init__(*positional, **options)
         self._own = cast(Any, self)
+        if self._own.train_dataset is not None:
+            check_rows(plan, self._own.train_dataset)
         args = self._own.args
         self._run = WholeRunBatchSampler(
             plan, args.train_batch_size, args.dataloader_drop_last, args.process_index, args.world_size

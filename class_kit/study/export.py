@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from class_kit import __version__
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, write_json, write_text
+from class_kit.files import atomic_write, home_path, write_json, write_text
 from class_kit.notices import split_title
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.records import load_backbone, load_trained
@@ -98,12 +98,15 @@ def export_run(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> P
     record, task = load_trained(Path(run))
     needs = load_backbone(record, task).inputs
     training = dict(record.config)
+    options = training.pop("backbone_options")
+    if "encoder" in options:
+        options = options | {"encoder": _published(options["encoder"])}
     config = {
         "class_kit": __version__,
         "backbone": training.pop("backbone"),
-        "backbone_options": training.pop("backbone_options"),
+        "backbone_options": options,
         "widths": [task.text_inputs(needs.text).width, task.molecule_inputs(needs.molecules).width],
-        "encoders": {name: Path(value).name for name, value in task.encoders.items()},
+        "encoders": {name: _published(value) for name, value in task.encoders.items()},
         "encoder_digests": _encoder_digests(task.encoders),
         "pairs": {
             "source": Path(task.pairs.source).name,
@@ -139,6 +142,11 @@ def _card(record: Record, task: Task, config: Mapping[str, Any]) -> str:
         split=one_line(split_title(task.evaluation_split)),
         rows="\n".join(rows),
     )
+
+
+def _published(encoder: str) -> str:
+    """The name of an encoder: of a file or folder its last part, anything else, such as a hub id, as it is."""
+    return Path(encoder).name if home_path(encoder).exists() else encoder
 
 
 def _encoder_digests(encoders: Mapping[str, str]) -> dict[str, str]:

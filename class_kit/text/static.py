@@ -2,7 +2,7 @@
 
 Each token of the vocabulary is run through MiniLM once, by itself, as Model2Vec does (Tulkens and van Dongen 2024), and
 is weighted by smooth inverse frequency (Arora, Liang and Ma 2017). A text then costs its tokenization and a sum:
-hundreds of times less than MiniLM, and word order is lost.
+about a hundredth of MiniLM's time, and word order is lost.
 """
 
 from __future__ import annotations
