@@ -18,7 +18,7 @@ import numpy as np
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.neighbours import top_similarities
-from class_kit.neighbours.cosines import make_rows
+from class_kit.neighbours.cosines import make_rows, unit_rows
 
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet
@@ -176,7 +176,7 @@ def suspect_table(pairs: PairSet, t: Any, m: Any, audit: PairAudit) -> dict[str,
         near, _ = top_similarities(t[rows], None, 2, against=(t, None))
     # the most similar text is the pair's own
     other = [int(first if first != row else second) for row, (first, second) in zip(rows, near, strict=True)]
-    unit = _unit(np.asarray(m, np.float64))
+    unit = unit_rows(np.asarray(m, np.float64))
     cosine = np.einsum("id,id->i", unit[rows], unit[other])
     reasons = [
         f"the most similar text is that of {pairs.id[j]}, whose molecule has cosine {value:.2f} with this one"
@@ -226,13 +226,8 @@ def _centred(vectors: np.ndarray, scale: np.ndarray) -> np.ndarray:
         unit[known[part]] -= total[0] / max(1, known.sum())
         # what rounding leaves of a vector that equals the mean is no direction
         unit[np.linalg.norm(unit, axis=1) < 1e-6] = 0.0
-        out[part] = _unit(unit)
+        out[part] = unit_rows(unit)
     return out
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)
 
 
 def _judged(x: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -330,7 +325,7 @@ def _agreement(
     place = np.empty(len(x), np.int64)
     place[rows] = np.arange(len(rows))
     own, other = place[rows], place[partner[rows]]
-    x, z, molecules, texts = x[rows], z[rows], _unit(predicted[0][rows]), _unit(predicted[1][rows])
+    x, z, molecules, texts = x[rows], z[rows], unit_rows(predicted[0][rows]), unit_rows(predicted[1][rows])
     of_molecule, of_text = _log_odds(molecules, z), _log_odds(texts, x)
     given = (of_molecule(own, own) + of_text(own, own)) / 4
     shuffled = (of_molecule(own, other) + of_text(other, own)) / 4

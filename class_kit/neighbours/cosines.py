@@ -28,6 +28,12 @@ MANY_UNDECIDED = 0.02
 Counts = tuple[np.ndarray, np.ndarray]
 
 
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1, in the precision given; a zero vector stays zero, so that its cosines count as 0."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1))
+
+
 @dataclass(frozen=True)
 class Rows:
     """Two modalities of the same pairs, checked and not copied; an absent one has width 0.

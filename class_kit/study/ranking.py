@@ -12,6 +12,7 @@ import numpy as np
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, encode
 from class_kit.molecules.structures import structure, structures
+from class_kit.neighbours.cosines import unit_rows
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
@@ -189,14 +190,8 @@ def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: S
     needs = backbone.inputs
     t = encode(backbone, "text", read_texts(texts, needs.text, task.encoders["text"], cache=True))
     m = encode(backbone, "molecules", read_molecules(smiles, needs.molecules, task.encoders, cache=True))
-    return np.asarray((unit_rows(t) * unit_rows(m)).sum(axis=1))
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float64; a zero vector stays zero, so that its cosines count as 0."""
-    vectors = vectors.astype(np.float64)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(length > 0, length, 1))
+    t, m = (unit_rows(x.astype(np.float64)) for x in (t, m))
+    return np.asarray((t * m).sum(axis=1))
 
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:

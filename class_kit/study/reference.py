@@ -9,8 +9,9 @@ import numpy as np
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty.measures import el2n
 from class_kit.inputs import encode
+from class_kit.neighbours.cosines import unit_rows
 from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
-from class_kit.study.ranking import split_inputs, unit_rows
+from class_kit.study.ranking import split_inputs
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -61,7 +62,7 @@ def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
     none. Every backbone compares by cosine, so the measure is the same for all of them.
     """
     a, b = (
-        unit_rows(encode(backbone, side, inputs))
+        unit_rows(encode(backbone, side, inputs).astype(np.float64))
         for side, inputs in zip(("text", "molecules"), split_inputs(backbone, task, split), strict=True)
     )
     factor = _factor(backbone)

@@ -10,6 +10,7 @@ import numpy as np
 
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, encode
+from class_kit.neighbours.cosines import unit_rows
 from class_kit.retrieval import RERANKED, search
 from class_kit.study.ranking import full_scores
 from class_kit.study.records import Record, load_backbone
@@ -50,7 +51,7 @@ class Runs:
 
     def _vectors(self, name: str) -> np.ndarray:
         """Unit vectors of the pool's molecules, `(n, d)` float64."""
-        return _unit(encode(self.backbone(name), "molecules", self.candidates(name)))
+        return unit_rows(encode(self.backbone(name), "molecules", self.candidates(name)).astype(np.float64))
 
     def candidates(self, name: str) -> Inputs:
         """The molecules of the pool as the retriever reads them."""
@@ -92,10 +93,4 @@ class Runs:
         backbone = self.backbone(name)
         if backbone.reranks:
             return full_scores(backbone, text, self.candidates(name))(np.zeros_like(rows), rows)
-        return self.vectors(name)[rows] @ _unit(encode(backbone, "text", text))[0]
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    from sklearn.preprocessing import normalize
-
-    return np.asarray(normalize(vectors.astype(np.float64)))
+        return self.vectors(name)[rows] @ unit_rows(encode(backbone, "text", text).astype(np.float64))[0]
