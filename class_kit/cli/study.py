@@ -31,7 +31,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--plan", action="store_true", help=plan)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
-    only = "only these, such as main ablation sigma; noise, noise_backbones and noise_epochs run only if named"
+    only = "only these, such as main ablation sigma; those whose names begin with noise run only if named"
     add("--only", nargs="+", metavar="STUDY", help=only)
     add("--seeds", type=int, metavar="N", help="at most N seeds per setting (default: 5)")
     add("--epochs", type=int, metavar="N", help="at most N epochs per training (default: 40, slow backbones 5)")

@@ -26,16 +26,20 @@ RECORD = "noise.json"
 
 
 def keep_noise(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]) -> None:
-    """Add the results of one study to `noise.json`, or start it again for other pairs or another version of the kit."""
+    """Add the results of one study to `noise.json`, or start it again for other pairs.
+
+    Studies in it may be of different versions of the kit; `code` holds the digest of each one's.
+    """
     inputs = {
         data: {"digest": task.digest, "sizes": dict(Counter(task.pairs.split))} for data, task in plan.tasks.items()
     }
-    record: dict[str, Any] = {"code": code_digest(), "inputs": inputs, "differences": [], "detection": []}
+    record: dict[str, Any] = {"code": {}, "inputs": inputs, "differences": [], "detection": []}
     if (out / RECORD).is_file():
         earlier = json.loads((out / RECORD).read_text(encoding="utf-8"))
         both = earlier["inputs"] | inputs
-        if earlier["code"] == record["code"] and both | earlier["inputs"] == both:
+        if both | earlier["inputs"] == both:
             record = earlier | {"inputs": both}
+    record["code"][name] = code_digest()
     others = [row for row in record["differences"] if row["study"] != name]
     record["differences"] = others + difference_rows(results, name)
     detection = {(row["data"], row["noise"]): row for row in record["detection"] + detection_rows(plan)}

@@ -28,7 +28,7 @@ SAVINGS = "savings"
 # the names of the studies' files, in the order in which they are trained
 STUDIES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures")
 # those with mismatched pairs, on data sets of their own: trained only if they are named
-NOISE = ("noise", "noise_backbones", "noise_epochs")
+NOISE = ("noise", "noise_backbones", "noise_graphs", "noise_epochs")
 CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
 RANKING = "text_to_molecule/split"
 _SPLITS = {"test": "test split", "swapped": "splits exchanged"}
