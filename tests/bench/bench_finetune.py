@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import finetune_card
@@ -42,6 +43,9 @@ def prepare(arguments: argparse.Namespace) -> None:
     from tests.bench import finetune_study
 
     task = load_task("chebi20", data=arguments.data, extra=arguments.extra, vectors=arguments.vectors)
+    if arguments.encoder:
+        # difficulty stays that of the frozen vectors
+        task = replace(task, encoders=task.encoders | {"text": arguments.encoder})
     config = TrainingConfig(
         epochs=arguments.epochs,
         learning_rate=1e-4,
@@ -69,6 +73,7 @@ def parse() -> argparse.Namespace:
     add("--data", help="folder with fetched data")
     add("--extra", help="further training pairs")
     add("--vectors", default="corpus", help="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
+    add("--encoder", metavar="DIR", help="fine-tune this text encoder; difficulty is measured with MiniLM all the same")
     add("--epochs", type=int, default=20)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--sigma", type=float, default=0.95)

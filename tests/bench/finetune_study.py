@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from class_kit.curriculum.feedback import SmallLossPlan
 from class_kit.curriculum.mismatched import left_out
@@ -130,7 +130,7 @@ def arms_of(epochs: int = 20, sigma: float = 0.95) -> list[Arm]:
 
 
 def _write_encoder(task: Task, folder: Path, precision: str, words: np.ndarray) -> None:
-    """The encoder's folder with these words and its weights in a precision.
+    """The encoder's folder with these words and its weights in a precision, in files of at most 45 MB.
 
     The layer on top that neither pooling reads is left out. The tokenizer still numbers all words: texts come as
     numbers.
@@ -141,13 +141,12 @@ def _write_encoder(task: Task, folder: Path, precision: str, words: np.ndarray) 
         if path.suffix in {".json", ".txt"} and not path.name.endswith(".index.json"):
             shutil.copy(path, folder)
     loaded = load_encoder(found, "cpu")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    padding = int(np.searchsorted(words, loaded.tokenizer.pad_token_id))
-    write_json(folder / "config.json", config | {"vocab_size": len(words), "pad_token_id": padding})
-    state = {name: value for name, value in loaded.model.state_dict().items() if not name.startswith("pooler.")}
-    state["embeddings.word_embeddings.weight"] = state["embeddings.word_embeddings.weight"][torch.from_numpy(words)]
-    kept = {name: value.to(getattr(torch, precision)) for name, value in state.items() if value.is_floating_point()}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    model, kept = copy.deepcopy(loaded.model), torch.from_numpy(words)
+    model.pooler, padding = None, int(np.searchsorted(words, loaded.tokenizer.pad_token_id))
+    weights = loaded.model.get_input_embeddings().weight[kept]
+    model.set_input_embeddings(torch.nn.Embedding.from_pretrained(weights, freeze=False, padding_idx=padding))
+    model.config.vocab_size, model.config.pad_token_id = len(words), padding
+    model.to(getattr(torch, precision)).save_pretrained(folder, max_shard_size="45MB")
 
 
 def table(folder: Path, target: Path | None) -> None:
