@@ -1,7 +1,5 @@
 """Texts and molecules for tests of backbones, as vectors, tokens or graphs, in batches of any rows."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from functools import lru_cache

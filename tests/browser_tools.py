@@ -3,8 +3,6 @@
 Hands move controls by the keyboard, look at views, and notice bad manners.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -59,7 +57,7 @@ _PROMPTS = """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp
 class Hands:
     """A page in the browser, with what it must not do: leave the machine, open a dialog, let data act."""
 
-    def __init__(self, context: Any, server: Server, pictures: Path) -> None:
+    def __init__(self, context: Any, server: "Server", pictures: Path) -> None:
         self.server, self.pictures = server, pictures
         self.strayed: list[str] = []
         self.answers = 0

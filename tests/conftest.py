@@ -1,7 +1,5 @@
 """Fixtures shared by the suite: real data where it is at hand, and a cache that no test leaves behind."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import signal

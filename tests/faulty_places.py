@@ -1,7 +1,5 @@
 """Places that go wrong on request, a disk that is full or read-only, and waiting for processes to come and go."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile

@@ -1,7 +1,5 @@
 """Notebooks made for a test, and what a run recorded of them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Small files of pairs, written for a test: the bundled corpus's layout and that of the ChEBI-20 release."""
 
-from __future__ import annotations
-
 import io
 
 GOOD = [("an alcohol", "CCO"), ("a paraffin, short", "CC"), ("an acid", "CC(=O)O"), ("an amine", "CCN"), ("water", "O")]

@@ -1,7 +1,5 @@
 """One table for all that a function refuses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

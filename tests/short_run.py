@@ -3,8 +3,6 @@
 Each text and each id of its pairs is an attack: on a browser, TeX, a spreadsheet, a shell, a path or a terminal.
 """
 
-from __future__ import annotations
-
 import csv
 from itertools import cycle
 from pathlib import Path

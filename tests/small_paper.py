@@ -1,7 +1,5 @@
 """The paper's studies made small: generated vectors, two seeds, two epochs, few settings of each study."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Arms as plain values: each becomes the plan it names, is refused where it names none, stored by what counts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

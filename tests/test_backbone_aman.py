@@ -1,7 +1,5 @@
 """AMAN against loops and equations, and the critic's losses against gradients worked out by hand."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """A text encoder that is trained too: what it reads, how a batch is cut, its rate, its precision and its record."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

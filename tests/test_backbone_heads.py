@@ -1,7 +1,5 @@
 """Heads on frozen vectors: their losses against loops that a reader can check by eye, layers against equations."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """ORMA: plans against exact transport, similarities against loops, and slips that are easily made here, each pinned."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

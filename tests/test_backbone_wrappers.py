@@ -1,7 +1,5 @@
 """Backbones round another: their terms against loops, who learns from whom, and an inner backbone left what it was."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

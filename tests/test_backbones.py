@@ -1,7 +1,5 @@
 """The registry, and what the training loop and the evaluation may count on, checked for every registered backbone."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass, replace
 from typing import Any

@@ -3,8 +3,6 @@
 Screenshots go to the folder that CLASS_KIT_SCREENSHOTS names, else to pytest's temporary folder.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """ChEBI-20 in part and whole, read as released, and the split made with extra pairs."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 

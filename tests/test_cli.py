@@ -1,7 +1,5 @@
 """The command line: exit codes, one line for a user's mistake, nothing heavy before it is needed."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The same counts and trainings on a cluster: two worker processes over TCP, one of them killed in the middle."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

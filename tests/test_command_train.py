@@ -1,7 +1,5 @@
 """`train`, `evaluate`, `score`, `export` and `search` as a user types them, on a file of their own."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`class-kit difficulty`, `check` and `figures`, and the bars that commands show."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """Commands that cannot go on: exit code 2, one line that says why, every file as it was; and made-up command lines."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """The bundled corpus: the same bytes from the script, counted claims true by other code, no names, splits apart."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The epoch plan, its sampler and its controls: pure, exact, the same for every rank."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import pickle

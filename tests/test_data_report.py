@@ -1,7 +1,5 @@
 """The data report: each finding against a file in which it was put on purpose, and sentences that follow from it."""
 
-from __future__ import annotations
-
 import csv
 import json
 import pickle

@@ -1,7 +1,5 @@
 """Orders, ties, σ by quantile, the other measures and what they predict, each against the plain definition."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

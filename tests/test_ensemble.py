@@ -1,7 +1,5 @@
 """Ensembles of rankings and ranking in two stages, against a loop and a sort; full scores of any pairs of two sides."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Any
 

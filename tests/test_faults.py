@@ -1,7 +1,5 @@
 """Commands on a machine that fails: one clear error, nothing half-written or falsely done, and they go on from it."""
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """Trainings and studies on a machine that fails: nothing finished is lost, nothing damaged is used, and all goes on."""
 
-from __future__ import annotations
-
 import sys
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Plans that follow recorded losses or the validation metric, and loss weights that are learnt."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

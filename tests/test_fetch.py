@@ -1,7 +1,5 @@
 """Fetching from servers that misbehave: what arrives is verified, what fails leaves nothing and says how to go on."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

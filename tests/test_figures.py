@@ -1,7 +1,5 @@
 """Plots return what they drew; saved figures are reproducible files beside their parameters."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import json

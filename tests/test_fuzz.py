@@ -3,8 +3,6 @@
 `CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. Command lines are in `test_commands_refused`.
 """
 
-from __future__ import annotations
-
 import bz2
 import codecs
 import collections

@@ -1,7 +1,5 @@
 """Molecule graphs against RDKit's own bonds, cuts and rings, batches against loops, atoms against molecule vectors."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Batches of near neighbours, and near-duplicates kept apart."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

@@ -5,8 +5,6 @@ Pickles have tests of their own (`test_restricted_pickle`, `test_fuzz`), and so 
 (`test_notebooks`, `test_browser`).
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

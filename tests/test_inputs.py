@@ -1,7 +1,5 @@
 """What a backbone reads: every kind gives the rows asked for, on the device, as the backbone takes them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

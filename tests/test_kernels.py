@@ -1,7 +1,5 @@
 """Real kernels: what they get, how they fail, that none survives its run, and that a reader can stop a cell."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

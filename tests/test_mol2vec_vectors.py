@@ -1,7 +1,5 @@
 """Word vectors: trained alike everywhere, and read from every layout in which others publish them."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import subprocess

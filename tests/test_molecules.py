@@ -1,7 +1,5 @@
 """Molecule vectors against mol2vec's own words, RDKit's own fingerprints, and a sum written out word by word."""
 
-from __future__ import annotations
-
 import logging
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Counts and nearest neighbours against a float64 brute force, element by element, on pairs of every awkward kind."""
 
-from __future__ import annotations
-
 import re
 import zlib
 

@@ -1,7 +1,5 @@
 """What happens round a count: memory, the bar, a stop and what is left of it, other backends."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

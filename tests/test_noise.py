@@ -1,7 +1,5 @@
 """The product `noise` of `class-kit study paper` on a small task: what it trains on, and the record that it leaves."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

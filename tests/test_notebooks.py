@@ -1,7 +1,5 @@
 """The notebooks: their form, their committed outputs, and one short execution of all of them from the command line."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """What makes a training mean little is said, in the same sentence, by every command that reports one."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Loading pairs: each row is kept or listed with its place and reason, and every split is accounted for."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import pickle

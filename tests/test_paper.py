@@ -1,7 +1,5 @@
 """The paper's studies: files that are studies, what is kept of trainings, and tables and figures of that alone."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

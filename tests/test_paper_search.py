@@ -1,7 +1,5 @@
 """The search for a curriculum that helps: what it draws is possible, fair, and chosen by what it says decides."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Strict parameters: what a cell declares, how a typed value is read, what fits."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

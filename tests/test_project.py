@@ -1,7 +1,5 @@
 """The project's own promises: one list of packages in three files, a light import, public names, commands."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """What is committed of the default run agrees with itself: README, reference figures and metrics."""
 
-from __future__ import annotations
-
 import base64
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """Tables from strangers: each gives exactly the cells it holds or one clear error, in bounded time and memory."""
 
-from __future__ import annotations
-
 import ast
 import bz2
 import csv

@@ -1,7 +1,5 @@
 """The report: one file that runs nothing and loads nothing, whatever the notebooks hold."""
 
-from __future__ import annotations
-
 import base64
 import re
 from html.parser import HTMLParser

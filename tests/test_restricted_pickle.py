@@ -1,7 +1,5 @@
 """The pickle reader reads what data needs, as `pickle` would, and refuses by name whatever could do something."""
 
-from __future__ import annotations
-
 import collections
 import io
 import pickle

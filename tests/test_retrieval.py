@@ -1,7 +1,5 @@
 """Ranks against a float64 evaluation, metrics against every order of the ties, laws that hold for any vectors."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Runs: refused before a kernel starts, recorded when done, continued after every kind of failure."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

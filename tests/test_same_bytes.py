@@ -1,7 +1,5 @@
 """Same inputs, same bytes: of two runs, with other threads, and of γ = 1 and λ = 1 beside a plain training loop."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Schedules λ(k) and intensities γ(k): the laws they keep, and the papers' own numbers."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

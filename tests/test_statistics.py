@@ -4,8 +4,6 @@ Bounds are stated in standard errors of a share among the simulated studies: wit
 sqrt(p (1 - p) / n).
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

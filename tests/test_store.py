@@ -1,7 +1,5 @@
 """Results by item: only what is new is computed, nothing is lost or read wrongly, and a bad disk costs time alone."""
 
-from __future__ import annotations
-
 import logging
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Arms beside their controls on a small task: equal budgets, stored records, tables that follow from the ranks."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A study's file: what it crosses, what it leaves out, what it refuses, and what comes out at the end."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

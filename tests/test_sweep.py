@@ -1,7 +1,5 @@
 """Sweeps: all combinations are checked first, none harms another, and the page shows values as text."""
 
-from __future__ import annotations
-
 import json
 import re
 from html import escape

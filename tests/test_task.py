@@ -1,7 +1,5 @@
 """Pairs and vectors side by side: the rows of a task are those of the parts, and its pools hold every target."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

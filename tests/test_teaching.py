@@ -1,7 +1,5 @@
 """The exercises and `class-kit teach`: right answers are accepted, usual mistakes explained, packs complete."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from pathlib import Path

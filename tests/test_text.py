@@ -1,7 +1,5 @@
 """Vectors of texts and of their tokens against plain transformers, over batches, truncation and the store."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """An encoder that is absent, incomplete, damaged or not what it should be is an error that says what to do."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

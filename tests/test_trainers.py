@@ -3,8 +3,6 @@
 Every library runs in an interpreter of its own, so that its import, threads and warnings stay out of the suite.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

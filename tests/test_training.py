@@ -1,7 +1,5 @@
 """The loop: it follows the plan, scales what it says it scales, and resumes to the same bits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every control moved to its ends: the view changes, nothing raises, data stays text, and errors are seen."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

@@ -1,7 +1,5 @@
 """A tiny BERT with random weights, and texts for it: what tests of text encoders share."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import Any

@@ -8,8 +8,6 @@ Torch keeps its one version. Bounds are read from pyproject.toml, so they cannot
 bound that does not hold shows as a failure here and has to be raised.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """`make bench`: every measurement of this folder, one after the other; each is a ratio within its own run."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

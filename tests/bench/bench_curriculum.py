@@ -5,8 +5,6 @@ where a limit is passed. Every comparison is a ratio of two times taken in turns
 processor time, so that other work on the machine neither counts nor changes one side more than the other. Memory: 7 GB.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import resource

@@ -9,8 +9,6 @@ The second step trains every arm with every seed, and needs torch, NumPy, transf
 again, so a run that was cut off goes on. Without any of the three nothing is measured.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from dataclasses import replace

@@ -5,8 +5,6 @@ foreseen from the last size by the law that its work grows with L², stays under
 foreseen time is given and marked. Writes a table to the terminal, a JSON file and a figure beside it.
 """
 
-from __future__ import annotations
-
 import argparse
 import resource
 import time

@@ -8,8 +8,6 @@ training and one with the curriculum, their ranking in both directions, the tabl
 so that memory is its own too; the exponent of a stage is that of its time between the two largest sizes.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -8,8 +8,6 @@ nothing exact can be cheaper. The run ends with 1 where a ratio or the memory pa
     python -m tests.bench.bench_retrieval [--rounds N] [--json FILE]
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import tracemalloc

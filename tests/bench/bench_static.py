@@ -9,8 +9,6 @@ have one, by each encoder's own quantile. The second takes so many generated pai
 of ChEBI-20, mixed) from a CSV to their difficulty and through the check for mismatched pairs, with the static encoder.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -5,8 +5,6 @@ on one thread, so that other work on the machine does not count; the longest vis
 collection of garbage, which any callback may meet now and then, is done between visits and told apart.
 """
 
-from __future__ import annotations
-
 import gc
 import sys
 from collections.abc import Callable, Iterator

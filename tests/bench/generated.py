@@ -6,8 +6,6 @@ of the leading axes of the two modalities, and how far the nearest neighbour lie
 [0, 0.1] for half of the pairs. Real vectors never enter the repository.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 T_WIDTH, M_WIDTH = 384, 300

@@ -1,7 +1,5 @@
 """How long work takes, by the clock and in processor time, which others on the machine disturb less."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any
