@@ -331,20 +331,20 @@ def _shift(row: dict[str, Any]) -> str:
 
 def finetune_section(record: dict[str, Any]) -> str:
     """Each arm with the text encoder fine-tuned: Hits@1 in both pools, the difference from the baseline, the cost."""
-    settings = record["settings"]
-    scales = ", ".join(f"×{scale:g} at batch {size}" for size, scale in settings["scale"].items())
+    first = record["tables"][0]
     lines = [
-        f"MiniLM and the `text2mol` head in bfloat16 on one {settings['device']} (torch {settings['torch']}); "
-        f"Text2Mol's learning rates {scales}. Hits@1 in percent, text→molecule; in brackets, the difference from "
-        "the baseline with its 95 % interval over queries and seeds. Seconds leave out validation and ranking; the "
-        "peak is the card's for bfloat16.",
+        f"The `text2mol` head on a fine-tuned encoder, in {first['precision']} on one {first['device']} (torch "
+        f"{first['torch']}); rates: multiples of Text2Mol's learning rates. Hits@1 in percent, text→molecule; in "
+        "brackets, the difference from the baseline with its 95 % interval over queries and seeds. Seconds leave out "
+        "validation and ranking; the peak is the card's for bfloat16.",
         "",
-        "| batch | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | samples/s | "
-        "% of peak |",
-        "|---:|---:|---|---:|---|---|---:|---:|---:|---:|",
+        "| encoder | batch | rates | mismatched pairs | arm | seeds | among 3,300 | among 33,010 | samples | seconds | "
+        "samples/s | % of peak |",
+        "|---|---:|---:|---:|---|---:|---|---|---:|---:|---:|---:|",
     ]
     for table in record["tables"]:
-        gaps = {(row["ranking"], row["arm"]): row for row in table["differences"] if row["metric"] == "hits@1"}
+        differences = table.get("differences", ())
+        gaps = {(row["ranking"], row["arm"]): row for row in differences if row["metric"] == "hits@1"}
         scores = {(row["ranking"], row["arm"]): row for row in table["metrics"]}
         for cost in table["costs"]:
             hits = []
@@ -353,7 +353,7 @@ def finetune_section(record: dict[str, Any]) -> str:
                 shift = f" [{_shift(gaps[key])}]" if key in gaps else ""
                 hits.append(f"{100 * scores[key]['hits@1']:.1f}{shift}")
             lines.append(
-                f"| {table['batch_size']} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
+                f"| {table['encoder']} | {table['batch_size']} | ×{table['rates']:g} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
                 f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} | "
                 f"{100 * cost['peak_share']:.1f} |"
             )

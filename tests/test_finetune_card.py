@@ -181,7 +181,7 @@ def test_ranks_are_the_kits() -> None:
 def test_tables_compare_what_came_back(folder: Path, results: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="other settings"):
         card.run(folder, results)
-    study.table(results, tmp_path / "record.json")
+    study.table([results], tmp_path / "record.json")
     tables = json.loads((tmp_path / "record.json").read_text())["tables"]
     assert [(one["batch_size"], one["noise"], one["seeds"]) for one in tables] == [
         (SIZE, 0.0, SEEDS),

@@ -88,7 +88,7 @@ def parse() -> argparse.Namespace:
     add("--seconds", type=float, help="start no training that would end later")
     add("--mode", choices=finetune_card.MODES, help="how texts are read: graphs on a card, else as the kit does")
     add("--scale", type=sized, default={}, help="multiply the rates by batch size: 64=4,256=8")
-    add("--table", type=Path, metavar="DIR", help="tables of what --from left in this folder")
+    add("--table", type=Path, nargs="+", metavar="DIR", help="tables of what --from left in these folders")
     add("--record", type=Path, metavar="FILE", help="write them there as JSON")
     return parser.parse_args()
 

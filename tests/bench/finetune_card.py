@@ -367,6 +367,7 @@ def run(
     begun, data, card = time.perf_counter(), Prepared(folder), torch.cuda.is_available()
     mode = mode or ("graphs" if card else "kit")
     settings = {
+        "encoder": data.manifest["encoder"],
         "precision": precision,
         "scale": {str(size): value for size, value in (scale or {}).items()},
         "prepared": data.manifest["digest"],

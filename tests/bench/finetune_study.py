@@ -107,6 +107,7 @@ def prepare(
     _write_encoder(task, folder / "encoder", config.precision, words)
     options = {name: value for name, value in config.backbone_options.items() if name != "encoder"}
     manifest = {
+        "encoder": find_encoder(task.encoders["text"]).folder.name,
         "sizes": {name: len(rows) for name, rows in splits.items()},
         "text": {"padding": int(np.searchsorted(words, text.padding)), "width": text.width},
         "backbone_options": options | {"pooling": find_encoder(task.encoders["text"]).pooling},
@@ -149,8 +150,14 @@ def _write_encoder(task: Task, folder: Path, precision: str, words: np.ndarray) 
     model.to(getattr(torch, precision)).save_pretrained(folder, max_shard_size="45MB")
 
 
-def table(folder: Path, target: Path | None) -> None:
-    """Print what `finetune_card` left in a folder, each batch size and noise apart; write it to `target`."""
+def table(folders: list[Path], target: Path | None) -> None:
+    """Print what `finetune_card` left in some folders, each batch size and noise apart; write it to `target`."""
+    out = [one for folder in folders for one in _tables(folder)]
+    if target is not None:
+        write_json(target, {"tables": out})
+
+
+def _tables(folder: Path) -> list[dict[str, Any]]:
     stored = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     with np.load(folder / "ranks.npz", allow_pickle=False) as arrays:
         ranks = {name: arrays[name] for name in arrays.files}
@@ -162,10 +169,11 @@ def table(folder: Path, target: Path | None) -> None:
         names = _complete(names, stored["trainings"])
         records = [_record(name, stored, ranks) for name in names]
         tables = tables_of(records, [stored["trainings"][name] for name in names])
-        print(f"\n== batch {size}, noise {noise:g}\n{tables.pop('text')}")
-        out.append({"batch_size": size, "noise": noise, "seeds": sorted({record.seed for record in records}), **tables})
-    if target is not None:
-        write_json(target, {"settings": stored["settings"], "tables": out})
+        settings = {key: stored["settings"][key] for key in ("encoder", "precision", "device", "torch")}
+        settings |= {"batch_size": size, "rates": stored["settings"]["scale"].get(str(size), 1.0), "noise": noise}
+        print(f"\n== {settings['encoder']}, batch {size}, noise {noise:g}\n{tables.pop('text')}")
+        out.append({**settings, "seeds": sorted({record.seed for record in records}), **tables})
+    return out
 
 
 def _complete(names: list[str], trainings: dict[str, Any]) -> list[str]:
