@@ -353,7 +353,8 @@ def finetune_section(record: dict[str, Any]) -> str:
                 shift = f" [{_shift(gaps[key])}]" if key in gaps else ""
                 hits.append(f"{100 * scores[key]['hits@1']:.1f}{shift}")
             lines.append(
-                f"| {table['encoder']} | {table['batch_size']} | ×{table['rates']:g} | {table['noise']:.0%} | {cost['arm']} | {len(table['seeds'])} | "
+                f"| {table['encoder']} | {table['batch_size']} | ×{table['rates']:g} | {table['noise']:.0%} | "
+                f"{cost['arm']} | {len(table['seeds'])} | "
                 f"{' | '.join(hits)} | {cost['samples']:,.0f} | {cost['seconds']:.1f} | {cost['samples/s']:,.0f} | "
                 f"{100 * cost['peak_share']:.1f} |"
             )
