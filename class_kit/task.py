@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from class_kit.checks import check_real, check_whole
-from class_kit.curriculum.randomness import NOISE, shuffle_rows
+from class_kit.curriculum.randomness import FRACTION, NOISE, shuffle_rows
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs
 from class_kit.options import TaskOptions
@@ -262,6 +262,44 @@ def exchange_molecules(task: Task, share: float, seed: int = 0) -> Task:
         extra[GIVEN] = tuple(extra[GIVEN][row] for row in source)
     pairs = replace(task.pairs, smiles=smiles, extra=extra, notes=(*task.pairs.notes, note))
     return replace(task, pairs=pairs, m=task.m[source], exchanged=exchanged)
+
+
+def take_fraction(task: Task, fraction: float, seed: int = 0) -> Task:
+    """The task with a random share of its training pairs, at least one; all else, the pool included, stays as it is.
+
+    Smaller shares of one seed are part of larger ones.
+
+    Raises
+    ------
+    InputError
+        A number out of range: `fraction` in (0, 1], `seed` non-negative.
+    """
+    rows = task.rows("train")
+    count = max(1, round(check_real("fraction", fraction, low=0, high=1, open_low=True) * len(rows)))
+    left_out = shuffle_rows(np.arange(len(rows)), len(rows), check_whole("seed", seed, low=0), FRACTION)[count:]
+    kept = np.delete(np.arange(len(task.pairs)), rows[left_out])
+    exchanged = None if task.exchanged is None else task.exchanged[kept]
+    return replace(task, pairs=task.pairs.take(kept), t=task.t[kept], m=task.m[kept], exchanged=exchanged)
+
+
+def ask_across(trained: Task, asked: Task) -> Task:
+    """Training pairs of one task with the held-out pairs, and the pool, of another.
+
+    Raises
+    ------
+    InputError
+        The tasks have other encoders, or the second one holds no pairs out.
+    """
+    if trained.encoders != asked.encoders:
+        raise InputError(f"encoders {asked.encoders}: expected those of the training pairs, {trained.encoders}")
+    if (split := asked.evaluation_split) == "train":
+        raise InputError(f"{asked.pairs.source} has training pairs only: expected held-out ones")
+    rows = trained.rows("train"), asked.rows(split)
+    first, second = (task.pairs.take(own) for task, own in zip((trained, asked), rows, strict=True))
+    columns = {name: getattr(first, name) + getattr(second, name) for name in ("text", "smiles", "id", "split")}
+    t, m = (np.concatenate([getattr(trained, side)[rows[0]], getattr(asked, side)[rows[1]]]) for side in ("t", "m"))
+    pairs = PairSet(**columns, source=f"{trained.pairs.source}, asked {asked.pairs.source}")
+    return Task(pairs, t, m, asked.molecules, asked.pool, trained.encoders)
 
 
 def ring_class(smiles: str) -> str:

@@ -17,8 +17,8 @@ from class_kit.pairs import PairSet
 from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, paper, paper_figures, paper_tables, results, statistics, tables
 from class_kit.study.arms import plan_arm
-from class_kit.study.config import Cell, Choice, cells, study_config
-from class_kit.study.paper_tables import find_search, inputs_table, key_rows, note, read_results
+from class_kit.study.config import Cell, cells, study_config
+from class_kit.study.paper_tables import SAVINGS, find_search, inputs_table, key_rows, note, read_results
 from class_kit.study.results import near_duplicates, savings_rows, tie_rows
 from class_kit.study.runner import stored_record
 from tests.small_paper import NAMES, study_file, study_paper, task_with_relatives
@@ -177,9 +177,9 @@ def test_extra_pairs_are_counted() -> None:
     pairs = PairSet(tuple("abcd"), ("C",) * 4, tuple("1234"), split, "test", extra=extra)
     vectors = np.eye(4, dtype=np.float32)
     task = replace(small_task(), pairs=pairs, t=vectors, m=vectors)
-    inputs = paper.describe_inputs(Choice("chebi20", {"pairs": "chebi20", "extra": "x.tsv"}), task)
+    inputs = paper.describe_inputs("chebi20", {"pairs": "chebi20", "extra": "x.tsv"}, task)
     assert (inputs["extra"], inputs["sizes"]) == (1, {"train": 3, "validation": 1})
-    assert paper.describe_inputs(Choice("chebi20", {"pairs": "chebi20"}), task)["extra"] == 0
+    assert paper.describe_inputs("chebi20", {"pairs": "chebi20"}, task)["extra"] == 0
 
 
 # --- the command
@@ -235,15 +235,28 @@ def test_the_help_names_the_numbers_that_hold(kit: Any) -> None:
     assert f"seeds per setting (default: {study_file('main')['seeds']})" in shown
 
 
-def test_results_of_other_pairs_or_another_version_are_left_out(
-    small_study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_of_other_pairs_are_left_out(small_results: dict[str, Any], tmp_path: Path) -> None:
+    def kept(task: Any, name: str) -> dict[str, Any]:
+        plan = conduct.StudyPlan(study_config({"pairs": {"source": "own.csv"}}), {"own": task}, [], [])
+        paper.keep_study(tmp_path, name, plan, small_results["products"]["main"] | {"title": "anew"})
+        return json.loads((tmp_path / "paper.json").read_text())
+
+    (tmp_path / "paper.json").write_text(json.dumps(small_results))
     task = task_with_relatives()
-    assert set(paper.finished_studies(small_study, task)) == set(NAMES)
-    assert paper.finished_studies(small_study / "none", task) == {}
-    assert paper.finished_studies(small_study, small_task(seed=1)) == {}
-    monkeypatch.setattr(paper, "code_digest", lambda: "of another version")
-    assert paper.finished_studies(small_study, task) == {}
+    found = kept(task, "grid")
+    assert list(found["products"]) == list(NAMES)
+    assert found["products"] | {"grid": None, SAVINGS: None} == small_results["products"] | {
+        "grid": None,
+        SAVINGS: None,
+    }
+    assert found["products"]["grid"]["title"] == "anew"
+    # studies on further data sets describe their own, and stay beside the others
+    found = kept(small_task(seed=1), "origins")
+    assert list(found["products"]) == [*NAMES[:-1], "origins", SAVINGS]
+    assert found["inputs"] == small_results["inputs"]
+    assert found["products"]["origins"]["inputs"]["own"]["digest"] == small_task(seed=1).digest
+    assert note(found, "origins").startswith("own: 80 training pairs")
+    assert list(kept(small_task(seed=1), "main")["products"]) == ["main", SAVINGS]
 
 
 # --- tables and figures

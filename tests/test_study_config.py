@@ -20,8 +20,10 @@ from class_kit.study import conduct, runner
 from class_kit.study.arms import plan_arm
 from class_kit.study.config import Cell, cells, read_config, study_config
 from class_kit.study.ranking import ANY, RANKINGS
+from class_kit.study.records import load_backbone
 from class_kit.study.tables import latex_table, latex_text
-from class_kit.task import Task, exchange_molecules
+from class_kit.task import Task, ask_across, exchange_molecules, take_fraction
+from class_kit.training import encode
 from tests.refusals import refuses
 from tests.test_study import small_task
 
@@ -225,6 +227,53 @@ def test_noise_exchanges_molecules_anew_for_each_seed_and_its_shares_are_not_com
         planned(noise=[0.2], pairs={"source": "corpus", "noise": 0.1})
     with pytest.raises(InputError, match="noise"):
         planned(noise=[1.2])
+
+
+def test_a_fraction_is_drawn_anew_for_each_seed_and_smaller_ones_are_part_of_larger_ones() -> None:
+    task = small_task()
+    config = study_config({"fractions": [0.125, 0.5, 1], "orders": ["standard"], "seeds": 2})
+    found = {(cell.group["pairs"], cell.config.seed): cell.task for cell in cells(config, {"corpus": task})}
+    ids = {key: {task.pairs.id[row] for row in task.rows("train")} for key, task in found.items()}
+    eighth, half = "corpus, 0.125 of the training pairs", "corpus, 0.5 of the training pairs"
+    assert {key: len(own) for key, own in ids.items() if key[1] == 0} == {
+        (eighth, 0): 10,
+        (half, 0): 40,
+        ("corpus", 0): 80,
+    }
+    assert ids[eighth, 0] < ids[half, 0] != ids[half, 1]
+    for own in found.values():
+        assert (own.rows("test").size, own.pool is task.pool) == (25, True)
+        np.testing.assert_array_equal(own.t[own.rows("test")], task.t[task.rows("test")])
+    with pytest.raises(InputError, match="fraction=0"):
+        take_fraction(task, 0)
+
+
+def test_held_out_pairs_of_other_data_are_ranked_under_each_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
+    tasks = {"a": small_task(), "b": small_task(seed=1)}
+    values = {"pairs": [{"source": name, "name": name} for name in tasks], "across": True, "orders": ["standard"]}
+    values |= {"seeds": 1, "training": {"epochs": 2, "batch_size": 16}, "also": ["apart"]}
+    plan = conduct.plan_study(study_config(values), tasks)
+    results = conduct.run_study(plan, tmp_path, jobs=1, progress=False)
+    found = {row["pairs"]: row for row in results["summary"] if row["ranking"] == "text_to_molecule/split"}
+    assert list(found) == ["a", "b", "a → b", "b → a"]
+    for trained, asked in (("a", "b"), ("b", "a")):
+        (cell,) = (cell for cell in plan.cells if cell.group["pairs"] == trained)
+        backbone = load_backbone(runner.stored_record(*cell.work), tasks[trained])
+        rows = tasks[asked].rows("test")
+        t, m = (
+            encode(backbone, *side) for side in (("text", tasks[asked].t[rows]), ("molecules", tasks[asked].m[rows]))
+        )
+        t, m = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (t, m))
+        cosines = t.astype(float) @ m.T.astype(float)
+        hits = (cosines.argmax(axis=1) == np.arange(len(rows))).mean()
+        assert found[f"{trained} → {asked}"]["hits@1"] == pytest.approx(hits)
+    # both tasks have the same texts and molecules under the same names
+    assert {row["pairs"] for row in results.get("apart", {}).get("summary", ())} <= set(found)
+    with pytest.raises(InputError, match="encoders"):
+        ask_across(tasks["a"], replace(tasks["b"], encoders={"text": "other"}))
 
 
 def test_a_failed_training_is_recorded_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 # Each use of randomness draws from a stream of its own, so that adding one never changes another.
-SHUFFLE, ORDER, PASS, GROUP, APART, PRUNE, NOISE = 1, 2, 3, 4, 5, 6, 7
+SHUFFLE, ORDER, PASS, GROUP, APART, PRUNE, NOISE, FRACTION = 1, 2, 3, 4, 5, 6, 7, 8
 # Row ids up to 2^24 leave 40 random bits in a sort key: a pair of rows of an epoch of a million is tied with p = 0.4
 _PACKED_ROWS = 1 << 24
 

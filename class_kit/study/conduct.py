@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ from class_kit.notices import ranked_on
 from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.arms import arm_notices
-from class_kit.study.config import Cell, StudyConfig, cells
-from class_kit.study.ranking import RANKINGS
-from class_kit.study.records import Record
-from class_kit.study.results import grouped, rounded, study_results
+from class_kit.study.config import Cell, StudyConfig, cells, data_name
+from class_kit.study.ranking import RANKINGS, rank_split
+from class_kit.study.records import Record, load_backbone
+from class_kit.study.results import Finished, grouped, rounded, study_results
 from class_kit.study.runner import Failure, code_digest, run_all, stored_record
 from class_kit.study.tables import history_frame, study_tables, write_table
 from class_kit.terminal import counted
@@ -34,6 +35,7 @@ class StudyPlan:
     ----------
     config : StudyConfig
     tasks : mapping of name to Task
+        By their names in tables; a fraction's is the whole set.
     cells : list of Cell
         Every training, done or not.
     spent : list of float or None
@@ -77,7 +79,8 @@ def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> 
     tasks = tasks or {choice.name: load_task(**choice.sets) for choice in config.pairs}
     trainings = cells(config, tasks)
     stored = (stored_record(*cell.work) for cell in trainings)
-    return StudyPlan(config, tasks, trainings, [None if record is None else record.seconds for record in stored])
+    named = {data_name(one, share): tasks[one.name] for one, share in product(config.pairs, config.fractions)}
+    return StudyPlan(config, named, trainings, [None if record is None else record.seconds for record in stored])
 
 
 def run_study(
@@ -102,6 +105,8 @@ def run_study(
     failures = [(cell, one) for cell, one in ended if isinstance(one, Failure)]
     for cell, record in records:
         write_json(out / "trainings" / record.folder.name / "metrics.json", run_metrics(cell, record))
+    if config.across:
+        plan, records = _ask_across(plan, records)
     results = study_results(config, plan.tasks, records, failures)
     results["notices"] = notices_of(plan)
     write_json(out / "study.json", {"code": code_digest(), **rounded(results)})
@@ -118,6 +123,21 @@ def run_study(
     else:
         write_text(out / "done", "finished\n")
     return results
+
+
+def _ask_across(plan: StudyPlan, records: list[Finished]) -> tuple[StudyPlan, list[Finished]]:
+    """The plan and the records, and after them those of the other data sets' held-out pairs under each training."""
+    from class_kit.task import ask_across
+
+    tasks, found = dict(plan.tasks), list(records)
+    for trained, asked in permutations(plan.tasks, 2):
+        name = f"{trained} → {asked}"
+        tasks[name] = task = ask_across(plan.tasks[trained], plan.tasks[asked])
+        for cell, record in records:
+            if cell.group["pairs"] == trained:
+                ranks = rank_split(load_backbone(record, task), task, task.evaluation_split)
+                found.append((replace(cell, group={**cell.group, "pairs": name}), replace(record, ranks=ranks)))
+    return replace(plan, tasks=tasks), found
 
 
 def notices_of(plan: StudyPlan) -> list[str]:

@@ -211,6 +211,9 @@ class StudyConfig:
         0.95, "thresholds, or q and a share of pairs without neighbours, before noise"
     )
     difficulties: Several[Annotated[Choice, _difficulty]] = _key("neighbours", "measures that order the pairs")
+    fractions: Several[Annotated[float, Field(gt=0, le=1)]] = _key(
+        1.0, "shares of the training pairs that are trained on, drawn anew for each seed"
+    )
     noise: Several[Annotated[float, Field(ge=0, le=1)]] = _key(
         0.0, "shares of the training pairs whose molecules are exchanged, anew for each seed"
     )
@@ -226,6 +229,9 @@ class StudyConfig:
         BeforeValidator(_listed),
         AfterValidator(_different),
     ] = _key((), "further arms, not crossed, each with what its γ scales")
+    across: bool = _key(
+        False, "with several sets of pairs: rank the held-out pairs of each under trainings on the others"
+    )
     training: Annotated[dict[str, Any], BeforeValidator(_loop)] = _key({}, "settings of the loop for all trainings")
     against: dict[str, list[str]] = _key(
         {},
@@ -326,25 +332,36 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
     ----------
     tasks : mapping of the names of `config.pairs` to what they load
     """
-    from class_kit.task import exchange_molecules
+    from class_kit.task import exchange_molecules, take_fraction
 
-    # arms that share pairs, noise and seed share the task
-    noisy = cache(lambda name, noise, seed: exchange_molecules(tasks[name], noise, seed) if noise else tasks[name])
+    @cache
+    def drawn(name: str, fraction: float, noise: float, seed: int) -> Task:
+        """Arms that share all of these share the task."""
+        task = tasks[name] if fraction == 1 else take_fraction(tasks[name], fraction, seed)
+        return exchange_molecules(task, noise, seed) if noise else task
+
     trainings = []
     arms = {choice.name: _arms(config, tasks[choice.name]) for choice in config.pairs}
-    for pairs, noise, backbone, budget in product(config.pairs, config.noise, config.backbones, config.budgets):
+    crossed = config.pairs, config.fractions, config.noise, config.backbones, config.budgets
+    for pairs, fraction, noise, backbone, budget in product(*crossed):
         if noise and pairs.sets.get("noise"):
             raise InputError(f"noise: {pairs.name!r} sets its own noise: expected it in one place")
         baseline = TrainingConfig(**{**config.training, **backbone.sets})
-        names = pairs.name, np.format_float_positional(noise, trim="-"), backbone.name, budget
+        names = data_name(pairs, fraction), np.format_float_positional(noise, trim="-"), backbone.name, budget
         group = dict(zip(GROUP, names, strict=True))
         for arm, on in arms[pairs.name]:
             loop = replace(baseline, intensity_on=on)
             if budget != "epochs":
                 loop = _with_budget(arm, tasks[pairs.name], loop, budget)
             for seed in config.seeds:
-                trainings.append(Cell(group, noisy(pairs.name, noise, seed), arm, replace(loop, seed=seed)))
+                task = drawn(pairs.name, fraction, noise, seed)
+                trainings.append(Cell(group, task, arm, replace(loop, seed=seed)))
     return trainings
+
+
+def data_name(pairs: Choice, fraction: float) -> str:
+    """The name in tables of a share of the training pairs."""
+    return pairs.name if fraction == 1 else f"{pairs.name}, {fraction:.4g} of the training pairs"
 
 
 def _arms(config: StudyConfig, task: Task) -> list[tuple[Arm, Target]]:

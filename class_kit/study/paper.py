@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.files import shipped, write_text
-from class_kit.study.config import Choice, StudyConfig, study_config
+from class_kit.study.config import StudyConfig, study_config
 from class_kit.study.noise import keep_noise
-from class_kit.study.paper_tables import FOLDER, NOISE, SAVINGS, STUDIES, note, paper_tables, read_results
-from class_kit.study.results import NEAR, near_duplicates
+from class_kit.study.paper_tables import (
+    FOLDER,
+    FURTHER,
+    NOISE,
+    SAVINGS,
+    STUDIES,
+    note,
+    paper_tables,
+    read_results,
+)
+from class_kit.study.results import NEAR, near_duplicates, rounded
 from class_kit.study.runner import code_digest
 from class_kit.study.tables import write_table
 
@@ -41,7 +50,7 @@ def paper_studies(
         A choice of a study's key `pairs`, `source` at least. Its options hold for every data set of a file, `extra` and
         `swap` for ChEBI-20 alone; pairs other than ChEBI-20 replace all data sets of a file.
     only : sequence of str
-        Names of studies; by default all but those with mismatched pairs.
+        Names of studies; by default all but those on further data sets and with mismatched pairs.
     seeds, epochs : int, optional
         At most so many seeds, and at most so many epochs of each training.
 
@@ -52,7 +61,7 @@ def paper_studies(
     """
     import yaml
 
-    every = (*STUDIES, *NOISE)
+    every = (*STUDIES, *FURTHER, *NOISE)
     if unknown := [name for name in only if name not in every]:
         raise InputError(f"--only {unknown[0]!r}: expected some of {', '.join(every)}")
     most_seeds = math.inf if seeds is None else check_whole("seeds", seeds, low=1)
@@ -73,16 +82,28 @@ def paper_studies(
 def keep_study(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]) -> None:
     """Write the results of `run_study` to `paper.json` or `noise.json`.
 
-    Both also hold what earlier commands left of other studies in the same folder, if it is of the same pairs and the
-    same version of the kit.
+    Both also hold what earlier commands left of other studies in the same folder, if it is of the same pairs.
     """
     if name in NOISE:
         keep_noise(out, name, plan, results)
         return
-    (choice,) = plan.config.pairs
-    task = plan.tasks[choice.name]
-    paper = {"inputs": describe_inputs(choice, task), "products": finished_studies(out, task)}
-    write_text(out / "paper.json", json.dumps(paper, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    path = out / "paper.json"
+    paper = read_results(path) if path.is_file() else {"inputs": {}, "products": {}}
+    sets = {choice.name: choice.sets for choice in plan.config.pairs}
+    described = {data: describe_inputs(data, sets.get(data, {}), task) for data, task in plan.tasks.items()}
+    product = {"code": code_digest(), **results, "inputs": described}
+    if name in STUDIES:
+        # all of these are of one set of pairs, which is described once
+        (inputs,) = product.pop("inputs").values()
+        if paper["inputs"] not in ({}, inputs):
+            paper["products"] = {}
+        paper["inputs"] = inputs
+    found = paper["products"] | {name: product}
+    products = {study: found[study] for study in (*STUDIES, *FURTHER) if study in found}
+    if rows := [row for one in products.values() for row in one.get("savings", [])]:
+        products[SAVINGS] = {"title": "what the smaller budget saved", "preliminary": False, "savings": rows}
+    kept = rounded({"inputs": paper["inputs"], "products": products})
+    write_text(path, json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def draw_paper(out: Path) -> None:
@@ -103,18 +124,18 @@ def draw_paper(out: Path) -> None:
             plt.close(fig)
 
 
-def describe_inputs(pairs: Choice, task: Task) -> dict[str, Any]:
-    """Which pairs the results belong to, without paths."""
+def describe_inputs(data: str, sets: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """Which pairs the results belong to, without paths: their name in the study, and what loaded them."""
     splits = task.pairs.split
-    origin = task.pairs.extra.get("origin", ()) if pairs.sets.get("extra") else ()
+    origin = task.pairs.extra.get("origin", ()) if sets.get("extra") else ()
     relatives = None
     if task.evaluation_split != "train":
         near = near_duplicates(task, task.evaluation_split)
         apart = int((~near.any(axis=1)).sum())
         relatives = {"queries": len(near), **near.sum().to_dict(), "sigma": NEAR, "apart": apart}
     return {
-        "pairs": pairs.name,
-        "swapped": bool(pairs.sets.get("swap", False)),
+        "pairs": data,
+        "swapped": bool(sets.get("swap", False)),
         "sizes": dict(Counter(splits)),
         "evaluated": task.evaluation_split,
         "pool": len(task.molecules),
@@ -124,15 +145,3 @@ def describe_inputs(pairs: Choice, task: Task) -> dict[str, Any]:
         "digest": task.digest,
         "relatives": relatives,
     }
-
-
-def finished_studies(out: Path, task: Task) -> dict[str, Any]:
-    """The results in the studies' folders of these pairs and this version of the kit, and `savings` of all of them."""
-    products: dict[str, Any] = {}
-    for name, path in ((name, out / name / "study.json") for name in STUDIES):
-        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if (results.pop("code", None), *results.pop("inputs", {}).values()) == (code_digest(), task.digest):
-            products[name] = results
-    if rows := [row for product in products.values() for row in product.get("savings", [])]:
-        products[SAVINGS] = {"title": "what the smaller budget saved", "preliminary": False, "savings": rows}
-    return products

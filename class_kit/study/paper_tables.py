@@ -27,7 +27,8 @@ FOLDER = "figures/paper"
 SAVINGS = "savings"
 # the names of the studies' files, in the order in which they are trained
 STUDIES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures")
-# those with mismatched pairs, on data sets of their own: trained only if they are named
+# trained only if they are named: on further data sets, and with mismatched pairs
+FURTHER = ("origins", "sizes")
 NOISE = ("noise", "noise_backbones", "noise_graphs", "noise_epochs")
 CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
 RANKING = "text_to_molecule/split"
@@ -50,7 +51,9 @@ def read_results(path: str | os.PathLike[str] = "") -> dict[str, Any]:
     path = home_path(path) if str(path) else committed
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(part, dict) for part in (results["inputs"]["sizes"], *results["products"].values())):
+        if not all(
+            isinstance(part, dict) for part in (results["inputs"].get("sizes", {}), *results["products"].values())
+        ):
             raise TypeError("expected sizes and products as objects")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: expected results of `class-kit study paper` ({error})") from None
@@ -121,12 +124,14 @@ def key_rows(results: Mapping[str, Any], name: str, table: str = "differences") 
 
 def note(results: Mapping[str, Any], name: str) -> str:
     """The note below every table of a study: pairs, epochs, seeds."""
-    inputs, product = results["inputs"], results["products"][name]
+    product = results["products"][name]
     if name == SAVINGS:
         return "Of the standard run's; seconds of training steps as measured, compared seed by seed, 95 % interval."
-    seeds = len(product["settings"]["seeds"])
+    seeds, every = len(product["settings"]["seeds"]), product.get("inputs") or {"": results["inputs"]}
+    sizes = "; ".join(f"{data}: {one['sizes'].get('train', 0):,}".lstrip(": ") for data, one in every.items())
+    inputs = next(iter(every.values()))
     text = (
-        f"{inputs['sizes'].get('train', 0):,} training pairs, {product['settings']['training']['epochs']} epochs; 95 % "
+        f"{sizes} training pairs, {product['settings']['training']['epochs']} epochs; 95 % "
         f"intervals over queries{'' if seeds == 1 else f' and {seeds} seeds'}; ties at their expectation; p values "
         "corrected (Holm) over each ranking and metric."
     )
