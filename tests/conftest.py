@@ -83,12 +83,21 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def chebi20_dir(data_dir: Path) -> Path:
+def real_file(data_dir: Path) -> Callable[[str], Path]:
+    """Finds a file of real data; a test whose file is not there is skipped."""
+
+    def find(name: str) -> Path:
+        if not (data_dir / name).is_file():
+            pytest.skip(f"CLASS_KIT_DATA has no {name} ({data_dir})")
+        return data_dir / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def chebi20_dir(real_file: Callable[[str], Path]) -> Path:
     """The folder with the published ChEBI-20 files."""
-    path = data_dir / "chebi20"
-    if not (path / "validation.txt").is_file():
-        pytest.skip(f"CLASS_KIT_DATA has no chebi20/validation.txt ({path})")
-    return path
+    return real_file("chebi20/validation.txt").parent
 
 
 @pytest.fixture(scope="session")

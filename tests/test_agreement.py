@@ -5,6 +5,7 @@ import pytest
 
 import class_kit as ck
 from tests.refusals import refuses
+from tests.test_neighbours import unit
 
 
 def related(pairs: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -31,11 +32,7 @@ def curve_area(values: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def naive_agreement(t: np.ndarray, m: np.ndarray, k: int) -> np.ndarray:
-    centred = []
-    for x in (t, m):
-        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-        unit = unit - unit.mean(axis=0)
-        centred.append(unit / np.linalg.norm(unit, axis=1, keepdims=True))
+    centred = [unit(unit(x) - unit(x).mean(axis=0)) for x in (t, m)]
     out = np.zeros(len(t))
     for near, other in (centred, centred[::-1]):
         for i in range(len(t)):
@@ -146,15 +143,13 @@ test_what_cannot_be_judged_is_refused = refuses(
 )
 
 
-def test_exchanged_pairs_of_pubchem_are_found(data_dir):
+def test_exchanged_pairs_of_pubchem_are_found(real_file):
     """Real descriptions and molecules: words of the texts against fingerprints, both reduced to 100 numbers."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    file = data_dir / "pcdes" / "validation.txt"
-    if not file.is_file():
-        pytest.skip(f"CLASS_KIT_DATA has no pcdes/validation.txt ({file})")
-    lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:]]
+    text = real_file("pcdes/validation.txt").read_text(encoding="utf-8")
+    lines = [line.split("\t") for line in text.splitlines()[1:]]
     texts, smiles = [line[2] for line in lines], [line[1].replace("\\\\", "\\") for line in lines]
     t = TruncatedSVD(100, random_state=0).fit_transform(TfidfVectorizer(sublinear_tf=True).fit_transform(texts))
     m = TruncatedSVD(100, random_state=0).fit_transform(np.sqrt(ck.embed_molecules(smiles, encoder="morgan")))

@@ -6,11 +6,7 @@ from collections import Counter
 import pytest
 
 from class_kit.errors import InputError
-from class_kit.pairs import (
-    load_molecules,
-    load_pairs,
-    pool_targets,
-)
+from class_kit.pairs import load_molecules, load_pairs, pool_targets
 from tests.pair_files import RELEASE_HEADER, alkane, release, table
 
 
@@ -130,11 +126,8 @@ def test_real_published_splits(chebi20_dir):
     assert pairs.where("test").text[0].startswith("The molecule is a steroid ester that is methyl (17E)-pregna")
 
 
-def test_real_split_with_extra_pairs_and_the_whole_pool(chebi20_dir):
-    extra = chebi20_dir / "extra_train.tsv"
-    if not extra.is_file():
-        pytest.skip("CLASS_KIT_DATA has no chebi20/extra_train.tsv")
-    pairs = load_pairs("chebi20", data=chebi20_dir, extra=extra)
+def test_real_split_with_extra_pairs_and_the_whole_pool(chebi20_dir, real_file):
+    pairs = load_pairs("chebi20", data=chebi20_dir, extra=real_file("chebi20/extra_train.tsv"))
     assert Counter(pairs.split) == {"train": 5301, "validation": 500, "test": 3300}
     assert pairs.rejected == ()
     between = next(note for note in pairs.notes if note.startswith("train/validation"))

@@ -1,10 +1,13 @@
 """Molecule vectors against mol2vec's own words, RDKit's own fingerprints, and a sum written out word by word."""
 
+import csv
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,13 +118,18 @@ def test_what_counts_as_the_same_molecule(one: str, other: str, first: str | Non
     assert shared == [first is not None and number >= names.index(first) for number in range(3)]
 
 
-def test_inchikeys_and_skeletons_of_the_real_split_are_those_of_rdkit(chebi20_dir: Path) -> None:
-    table = [row.split("\t") for row in (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]]
-    smiles, splits = [row[1] for row in table], np.array([row[2] for row in table])
-    some = np.flatnonzero(splits != "train")[::20]
-    found = structures.structures([smiles[row] for row in some])
+@pytest.fixture(scope="module")
+def held_out(real_file: Callable[[str], Path]) -> list[str]:
+    """The molecules of ChEBI-20 that are not for training."""
+    table = pandas.read_csv(real_file("chebi20/molecules.tsv"), sep="\t", quoting=csv.QUOTE_NONE)
+    return table["SMILES"][table["split"] != "train"].tolist()
+
+
+def test_inchikeys_and_skeletons_of_the_real_split_are_those_of_rdkit(held_out: list[str]) -> None:
+    some = held_out[::20]
+    found = structures.structures(some)
     with rdBase.BlockLogs():
-        whole = [Chem.MolToInchiKey(Chem.MolFromSmiles(smiles[row])) for row in some]
+        whole = [Chem.MolToInchiKey(Chem.MolFromSmiles(each)) for each in some]
     assert [each.inchikey for each in found] == whole
     expected = [key.split("-")[0] or each.key for key, each in zip(whole, found, strict=True)]
     assert [each.skeleton for each in found] == expected
@@ -237,14 +245,10 @@ def test_coverage_counts_every_word(table: Mol2vecVectors) -> None:
     assert "2 without any known word" in str(found)
 
 
-def test_text2mols_vectors_cover_the_published_share(chebi20_dir: Path, data_dir: Path) -> None:
-    path = data_dir / "mol2vec" / "token_embedding_dict.npy"
-    if not path.is_file():
-        pytest.skip("CLASS_KIT_DATA has no mol2vec/token_embedding_dict.npy")
-    rows = [row.split("\t") for row in (chebi20_dir / "molecules.tsv").read_text(encoding="utf-8").splitlines()[1:]]
-    held_out = [smiles for _, smiles, split in rows if split in {"val", "test"}]
+def test_text2mols_vectors_cover_the_published_share(held_out: list[str], real_file: Callable[[str], Path]) -> None:
+    vectors = load_vectors(real_file("mol2vec/token_embedding_dict.npy"))
     assert len(held_out) == 6_601
-    assert mol2vec_coverage(held_out[::6], load_vectors(path)).overall == pytest.approx(0.997, abs=0.001)
+    assert mol2vec_coverage(held_out[::6], vectors).overall == pytest.approx(0.997, abs=0.001)
 
 
 def test_fingerprints_equal_rdkits_older_function() -> None:

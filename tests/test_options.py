@@ -16,17 +16,7 @@ from class_kit.curriculum.feedback import KINDS
 from class_kit.curriculum.intensity import INTENSITIES
 from class_kit.curriculum.schedules import SHAPES
 from class_kit.errors import InputError
-from class_kit.options import (
-    DYNAMIC,
-    SELECTIVE,
-    Arm,
-    Curve,
-    Order,
-    Shape,
-    TaskOptions,
-    TrainingConfig,
-    option_model,
-)
+from class_kit.options import DYNAMIC, SELECTIVE, Arm, Curve, Order, Shape, TaskOptions, TrainingConfig, option_model
 from class_kit.runs.notebooks import Notebook
 from class_kit.study import config as study_file
 from class_kit.task import load_task

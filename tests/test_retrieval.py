@@ -15,25 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from class_kit.retrieval import (
-    ensemble_ranks,
-    export_trec,
-    ranks_from_scores,
-    rerank,
-    retrieval_ranks,
-    retrieval_ranks_both_ways,
-    search,
-)
+from class_kit import retrieval
+from class_kit.retrieval import ensemble_ranks, export_trec, ranks_from_scores, rerank, retrieval_ranks, search
 from class_kit.retrieval.metrics import Ranks, k_way_chances, per_query_metrics, retrieval_metrics
 from tests.refusals import refuses
+from tests.test_neighbours import unit
 
 
 def reference_cosines(queries, candidates):
-    def unit(rows):
-        rows = np.asarray(rows, dtype=np.float64)
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-
     return unit(queries) @ unit(candidates).T
 
 
@@ -151,7 +140,7 @@ def test_both_ways_is_two_calls(rows, kind):
     if kind == "constant":
         second = np.ones_like(second)
     first = second + 0.5 * rng.standard_normal(second.shape)
-    there, back = retrieval_ranks_both_ways(first, second)
+    there, back = retrieval.retrieval_ranks_both_ways(first, second)
     for found, sides in ((there, (first, second)), (back, (second, first))):
         one = retrieval_ranks(*sides, np.arange(rows))
         assert_ranks(found, one.greater, one.equal)
@@ -433,7 +422,7 @@ test_what_does_not_fit_is_named = refuses(
     (lambda: k_way_chances(RANKS, 5), "k=5"),
     (lambda: search(np.ones((1, 3)), np.ones((4, 3)), 5), "k=5"),
     (lambda: search(np.ones((1, 3)), np.ones((4, 2)), 1), "query_vectors have 3 dimensions"),
-    (lambda: retrieval_ranks_both_ways(np.ones((2, 3)), np.ones((3, 3))), "one row each for every pair"),
+    (lambda: retrieval.retrieval_ranks_both_ways(np.ones((2, 3)), np.ones((3, 3))), "one row each for every pair"),
     (lambda: ranks_from_scores(np.ones((2, 3)), [0, 3]), "outside the pool of 3"),
     (lambda: ranks_from_scores(np.array([[1, np.nan]]), [0]), "scores must be finite"),
     (lambda: ranks_from_scores(np.ones((1, 2)), [0], tie_tolerance=-1), "tie_tolerance=-1"),

@@ -15,7 +15,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModel, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from class_kit.errors import InputError
 from class_kit.store import cache_entries, clear_cache
@@ -91,18 +92,14 @@ def test_minilm_equals_plain_transformers() -> None:
 
 
 def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not (data_dir / "scibert" / "config.json").is_file():
-        pytest.skip("CLASS_KIT_DATA has no scibert/")
-    import torch
-    from transformers import AutoConfig, AutoModel
-
+    published = real_file("scibert/config.json").parent
     monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
     monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
     place = tmp_path / "scibert"
     place.mkdir()
-    for path in (data_dir / "scibert").iterdir():
+    for path in published.iterdir():
         if path.suffix in {".json", ".txt"}:
             shutil.copy(path, place)
     torch.manual_seed(0)
@@ -115,9 +112,6 @@ def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(
 
 def test_scibert_as_first_published_is_read(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its configuration then named no family, and its weights were saved by torch."""
-    import torch
-    from safetensors.torch import load_file
-
     monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
     monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
     place = tmp_path / "scibert"
@@ -135,8 +129,6 @@ def test_scibert_as_first_published_is_read(tiny: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(("threads", "others"), [(1, ["Oil.", *TEXTS[:2]]), (2, [])])
 def test_a_text_has_the_same_bits_in_any_company(threads: int, others: list[str]) -> None:
     """Whether it is alone in its batch or not, and in whichever place, among texts of its length and of others."""
-    import torch
-
     like = [f"the molecule is an {word}" for word in ("acid", "base", "salt", "ion", "ring", "water", "oil")]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -153,8 +145,6 @@ def test_a_text_has_the_same_bits_in_any_company(threads: int, others: list[str]
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 12) | st.integers(100, 300), min_size=1, max_size=30), st.integers(1, 9))
 def test_batches_hold_every_row_once_and_one_shape_a_length(lengths: list[int], batch_size: int) -> None:
-    import torch
-
     shapes: dict[int, set[int]] = {}
 
     def model(input_ids: Any, attention_mask: Any) -> Any:
@@ -197,6 +187,10 @@ def test_long_texts_are_truncated_counted_and_named(read: Any, tiny: Path, caplo
     assert caplog.text == ""
 
 
+def not_again(*_: object) -> None:
+    raise AssertionError("loaded although the result is stored")
+
+
 def test_what_is_stored_needs_no_model_and_only_the_rest_is_embedded(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,18 +208,10 @@ def test_what_is_stored_needs_no_model_and_only_the_rest_is_embedded(
     assert longer[1:-2].tobytes() == first[::-1].tobytes()
     assert longer.tobytes() == embed_text(more, tiny, cache=False).tobytes()
 
-    def not_again(*_: object) -> None:
-        raise AssertionError("loaded although the result is stored")
-
     monkeypatch.setattr(text_encoders, "load_encoder", not_again)
     assert embed_text(TEXTS, tiny).tobytes() == first.tobytes()
     assert len(cache_entries("text")) == 1
-    for options in (
-        {"pooling": "mean"},
-        {"max_tokens": 10},
-        {"cache": False},
-        {"encoder": "minilm"},
-    ):
+    for options in ({"pooling": "mean"}, {"max_tokens": 10}, {"cache": False}, {"encoder": "minilm"}):
         with pytest.raises(AssertionError, match="loaded although"):
             embed_text(**{"texts": TEXTS, "encoder": tiny, **options})
 
@@ -271,9 +257,6 @@ def test_kept_tokens_are_left_on_disk_and_need_no_model(tiny: Path, monkeypatch:
     # equal texts are one item
     assert entry.items == len(first.tokens) == 4
 
-    def not_again(*_: object) -> None:
-        raise AssertionError("loaded although the result is stored")
-
     monkeypatch.setattr(text_encoders, "load_encoder", not_again)
     assert text_tokens(TOKENISED, tiny).digest == first.digest
     turn = [4, 3, 2, 1, 0, 1]
@@ -288,8 +271,6 @@ def test_kept_tokens_are_left_on_disk_and_need_no_model(tiny: Path, monkeypatch:
 
 
 def test_values_that_a_type_cannot_hold_are_refused(tiny: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     place = tmp_path / "large"
     shutil.copytree(tiny, place)
     weights = load_file(place / "model.safetensors")
