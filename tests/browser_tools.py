@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.faulty_places import free_port
+
 ROOT = Path(__file__).parents[1]
 # seconds for a page or a notebook, and for an answer of the kernel; milliseconds after which a view counts as at rest
 # and a kernel as quiet
@@ -324,9 +326,7 @@ def _serving(command: Sequence[str], option: str, place: Path, home: Path, token
 
     Proxies that lead nowhere make sure that neither the server nor its kernels need the network.
     """
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     folders = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     local = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "IPYTHONDIR": str(home / "ipython")}

@@ -1,6 +1,7 @@
-"""Places that go wrong on request, a disk that is full or read-only, and waiting for processes to come and go."""
+"""Places that go wrong on request, a disk that is full or read-only, a free port, and waiting for processes."""
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -46,6 +47,13 @@ def wait_until(reached: Callable[[], bool], seconds: float = 120) -> None:
     while not reached():
         assert time.monotonic() < deadline, "not reached in time"
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def is_gone(process: int) -> bool:

@@ -11,7 +11,7 @@ from class_kit.errors import InputError
 def refuses(
     *rows: tuple[Any, ...],
     call: Callable[..., Any] = lambda make: make(),
-    error: type[Exception] = InputError,
+    error: type[Exception] | tuple[type[Exception], ...] = InputError,
     pattern: Callable[[str], str] = str,
 ) -> Callable[[tuple[Any, ...]], None]:
     """A test of each row: what `call` is given, and a pattern of the message, or its words with `pattern=re.escape`.

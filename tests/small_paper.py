@@ -1,5 +1,6 @@
 """The paper's studies made small: generated vectors, two seeds, two epochs, few settings of each study."""
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,14 @@ from tests.test_study import small_task
 
 NAMES = (*STUDIES, SAVINGS)
 OPTIONS = ("--pairs", "own.csv", "--seeds", "2", "--epochs", "2", "--jobs", "1", "--out", "paper")
+
+
+def load_script(path: str) -> Any:
+    """A script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parents[1] / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def task_with_relatives() -> Task:

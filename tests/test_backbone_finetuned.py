@@ -258,20 +258,3 @@ def test_weights_of_the_encoder_are_kept_and_the_loaded_one_is_left_alone(bert: 
     ids = text_ids(texts(), bert)
     np.testing.assert_array_equal(encode(fresh, "text", ids), encode(result.backbone, "text", ids))
     assert not np.allclose(encode(fresh, "text", ids), encode(made(bert), "text", ids))
-
-
-def test_a_record_holds_the_encoder(bert: str, tmp_path: Path) -> None:
-    from class_kit.study.ranking import rank_split
-    from class_kit.study.records import Arm, load_backbone, train_record
-    from class_kit.task import load_task
-
-    rows = [f"{text},{'C' * (1 + number)}O" for number, text in enumerate(texts())]
-    table = tmp_path / "pairs.csv"
-    table.write_text("text,smiles\n" + "\n".join(rows) + "\n")
-    task = load_task(table, text_encoder=bert, molecule_encoder="morgan")
-    arm = Arm("a", order="standard", intensity="constant")
-    record = train_record(task, arm, config_of(bert), tmp_path / "record")
-    loaded = load_backbone(record, task)
-    assert loaded.inputs == Needs("ids", "vector")
-    for name, ranks in rank_split(loaded, task, task.evaluation_split).items():
-        np.testing.assert_array_equal(ranks.greater, record.ranks[name].greater)

@@ -17,6 +17,7 @@ from class_kit.progress import duration, progress_bar
 from class_kit.runs import kernels, notebooks
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 from tests.notebook_tools import write_notebook
+from tests.test_agreement import related
 
 # --- difficulty
 
@@ -56,26 +57,13 @@ def test_own_file_becomes_a_table(here: Path, own_cache: Path, monkeypatch: pyte
 # --- check
 
 
-NAMES = ["alcohol", "amine", "acid", "ether", "ketone", "nitrile", "thiol", "amide"]
-GROUPS = ["O", "N", "C(=O)O", "OC", "C(C)=O", "C#N", "S", "C(N)=O"]
+PAIRS = 240
 
 
 def write_pairs(path: Path, exchanged: int = 0) -> list[dict[str, str]]:
-    """Chains of several lengths with one of eight groups, named so; the first few get each other's molecules."""
-    rows = [
-        {
-            "id": f"p{length}-{name}",
-            "text": f"a chain of {length} carbons that bears one {name}",
-            "smiles": "C" * length + group,
-        }
-        for length in range(1, 31)
-        for name, group in zip(NAMES, GROUPS, strict=True)
-    ]
-    order = np.random.default_rng(0).permutation(len(rows))
-    rows = [rows[i] for i in order]
-    moved = [rows[(i + 1) % exchanged]["smiles"] for i in range(exchanged)]
-    for row, smiles in zip(rows, moved, strict=False):
-        row["smiles"] = smiles
+    """Pairs, the first few with each other's molecules, and one whose molecule is none."""
+    molecule = [*((at + 1) % exchanged for at in range(exchanged)), *range(exchanged, PAIRS)]
+    rows = [{"id": f"p{at}", "text": f"text {at}", "smiles": "C" * (1 + own)} for at, own in enumerate(molecule)]
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["id", "text", "smiles"])
         writer.writeheader()
@@ -84,32 +72,14 @@ def write_pairs(path: Path, exchanged: int = 0) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def counts_as_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors that know length and group, so that no encoder has to start."""
-
-    def embed(values, **_):
-        words = np.array(
-            [[*(len(v.split(n)) > 1 for n in NAMES), *(_length(v) == k for k in range(31))] for v in values]
-        )
-        return words.astype(np.float32)
-
-    def embed_smiles(values, **_):
-        ends = [max((g for g in GROUPS if v.endswith(g)), key=len) for v in values]
-        words = [
-            [*(e == g for g in GROUPS), *(len(v) - len(e) == k for k in range(31))]
-            for v, e in zip(values, ends, strict=True)
-        ]
-        return np.array(words, np.float32) @ np.random.default_rng(1).normal(size=(39, 39)).astype(np.float32)
-
-    monkeypatch.setattr(text, "embed_text", embed)
-    monkeypatch.setattr(molecules, "embed_molecules", embed_smiles)
+def related_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of texts and molecules that belong together, so that no encoder has to start."""
+    t, m = related(PAIRS)
+    monkeypatch.setattr(text, "embed_text", lambda texts, **_: t[[int(each.split()[1]) for each in texts]])
+    monkeypatch.setattr(molecules, "embed_molecules", lambda smiles, **_: m[[len(each) - 1 for each in smiles]])
 
 
-def _length(value: str) -> int:
-    return int(next(word for word in value.split() if word.isdigit()))
-
-
-@pytest.mark.usefixtures("counts_as_vectors")
+@pytest.mark.usefixtures("related_vectors")
 def test_exchanged_pairs_are_said_and_written(here: Path, kit: Any):
     rows = write_pairs(Path("mine.csv"), exchanged=48)
     said = kit("check", "mine.csv")
@@ -132,7 +102,7 @@ def test_exchanged_pairs_are_said_and_written(here: Path, kit: Any):
     assert all(f"  {each['id']}  " in said for each in suspects[:10])
 
 
-@pytest.mark.usefixtures("counts_as_vectors")
+@pytest.mark.usefixtures("related_vectors")
 def test_the_exit_code_follows_the_interval(here: Path, kit: Any):
     write_pairs(Path("wrong.csv"), exchanged=96)
     write_pairs(Path("right.csv"))
@@ -142,7 +112,7 @@ def test_the_exit_code_follows_the_interval(here: Path, kit: Any):
     assert "--fail-above=2.0: expected a number in [0, 1]" in kit("check", "right.csv", "--fail-above", "2", code=2)
 
 
-@pytest.mark.usefixtures("counts_as_vectors")
+@pytest.mark.usefixtures("related_vectors")
 def test_a_shuffled_table_is_called_so(here: Path, kit: Any):
     write_pairs(Path("all.csv"), exchanged=240)
     assert "the table looks shuffled as a whole" in kit("check", "all.csv")

@@ -13,16 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import class_kit as ck
-from class_kit.data_report import (
-    DataReport,
-    _difficulty,
-    _suggested,
-    advise,
-    data_report,
-    find_repeats,
-    group_reasons,
-    training_cost,
-)
+from class_kit import data_report as module
+from class_kit.data_report import DataReport, advise, data_report, find_repeats, group_reasons, training_cost
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.files import plain
@@ -233,10 +225,10 @@ def test_each_trouble_is_warned_of_with_its_number(change: Any, about: str, said
 def test_a_threshold_at_which_every_count_is_zero_is_not_suggested(sizes: Any, sigma: float, said: str) -> None:
     groups = np.repeat(np.arange(len(sizes)), sizes)
     t = np.eye(len(sizes), dtype=np.float32)[groups]
-    counted, by_quantile = _difficulty(t, t, [0.9, 0.99])
+    counted, by_quantile = module._difficulty(t, t, [0.9, 0.99])
     assert by_quantile[1]["sigma"] == 1.0
     assert not ck.neighbour_counts(t, t, sigma=1.0).any()
-    assert _suggested(counted, by_quantile)["sigma"] in ((sigma,) if len(set(sizes)) > 1 else (sigma, 0.99, 1.0))
+    assert module._suggested(counted, by_quantile)["sigma"] in ((sigma,) if len(set(sizes)) > 1 else (sigma, 0.99, 1.0))
     told = advise(good() | {"difficulty": counted, "by_quantile": by_quantile})
     assert any(said in entry["says"] for entry in told)
     assert any("neighbour with nearly equal vectors" in entry["says"] for entry in told)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from class_kit.curriculum.feedback import (
     record_losses,
     self_paced_weights,
 )
+from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
 from tests.refusals import refuses
 
@@ -157,9 +159,6 @@ test_bad_feedback_is_refused = refuses(
 
 
 def test_learnt_weights_find_the_noise_of_each_term() -> None:
-    torch = pytest.importorskip("torch")
-    from class_kit.curriculum.uncertainty import UncertaintyWeights
-
     weigher = UncertaintyWeights(["quiet", "noisy"])
     generator = torch.Generator().manual_seed(0)
     noise = {"quiet": 0.1, "noisy": 2.0}
@@ -178,9 +177,6 @@ def test_learnt_weights_find_the_noise_of_each_term() -> None:
 
 
 def test_learned_weights_take_their_terms_and_no_others() -> None:
-    torch = pytest.importorskip("torch")
-    from class_kit.curriculum.uncertainty import UncertaintyWeights
-
     weigher = UncertaintyWeights(["a", "b"])
     assert weigher({"b": torch.tensor(3.0), "a": torch.tensor(1.0)}).item() == pytest.approx(2.0)
     for terms, words in (({"a": torch.tensor(1.0)}, "expected"), ({"a": torch.ones(2), "b": torch.ones(2)}, "scalar")):

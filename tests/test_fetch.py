@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +20,8 @@ import pytest
 
 from class_kit import fetch as module
 from class_kit.errors import InputError
-from class_kit.fetch import (
-    PINNED,
-    SCIBERT_ID,
-    SCIBERT_REVISION,
-    FetchError,
-    PinnedFile,
-    data_home,
-    fetch,
-    find_folder,
-    git_blob_id,
-    obtain,
-)
+from class_kit.fetch import PINNED, FetchError, PinnedFile, data_home, fetch, find_folder, git_blob_id, obtain
+from tests.faulty_places import free_port
 
 # --- a local web server that misbehaves on request: the first part of the path says how
 
@@ -224,12 +213,6 @@ def test_a_proxy_that_refuses_is_named_at_once_and_its_password_is_not(there, mo
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def free_port():
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        return closed.getsockname()[1]
-
-
 # --- whole releases
 
 
@@ -362,10 +345,10 @@ def test_a_hub_gives_the_model_or_one_line_that_says_how_to_go_on(hub, tmp_path,
     assert files == (dict.fromkeys(HubHandler.FILES, CONTENT) if kind == "good" else {})
     if kind == "good":
         assert (done.returncode, done.stderr) == (0, "")
-        assert all(SCIBERT_REVISION in path for path in hub.seen)
+        assert all(module.SCIBERT_REVISION in path for path in hub.seen)
         return
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}: " in done.stderr
+    assert f"https://huggingface.co/{module.SCIBERT_ID}/tree/{module.SCIBERT_REVISION}: " in done.stderr
     assert "class-kit fetch scibert --from FOLDER" in done.stderr
 
 

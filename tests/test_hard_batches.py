@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -280,7 +281,6 @@ def test_the_mask_hides_duplicates_and_no_row_itself() -> None:
     expected = np.zeros((5, 5), dtype=bool)
     expected[0, 2] = expected[2, 0] = True
     assert np.array_equal(duplicate_mask(labels), expected)
-    torch = pytest.importorskip("torch")
     assert np.array_equal(duplicate_mask(torch.tensor(labels)).numpy(), expected)
 
 

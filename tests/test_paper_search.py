@@ -1,7 +1,6 @@
 """The search for a curriculum that helps: what it draws is possible, fair, and chosen by what it says decides."""
 
 import argparse
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,13 @@ import pytest
 
 from class_kit.retrieval import per_query_metrics
 from class_kit.study.arms import plan_arm
+from tests.small_paper import load_script
 from tests.test_study import small_task
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def search() -> Any:
-    spec = importlib.util.spec_from_file_location("search", ROOT / "figures" / "paper" / "search.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("figures/paper/search.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """What is committed of the default run agrees with itself: README, reference figures and metrics."""
 
 import base64
-import importlib.util
 import io
 import json
 import re
@@ -19,6 +18,7 @@ from matplotlib import pyplot as plt
 import class_kit as ck
 from class_kit.study.config import KEYS, study_config
 from tests.bench import bench_curriculum
+from tests.small_paper import load_script
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,10 +35,7 @@ COST = {
 
 @pytest.fixture(scope="module")
 def publish() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("publish", ROOT / "figures" / "publish.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("figures/publish.py")
 
 
 def test_every_generated_part_says_what_the_committed_records_say(publish: ModuleType) -> None:

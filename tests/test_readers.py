@@ -18,6 +18,7 @@ import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rdkit import Chem
 
 import class_kit
 from class_kit import cli
@@ -328,8 +329,6 @@ def chembl() -> str:
 
 
 def pubchem() -> str:
-    from rdkit import Chem
-
     names = ("cid", "cmpdname", "isosmiles", "canonicalsmiles", "inchi", "Description")
     rows = [
         (at, "x", smiles, Chem.MolToSmiles(Chem.MolFromSmiles(smiles), isomericSmiles=False), "InChI=1S/C", text)
@@ -349,14 +348,10 @@ def drugbank() -> str:
 
 
 def inchis() -> str:
-    from rdkit import Chem
-
     return delimited([(Chem.MolToInchi(Chem.MolFromSmiles(smiles)), text) for smiles, text in SIXTY], ("InChI", "text"))
 
 
 def sdf() -> str:
-    from rdkit import Chem
-
     records = []
     for smiles, text in SIXTY:
         records.append(f"{Chem.MolToMolBlock(Chem.MolFromSmiles(smiles))}> <ID>\nx\n\n> <Definition>\n{text}\n\n$$$$\n")
@@ -401,8 +396,6 @@ OPTIONS = {"chembl.csv": {"text": "Name"}}
 
 
 def same_pairs(pairs: Any) -> None:
-    from rdkit import Chem
-
     wanted = [(Chem.CanonSmiles(smiles), text.replace('"', "'")) for smiles, text in SIXTY]
     assert [(Chem.CanonSmiles(s), t.replace('"', "'")) for s, t in zip(pairs.smiles, pairs.text, strict=True)] == wanted
     assert pairs.rejected == ()

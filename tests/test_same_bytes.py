@@ -185,12 +185,7 @@ def test_it_is_the_plain_run(name: str, scales: str, optimizer: str) -> None:
     batches = [[batch.tolist() for batch in plan.batches(k, 8)] for k in range(1, EPOCHS + 1)]
     assert all(sorted(row for batch in epoch for row in batch) == list(range(ROWS)) for epoch in batches)
     found = train(replace(CONFIG, optimizer=optimizer, intensity_on=scales), plan, *pairs(), progress=False)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        expected = plain_run(batches, optimizer)
-    finally:
-        torch.set_num_threads(threads)
+    expected = with_threads(1, lambda: plain_run(batches, optimizer))
     weights = found.backbone.state_dict()
     assert weights.keys() == expected.keys()
     different = [key for key, value in weights.items() if not torch.equal(value, expected[key])]

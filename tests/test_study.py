@@ -240,14 +240,6 @@ def mine() -> TrainingConfig:
     return replace(CONFIG, backbone="mine", backbone_options={})
 
 
-def test_a_users_own_backbone_trains_in_every_process(task: Task, mine: TrainingConfig) -> None:
-    arms = [Arm("a", order="standard"), Arm("b", growth=0.15)]
-    apart = study.run_arms(task, arms, mine, [0, 1], jobs=2)
-    assert len({record.folder for record in apart}) == 4
-    again = study.run_arms(task, arms, mine, [0, 1], jobs=1)
-    assert [record.folder for record in again] == [record.folder for record in apart]
-
-
 @pytest.mark.parametrize(("ends", "jobs"), [("with an error", 1), ("with an error", 2), ("killed", 2)])
 def test_a_failed_training_stops_no_other(
     task: Task, mine: TrainingConfig, ends: str, jobs: int, caplog: pytest.LogCaptureFixture

@@ -18,6 +18,7 @@ from class_kit.runs import kernels, sweep
 from class_kit.runs.notebooks import SAFE_NAME, read_notebook
 from class_kit.terminal import visible
 from tests.notebook_tools import quiet, write_notebook
+from tests.refusals import refuses
 
 OWN = "html head meta title style body header main h1 h2 p div table thead tbody tr th td a img"
 HOSTILE = ("<script>alert(1)</script>", "../../up", "$(touch pwned)", '"><img src=x onerror=alert(2)>', "\x1b[2J\u202e")
@@ -148,10 +149,10 @@ def test_commas_inside_a_value_do_not_split(text: str, values: list[Any]):
     assert sweep.read_sweeps([f"name={text}"]) == {"name": values}
 
 
-@pytest.mark.parametrize("texts", [["growth"], ["=1,2"], ["a=1", "a=2"], ["a=1,,2"], ["a=[1,2"], ['a="b,c']])
-def test_unreadable_sweeps_are_refused(texts: list[str]):
-    with pytest.raises(InputError, match="expected NAME=V1,V2"):
-        sweep.read_sweeps(texts)
+UNREADABLE = (["growth"], ["=1,2"], ["a=1", "a=2"], ["a=1,,2"], ["a=[1,2"], ['a="b,c'])
+test_unreadable_sweeps_are_refused = refuses(
+    *((texts, "expected NAME=V1,V2") for texts in UNREADABLE), call=sweep.read_sweeps
+)
 
 
 def test_values_are_read_as_the_notebook_declares_them(book: Path):

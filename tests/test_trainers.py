@@ -6,7 +6,6 @@ Every library runs in an interpreter of its own, so that its import, threads and
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
@@ -23,6 +22,7 @@ from class_kit.curriculum import EpochPlan, LinearSchedule
 from class_kit.curriculum.feedback import SelfPacedPlan
 from class_kit.curriculum.trainers import WholeRunBatchSampler, accelerate_loader, lightning_data, require
 from class_kit.errors import InputError
+from tests.faulty_places import free_port
 
 ROWS, EPOCHS, BATCH = 45, 4, 4
 COMMON = """
@@ -370,12 +370,6 @@ def check_resumed(resumed: list, steps: range, accumulation: Sequence[int] = (1,
         ]
         assert seen == left
         assert equal
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def test_accelerate_with_two_processes(tmp_path: Path) -> None:
