@@ -93,9 +93,7 @@ def test_tokens_are_those_of_the_frozen_encoder(bert: str) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("options", [{}, READER], ids=["sentence", "tokens"])
-def test_pieces_change_neither_vectors_nor_gradients(
-    options: dict[str, Any], checkpointing: bool, still_bert: str
-) -> None:
+def test_pieces_change_neither_vectors_nor_gradients(options, checkpointing, still_bert) -> None:
     found = []
     for tokens in (1, 50, 100_000):
         model = made(still_bert, piece_tokens=tokens, checkpointing=checkpointing, **options)

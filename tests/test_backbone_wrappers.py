@@ -98,10 +98,7 @@ def scored():
     register_backbone("scored")(Scored)
 
 
-WRAPPED = {
-    "denoising": {"inner": "scored", **SMALL},
-    "distillation": {"student": "scored", "reads": "inner", **SMALL},
-}
+WRAPPED = {"denoising": {"inner": "scored", **SMALL}, "distillation": {"student": "scored", "reads": "inner", **SMALL}}
 
 
 @pytest.mark.parametrize("name", WRAPPED)
@@ -154,10 +151,7 @@ def test_denoising_equals_a_loop(reads: str) -> None:
     assert list(terms) == [*inner, "denoise_text", "denoise_molecule"]
     for name, term in inner.items():
         assert torch.equal(terms[name], term)
-    tokens, atoms = (
-        rows_of(items_of(text), model.text_scale),
-        rows_of(items_of(molecules), model.molecule_scale),
-    )
+    tokens, atoms = (rows_of(items_of(text), model.text_scale), rows_of(items_of(molecules), model.molecule_scale))
     for name, denoiser, clean, other, encoded in (
         ("denoise_text", model.text_denoiser, tokens, atoms, model.encode_molecules(molecules)),
         ("denoise_molecule", model.molecule_denoiser, atoms, tokens, model.encode_text(text)),

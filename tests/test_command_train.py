@@ -140,9 +140,7 @@ def test_score_gives_the_cosine_of_each_text_with_its_molecule(tmp_path: Path, k
     assert "C1CC" in (tmp_path / "scores-rejected.csv").read_text(encoding="utf-8")
 
 
-def test_an_exported_run_is_used_as_its_model_card_says(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
-) -> None:
+def test_an_exported_run_is_used_as_its_model_card_says(folder, tmp_path, monkeypatch, kit) -> None:
     out = tmp_path / "published"
     kit("export", "run", str(out))
     assert "expected a new or an empty folder" in kit("export", "run", str(out), code=2)

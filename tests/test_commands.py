@@ -183,9 +183,7 @@ def books(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_run_on_a_terminal_shows_how_far_it_is_and_how_long_it_will_take(
-    books: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_on_a_terminal_shows_how_far_it_is_and_how_long_it_will_take(books, monkeypatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(sys, "stdout", screen)
@@ -207,9 +205,7 @@ def test_a_run_on_a_terminal_shows_how_far_it_is_and_how_long_it_will_take(
     ("wish", "terminal", "worker", "shown"),
     [("0", True, False, False), ("1", False, False, True), (None, True, False, True), (None, True, True, False)],
 )
-def test_a_wish_decides_for_all_bars(
-    wish: str | None, terminal: bool, worker: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wish_decides_for_all_bars(wish, terminal, worker, shown, monkeypatch) -> None:
     monkeypatch.delenv("CLASS_KIT_PROGRESS", raising=False)
     if wish is not None:
         monkeypatch.setenv("CLASS_KIT_PROGRESS", wish)

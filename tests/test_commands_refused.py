@@ -143,17 +143,13 @@ command_lines = st.one_of(
 
 @examples(80)
 @given(arguments=command_lines)
-def test_command_lines(
-    arguments: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_lines(arguments, place, monkeypatch, capsys) -> None:
     """Real handlers, but for what would take minutes: no cell is executed, nothing fetched, nothing trained."""
     check_command_line(arguments, place, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_tried(
-    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_is_tried(command, place, monkeypatch, capsys) -> None:
     for words in ([], ["bad.csv"], ["new"], ["--out", "new"], ["\x1b[2J"], ["folder", "--\u202e"]):
         check_command_line([command, *words], place, monkeypatch, capsys)
 

@@ -91,9 +91,7 @@ def test_without_schedule_and_intensity_it_is_the_plain_run(length: int, seed: i
 
 @given(st.integers(1, 400), st.integers(1, 20), st.integers(1, 6), st.booleans())
 @settings(deadline=None, max_examples=300)
-def test_every_row_goes_to_one_rank_and_all_ranks_step_alike(
-    count: int, batch_size: int, world_size: int, drop_last: bool
-) -> None:
+def test_every_row_goes_to_one_rank_and_all_ranks_step_alike(count, batch_size, world_size, drop_last) -> None:
     try:
         bounds = batch_bounds(count, batch_size, world_size, drop_last)
     except InputError:
@@ -111,9 +109,7 @@ def test_every_row_goes_to_one_rank_and_all_ranks_step_alike(
 
 @given(st.integers(36, 300), st.integers(2, 9), st.integers(1, 4), st.integers(1, 25), st.booleans())
 @settings(deadline=None, max_examples=50)
-def test_batches_of_all_ranks_are_the_epoch(
-    length: int, batch_size: int, world_size: int, epoch: int, drop_last: bool
-) -> None:
+def test_batches_of_all_ranks_are_the_epoch(length, batch_size, world_size, epoch, drop_last) -> None:
     plan = plan_of(length)
     ranks = [plan.batches(epoch, batch_size, rank, world_size, drop_last) for rank in range(world_size)]
     assert {len(batches) for batches in ranks} == {plan.steps(epoch, batch_size, world_size, drop_last)}
@@ -141,9 +137,7 @@ def test_epochs_are_rounded_to_the_nearest_pair_and_filled_up_to_a_batch() -> No
     st.sampled_from(["plan", "control"]),
 )
 @settings(deadline=None, max_examples=60)
-def test_totals_and_table_are_what_a_training_sees(
-    length: int, start: float, batch_size: int, world_size: int, control: bool
-) -> None:
+def test_totals_and_table_are_what_a_training_sees(length, start, batch_size, world_size, control) -> None:
     """Epochs that are filled up to one full batch count as they are, in every way of saying it."""
     curriculum = EpochPlan(np.arange(length), LinearSchedule(start, 0.1), epochs=12)
     plan = StepMatchedPlan(curriculum, batch_size, world_size) if control else curriculum
@@ -247,9 +241,7 @@ def test_every_arm_from_the_same_call() -> None:
 
 @given(st.integers(24, 250), st.integers(2, 8), st.integers(1, 3), st.integers(0, 50), st.booleans())
 @settings(deadline=None, max_examples=30)
-def test_the_step_matched_control_is_a_stream_of_passes(
-    length: int, batch_size: int, world_size: int, seed: int, full: bool
-) -> None:
+def test_the_step_matched_control_is_a_stream_of_passes(length, batch_size, world_size, seed, full) -> None:
     plan = make_plan(
         "step-matched",
         np.arange(length),

@@ -215,11 +215,7 @@ def test_each_trouble_is_warned_of_with_its_number(change: Any, about: str, said
     [
         # groups of pairs with equal vectors: the count below 1 is the size of a pair's group, less one
         (range(1, 30), 0.9, "At σ = 0.900 6.7% are tied: start from there"),
-        (
-            [4] * 20,
-            0.9,
-            "No threshold that was tried ties less than 100.0% of the training pairs",
-        ),
+        ([4] * 20, 0.9, "No threshold that was tried ties less than 100.0% of the training pairs"),
     ],
 )
 def test_a_threshold_at_which_every_count_is_zero_is_not_suggested(sizes: Any, sigma: float, said: str) -> None:

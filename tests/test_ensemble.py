@@ -166,9 +166,7 @@ class Side:
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: value if isinstance(value, str) else "")
 @pytest.mark.parametrize("swap", [False, True])
-def test_pairs_of_any_rows_have_the_scores_of_their_batches(
-    name: str, options: dict[str, Any], swap: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_of_any_rows_have_the_scores_of_their_batches(name, options, swap, monkeypatch) -> None:
     monkeypatch.setattr(module, "_ENCODED_AT_ONCE", 3)
     torch.manual_seed(0)
     backbone = create_backbone(name, TEXT_DIM, MOLECULE_DIM, **options).eval()

@@ -169,9 +169,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_said_and_mended_is_forgotten(
-    command: Command, fault: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_is_said_and_mended_is_forgotten(command, fault, here, monkeypatch, capsys) -> None:
     assert command.start(here / "whole") == 0
     blocks = [-(-path.stat().st_size // 4096) for path in here.rglob("*") if path.is_file()]
     whole = results(here / "whole")
@@ -194,9 +192,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-def test_killed_at_any_of_its_writes_it_goes_on(
-    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_at_any_of_its_writes_it_goes_on(command, here, monkeypatch, capsys) -> None:
     assert command.start(here / "whole") == 0
     whole, real, left = results(here / "whole"), os.replace, [0]
 
@@ -221,9 +217,7 @@ def test_killed_at_any_of_its_writes_it_goes_on(
     assert write >= 8
 
 
-def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(
-    command: Command, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(command, here, capsys) -> None:
     with small_disk(40_000) as disk:
         out = disk / "run"
         assert command.start(out) == 0
@@ -239,9 +233,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(
         remount(disk, "rw")
 
 
-def test_a_second_one_in_the_same_folder_is_refused(
-    command: Command, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_one_in_the_same_folder_is_refused(command, here, capsys) -> None:
     with lock(here / "run"):
         assert command.start(Path("run"), *command.again) == 2
         refused = f"another process (id {os.getpid()}) is running in 'run'; wait for it, or name another"

@@ -49,9 +49,7 @@ def ranks_of(record: records.Record) -> list[list[int]]:
 
 @pytest.mark.parametrize("name", STORED)
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
-def test_a_damaged_stored_training_is_done_again(
-    task: Task, name: str, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_stored_training_is_done_again(task, name, damage, caplog) -> None:
     first = runner.run_arm(task, ARM, CONFIG)
     path = first.folder / name
     whole = path.read_bytes()

@@ -224,9 +224,7 @@ def test_motifs_do_not_depend_on_the_order_of_the_atoms() -> None:
 
 
 @pytest.mark.parametrize("unknown", ["unk", "skip"])
-def test_atoms_add_up_to_the_vectors_of_the_molecules(
-    unknown: str, corpus: tuple[list[str], Mol2vecVectors, MoleculeGraphs]
-) -> None:
+def test_atoms_add_up_to_the_vectors_of_the_molecules(unknown, corpus) -> None:
     smiles, vectors, graphs = corpus
     if unknown == "skip":
         graphs = molecule_graphs(smiles, vectors=vectors, unknown="skip", cache=False)
@@ -242,9 +240,7 @@ def test_atoms_add_up_to_the_vectors_of_the_molecules(
 
 @settings(deadline=None, max_examples=30)
 @given(st.data())
-def test_a_batch_of_corpus_molecules_is_its_molecules_end_to_end(
-    corpus: tuple[list[str], Mol2vecVectors, MoleculeGraphs], data: st.DataObject
-) -> None:
+def test_a_batch_of_corpus_molecules_is_its_molecules_end_to_end(corpus, data) -> None:
     smiles, vectors, graphs = corpus
     rows = np.array(data.draw(st.lists(st.integers(0, len(smiles) - 1), min_size=1, max_size=12)))
     found = graphs.arrays(rows)
@@ -283,9 +279,7 @@ def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, m
     assert len({first.digest, other.digest, *(one.digest for one in others)}) == 4
 
 
-def test_several_processes_give_the_same(
-    graphs: MoleculeGraphs, table: Mol2vecVectors, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_give_the_same(graphs, table, monkeypatch) -> None:
     monkeypatch.setattr(structures, "PARALLEL_FROM", 1)
     monkeypatch.setattr(structures, "BLOCK", 70)
     found, rows = molecule_graphs(SMILES, vectors=table, cache=False), np.arange(len(SMILES))

@@ -120,9 +120,7 @@ def test_one_of_each_where_it_can_be_told() -> None:
     apart=st.booleans(),
 )
 @settings(deadline=None, max_examples=100)
-def test_hard_batches_hold_every_row_once(
-    share: float, batch_size: int, group_size: int, world_size: int, epoch: int, drop_last: bool, apart: bool
-) -> None:
+def test_hard_batches_hold_every_row_once(share, batch_size, group_size, world_size, epoch, drop_last, apart) -> None:
     label = families(count=25)[1]
     plain = EpochPlan(np.random.default_rng(4).permutation(200), LinearSchedule(0.5, 0.1), epochs=5)
     plan = EpochPlan(

@@ -206,9 +206,7 @@ def read(path: Path) -> Any:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")  # torch's own, as it refuses the file
 @pytest.mark.parametrize(("name", "content", "said"), CRAFTED, ids=[f"{at}-{row[0]}" for at, row in enumerate(CRAFTED)])
-def test_a_crafted_file_is_one_error_and_runs_nothing(
-    name: str, content: Any, said: str, whole_encoder: Path, tmp_path: Path, marker: Path
-) -> None:
+def test_a_crafted_file_is_one_error_and_runs_nothing(name, content, said, whole_encoder, tmp_path, marker) -> None:
     shutil.copytree(whole_encoder, tmp_path / "encoder")
     if name == WEIGHTS:
         (tmp_path / "encoder" / "model.safetensors").unlink()
@@ -289,9 +287,7 @@ def test_tables_for_papers_say_attacks_and_do_not_obey_them() -> None:
         '{"task": {"pairs": "corpus", "text_encoder": "minilm", "rejected_to": "hit"}, "digest": "x"}',
     ],
 )
-def test_a_training_from_a_stranger_names_no_file_to_be_written(
-    content: str, here: Path, monkeypatch: pytest.MonkeyPatch, kit: Any
-) -> None:
+def test_a_training_from_a_stranger_names_no_file_to_be_written(content, here, monkeypatch, kit) -> None:
     monkeypatch.setattr("class_kit.study.records.read_record", lambda folder: None)
     (here / "run").mkdir()
     (here / "run" / "done").touch()

@@ -285,9 +285,7 @@ def test_a_bar_is_shown_in_a_notebook_s_page(kernel: Kernel) -> None:
     assert kernel.run(ask.format("os.environ['CLASS_KIT_PROGRESS'] = '0'")) == ("ok", "(False, True)")
 
 
-def test_an_interrupt_waits_for_the_end_of_a_block_and_of_an_import(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_waits_for_the_end_of_a_block_and_of_an_import(tmp_path, monkeypatch) -> None:
     reached = []
 
     def interrupted_block() -> None:

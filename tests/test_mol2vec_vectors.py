@@ -117,9 +117,7 @@ def _gensim_3_model(layout: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("python", [2, 3])
 @pytest.mark.parametrize("layout", ["gensim 0", "gensim 1", "gensim 3"])
-def test_the_layouts_of_older_gensim_are_read(
-    layout: str, python: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_layouts_of_older_gensim_are_read(layout, python, tmp_path, monkeypatch) -> None:
     path = tmp_path / "model_300dim.pkl"
     with monkeypatch.context() as fake, open(path, "wb") as file:
         model = _gensim_3_model(layout, fake)

@@ -219,9 +219,7 @@ def test_a_molecule_is_the_sum_of_its_words(unknown: str, table: Mol2vecVectors)
     assert np.abs(expected).sum() > 10
 
 
-def test_molecules_without_a_known_word_get_zeros_and_are_named(
-    table: Mol2vecVectors, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_molecules_without_a_known_word_get_zeros_and_are_named(table, caplog) -> None:
     for _ in range(2):  # computed, then from the cache
         with caplog.at_level(logging.WARNING):
             found = embed_molecules(SMILES, vectors=table)
@@ -288,9 +286,7 @@ def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
-def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(
-    encoder: str, table: Mol2vecVectors, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(encoder, table, caplog) -> None:
     some = ["C", "CCO", "C(", "C1CC", "CC(=O)O"]
     embed_molecules(["CCO"], encoder, vectors=table)  # a row that is stored counts as well
     named = r"row 2: 'C\(' \(RDKit: syntax error .*\); row 3: 'C1CC' \(RDKit: unclosed ring"

@@ -265,8 +265,7 @@ def test_top_similarities_of_few_pairs():
 
 
 test_top_similarities_refuse = refuses(
-    (lambda: top_similarities(np.ones((1, 2))), "1 pair"),
-    (lambda: top_similarities(TWO, None, 0), "k=0"),
+    (lambda: top_similarities(np.ones((1, 2))), "1 pair"), (lambda: top_similarities(TWO, None, 0), "k=0")
 )
 
 

@@ -108,9 +108,7 @@ def test_numbers_of_numpy_are_numbers_and_a_copy_is_checked() -> None:
         ("mine", -1, 0, None),
     ],
 )
-def test_a_notebooks_parameter_is_checked_as_the_setting_that_it_names(
-    name: str, value: Any, default: Any, message: str | None
-) -> None:
+def test_a_notebooks_parameter_is_checked_as_the_setting_that_it_names(name, value, default, message) -> None:
     notebook = Notebook(Path("03_mine.ipynb"), None, {name: default})
     if message is None:
         assert notebook.checked({name: value}) == {name: value}

@@ -213,9 +213,7 @@ def test_the_command_leaves_every_product(small_study: Path, small_results: dict
         assert (small_study / name / "done").is_file()
 
 
-def test_running_again_and_planning_train_nothing_and_change_nothing(
-    small_study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_running_again_and_planning_train_nothing_and_change_nothing(small_study, capsys) -> None:
     before = (small_study / "paper.json").read_bytes()
     assert study_paper(small_study.parent, "--only", "ablation") == 0
     shown = capsys.readouterr().out
@@ -273,9 +271,7 @@ def test_results_of_other_pairs_are_left_out(small_results: dict[str, Any], tmp_
         (-3, -1, "mean_rank", 0.01, "better"),
     ],
 )
-def test_a_difference_has_to_stand_against_interval_and_correction(
-    low: float | None, high: float | None, metric: str, p: float | None, expected: str
-) -> None:
+def test_a_difference_has_to_stand_against_interval_and_correction(low, high, metric, p, expected) -> None:
     row = {"metric": metric, "difference_low": low, "difference_high": high, "p_holm": p}
     assert tables.verdict(row) == expected
 
@@ -327,10 +323,7 @@ def test_the_committed_search_is_shown_with_its_verdicts() -> None:
     plt.close("all")
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["[", "{}", '{"inputs": {"sizes": []}, "products": {}}'],
-)
+@pytest.mark.parametrize("text", ["[", "{}", '{"inputs": {"sizes": []}, "products": {}}'])
 def test_what_is_no_record_of_results_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "paper.json"
     path.write_text(text, encoding="utf-8")

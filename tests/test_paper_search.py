@@ -1,7 +1,6 @@
 """The search for a curriculum that helps: what it draws is possible, fair, and chosen by what it says decides."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,9 +48,7 @@ def test_every_setting_that_can_be_drawn_is_a_plan(search: Any, task: Any, kind:
         assert kind != "hard batches" or arm.order == "random"
 
 
-def test_test_seeds_are_new_and_differences_are_from_the_plain_run(
-    search: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_test_seeds_are_new_and_differences_are_from_the_plain_run(search, task, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CLASS_KIT_CACHE", str(tmp_path))
     small = {"epochs": 3, "hidden": 16, "dim": 8, "batch_size": 16}
     hard = {"schedule": (0.4, 0.8, 1.0), "order": "random", "hardness": 0.5, "near": "model"}

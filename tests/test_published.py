@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,9 +79,7 @@ def test_a_picture_in_a_notebook_is_made_small_and_looks_the_same(publish: Modul
         ),
     ],
 )
-def test_a_changed_number_would_change_the_page(
-    publish: ModuleType, record: str, section: str, rows: Callable[[Any], list[dict[str, Any]]], name: str
-) -> None:
+def test_a_changed_number_would_change_the_page(publish, record, section, rows, name) -> None:
     found = publish.committed(record)
     before = getattr(publish, section)(found)
     for row in rows(found):
@@ -90,9 +87,7 @@ def test_a_changed_number_would_change_the_page(
     assert getattr(publish, section)(found) != before
 
 
-def test_a_run_of_notebook_2_on_real_pairs_is_published(
-    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_notebook_2_on_real_pairs_is_published(publish, tmp_path, monkeypatch) -> None:
     (tmp_path / "figures" / "difficulty").mkdir(parents=True)
     run = tmp_path / "run"
     run.mkdir()
@@ -155,9 +150,7 @@ def test_the_front_page_counts_the_verdicts_on_six_backbones(publish: ModuleType
     assert "better" not in section
 
 
-def test_results_of_the_paper_are_published_with_their_figure(
-    publish: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_study: Path
-) -> None:
+def test_results_of_the_paper_are_published_with_their_figure(publish, tmp_path, monkeypatch, small_study) -> None:
     (tmp_path / "figures" / "paper").mkdir(parents=True)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
     publish.publish_paper(small_study)

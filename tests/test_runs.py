@@ -76,9 +76,7 @@ def test_same_again_is_not_computed(here: Path, counted: list[dict[str, Any]]):
 
 
 @pytest.mark.parametrize("changed", ["code", "packages", "python"])
-def test_other_code_or_versions_compute_again(
-    here: Path, counted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, changed: str
-):
+def test_other_code_or_versions_compute_again(here, counted, monkeypatch, changed):
     books = [numbered(here, 1), numbered(here, 2)]
     runs.run_notebooks(books, say=quiet)
     other = {**run.kit_state(), changed: {"numpy": "0"} if changed == "packages" else "other"}

@@ -191,9 +191,7 @@ def test_flipped_bits_never_give_other_values() -> None:
         assert read(items)[0] == expected(items)
 
 
-def test_a_disk_that_fills_up_on_the_way_costs_no_result(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_disk_that_fills_up_on_the_way_costs_no_result(monkeypatch, caplog) -> None:
     """Rows written before stay, those after are held; none is asked for again within the call."""
     items, real = [str(number) for number in range(9)], store._write
     monkeypatch.setattr(store, "_SECONDS_BETWEEN_WRITES", 0.0)

@@ -241,9 +241,7 @@ def mine() -> TrainingConfig:
 
 
 @pytest.mark.parametrize(("ends", "jobs"), [("with an error", 1), ("with an error", 2), ("killed", 2)])
-def test_a_failed_training_stops_no_other(
-    task: Task, mine: TrainingConfig, ends: str, jobs: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_training_stops_no_other(task, mine, ends, jobs, caplog) -> None:
     good, bad = mine, replace(mine, backbone_options={"ends": ends})
     arm = Arm("a", order="standard")
     outcomes = study.run_all([(task, arm, good), (task, arm, bad), (task, arm, good)], jobs, progress=False)

@@ -204,9 +204,7 @@ def test_a_study_leaves_ranks_tables_and_figures(tmp_path: Path) -> None:
     assert {row["arm"] for row in shared["summary"]} == {cell.arm.name for cell in renamed}
 
 
-def test_noise_exchanges_molecules_anew_for_each_seed_and_its_shares_are_not_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_noise_exchanges_molecules_anew_for_each_seed_and_its_shares_are_not_compared(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     plan = planned(seeds=[0, 1], noise=[0, 0.5], orders=["standard", "small-loss", "oracle"])
     for cell in plan.cells:

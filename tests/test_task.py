@@ -63,9 +63,7 @@ def test_a_task_is_its_parts(table: Path, tmp_path: Path, embedded: dict[str, di
 
 
 @pytest.mark.parametrize("place", ["", "mol2vec"])
-def test_published_vectors_are_first_looked_for_in_the_folder(
-    place: str, tmp_path: Path, embedded: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_published_vectors_are_first_looked_for_in_the_folder(place, tmp_path, embedded, monkeypatch) -> None:
     folder = release(tmp_path / "mine", train=20, validation=4, test=6)
     other = tmp_path / "other" / "mol2vec"
     for there in (folder / place, other):

@@ -48,9 +48,7 @@ def sentences(folder: Path, pooling: str) -> np.ndarray:
     return np.stack([one[0] if pooling == "cls" else one.mean(0) for one in states])
 
 
-def test_the_static_encoder_is_a_weighted_mean_of_what_the_encoder_makes_of_each_token(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_static_encoder_is_a_weighted_mean_of_what_the_encoder_makes_of_each_token(tiny, monkeypatch) -> None:
     monkeypatch.setattr(static, "find_encoder", lambda _: text_encoders.find_encoder(tiny))
     vocabulary = (tiny / "vocab.txt").read_text(encoding="utf-8").split()
     tokenizer = AutoTokenizer.from_pretrained(tiny)
@@ -92,9 +90,7 @@ def test_minilm_equals_plain_transformers() -> None:
     assert describe_text(["water", "a b c"]).tokens.tolist() == [3, 5]
 
 
-def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(
-    real_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(real_file, tmp_path, monkeypatch) -> None:
     published = real_file("scibert/config.json").parent
     monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
     monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
@@ -192,9 +188,7 @@ def not_again(*_: object) -> None:
     raise AssertionError("loaded although the result is stored")
 
 
-def test_what_is_stored_needs_no_model_and_only_the_rest_is_embedded(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_stored_needs_no_model_and_only_the_rest_is_embedded(tiny, monkeypatch) -> None:
     first, seen = embed_text(TEXTS, tiny), []
     real = text_encoders.hidden_states
 

@@ -38,9 +38,7 @@ def refused(encoder: str | Path, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_bundled_weights_that_are_not_the_published_ones_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bundled_weights_that_are_not_the_published_ones_are_refused(tmp_path, monkeypatch) -> None:
     package = tmp_path / "another_minilm"
     shutil.copytree(find_encoder("minilm").folder, package / "model")
     # importing the package would be an error, finding it is not
@@ -77,9 +75,7 @@ def test_missing_scibert_says_how_to_fetch_it(tmp_path: Path, monkeypatch: pytes
     assert str(tmp_path / "home" / "scibert") in said
 
 
-def test_a_hub_model_is_taken_from_the_local_cache_alone(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_model_is_taken_from_the_local_cache_alone(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     assert "hf download someone/a-model" in refused("someone/a-model")
     home = tmp_path / "hub" / "models--someone--a-model"
@@ -150,9 +146,7 @@ def test_an_encoder_decoder_is_refused(model: Path) -> None:
         (None, "cls"),
     ],
 )
-def test_a_sentence_transformers_folder_states_its_pooling(
-    stated: dict[str, Any] | None, expected: str, model: Path
-) -> None:
+def test_a_sentence_transformers_folder_states_its_pooling(stated, expected, model) -> None:
     if stated is not None:
         (model / "1_Pooling").mkdir()
         (model / "1_Pooling" / "config.json").write_text(json.dumps(stated))

@@ -238,12 +238,7 @@ test_what_cannot_be_trained_is_refused = refuses(
     (CONFIG, paced(), None, "validate=None"),
     (CONFIG, plan_of(intensity={"transport": "inverse", "*": "constant"}), None, "names the terms"),
     (replace(CONFIG, intensity_on="lr"), plan_of(intensity=BY_TERM), None, "term=None has no intensity"),
-    (
-        replace(CRITIC, backbone="scalar_only"),
-        self_paced(),
-        None,
-        "are scalars: expected a term with one loss",
-    ),
+    (replace(CRITIC, backbone="scalar_only"), self_paced(), None, "are scalars: expected a term with one loss"),
     call=lambda config, plan, change: train(config, plan, *(change or (lambda *given: given))(*pairs())),
     error=ValueError,
 )
