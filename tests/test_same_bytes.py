@@ -27,6 +27,7 @@ from class_kit.study.records import Arm
 from class_kit.training import TrainingConfig, train
 from tests.short_run import some_notebooks
 from tests.test_study import small_task
+from tests.test_training import pairs
 
 ROOT = Path(__file__).parents[1]
 # Everything a plot could take from its surroundings instead of from its own style.
@@ -140,16 +141,9 @@ PLANS: dict[str, Callable[[], EpochPlan]] = {
 }
 
 
-def pairs() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    hidden = rng.normal(size=(ROWS, 6))
-    text, molecules = (hidden @ rng.normal(size=(6, width)) for width in (12, 10))
-    return text.astype(np.float32), molecules.astype(np.float32)
-
-
 def plain_run(batches: list[list[list[int]]], optimizer: str) -> dict[str, torch.Tensor]:
     """Weights after a usual PyTorch training on these batches: a loader, a loss, an optimiser, warm-up and decay."""
-    text, molecules = (torch.from_numpy(side) for side in pairs())
+    text, molecules = (torch.from_numpy(side) for side in pairs(ROWS))
     torch.manual_seed(CONFIG.seed)
     model = DualEncoder(12, 10, **OPTIONS)
     model.fit_inputs(text, molecules)
@@ -184,7 +178,7 @@ def test_it_is_the_plain_run(name: str, scales: str, optimizer: str) -> None:
     plan = PLANS[name]()
     batches = [[batch.tolist() for batch in plan.batches(k, 8)] for k in range(1, EPOCHS + 1)]
     assert all(sorted(row for batch in epoch for row in batch) == list(range(ROWS)) for epoch in batches)
-    found = train(replace(CONFIG, optimizer=optimizer, intensity_on=scales), plan, *pairs(), progress=False)
+    found = train(replace(CONFIG, optimizer=optimizer, intensity_on=scales), plan, *pairs(ROWS), progress=False)
     expected = with_threads(1, lambda: plain_run(batches, optimizer))
     weights = found.backbone.state_dict()
     assert weights.keys() == expected.keys()
@@ -201,5 +195,5 @@ def test_a_curriculum_is_another_run() -> None:
         EpochPlan(ORDER, make_schedule("full"), "inverse", seed=5, epochs=EPOCHS),
         EpochPlan(ORDER, LinearSchedule(0.6, 0.2), "constant", seed=5, epochs=EPOCHS),
     ):
-        weights = train(replace(CONFIG, optimizer="sgd"), other, *pairs(), progress=False).backbone.state_dict()
+        weights = train(replace(CONFIG, optimizer="sgd"), other, *pairs(ROWS), progress=False).backbone.state_dict()
         assert not torch.equal(weights["text_tower.layers.0.weight"], expected["text_tower.layers.0.weight"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
@@ -32,15 +33,9 @@ TWELVE = [0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.99
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-def unit(x: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a zero vector stays one."""
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(norm > 0, norm, 1)
-
-
 def joint(t: np.ndarray, m: np.ndarray) -> np.ndarray:
     """u = [t̂ ; m̂]/√2 in float32, what a peer is given."""
-    parts = [unit(x) for x in (t, m)]
+    parts = [normalize(x) for x in (t, m)]
     return np.ascontiguousarray(np.concatenate(parts, axis=1) / np.float32(np.sqrt(2)), dtype=np.float32)
 
 
@@ -92,7 +87,7 @@ def sklearn_radius(algorithm: str) -> Callable[..., np.ndarray]:
 
 def two_cosines(t: np.ndarray, m: np.ndarray, sigma: float) -> np.ndarray:
     """The paper's formula as it stands, in NumPy, by rows so that it fits in memory."""
-    t, m = unit(t), unit(m)
+    t, m = normalize(t), normalize(m)
     counts = np.empty(len(t), np.int64)
     for a in range(0, len(t), 1024):
         s = (t[a : a + 1024] @ t.T + m[a : a + 1024] @ m.T) / 2

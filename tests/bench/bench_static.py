@@ -17,13 +17,13 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
 
 import class_kit as ck
 from class_kit import study
@@ -31,6 +31,7 @@ from class_kit.files import write_json
 from class_kit.study.tables import differences
 from class_kit.task import Task, exchange_molecules, load_task
 from class_kit.text import describe_text
+from tests.bench.timing import spent
 
 ENCODERS = ("minilm", "static")
 RANKINGS = ("text_to_molecule/split", "molecule_to_text/split")
@@ -41,7 +42,7 @@ OUT = Path(__file__).parents[2] / "figures" / "text" / "static.json"
 def above(task: Task) -> np.ndarray:
     """Which training pairs are neighbours, `(L, L)` bool, at the σ where half of them have one."""
     rows = task.rows("train")
-    t, m = (x[rows] / np.maximum(np.linalg.norm(x[rows], axis=1, keepdims=True), 1e-12) for x in (task.t, task.m))
+    t, m = (normalize(x[rows]) for x in (task.t, task.m))
     similarity = (t @ t.T + m @ m.T) / 2
     np.fill_diagonal(similarity, -1)
     return similarity > np.median(similarity.max(axis=1))
@@ -50,9 +51,7 @@ def above(task: Task) -> np.ndarray:
 def tokens_a_second(texts: list[str], encoder: str) -> float:
     """Tokens of these texts by the seconds they take without the store, once the encoder is loaded."""
     ck.embed_text(texts[:2], encoder, cache=False)
-    begun = time.perf_counter()
-    ck.embed_text(texts, encoder, cache=False)
-    seconds = time.perf_counter() - begun
+    seconds, _ = spent(lambda: ck.embed_text(texts, encoder, cache=False))
     return float(describe_text(texts).tokens.sum() / seconds)
 
 
@@ -112,10 +111,9 @@ def at_scale(count: int) -> None:
         environment = os.environ | {"CLASS_KIT_CACHE": str(Path(place) / "cache")}
         for command in ("difficulty", "check"):
             words = [sys.executable, "-m", "class_kit", command, str(path), "--text-encoder", "static"]
-            begun = time.perf_counter()
-            subprocess.run([*words, "--out", str(Path(place) / command)], check=True, env=environment)
+            words += ["--out", str(Path(place) / command)]
+            seconds, _ = spent(lambda words=words: subprocess.run(words, check=True, env=environment))
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-            seconds = time.perf_counter() - begun
             print(f"{command}: {count:,} pairs in {seconds:.0f} s, peak so far {peak:.1f} GiB", flush=True)
 
 
