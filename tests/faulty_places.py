@@ -1,8 +1,10 @@
-"""Places that go wrong on request, a disk that is full or read-only, a free port, and waiting for processes."""
+"""Places that go wrong on request, a disk that is full or read-only, a free port, processes to start and wait for."""
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +41,13 @@ def small_disk(kilobytes: int) -> Iterator[Path]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def python(*words: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A new interpreter with the kit, which has ended, and what it printed."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 120) -> None:

@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from class_kit import fetch as module
 from class_kit.errors import InputError
 from class_kit.fetch import PINNED, FetchError, PinnedFile, data_home, fetch, find_folder, git_blob_id, obtain
-from tests.faulty_places import free_port
+from tests.faulty_places import free_port, python
 
 # --- a local web server that misbehaves on request: the first part of the path says how
 
@@ -330,16 +327,8 @@ def test_scibert_from_a_folder_prefers_safetensors_and_states_what_is_not_verifi
 
 @pytest.mark.parametrize("kind", ["good", "500"])
 def test_a_hub_gives_the_model_or_one_line_that_says_how_to_go_on(hub, tmp_path, kind):
-    root = Path(module.__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "class_kit", "fetch", "scibert", "--folder", str(tmp_path / kind / "scibert")],
-        cwd=tmp_path,
-        env={**os.environ, "HF_ENDPOINT": f"{hub.address}/{kind}", "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = ["-m", "class_kit", "fetch", "scibert", "--folder", tmp_path / kind / "scibert"]
+    done = python(*command, cwd=tmp_path, HF_ENDPOINT=f"{hub.address}/{kind}")
     # the hub client keeps records of its own in a hidden folder
     files = {path.name: path.read_bytes() for path in (tmp_path / kind / "scibert").iterdir() if path.is_file()}
     assert files == (dict.fromkeys(HubHandler.FILES, CONTENT) if kind == "good" else {})

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -16,6 +15,7 @@ from class_kit.molecules import vectors as mol2vec_vectors
 from class_kit.molecules.structures import mol2vec_words
 from class_kit.molecules.vectors import Mol2vecVectors, corpus_smiles, load_vectors, train_vectors
 from class_kit.store import cache_entries
+from tests.faulty_places import python
 
 WORDS = ["UNK", "864662311", "2246728737", "3537119515"]
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -204,8 +204,7 @@ from class_kit.molecules.vectors import train_vectors
 print(train_vectors({SMILES!r}, dimensions=20, rare=1).digest)
 """
 
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "CLASS_KIT_CACHE": os.environ["CLASS_KIT_CACHE"] + "1"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    done = python("-c", program, PYTHONHASHSEED="1", CLASS_KIT_CACHE=os.environ["CLASS_KIT_CACHE"] + "1")
     assert train_vectors(SMILES, dimensions=20, rare=1).digest == done.stdout.strip()
     assert train_vectors(SMILES, dimensions=20, rare=1, seed=1).digest != done.stdout.strip()
 

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import class_kit
+from tests.faulty_places import python
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -98,8 +98,8 @@ def test_every_import_of_the_package_is_a_declared_dependency() -> None:
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(code: str, heavy: list[str]) -> None:
     code = f"{code}\nimport sys; print(sorted(set(sys.modules) & set({heavy!r})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.splitlines()[-1] == "[]"
+    done = python("-c", code)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
 def test_public_names_exist_and_are_listed_once() -> None:

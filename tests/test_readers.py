@@ -7,10 +7,7 @@ import gzip
 import io
 import json
 import lzma
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from class_kit.errors import InputError
 from class_kit.pairs import table as limits
 from class_kit.pairs.readers import read_table
 from class_kit.pairs.table import MAX_CELL
+from tests.faulty_places import python
 from tests.pair_files import TABLE, parquet
 
 PLAIN = b"text,smiles\nan alcohol,CCO\n"
@@ -256,12 +254,7 @@ UNFOLDED = {
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is measured by /proc")
 def test_bombs_are_stopped_in_bounded_memory(tmp_path: Path) -> None:
-    root = str(Path(class_kit.__file__).resolve().parents[1])
-    environment = os.environ | {"PYTHONPATH": root}
-    command = [sys.executable, "-c", BOMBS]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment, check=False
-    )
+    done = python("-c", BOMBS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2_000:]
     found, peak = json.loads(done.stdout)
     assert {name: UNFOLDED[name] in words for name, words in found.items()} == dict.fromkeys(UNFOLDED, True), found

@@ -1,9 +1,6 @@
 """Ranks against a float64 evaluation, metrics against every order of the ties, laws that hold for any vectors."""
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import combinations, permutations
@@ -18,6 +15,7 @@ from scipy import stats
 from class_kit import retrieval
 from class_kit.retrieval import ensemble_ranks, export_trec, ranks_from_scores, rerank, retrieval_ranks, search
 from class_kit.retrieval.metrics import Ranks, k_way_chances, per_query_metrics, retrieval_metrics
+from tests.faulty_places import python
 from tests.refusals import refuses
 from tests.test_neighbours import unit
 
@@ -269,14 +267,7 @@ def test_agrees_with_ranx_where_nothing_ties(tmp_path):
     assert [path.read_text() for path in files] == [path.read_text() for path in as_scores]
     assert files[0].read_text().startswith("text%200 Q0 %C3%A9")
     # its own process, since ranx takes a minute to compile what plain Python does at once on so few scores
-    done = subprocess.run(
-        [sys.executable, "-c", RANX, str(tmp_path)],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    oracle = json.loads(done.stdout.splitlines()[-1])
+    oracle = json.loads(python("-c", RANX, tmp_path, NUMBA_DISABLE_JIT="1").stdout.splitlines()[-1])
     ranks = retrieval_ranks(queries, candidates, right, every=True)
     table = retrieval_metrics(ranks)
     assert ranks.equal.max() == 0

@@ -1,9 +1,6 @@
 """Same inputs, same bytes: of two runs, with other threads, and of γ = 1 and λ = 1 beside a plain training loop."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +22,11 @@ from class_kit.retrieval import retrieval_ranks
 from class_kit.study import records, run_arms
 from class_kit.study.records import Arm
 from class_kit.training import TrainingConfig, train
+from tests.faulty_places import python
 from tests.short_run import some_notebooks
 from tests.test_study import small_task
 from tests.test_training import pairs
 
-ROOT = Path(__file__).parents[1]
 # Everything a plot could take from its surroundings instead of from its own style.
 LOUD = "\n".join(
     (
@@ -47,14 +44,7 @@ def again(short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "matplotlibrc").write_text(LOUD + "\n", encoding="utf-8")
     other = {"TZ": "Pacific/Kiritimati", "SOURCE_DATE_EPOCH": "1000000000", "PYTHONHASHSEED": "77", "COLUMNS": "50"}
     other |= {"MATPLOTLIBRC": str(place / "matplotlibrc"), "CLASS_KIT_CACHE": str(place / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-m", "class_kit", *some_notebooks(), "--out", "again"],
-        cwd=short_run.parent,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | other,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-m", "class_kit", *some_notebooks(), "--out", "again", cwd=short_run.parent, **other)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3_000:]
     return short_run.parent / "again"
 

