@@ -131,20 +131,16 @@ def test_hard_batches_and_duplicates_reach_the_plan(task) -> None:
     assert training_duplicates(task, Arm("a")) is None
 
 
-def test_own_neighbours_reach_the_plan(task, tmp_path: Path) -> None:
+def test_own_neighbours_reach_the_plan(task) -> None:
     arm = Arm("a", order="random", hardness=0.5, hardness_from=0.25, near="model", refresh=2, full_at=0.5)
     for each in (arm, replace(arm, order="standard", step_matched=True)):
         plan = plan_arm(task, each, CONFIG)
         assert plan.needs_feedback == ("vectors",)
         assert [plan.refreshed(k) for k in (1, 2, 3, 4)] == [False, True, False, True]
     assert plan_arm(task, replace(arm, near="joint", refresh=1), CONFIG).needs_feedback == ()
-    own = train_record(task, arm, CONFIG, tmp_path / "own")
-    given = train_record(task, replace(arm, near="joint", refresh=1), CONFIG, tmp_path / "given")
-    assert own.history[0]["loss"] == given.history[0]["loss"]
-    assert own.history[1]["loss"] != given.history[1]["loss"]
 
 
-def test_dropped_duplicates_are_in_no_epoch(task, tmp_path: Path) -> None:
+def test_dropped_duplicates_are_in_no_epoch(task) -> None:
     arm = Arm("a", duplicates="drop", duplicates_above=0.99, full_at=0.5)
     kept = kept_pairs(task, arm)
     # a family of 20 among 80 keeps one
@@ -154,8 +150,7 @@ def test_dropped_duplicates_are_in_no_epoch(task, tmp_path: Path) -> None:
     for epoch in (1, 4):
         assert set(plan.rows(epoch).tolist()) <= set(kept.tolist())
     np.testing.assert_array_equal(np.sort(plan.rows(4)), kept)
-    record = train_record(task, replace(arm, order="standard"), CONFIG, tmp_path / "run")
-    assert record.samples == 61 * CONFIG.epochs
+    assert plan_arm(task, replace(arm, order="standard"), CONFIG).samples_total() == 61 * CONFIG.epochs
     assert len(kept_pairs(task, Arm("a"))) == 80
 
 
