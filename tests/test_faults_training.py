@@ -209,11 +209,7 @@ def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> 
     assert len(finished) == 2 * len(STORED)
     hold.unlink()
     found = study_of_four(hold, 1)
-    assert [(record.config["backbone"], record.seed) for record in found] == [
-        ("dual_encoder", 0),
-        ("dual_encoder", 1),
-        ("held", 0),
-        ("held", 1),
-    ]
+    names = [(record.config["backbone"], record.seed) for record in found]
+    assert names == [(name, seed) for name in ("dual_encoder", "held") for seed in (0, 1)]
     assert len(list(store.glob("[!.]*"))) == 4
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "what was finished is taken up as it is"

@@ -83,16 +83,8 @@ def test_a_table_of_the_record_gives_points_and_intervals() -> None:
     row |= {"seeds": 3, "ranking": "text_to_molecule/split", "low": 0.01, "high": 0.05, "samples": 0.8}
     rows = [row | {"noise": share, "difference": value} for share, value in ((0.0, 0.0), (0.2, 0.03))]
     table = noise.noise_table({"differences": [*rows, row | {"arm": "CLASS", "noise": 0.2, "difference": 0}]}, ["auto"])
-    assert table.to_dict("records") == [
-        {
-            "data": "a",
-            "backbone": "b",
-            "arm": "auto",
-            "seeds": 3,
-            "0 %": "+0.0 (+1.0 to +5.0)",
-            "20 %": "+3.0 (+1.0 to +5.0)",
-        }
-    ]
+    shown = {name: row[name] for name in ("data", "backbone", "arm", "seeds")}
+    assert table.to_dict("records") == [shown | {"0 %": "+0.0 (+1.0 to +5.0)", "20 %": "+3.0 (+1.0 to +5.0)"}]
     assert noise.noise_table({"differences": []}, ["auto"]).empty
 
 

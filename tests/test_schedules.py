@@ -134,11 +134,8 @@ def test_the_papers_intensities() -> None:
 def test_intensities_by_term() -> None:
     spec = {"contrastive": "inverse", "adversarial": lambda k: 0.1 * k, "*": "constant"}
     plan = EpochPlan(np.arange(10), make_schedule("full"), intensity=spec, epochs=3)
-    assert plan.intensities(2, ["contrastive", "adversarial", "other"]) == {
-        "contrastive": 2 / 3,
-        "adversarial": 0.2,
-        "other": 1.0,
-    }
+    expected = {"contrastive": 2 / 3, "adversarial": 0.2, "other": 1.0}
+    assert plan.intensities(2, list(expected)) == expected
     assert plan.table(4)[1]["intensity_adversarial"] == 0.2
     with pytest.raises(InputError, match=r"names the terms \['adversarial'\]"):
         plan.intensities(2, ["contrastive"])
