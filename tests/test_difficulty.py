@@ -237,14 +237,8 @@ def test_spearman_equals_scipy_and_its_interval_covers():
     assert related["rho"] == pytest.approx(spearmanr(x, ranks).statistic, abs=1e-12)
     assert 0.2 < related["low"] < related["rho"] < related["high"]
     assert unrelated["low"] < 0 < unrelated["high"]
-    none = dict.fromkeys(("rho", "low", "high"))
-    assert constant == none | {
-        "name": "nothing",
-        "measure": "nothing",
-        "pairs": 500,
-        "distinct": 1,
-        "counted_in": "pair",
-    }
+    nothing = dict.fromkeys(("name", "measure"), "nothing") | dict.fromkeys(("rho", "low", "high"))
+    assert constant == nothing | {"pairs": 500, "distinct": 1, "counted_in": "pair"}
     with pytest.raises(InputError, match="'count' has 500 values for 499 ranks"):
         measure_vs_rank(measured, ranks[1:])
 
