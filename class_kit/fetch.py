@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,12 +41,13 @@ class FetchError(InputError):
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file of a public repository at one commit, with the git blob id of its content."""
+    """One file of a public repository at one commit, with the git blob id of its content and its size if known."""
 
     repository: str
     commit: str
     path: str
     blob: str
+    size: str = "size unknown"
 
     @property
     def name(self) -> str:
@@ -64,12 +66,12 @@ _MOL2VEC = ("samoturk/mol2vec", "850d944d5f48a58e26ed0264332b5741f72555aa")
 
 PINNED = {
     "chebi20": (
-        PinnedFile(*_MOLT5, "ChEBI-20_data/train.txt", "c1b42b82fdc8fb5287614e159196e25370763aac"),
-        PinnedFile(*_MOLT5, "ChEBI-20_data/validation.txt", "694d328d621966d5c9ad0f36083fdfcf293191d5"),
-        PinnedFile(*_MOLT5, "ChEBI-20_data/test.txt", "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663"),
+        PinnedFile(*_MOLT5, "ChEBI-20_data/train.txt", "c1b42b82fdc8fb5287614e159196e25370763aac", "10.2 MB"),
+        PinnedFile(*_MOLT5, "ChEBI-20_data/validation.txt", "694d328d621966d5c9ad0f36083fdfcf293191d5", "1.3 MB"),
+        PinnedFile(*_MOLT5, "ChEBI-20_data/test.txt", "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663", "1.3 MB"),
     ),
     "mol2vec": (
-        PinnedFile(*_TEXT2MOL, "data/token_embedding_dict.npy", "75b80856ca76fca3e403155f1dfaa15bdaf93ffe"),
+        PinnedFile(*_TEXT2MOL, "data/token_embedding_dict.npy", "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB"),
         PinnedFile(*_MOL2VEC, "examples/models/model_300dim.pkl", "9089140e323a89e74a8b8cb47107611f89dc8e54"),
     ),
 }
@@ -120,6 +122,25 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
         + (f"run `class-kit fetch {name}`, or " if name in RELEASES else "")
         + "name the folder that contains them"
     )
+
+
+def list_files(data: str | os.PathLike[str] | None = None) -> list[tuple[str, str, str, Path | None]]:
+    """Every file that `fetch` gets: the release, its name, size and digest in words, and where it is, None if nowhere.
+
+    `data` is searched as `find_folder` does.
+    """
+    pinned = [
+        (what, [file.name], f"{file.size}, git blob {file.blob}") for what, files in PINNED.items() for file in files
+    ]
+    weights = f"440 MB, {SCIBERT_ID} at {SCIBERT_REVISION}, no published digest"
+    found = []
+    for what, names, about in [*pinned, ("scibert", [*WEIGHT_FILES], weights)]:
+        place = None
+        with suppress(InputError):
+            folder = find_folder(what, names, data)
+            place = next(folder / name for name in names if (folder / name).is_file())
+        found.append((what, " or ".join(names), about, place))
+    return found
 
 
 @dataclass(frozen=True)

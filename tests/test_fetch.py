@@ -366,3 +366,15 @@ def test_home_folder_and_search_order(monkeypatch, tmp_path):
     for name, way in (("set", "b.txt in .*named; name the folder"), ("chebi20", "run `class-kit fetch chebi20`")):
         with pytest.raises(InputError, match=way):
             find_folder(name, ["b.txt"], tmp_path / "named")
+
+
+def test_every_file_is_listed_with_size_and_digest(kit, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path / "own"))
+    monkeypatch.setenv("CLASS_KIT_DATA", str(tmp_path))
+    (tmp_path / "chebi20").mkdir()
+    (tmp_path / "chebi20" / "test.txt").write_text("")
+    lines = kit("fetch").splitlines()
+    assert len(lines) == sum(map(len, PINNED.values())) + 1
+    blob = PINNED["chebi20"][2].blob
+    assert f"chebi20  test.txt (1.3 MB, git blob {blob}): {tmp_path / 'chebi20' / 'test.txt'}" in lines
+    assert [line.rsplit(": ", 1)[1] for line in lines].count("missing") == len(lines) - 1

@@ -38,6 +38,7 @@ def loads(here: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 
     monkeypatch.setattr(paper, "shipped", lambda name: here / name)
     monkeypatch.setattr(task_module, "load_task", load)
+    monkeypatch.setattr(paper, "list_files", lambda data: [])
     monkeypatch.setattr(conduct, "_write_figures", lambda *given: None)
     return asked
 

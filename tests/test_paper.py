@@ -257,6 +257,36 @@ def test_results_of_other_pairs_are_left_out(small_results: dict[str, Any], tmp_
     assert list(kept(small_task(seed=1), "main")["products"]) == ["main", SAVINGS]
 
 
+def test_what_the_papers_own_setting_lacks_is_listed_before_anything_starts(
+    here: Path, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CLASS_KIT_HOME", "CLASS_KIT_DATA"):
+        monkeypatch.setenv(name, str(here / "none"))
+    shown = kit("study", "paper", "--only", "published", "--plan", code=2)
+    for part in (
+        "train.txt (10.2 MB, git blob c1b42b82",
+        "token_embedding_dict.npy (4.0 MB",
+        "pytorch_model.bin (440 MB",
+    ):
+        assert part in shown
+    for fetched in ("chebi20", "mol2vec", "scibert"):
+        assert f"class-kit fetch {fetched}" in shown
+
+
+def test_a_plan_of_fine_tuning_says_how_long_a_measured_card_would_take(here: Path) -> None:
+    task = small_task()
+    values = {"backbones": {"backbone": "finetuned", "options": {"encoder": "here"}}, "training": {"epochs": 5}}
+    config = study_config(values | {"orders": ["standard"], "seeds": 3})
+    plan = conduct.StudyPlan(config, {"corpus": task}, cells(config, {"corpus": task}), [None] * 3)
+    slowest = min(
+        cost["samples/s"]
+        for table in json.loads((ROOT / "figures/paper/finetune.json").read_text())["tables"]
+        for cost in table["costs"]
+    )
+    assert plan.lines(1)[-1].startswith(f"fine-tuning reads at most {3 * 5 * 80:,} samples: about")
+    assert f"at the {slowest:,.0f} samples a second" in plan.lines(1)[-1]
+
+
 # --- tables and figures
 
 

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 
 def add_fetch(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fetch`."""
-    parser.add_argument("what", choices=("chebi20", "mol2vec", "scibert"))
+    what = "without it, list every file with its size and digest, and whether it is there"
+    parser.add_argument("what", choices=("chebi20", "mol2vec", "scibert"), nargs="?", help=what)
     parser.add_argument("--from", dest="source", metavar="DIR", help="use files from a local folder instead")
     parser.add_argument("--folder", metavar="DIR", help="where to put them (default: the kit's data folder)")
 
 
 def handle_fetch(arguments: argparse.Namespace) -> int:
     """Download a published data set or model at a pinned revision, verify it and put it in place."""
-    from class_kit.fetch import fetch
+    from class_kit.fetch import fetch, list_files
     from class_kit.terminal import visible
 
+    if arguments.what is None:
+        for what, name, about, place in list_files():
+            print(f"{what:<8} {name} ({about}): {visible(place or 'missing')}")
+        return 0
     print(f"{arguments.what}: {visible(fetch(arguments.what, source=arguments.source, folder=arguments.folder))}")
     return 0
 

@@ -31,7 +31,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--plan", action="store_true", help=plan)
     add_options(parser, TaskOptions, "pairs and encoders of `study paper`", defaults={"pairs": "chebi20"}, also=SPLIT)
     add = parser.add_argument_group("other options of `study paper`").add_argument
-    only = "only these, such as main ablation sigma; those whose names begin with noise run only if named"
+    only = "only these, such as main ablation sigma; origins, sizes, published and noise… run only if named"
     add("--only", nargs="+", metavar="STUDY", help=only)
     add("--seeds", type=int, metavar="N", help="at most N seeds per setting (default: 5)")
     add("--epochs", type=int, metavar="N", help="at most N epochs per training (default: 40, slow backbones 5)")
@@ -47,7 +47,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
     from class_kit.files import lock
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
     from class_kit.study.config import read_config
-    from class_kit.study.paper import draw_paper, keep_study, paper_studies
+    from class_kit.study.paper import draw_paper, keep_study, paper_studies, refuse_missing
     from class_kit.task import load_task
     from class_kit.terminal import counted, one_line, visible
 
@@ -65,7 +65,8 @@ def handle_study(arguments: argparse.Namespace) -> int:
         studies = {"": read_config(arguments.config)}
         out = Path(arguments.out or f"runs/study-{folder_name(studies[''].name, 'study')}")
     refuse_foreign(out)
-    # all pairs first, so that missing ones are noticed before anything is trained
+    # all files and pairs first, so that missing ones are noticed before anything is trained
+    refuse_missing(studies)
     load, failed = cache(load_task), 0
     tasks = {name: {one.name: load(**one.sets) for one in config.pairs} for name, config in studies.items()}
     with nullcontext() if arguments.plan else lock(out):

@@ -32,7 +32,7 @@ from class_kit.store import Maker, digest_of, stored
 RARE_WORD = "UNK"
 DIMENSIONS = 300
 # the published files, where `class-kit fetch mol2vec` puts them
-_PUBLISHED = {"text2mol": "token_embedding_dict.npy", "mol2vec": "model_300dim.pkl"}
+PUBLISHED = {"text2mol": "token_embedding_dict.npy", "mol2vec": "model_300dim.pkl"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
     """
     if source == "corpus":
         return train_vectors(corpus_smiles(), source="the bundled corpus")
-    file = _PUBLISHED.get(str(source))
+    file = PUBLISHED.get(str(source))
     path = find_folder("mol2vec", [file]) / file if file else home_path(source)
     if not path.is_file():
         raise InputError(
@@ -117,7 +117,7 @@ def vectors_in(source: str, data: str | os.PathLike[str] | None) -> str:
 
     Without a folder, where it lacks the file, and for other sources, return `source` unchanged, for `load_vectors`.
     """
-    file = _PUBLISHED.get(source)
+    file = PUBLISHED.get(source)
     if file and data:
         with suppress(InputError):
             return str(find_folder("mol2vec", [file], data) / file)

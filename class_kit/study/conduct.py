@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from class_kit.errors import InputError
-from class_kit.files import write_json, write_text
+from class_kit.files import shipped, write_json, write_text
 from class_kit.notices import ranked_on
 from class_kit.progress import duration
 from class_kit.retrieval import retrieval_metrics
@@ -58,6 +60,20 @@ class StudyPlan:
         # NaN if a backbone has no stored training
         if left > 0:
             lines.append(f"about {duration(left)} for their steps, {jobs} at a time; validation and ranking add to it")
+        unknown = [cell for cell in self.cells if math.isnan(spent.groupby(level=0).mean()[cell.group["backbone"]])]
+        samples = sum(
+            cell.config.epochs * len(cell.task.rows("train")) for cell in unknown if cell.config.backbone == "finetuned"
+        )
+        record = shipped("figures/paper/finetune.json")
+        if samples and record.is_file():
+            tables = json.loads(record.read_text(encoding="utf-8"))["tables"]
+            rate, encoder, card = min(
+                (cost["samples/s"], table["encoder"], table["device"]) for table in tables for cost in table["costs"]
+            )
+            lines.append(
+                f"fine-tuning reads at most {samples:,} samples: about {duration(samples / rate)} for the text encoder "
+                f"alone on one {card}, at the {rate:,.0f} samples a second measured with {encoder}"
+            )
         return lines
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
+from class_kit.fetch import WEIGHT_FILES, list_files
 from class_kit.files import shipped, write_text
+from class_kit.molecules.vectors import PUBLISHED
 from class_kit.study.config import StudyConfig, study_config
 from class_kit.study.noise import keep_noise
 from class_kit.study.paper_tables import (
@@ -77,6 +79,22 @@ def paper_studies(
             limited["epochs"] = min(limited["epochs"], most_epochs)
         studies[name] = study_config(values)
     return studies
+
+
+def refuse_missing(studies: Mapping[str, StudyConfig]) -> None:
+    """Refuse studies whose published files are not on this machine with an InputError that lists all of them."""
+    missing = {}
+    for sets in (choice.sets for config in studies.values() for choice in config.pairs):
+        train = sets["pairs"] == "chebi20" and not sets.get("extra")
+        wanted = {"train.txt"} if train else set()
+        wanted |= {PUBLISHED.get(sets.get("vectors", ""), "")}
+        if sets.get("text_encoder") == "scibert":
+            wanted |= {" or ".join(WEIGHT_FILES)}
+        for what, name, about, place in list_files(sets.get("data")):
+            if place is None and name in wanted:
+                missing[name] = f"{name} ({about}; class-kit fetch {what})"
+    if missing:
+        raise InputError(f"not on this machine: {'; '.join(missing.values())}")
 
 
 def keep_study(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]) -> None:
