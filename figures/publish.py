@@ -124,7 +124,8 @@ def publish_prediction(run: Path) -> None:
     if not (run / "done").is_file() or found["predicted"]["pairs"] == "corpus":
         raise SystemExit(f"{run}: expected a finished run of notebook 2 on real pairs")
     kept = {name: found[name] for name in ("training_pairs", "predicted", "prediction")}
-    write_json(ROOT / "figures" / "difficulty" / "prediction.json", kept)
+    record = committed("difficulty/prediction.json") | {found["predicted"]["pairs"]: kept}
+    write_json(ROOT / "figures" / "difficulty" / "prediction.json", record)
 
 
 def publish_run(run: Path) -> None:
@@ -361,8 +362,12 @@ def finetune_section(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def prediction_section(results: dict[str, Any]) -> str:
-    """Every measure's correlation with the rank, one line per measure, from a recorded run of notebook 2."""
+def prediction_section(record: dict[str, Any]) -> str:
+    """Every measure's correlation with the rank, one line per measure, from recorded runs of notebook 2."""
+    return "\n\n".join(map(_prediction, record.values()))
+
+
+def _prediction(results: dict[str, Any]) -> str:
     ran, columns = results["predicted"], {"train": 1, "pool": 2, "pair": 3, "model": 3}
     cells: dict[str, list[str]] = {}
     for row in results["prediction"]:

@@ -66,7 +66,7 @@ def test_a_picture_in_a_notebook_is_made_small_and_looks_the_same(publish: Modul
     [
         ("default/metrics.json", "results_section", lambda found: found["05_retrieval"]["summary"], "mrr"),
         ("neighbours/time.json", "times_section", lambda found: found["rows"], "seconds"),
-        ("difficulty/prediction.json", "prediction_section", lambda found: found["prediction"], "rho"),
+        ("difficulty/prediction.json", "prediction_section", lambda found: found["chebi20"]["prediction"], "rho"),
         ("paper/paper.json", "paper_section", lambda found: found["products"]["main"]["differences"], "difference"),
         ("paper/paper.json", "front_section", lambda found: found["products"]["main"]["differences"], "p_holm"),
         ("paper/noise.json", "noise_front", lambda found: found["differences"], "difference"),
@@ -89,9 +89,11 @@ def test_a_changed_number_would_change_the_page(publish, record, section, rows, 
 
 def test_a_run_of_notebook_2_on_real_pairs_is_published(publish, tmp_path, monkeypatch) -> None:
     (tmp_path / "figures" / "difficulty").mkdir(parents=True)
+    (tmp_path / "figures" / "difficulty" / "prediction.json").write_text('{"chebi20": {}, "other": 1}')
     run = tmp_path / "run"
     run.mkdir()
-    results = publish.committed("difficulty/prediction.json")
+    record = publish.committed("difficulty/prediction.json")
+    results = record["chebi20"]
     (run / "metrics.json").write_text(json.dumps({"02_difficulty": results | {"counts": []}}), encoding="utf-8")
     monkeypatch.setattr(publish, "ROOT", tmp_path)
     monkeypatch.setattr(publish, "rewrite_pages", lambda: None)
@@ -99,7 +101,7 @@ def test_a_run_of_notebook_2_on_real_pairs_is_published(publish, tmp_path, monke
         publish.publish(run)
     (run / "done").write_text("", encoding="utf-8")
     publish.publish(run)
-    assert publish.committed("difficulty/prediction.json") == results
+    assert publish.committed("difficulty/prediction.json") == {"chebi20": results, "other": 1}
     results["predicted"]["pairs"] = "corpus"
     (run / "metrics.json").write_text(json.dumps({"02_difficulty": results}), encoding="utf-8")
     with pytest.raises(SystemExit, match="on real pairs"):
