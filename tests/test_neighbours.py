@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.preprocessing import normalize
 
 from class_kit.molecules import embed_molecules
 from class_kit.neighbours import neighbour_counts, top_similarities
@@ -24,7 +23,9 @@ ENGINES = ["product", "tiles"]
 
 def unit(x):
     """Rows of length 1 in float64; a zero vector stays one."""
-    return normalize(np.asarray(x, np.float64))
+    x = np.asarray(x, np.float64)
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
 
 
 def similarities(t, m, weight=0.5, against=None):
