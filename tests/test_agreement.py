@@ -62,8 +62,8 @@ def test_a_repeated_pair_does_not_vouch_for_itself():
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.4])
 def test_exchanged_pairs_are_found_and_counted(share):
-    t, m = related(1000)
-    molecule, wrong = exchanged(1000, share)
+    t, m = related(600)
+    molecule, wrong = exchanged(600, share)
     audit = ck.audit_pairs(t, m[molecule], seed=0)
     low, high = audit.mismatch_share_ci
     assert low <= audit.mismatch_share <= high
@@ -77,7 +77,7 @@ def test_exchanged_pairs_are_found_and_counted(share):
 
 
 def test_a_shuffled_table_looks_like_chance():
-    t, m = related(800)
+    t, m = related(500)
     audit = ck.audit_pairs(t, np.random.default_rng(3).permutation(m))
     assert audit.auc == pytest.approx(0.5, abs=0.05)
     assert audit.mismatch_share_ci[1] > 0.9
@@ -106,11 +106,11 @@ def test_a_seed_gives_the_same_audit_and_another_order_the_same_verdict():
 
 
 def test_a_table_judged_in_parts_gets_the_same_verdict(monkeypatch):
-    t, m = related(1200)
-    molecule, wrong = exchanged(1200, 0.2)
+    t, m = related(600)
+    molecule, wrong = exchanged(600, 0.2)
     t[7] = 0
     whole = ck.audit_pairs(t, m[molecule])
-    monkeypatch.setattr("class_kit.agreement.MANY", 500)
+    monkeypatch.setattr("class_kit.agreement.MANY", 250)
     parts = ck.audit_pairs(t, m[molecule])
     assert parts.agreement[7] == 0
     assert curve_area(parts.agreement, wrong) > 0.9
