@@ -71,6 +71,14 @@ def kit(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def task() -> Any:
+    """Two noisy views of hidden points, 80 of them for training."""
+    from tests.test_study import small_task
+
+    return small_task()
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data, laid out as the README's section on real data says."""
     folder = os.environ.get("CLASS_KIT_DATA")

@@ -28,11 +28,6 @@ from tests.test_study import CONFIG, small_task
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture(scope="module")
-def task():
-    return small_task()
-
-
 @pytest.mark.parametrize(
     ("arm", "kind"),
     [

@@ -28,11 +28,6 @@ ARM = Arm("a", order="standard", intensity="constant")
 STORED = ("record.json", "ranks.npz", "model.safetensors")
 
 
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return small_task()
-
-
 pytestmark = pytest.mark.usefixtures("here", "own_cache")
 
 

@@ -9,17 +9,11 @@ import pytest
 from class_kit.retrieval import per_query_metrics
 from class_kit.study.arms import plan_arm
 from tests.small_paper import load_script
-from tests.test_study import small_task
 
 
 @pytest.fixture(scope="module")
 def search() -> Any:
     return load_script("figures/paper/search.py")
-
-
-@pytest.fixture(scope="module")
-def task() -> Any:
-    return small_task()
 
 
 def test_no_curriculum_spends_more_than_its_share(search: Any, task: Any) -> None:

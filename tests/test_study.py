@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from class_kit import files, study
 from class_kit.backbones import register_backbone
-from class_kit.backbones.base import Backbone, in_batch_cross_entropy
 from class_kit.errors import InputError
 from class_kit.molecules.structures import structure
 from class_kit.pairs import PairSet, content_digest
@@ -23,6 +21,7 @@ from class_kit.study.arms import Arm
 from class_kit.study.ranking import ANY, RANKINGS, first_molecules, rank_split, right_candidates
 from class_kit.task import Task, ring_class
 from class_kit.training import TrainingConfig, encode
+from tests.test_training import Linears
 
 CONFIG = TrainingConfig(
     epochs=4, batch_size=16, learning_rate=1e-2, backbone_options={"hidden": 64, "dim": 16, "dropout": 0.0}
@@ -45,11 +44,6 @@ def small_task(rows: int = 120, seed: int = 0) -> Task:
 
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(scope="module")
-def task() -> Task:
-    return small_task()
 
 
 @pytest.fixture(scope="module")
@@ -211,27 +205,19 @@ def test_ring_class(smiles: str, expected: str) -> None:
     assert ring_class(smiles) == expected
 
 
-class Mine(Backbone):
+class Mine(Linears):
     """A backbone of the user's own, which fails, dies or learns as its options say."""
 
     def __init__(self, text_dim: int, molecule_dim: int, *, ends: str = "well") -> None:
-        super().__init__()
+        super().__init__(text_dim, molecule_dim)
         self.ends = ends
-        self.text, self.molecule = torch.nn.Linear(text_dim, 8), torch.nn.Linear(molecule_dim, 8)
-
-    def encode_text(self, text):
-        return self.text(text)
-
-    def encode_molecules(self, molecules):
-        return self.molecule(molecules)
 
     def losses(self, text, molecules, *, not_negative=None):
         if self.ends == "with an error":
             raise RuntimeError("no luck today")
         if self.ends == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        forward, backward = in_batch_cross_entropy(self.text(text) @ self.molecule(molecules).T, not_negative)
-        return {"contrastive": forward + backward}
+        return super().losses(text, molecules, not_negative=not_negative)
 
 
 @pytest.fixture

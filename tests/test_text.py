@@ -88,13 +88,17 @@ def test_minilm_equals_plain_transformers() -> None:
     assert describe_text(["water", "a b c"]).tokens.tolist() == [3, 5]
 
 
-def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(real_file, tmp_path, monkeypatch) -> None:
-    published = real_file("scibert/config.json").parent
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that SciBERT is read from."""
     monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
     monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
-    place = tmp_path / "scibert"
-    place.mkdir()
-    for path in published.iterdir():
+    (tmp_path / "scibert").mkdir()
+    return tmp_path / "scibert"
+
+
+def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(real_file: Any, place: Path) -> None:
+    for path in real_file("scibert/config.json").parent.iterdir():
         if path.suffix in {".json", ".txt"}:
             shutil.copy(path, place)
     torch.manual_seed(0)
@@ -105,12 +109,8 @@ def test_scibert_is_read_from_its_folder_with_its_own_tokenizer(real_file, tmp_p
     np.testing.assert_allclose(found, sentences(place, "cls"), rtol=0, atol=5e-6)
 
 
-def test_scibert_as_first_published_is_read(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scibert_as_first_published_is_read(tiny: Path, place: Path) -> None:
     """Its configuration then named no family, and its weights were saved by torch."""
-    monkeypatch.delenv("CLASS_KIT_DATA", raising=False)
-    monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
-    place = tmp_path / "scibert"
-    place.mkdir()
     values = json.loads((tiny / "config.json").read_text())
     kept = {name: value for name, value in values.items() if name not in {"model_type", "architectures"}}
     (place / "config.json").write_text(json.dumps(kept))

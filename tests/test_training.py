@@ -153,15 +153,12 @@ def test_near_duplicates_are_not_negatives() -> None:
     assert [entry["loss"] for entry in together.history] == [0.0, 0.0, 0.0]
 
 
-class WithCritic(Backbone):
-    """Two linear maps and a critic that tells them apart; its dropout needs the generator's state."""
-
-    critic_steps = 2
+class Linears(Backbone):
+    """Two linear maps; their dropout needs the generator's state."""
 
     def __init__(self, text_dim: int, molecule_dim: int) -> None:
         super().__init__()
         self.text, self.molecule = torch.nn.Linear(text_dim, 6), torch.nn.Linear(molecule_dim, 6)
-        self.critic = torch.nn.Linear(6, 1)
 
     def encode_text(self, text):
         return self.text(text)
@@ -172,7 +169,21 @@ class WithCritic(Backbone):
     def losses(self, text, molecules, *, not_negative=None):
         a, b = self.text(text), torch.nn.functional.dropout(self.molecule(molecules), 0.1, self.training)
         forward, backward = in_batch_cross_entropy(a @ b.T, not_negative)
-        return {"contrastive": forward + backward, "fool": -self.critic(a).mean()}
+        return {"contrastive": forward + backward}
+
+
+class WithCritic(Linears):
+    """With a critic that tells texts and molecules apart."""
+
+    critic_steps = 2
+
+    def __init__(self, text_dim: int, molecule_dim: int) -> None:
+        super().__init__(text_dim, molecule_dim)
+        self.critic = torch.nn.Linear(6, 1)
+
+    def losses(self, text, molecules, *, not_negative=None):
+        terms = super().losses(text, molecules, not_negative=not_negative)
+        return {**terms, "fool": -self.critic(self.text(text)).mean()}
 
     def critic_parameters(self):
         return self.critic.parameters()
