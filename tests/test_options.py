@@ -84,7 +84,7 @@ test_what_cannot_be_is_refused_by_name = refuses(
     (lambda: Arm("a", share=0.5, full_at=0.5), "both set β"),
     (lambda: TrainingConfig(backbone_options=[]), r"backbone_options=\[\]: expected a mapping"),
     (lambda: TaskOptions(pairs="\udce9"), "pairs='.udce9'"),
-    (lambda: TaskOptions(molecule_encoder="mol2vek"), "did you mean 'mol2vec'"),
+    (lambda: TaskOptions(molecule_encoder="mol2vek"), "molecule_encoder='mol2vek': did you mean 'mol2vec'"),
 )
 
 

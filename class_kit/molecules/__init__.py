@@ -1,4 +1,4 @@
-"""Molecule vectors: Mol2vec sums of substructure vectors, and Morgan count fingerprints.
+"""Molecule vectors: Mol2vec sums of substructure vectors, Morgan count fingerprints, MiniMol, or several of them.
 
 A Mol2vec *word* is the identifier of an atom's environment of radius 0 or 1. The words of a molecule, atom by atom,
 form its sentence, and the sum of their vectors is its vector (Jaeger, Fulle & Turk 2018). Words ignore stereochemistry
@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.checks import check_choice
+from class_kit.checks import check_choice, nearest
 from class_kit.errors import InputError
+from class_kit.molecules.minimol import minimol_identity, minimol_vector
 from class_kit.molecules.structures import (
     MORGAN_BITS,
     MORGAN_RADIUS,
@@ -34,12 +35,15 @@ from class_kit.molecules.structures import (
     unreadable,
 )
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
+from class_kit.neighbours.cosines import unit_rows
 from class_kit.store import Maker, digest_of, stored_vectors, warn_once
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 logger = logging.getLogger(__name__)
+
+ENCODERS = ("mol2vec", "morgan", "minimol")
 
 __all__ = [
     "Coverage",
@@ -114,6 +118,16 @@ def mol2vec_coverage(
     )
 
 
+def encoder_views(encoder: str) -> list[str]:
+    """The encoders that a name joins, such as "mol2vec+morgan"; an `InputError` for others, or for one named twice."""
+    views = str(encoder).split("+")
+    for at, view in enumerate(views):
+        if view not in ENCODERS or view in views[:at]:
+            expected = nearest(view, ENCODERS) if view not in ENCODERS else "expected each encoder once"
+            raise InputError(f"molecule_encoder={encoder!r}: {expected}")
+    return views
+
+
 def embed_molecules(
     smiles: Sequence[str | Mol],
     encoder: str = "mol2vec",
@@ -132,7 +146,10 @@ def embed_molecules(
         L SMILES strings, or molecules of RDKit.
     encoder
         `"mol2vec"`: the sum of the vectors of the molecule's words, in float64. `"morgan"`: counts (not bits) of Morgan
-        environments up to radius 2, folded to 2,048 columns.
+        environments up to radius 2, folded to 2,048 columns. `"minimol"`: a pretrained graph network
+        (`class_kit.molecules.minimol`), which the extra `class-kit[minimol]` brings. Several joined by `+`, such as
+        `"mol2vec+morgan"`: their vectors, each scaled to unit length, side by side. The cosine of two molecules is then
+        the mean of the encoders' cosines; where an encoder has a zero vector, the others decide.
     vectors
         Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always available), `"text2mol"` (the
         3,138 that Text2Mol published) and `"mol2vec"` (Mol2vec's own model), both from `class-kit fetch mol2vec`, a
@@ -152,16 +169,20 @@ def embed_molecules(
     Returns
     -------
     numpy.ndarray
-        (L, d_m) float32, not of unit length; d_m is 300 for the vectors named above and 2,048 for `"morgan"`.
+        (L, d_m) float32, not of unit length; d_m is 300 for the vectors named above, 2,048 for `"morgan"`, 512 for
+        `"minimol"`, and their sum for several. A molecule's vector does not depend on the others.
 
     Raises
     ------
     InputError
         SMILES that RDKit cannot read (the first ten are named, with their rows; with `errors="zero"` only if it can
-        read none), an unknown option, vectors that cannot be found or read, or `unknown="unk"` with vectors that have
-        none for rare words.
+        read none), an unknown option, vectors that cannot be found or read, `unknown="unk"` with vectors that have none
+        for rare words, or MiniMol without its package or its published graph, or for a molecule that it cannot use.
     """
-    check_choice("molecule encoder", encoder, ("mol2vec", "morgan"))
+    views = encoder_views(encoder)
+    if len(views) > 1:
+        rest: Any = {"vectors": vectors, "unknown": unknown, "errors": errors, "cache": cache, "progress": progress}
+        return np.hstack([unit_rows(embed_molecules(smiles, view, **rest)) for view in views])
     check_choice("errors", errors, ("raise", "zero"))
     rows = check_smiles(smiles)
     table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
@@ -170,23 +191,27 @@ def embed_molecules(
         raise InputError(f"none of {len(rows):,} SMILES can be used: {list_unreadable(rows, refused)}")
     readable = [one for row, one in enumerate(rows) if row not in refused]
 
+    options: dict[str, Any]
+    work: Callable[[str], Any]
+    cost = 40 if encoder == "minimol" else 1
+    if table:
+        work, what, source = mol2vec_words, "molecule words", table.source
+        options = {"vectors": table.digest, "unknown": unknown}
+    elif encoder == "morgan":
+        work, what, source = fingerprint, "fingerprints", "counts"
+        options = {"radius": MORGAN_RADIUS, "bits": MORGAN_BITS}
+    else:
+        work, what, source = minimol_vector, "MiniMol vectors", "minimol"
+        options = {"identity": minimol_identity()}
+
     def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
         check_readable(readable, missing, progress=progress)
-        if table is None:
-            prints = each_molecule(readable, missing, fingerprint, "fingerprints", progress)
-            for row, counts in zip(missing, prints, strict=True):
-                yield row, int(counts.sum()), counts
-        else:
-            sentences = each_molecule(readable, missing, mol2vec_words, "molecule words", progress)
-            for row, words in zip(missing, sentences, strict=True):
-                yield row, *_sum_of_words(words, table, unknown)
+        made = each_molecule(readable, missing, work, what, progress, cost=cost)
+        for row, one in zip(missing, made, strict=True):
+            yield row, *(_sum_of_words(one, table, unknown) if table else (1, one))
 
-    options = digest_of(
-        rdkit=version("rdkit"),
-        **({"vectors": table.digest, "unknown": unknown} if table else {"radius": MORGAN_RADIUS, "bits": MORGAN_BITS}),
-    )
-    source = table.source if table else "counts"
-    known, result = stored_vectors(Maker(encoder, source, options), readable, compute, use=cache)
+    maker = Maker(encoder, source, digest_of(rdkit=version("rdkit"), **options))
+    known, result = stored_vectors(maker, readable, compute, use=cache)
     if refused:
         named = list_unreadable(rows, refused)
         logger.warning("%d of %d SMILES cannot be used and get a zero vector: %s", len(refused), len(rows), named)
