@@ -122,6 +122,30 @@ def lock(folder: Path) -> Iterator[None]:
                     folder.rmdir()
 
 
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait for other processes and threads in a block of the same `path`, so that equal work is done once.
+
+    Nothing depends on it: where a file cannot be locked, nobody waits and the work is done twice. `path` is removed.
+    """
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "wb")  # noqa: SIM115 - kept open while it is locked
+    except OSError:
+        yield
+        return
+    with file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
 def plain(value: Any, where: str, depth: int = 0) -> Any:
     """Convert `value` to plain JSON data: tuples and arrays become lists, NumPy scalars numbers, paths strings.
 

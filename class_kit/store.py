@@ -16,7 +16,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from class_kit.errors import InputError
+from class_kit.files import turn
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,8 @@ def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = 
     """The value of each item, from the store if present; `compute` is called with the rows of the others, each once.
 
     New values are written about once a second, so an interruption loses no more than that. Several processes may read
-    and write at once. If the store cannot be written, the result is complete nevertheless and the log warns.
+    and write at once; one that wants what another is computing for the same items waits for it. If the store cannot be
+    written, the result is complete nevertheless and the log warns.
 
     Parameters
     ----------
@@ -151,20 +153,27 @@ def stored(maker: Maker, items: Sequence[str], compute: Compute, *, use: bool = 
         sizes.update((key, len(value)) for key, value in new.items())
         new.clear()
 
-    for key, value in _read(maker.path, missing.keys()) if use else ():
-        sizes[key] = len(value)
-        if hold:
-            held[key] = value
-    rows, last = sorted(row for key, row in missing.items() if key not in sizes), time.monotonic()
-    try:
-        for row, value in compute(rows) if rows else ():
-            new[keys[row]] = value
-            if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
-                keep()
-                last = time.monotonic()
-    finally:
-        if new:
-            keep()
+    def absent() -> list[int]:
+        """The rows that the store lacks; the others are read."""
+        for key, value in _read(maker.path, missing.keys() - sizes.keys()) if use else ():
+            sizes[key] = len(value)
+            if hold:
+                held[key] = value
+        return sorted(row for key, row in missing.items() if key not in sizes)
+
+    if absent():
+        same = hashlib.sha256(b"".join(sorted(missing))).hexdigest()[:32]
+        with turn(maker.path.with_name(f".{same}.lock")) if use else nullcontext():
+            rows, last = absent(), time.monotonic()
+            try:
+                for row, value in compute(rows) if rows else ():
+                    new[keys[row]] = value
+                    if time.monotonic() - last > _SECONDS_BETWEEN_WRITES:
+                        keep()
+                        last = time.monotonic()
+            finally:
+                if new:
+                    keep()
     return StoredItems(np.array([sizes[key] for key in keys], np.int64), keys, maker.path, held)
 
 

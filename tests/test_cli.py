@@ -71,7 +71,7 @@ def test_run_passes_everything_on(here: Path, monkeypatch: pytest.MonkeyPatch, k
     (here / "mine.csv").write_text("Structure;Name;Text\nC;methane;x\n", encoding="utf-8")
     seen: list[dict[str, Any]] = []
 
-    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path, *ignored: Any) -> str | None:
         seen.append(parameters)
         return "cell 1: ValueError: no" if parameters["word"] == "fail" else None
 

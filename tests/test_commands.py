@@ -133,7 +133,7 @@ def calls(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     write_notebook(here / "kit" / "03_short.ipynb", ['style = "notebook"  # style', "epochs = 3  # epochs"])
     monkeypatch.setattr(notebooks, "shipped", lambda name: here / "kit")
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(kernels, "execute", lambda book, parameters, path: asked.append(dict(parameters)))
+    monkeypatch.setattr(kernels, "execute", lambda book, parameters, *ignored: asked.append(dict(parameters)))
     return asked
 
 

@@ -47,7 +47,7 @@ ROWS: list[tuple[str, str]] = [
     ("difficulty ~no-such-user/a.csv", "no-such-user"),
     ("train nowhere.csv --out made", "nowhere.csv"),
     ("train bad\udce9.csv --out made", "bad"),
-    ("run 01_book.ipynb --jobs 2", "--jobs needs --sweep"),
+    ("run 01_book.ipynb --jobs 0", "jobs=0"),
     ("run 01_book.ipynb --sweep pairs=corpus --pairs corpus", "pairs is given twice"),
     ("run 01_book.ipynb -p pairs corpus --pairs corpus", "pairs is given twice"),
     ("run 01_book.ipynb -p share 0.1 -p share 0.2", "given twice"),

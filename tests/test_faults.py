@@ -86,7 +86,7 @@ def here(here: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return here
 
 
-def played(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
+def played(notebook: Any, parameters: dict[str, Any], path: Path, *ignored: Any) -> str | None:
     """What a kernel would leave: a result and a figure of 60 KB."""
     number, out = parameters["number"], parameters["out"]
     try:

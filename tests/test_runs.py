@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import nbformat
@@ -14,7 +15,7 @@ from class_kit import files, runs
 from class_kit.errors import InputError
 from class_kit.runs import kernels, notebooks, run
 from class_kit.runs.run import default_name, result_folder
-from tests.notebook_tools import quiet, write_notebook
+from tests.notebook_tools import entry_of, quiet, write_notebook
 from tests.short_run import ATTACKS
 
 
@@ -23,7 +24,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Kernels replaced by a function that records its calls and writes a result; `fail` and `stop` steer it."""
     calls: list[dict[str, Any]] = []
 
-    def execute(notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path, *ignored: Any) -> str | None:
         calls.append(dict(parameters))
         if parameters.get("stop"):
             raise KeyboardInterrupt
@@ -114,6 +115,31 @@ def test_finished_stays_when_another_fails_or_is_interrupted(here: Path, counted
     assert again.done
     assert (folder / "done").exists()
     assert json.loads((folder / "metrics.json").read_text()) == {f"r{n}": {"number": n} for n in (1, 2, 3, 4)}
+
+
+def test_the_kit_s_notebooks_run_side_by_side_and_what_each_wrote_is_told_apart(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two meet at a barrier, write, and meet again, so each writes while the other runs."""
+    books, meet, given = [numbered(here, number) for number in (1, 2)], Barrier(2, timeout=60), {}
+
+    def execute(notebook: Any, parameters: dict[str, Any], path: Path, cores: int, running: set[Any]) -> str | None:
+        given[path.stem] = cores
+        meet.wait()
+        (path.parent.parent / "figures").mkdir(exist_ok=True)
+        (path.parent.parent / "figures" / f"{path.stem[:2]}_f.png").write_bytes(b"x")
+        runs.record(parameters["out"], path.stem, {"number": parameters["number"]})
+        meet.wait()
+        return None
+
+    monkeypatch.setattr(kernels, "execute", execute)
+    monkeypatch.setattr(run, "numbered_notebooks", lambda: books)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 6)
+    folder = runs.run_notebooks(books, say=quiet).folder
+    for stem in ("01_book", "02_book"):
+        assert set(entry_of(folder, stem)["files"]) == {f"figures/{stem[:2]}_f.png", f"results/{stem}.json"}
+    assert given == {"01_book": 3, "02_book": 6}, "the last to start has the cores of those that end"
+    assert (folder / "done").exists()
 
 
 def test_a_manifest_from_elsewhere_reaches_no_file_outside(here: Path, counted: list[dict[str, Any]]):

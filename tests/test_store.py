@@ -7,8 +7,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,27 @@ def test_two_processes_at_once_lose_nothing() -> None:
         _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
     assert kept() == 250
+
+
+def test_equal_work_at_once_is_done_once() -> None:
+    begun, go_on, counts = Event(), Event(), []
+
+    def first(rows: list[int]) -> Iterator[tuple[int, bytes]]:
+        begun.set()
+        assert go_on.wait(60)
+        counts.append(len(rows))
+        yield from Backwards(TEXTS)(rows)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(stored, MAKER, TEXTS, first)
+        assert begun.wait(60)
+        other = pool.submit(stored, MAKER, TEXTS, never)
+        with pytest.raises(TimeoutError):
+            other.result(timeout=0.2)
+        go_on.set()
+        assert one.result().read() == other.result().read() == expected(TEXTS)
+    assert counts == [4]
+    assert not list(MAKER.path.parent.glob(".*")), "no lock is left"
 
 
 ROWS = {

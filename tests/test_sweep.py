@@ -36,7 +36,7 @@ class Played:
         self.words: list[str] = []
         self.bad: set[str] = set()
 
-    def execute(self, notebook: Any, parameters: dict[str, Any], path: Path) -> str | None:
+    def execute(self, notebook: Any, parameters: dict[str, Any], path: Path, *ignored: Any) -> str | None:
         word, out = parameters["word"], Path(parameters["out"])
         self.words.append(word)
         if word in self.bad:

@@ -42,7 +42,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "'seeds=[0],[1,2]'"
     )
     add("--sweep", dest="sweeps", **many, metavar="NAME=V1,V2", help=commas)
-    add("--jobs", type=int, metavar="N", help="runs of a sweep in parallel (default: one per core)")
+    add("--jobs", type=int, metavar="N", help="notebooks, or runs of a sweep, in parallel (default: two; one per core)")
     add("--out", metavar="DIR", help="folder of the run (default: runs/default, or named after the parameters)")
     add("--force", action="store_true", help="repeat work that is already finished")
 
@@ -65,12 +65,10 @@ def handle_run(arguments: argparse.Namespace) -> int:
         if name in parameters:
             raise InputError(f"parameter {name} is given twice")
         parameters[name] = Raw(value)
-    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("out", "force")}
+    options: dict[str, Any] = {key: getattr(arguments, key) for key in ("out", "force", "jobs")}
     if arguments.sweeps:
-        options |= {"sweeps": read_sweeps(arguments.sweeps), "jobs": arguments.jobs}
+        options["sweeps"] = read_sweeps(arguments.sweeps)
         return sweep_notebooks(arguments.notebooks, parameters=parameters, **options).exit_code
-    if arguments.jobs is not None:
-        raise InputError("--jobs needs --sweep: the notebooks of a single run are executed one after another")
     return run_notebooks(arguments.notebooks, parameters, **options).exit_code
 
 

@@ -7,6 +7,7 @@ user of the machine can reach the kernel.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -22,7 +23,9 @@ _LONGEST_FOLDER = 80
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
-def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | None:
+def execute(
+    notebook: Any, parameters: Mapping[str, Any], path: Path, cores: int | None = None, running: set[Any] | None = None
+) -> str | None:
     """Run `notebook` with `parameters` injected; `path` holds what was executed, while it runs and afterwards.
 
     A cell that fails, a kernel that dies, and an error hidden in an output widget all count as failures.
@@ -35,26 +38,37 @@ def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | N
         Plain literals.
     path : Path
         The executed notebook.
+    cores : int, optional
+        Trainings at a time; one per core by default.
+    running : set, optional
+        Holds the kernel's manager as long as the kernel runs, for `stop`.
 
     Returns
     -------
     str or None
         The cell that failed, its error and traceback; None when every cell ran.
     """
+    # a loop of its own, which is closed at the end: threads each execute a notebook
+    return asyncio.run(_execute(_prepared(notebook, parameters), path, cores, set() if running is None else running))
+
+
+async def _execute(book: Any, path: Path, cores: int | None, running: set[Any]) -> str | None:
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    book, error, at = _prepared(notebook, parameters), "", 0
+    error, at = "", 0
     with scratch_folder(tempfile.gettempdir(), "class-kit-kernel-") as folder, open(folder / "log", "wb") as log:
-        client: Any = NotebookClient(book, km=_manager(folder), startup_timeout=120, record_timing=False)
+        manager = _manager(folder, cores)
+        client: Any = NotebookClient(book, km=manager, startup_timeout=120, record_timing=False)
+        running.add(manager)
         try:
             # what the kernel prints would land in the terminal; it is shown if the kernel dies
-            with client.setup_kernel(cleanup_kc=True, stdout=log, stderr=log):
+            async with client.async_setup_kernel(cleanup_kc=True, stdout=log, stderr=log):
                 for at, cell in enumerate(progress_bar(book.cells, desc=path.stem, unit="cell"), start=1):
-                    client.execute_cell(cell, at - 1)
+                    await client.async_execute_cell(cell, at - 1)
                     write_text(path, nbformat.writes(book) + "\n")
-                about = client.wait_for_reply(client.kc.kernel_info())
+                about = await client.async_wait_for_reply(client.kc.kernel_info())
                 book.metadata.language_info = about["content"]["language_info"]
                 client.set_widgets_metadata()
         except CellExecutionError as failure:
@@ -63,8 +77,17 @@ def execute(notebook: Any, parameters: Mapping[str, Any], path: Path) -> str | N
             printed = (folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
             error = f"cell {at}: {type(failure).__name__}: {failure}\n{printed}".rstrip()
         finally:
+            running.discard(manager)
             write_text(path, nbformat.writes(book) + "\n")
     return error or _widget_error(book)
+
+
+def stop(running: set[Any]) -> None:
+    """Kill these kernels, so that the threads that execute notebooks on them come to an end."""
+    for manager in list(running):
+        process = getattr(manager.provisioner, "process", None)
+        if process is not None:
+            process.kill()
 
 
 def _prepared(notebook: Any, parameters: Mapping[str, Any]) -> Any:
@@ -86,7 +109,7 @@ def _prepared(notebook: Any, parameters: Mapping[str, Any]) -> Any:
     return book
 
 
-def _manager(folder: Path) -> Any:
+def _manager(folder: Path, cores: int | None) -> Any:
     """A manager for a kernel of this interpreter that meets its client in `folder`.
 
     Hash order is fixed for equal bytes from equal inputs, bars are off (a committed notebook is no terminal), and
@@ -108,6 +131,9 @@ def _manager(folder: Path) -> Any:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
+    if cores:
+        # what joblib takes for the number of cores; the threads of one computation, which change sums, stay as they are
+        environment["LOKY_MAX_CPU_COUNT"] = str(cores)
     manager._kernel_spec = KernelSpec(argv=argv, language="python", env=environment)
     return manager
 

@@ -1,4 +1,4 @@
-"""One run: notebooks executed one after the other, kept where they are finished, recorded in a manifest.
+"""One run: notebooks executed one or two at a time, kept where they are finished, recorded in a manifest.
 
 A run's folder holds the executed notebooks, `results/` and their sum `metrics.json`, figures, `report.html`,
 `manifest.json`, and `done`, written last and only when every notebook recorded there is finished.
@@ -14,12 +14,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.fetch import find_folder
 from class_kit.files import (
@@ -36,7 +39,13 @@ from class_kit.files import (
 )
 from class_kit.pairs import RELEASES
 from class_kit.progress import beside_bars, printed, progress_bar
-from class_kit.runs.notebooks import SAFE_NAME, Notebook, choose_notebooks, resolve_parameters
+from class_kit.runs.notebooks import (
+    SAFE_NAME,
+    Notebook,
+    choose_notebooks,
+    numbered_notebooks,
+    resolve_parameters,
+)
 from class_kit.terminal import one_line, visible
 
 
@@ -117,13 +126,14 @@ def run_notebooks(
     *,
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
+    jobs: int | None = None,
     say: Callable[[str], None] = printed,
 ) -> RunResult:
     """Execute notebooks with strict parameters and leave a record of the run.
 
-    Everything is checked before the first kernel starts. Notebooks run one after the other, so that their memory
-    does not add up; one that fails does not stop the others. A notebook whose source, parameters, inputs, kit code
-    and package versions are those of its finished execution in this folder is kept.
+    Everything is checked before the first kernel starts. A notebook that fails does not stop the others. One whose
+    source, parameters, inputs, kit code and package versions are those of its finished execution in this folder is
+    kept.
 
     Parameters
     ----------
@@ -135,6 +145,10 @@ def run_notebooks(
         The run's folder; by default `runs/default`, or a name in `runs/` made from the parameters.
     force : bool
         Compute again what is finished.
+    jobs : int, optional
+        Notebooks at a time, at least 1, which changes no result; by default two where there are two cores, since
+        their memory adds up. They share the cores. Only the kit's own run at the same time: the names of their files
+        begin with their number, which tells what each has written.
     say : callable
         Receives each line of progress; printed by default.
 
@@ -144,7 +158,12 @@ def run_notebooks(
         For an unknown notebook or parameter, a value of the wrong type, a folder that cannot be used, and
         when another process is running in the same folder.
     """
+    from joblib import cpu_count
+
     chosen = choose_notebooks(notebooks)
+    jobs = min(2, cpu_count()) if jobs is None else check_whole("jobs", jobs, low=1)
+    if not {notebook.path for notebook in chosen} <= set(numbered_notebooks()):
+        jobs = 1
     given = resolve_parameters(chosen, parameters or {})
     overrides = {
         name: value
@@ -154,7 +173,7 @@ def run_notebooks(
     }
     folder = result_folder(out, default_name(overrides), "manifest.json")
     with lock(folder):
-        return _Run(folder, chosen, given, overrides, say).go(force)
+        return _Run(folder, chosen, given, overrides, jobs, say).go(force)
 
 
 def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> Path:
@@ -193,9 +212,14 @@ class _Run:
         chosen: Sequence[Notebook],
         given: Mapping[str, Mapping[str, Any]],
         overrides: Mapping[str, Any],
+        jobs: int,
         say: Callable[[str], None],
     ) -> None:
-        self.folder, self.say = folder, say
+        self.folder, self.jobs, self.say = folder, jobs, say
+        # the kernels at work, whether they are to end, and what threads must not touch at the same time: all else
+        self.running: set[Any] = set()
+        self.interrupted = False
+        self.turn = Lock()
         self.nodes = {notebook.stem: notebook.node for notebook in chosen}
         self.planned = {notebook.stem: self._plan(notebook, given[notebook.stem]) for notebook in chosen}
         self.entries: dict[str, dict[str, Any]] = read_manifest(folder).get("notebooks", {})
@@ -260,21 +284,34 @@ class _Run:
 
     def _compute(self, left: Sequence[str], result: RunResult) -> None:
         """Execute these notebooks, and write record and report."""
+        from joblib import cpu_count
+
+        from class_kit.runs import kernels
         from class_kit.runs.report import write_report
 
         begun = time.monotonic()
         self._save("running")
         for stem in result.status:
             self.say(f"{stem}: finished before, kept")
-        with progress_bar(total=len(left), desc="notebooks", unit="notebook") as bar:
-            for stem in left:
-                self._execute(stem, beside_bars(self.say))
-                result.computed.append(stem)
-                bar.update()
-                # tqdm skips a step that follows another closely, which the last one may
-                bar.refresh()
-                if self.entries[stem]["status"] == "interrupted":
-                    break
+        at_once = min(self.jobs, len(left)) or 1
+        with (
+            progress_bar(total=len(left), desc="notebooks", unit="notebook") as bar,
+            ThreadPoolExecutor(at_once) as pool,
+        ):
+            # with the last one the cores of those that have ended are free
+            each = [cpu_count() // at_once or 1 if stem != left[-1] else cpu_count() for stem in left]
+            threads = [pool.submit(self._execute, *one, beside_bars(self.say)) for one in zip(left, each, strict=True)]
+            try:
+                for _ in as_completed(threads):
+                    bar.update()
+                    # tqdm skips a step that follows another closely, which the last one may
+                    bar.refresh()
+            except KeyboardInterrupt:
+                self.interrupted = True
+                # again and again, since a kernel may be about to start
+                while wait(threads, timeout=0.5).not_done:
+                    kernels.stop(self.running)
+        result.computed += [stem for stem, thread in zip(left, threads, strict=True) if thread.result()]
         result.status = {stem: self.entries[stem]["status"] for stem in [*result.status, *result.computed]}
         self.manifest |= {"finished": now(), "seconds": round(time.monotonic() - begun, 3)}
         interrupted = result.outcome == "interrupted"
@@ -285,35 +322,43 @@ class _Run:
         if not self._unfinished():
             write_text(self.folder / "done", f"{self.manifest['finished']}\n")
 
-    def _execute(self, stem: str, say: Callable[[str], None]) -> None:
+    def _execute(self, stem: str, cores: int, say: Callable[[str], None]) -> bool:
+        """Execute a notebook and record how it went; False if the run was interrupted before it began."""
         from class_kit.runs import kernels
 
-        for path in self._stamps().keys() & self.entries.get(stem, {}).get("files", ()):
-            (self.folder / path).unlink()
-        entry = self.entries[stem] = self.planned[stem] | {"status": "running", "started": now()}
-        self._save("running")
-        say(f"{stem}: running …")
-        before, begun = self._stamps(), time.monotonic()
-        executed = self.folder / "notebooks" / f"{stem}.ipynb"
+        with self.turn:
+            if self.interrupted:
+                return False
+            for path in self._stamps().keys() & self.entries.get(stem, {}).get("files", ()):
+                (self.folder / path).unlink()
+            entry = self.entries[stem] = self.planned[stem] | {"status": "running", "started": now()}
+            self._save("running")
+            say(f"{stem}: running …")
+            before, begun = self._stamps(), time.monotonic()
+        executed, error = self.folder / "notebooks" / f"{stem}.ipynb", None
         try:
-            error = kernels.execute(self.nodes[stem], entry["parameters"], executed)
-            status = "failed" if error else "finished"
+            error = kernels.execute(self.nodes[stem], entry["parameters"], executed, cores, self.running)
         except KeyboardInterrupt:
-            error, status = None, "interrupted"
-        own = {path for path, stamp in self._stamps().items() if before.get(path) != stamp}
-        for other, theirs in self.entries.items():
-            if other != stem and (taken := sorted(own.intersection(theirs.get("files", ())))):
-                status, theirs["status"] = "failed", "damaged"
-                error = f"it overwrote {', '.join(taken)} of {other}; give its results and figures other names"
-        entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3), "files": self._digests(own)}
-        if error:
-            entry["error"] = visible(error)
-        self._save("running")
-        say(f"{stem}: {status} after {entry['seconds']:.1f} s")
-        if error:
-            # the first line, which names cell and error, and the end of the traceback
-            first, *rest = [line[:300] for line in entry["error"].splitlines() if line.strip()]
-            say("\n".join("    " + line for line in [first, *rest[-12:]]))
+            self.interrupted = True
+        with self.turn:
+            status = "interrupted" if self.interrupted else "failed" if error else "finished"
+            own = {path for path, stamp in self._stamps().items() if before.get(path) != stamp}
+            if self.jobs > 1:
+                own = {path for path in own if Path(path).name.startswith(stem[:2])}
+            for other, theirs in self.entries.items():
+                if other != stem and (taken := sorted(own.intersection(theirs.get("files", ())))):
+                    status, theirs["status"] = "failed", "damaged"
+                    error = f"it overwrote {', '.join(taken)} of {other}; give its results and figures other names"
+            entry |= {"status": status, "seconds": round(time.monotonic() - begun, 3), "files": self._digests(own)}
+            if status == "failed":
+                entry["error"] = visible(error)
+            self._save("running")
+            say(f"{stem}: {status} after {entry['seconds']:.1f} s")
+            if status == "failed":
+                # the first line, which names cell and error, and the end of the traceback
+                first, *rest = [line[:300] for line in entry["error"].splitlines() if line.strip()]
+                say("\n".join("    " + line for line in [first, *rest[-12:]]))
+        return True
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
         """Results, figures and notebooks in the folder, each with time and number, to see which ones are written."""

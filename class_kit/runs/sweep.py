@@ -156,7 +156,7 @@ def _run(
 ) -> tuple[str, bool, dict[str, Any]]:
     """Run one combination in a worker: its name, whether it was computed, and its outcome."""
     try:
-        result = run_notebooks(paths, parameters, out=folder, force=force, say=lambda line: None)
+        result = run_notebooks(paths, parameters, out=folder, force=force, jobs=1, say=lambda line: None)
     except Exception as error:
         reason = str(error) if isinstance(error, InputError) else "".join(traceback.format_exception(error))
         return name, True, {"status": "failed", "error": visible(reason)}

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import json_digest, kit_state, lock, scratch_folder, write_json, write_text
+from class_kit.files import json_digest, kit_state, lock, scratch_folder, turn, write_json, write_text
 from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.progress import progress_bar
 from class_kit.retrieval import retrieval_metrics
@@ -150,12 +150,13 @@ def run_arm(task: Task, arm: Arm, config: TrainingConfig) -> Record:
     folder = _folder(task, arm, config)
     # moved into place when complete, so that two processes with the same training never write to one folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder.parent, ".unfinished-") as unfinished:
-        place = unfinished / "training"
-        train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
-        # another process may have finished it meanwhile, and its folder may be in use
+    with turn(folder.with_name(f".{folder.name}.lock")), scratch_folder(folder.parent, ".unfinished-") as unfinished:
+        # another process may have finished it meanwhile
         if stored_record(task, arm, config) is None:
             shutil.rmtree(folder, ignore_errors=True)
+            place = unfinished / "training"
+            train_record(task, arm, config, place, reference=reference_scores(task, arm, config))
+            # without locks it may have finished only now, and its folder be in use
             with suppress(OSError):
                 place.rename(folder)
     return replace(read_record(folder), arm=arm)

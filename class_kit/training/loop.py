@@ -41,6 +41,8 @@ from class_kit.training.optimizers import learning_rate, make_optimizers
 
 Validate = Callable[[Backbone], Mapping[str, float]]
 
+# terms of the loss that are read at once
+_NOTED = 100
 # what a checkpoint holds besides tensors: attributes of the trainer that JSON can hold
 _COUNTERS = ("step", "samples", "seconds", "sums", "history")
 
@@ -190,6 +192,8 @@ class Trainer:
         latest locality order of the model's vectors.
     history, sums
         One entry per epoch, and sums over the steps of the current epoch.
+    noted
+        Step, name and value of terms that are not yet in `sums`.
     """
 
     config: TrainingConfig
@@ -225,6 +229,7 @@ class Trainer:
         self.optimizers = make_optimizers(config, self.backbone, extra)
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.sums: dict[str, float] = {}
+        self.noted: list[tuple[int, str, Tensor]] = []
         self.history: list[dict[str, float]] = []
         self.best: tuple[int, float, dict[str, Tensor]] | None = None
         self.arrays: dict[str, np.ndarray] = {}
@@ -333,17 +338,26 @@ class Trainer:
         self._note(terms)
 
     def _note(self, terms: Mapping[str, Tensor]) -> None:
-        for name, term in terms.items():
-            value = term.item()
+        """Keep the terms of a step to be summed later: reading each at once would wait for a GPU in every step."""
+        self.noted += [(self.step + 1, name, term.detach()) for name, term in terms.items()]
+        if len(self.noted) >= _NOTED:
+            self._sum()
+
+    def _sum(self) -> None:
+        """Add the noted terms to the sums of the epoch."""
+        values = torch.stack([term for *_, term in self.noted]).tolist() if self.noted else []
+        for (step, name, _), value in zip(self.noted, values, strict=True):
             if not math.isfinite(value):
-                raise FloatingPointError(f"loss term {name!r} is {value} in epoch {self.epoch}, step {self.step + 1}")
+                raise FloatingPointError(f"loss term {name!r} is {value} in epoch {self.epoch}, step {step}")
             self.sums[name] = self.sums.get(name, 0.0) + value
+        self.noted = []
 
     def _in_epoch(self, name: str, total: float) -> float:
         """The current epoch's part of a total over all epochs."""
         return total - sum(entry[name] for entry in self.history)
 
     def _close_epoch(self, plan: EpochPlan, batches: list[np.ndarray]) -> None:
+        self._sum()
         means = {name: total / len(batches) for name, total in self.sums.items()}
         terms = {name: value for name, value in means.items() if not name.startswith("critic/")}
         entry: dict[str, float] = {
@@ -391,6 +405,7 @@ class Trainer:
         """Write the checkpoint, if there is a folder for it."""
         if self.checkpoint is None:
             return
+        self._sum()
         tensors: dict[str, Any] = {"generator": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors["generator_cuda"] = torch.cuda.get_rng_state()
