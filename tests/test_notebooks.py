@@ -121,7 +121,7 @@ def test_the_exercise_is_open_and_its_solution_right(path: Path) -> None:
     names = declared_parameters(parameters_of(path))
     pairs = SimpleNamespace(text=("a", "b", "b"))
     names |= {"exercises": exercises, "task": SimpleNamespace(pairs=pairs), "display": lambda _: None, "pd": pandas}
-    asked = source.replace("answer = None", f"answer = {exercises.SOLUTIONS[check[1]]}").splitlines()
+    asked = source.replace("answer = None", f"answer = {exercises.WORDS[check[1]]['solution']}").splitlines()
     exec("\n".join(asked[:-1]), names)
     assert eval(asked[-1], names).status == "right"
     assert eval(source.splitlines()[-1], names | {"answer": None}).status == "open"
