@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,8 @@ RAW_FILES = "https://raw.githubusercontent.com"
 SCIBERT_ID = "allenai/scibert_scivocab_uncased"
 SCIBERT_REVISION = "24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
 
-# Seconds without a byte after which an attempt fails, and the pauses before further attempts.
+# seconds without a byte after which a download fails
 TIMEOUT_S = 30.0
-PAUSES_S = (1.0, 2.0, 4.0)
 
 # The files of a BERT model beside its weights; it cannot be used without the first two. Of the weights the first file
 # there is taken: reading safetensors cannot run anything.
@@ -39,41 +37,21 @@ class FetchError(InputError):
     """A download or copy failed; the message says why and how to continue by hand."""
 
 
-@dataclass(frozen=True)
-class PinnedFile:
-    """One file of a public repository at one commit, with the git blob id of its content and its size if known."""
+_MOLT5 = "blender-nlp/MolT5/754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa/ChEBI-20_data"
+_TEXT2MOL = "cnedwards/text2mol/749f997e6a45d0e3c8747e5392ae3b859a251094/data"
+_MOL2VEC = "samoturk/mol2vec/850d944d5f48a58e26ed0264332b5741f72555aa/examples/models"
 
-    repository: str
-    commit: str
-    path: str
-    blob: str
-    size: str = "size unknown"
-
-    @property
-    def name(self) -> str:
-        """File name without folders."""
-        return self.path.rsplit("/", 1)[-1]
-
-    @property
-    def url(self) -> str:
-        """URL of the raw file."""
-        return f"{RAW_FILES}/{self.repository}/{self.commit}/{self.path}"
-
-
-_MOLT5 = ("blender-nlp/MolT5", "754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa")
-_TEXT2MOL = ("cnedwards/text2mol", "749f997e6a45d0e3c8747e5392ae3b859a251094")
-_MOL2VEC = ("samoturk/mol2vec", "850d944d5f48a58e26ed0264332b5741f72555aa")
-
+# By name, each file's folder in a public repository at one commit, the git blob id of its content, and its size.
 PINNED = {
-    "chebi20": (
-        PinnedFile(*_MOLT5, "ChEBI-20_data/train.txt", "c1b42b82fdc8fb5287614e159196e25370763aac", "10.2 MB"),
-        PinnedFile(*_MOLT5, "ChEBI-20_data/validation.txt", "694d328d621966d5c9ad0f36083fdfcf293191d5", "1.3 MB"),
-        PinnedFile(*_MOLT5, "ChEBI-20_data/test.txt", "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663", "1.3 MB"),
-    ),
-    "mol2vec": (
-        PinnedFile(*_TEXT2MOL, "data/token_embedding_dict.npy", "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB"),
-        PinnedFile(*_MOL2VEC, "examples/models/model_300dim.pkl", "9089140e323a89e74a8b8cb47107611f89dc8e54"),
-    ),
+    "chebi20": {
+        "train.txt": (_MOLT5, "c1b42b82fdc8fb5287614e159196e25370763aac", "10.2 MB"),
+        "validation.txt": (_MOLT5, "694d328d621966d5c9ad0f36083fdfcf293191d5", "1.3 MB"),
+        "test.txt": (_MOLT5, "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663", "1.3 MB"),
+    },
+    "mol2vec": {
+        "token_embedding_dict.npy": (_TEXT2MOL, "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB"),
+        "model_300dim.pkl": (_MOL2VEC, "9089140e323a89e74a8b8cb47107611f89dc8e54", "size unknown"),
+    },
 }
 RELEASES = (*PINNED, "scibert")
 
@@ -130,7 +108,9 @@ def list_files(data: str | os.PathLike[str] | None = None) -> list[tuple[str, st
     `data` is searched as `find_folder` does.
     """
     pinned = [
-        (what, [file.name], f"{file.size}, git blob {file.blob}") for what, files in PINNED.items() for file in files
+        (what, [name], f"{size}, git blob {blob}")
+        for what, files in PINNED.items()
+        for name, (_, blob, size) in files.items()
     ]
     weights = f"440 MB, {SCIBERT_ID} at {SCIBERT_REVISION}, no published digest"
     found = []
@@ -207,60 +187,52 @@ def fetch(
 
 def _fetch_pinned(what: str, origin: Path | None, target: Path) -> Fetched:
     new, present, missing = [], [], []
-    for file in PINNED[what]:
-        path = target / file.name
-        source = file.url if origin is None else origin / file.name
-        if path.is_file() and git_blob_id(path) == file.blob:
-            present.append(file.name)
-        elif isinstance(source, Path) and not source.is_file():
-            missing.append(file.name)
+    for name, (folder, blob, _) in PINNED[what].items():
+        if (target / name).is_file() and git_blob_id(target / name) == blob:
+            present.append(name)
+        elif origin is not None and not (origin / name).is_file():
+            missing.append(name)
         else:
-            obtain(source, path, file.blob)
-            new.append(file.name)
+            obtain(f"{RAW_FILES}/{folder}/{name}" if origin is None else origin / name, target / name, blob)
+            new.append(name)
     return Fetched(target, tuple(new), tuple(present), tuple(missing))
 
 
 def _fetch_model(origin: Path | None, target: Path) -> Fetched:
-    import requests
-    from huggingface_hub import HfApi, constants, hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars, logging
-
-    present, missing = _model_files(os.listdir(target) if target.is_dir() else ())
+    names, missing = _model_files(target if origin is None else origin)
     if origin is not None:
-        names, missing = _model_files(os.listdir(origin))
         for name in names:
             obtain(origin / name, target / name, None)
         return Fetched(target, names, (), missing)
     if not missing:
-        return Fetched(target, (), present, ())
+        return Fetched(target, (), names, ())
+    import requests
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, logging
+
     if progress_bar(total=0, desc=SCIBERT_ID).disable:
         disable_progress_bars()
     logging.set_verbosity(logging.CRITICAL)
-    place = f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}"
+    wanted = [*MODEL_FILES, *WEIGHT_FILES]
     try:
         # the hub client would ask a proxy that refuses for half a minute
         requests.head(constants.ENDPOINT, timeout=TIMEOUT_S)
-        names, missing = _model_files(HfApi().list_repo_files(SCIBERT_ID, revision=SCIBERT_REVISION))
-        if missing:
-            raise FetchError(f"the revision has no {', '.join(missing)}")
-        for name in names:
-            hf_hub_download(SCIBERT_ID, name, revision=SCIBERT_REVISION, local_dir=target)
+        snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=target, allow_patterns=wanted)
     except Exception as failure:  # the client raises errors of several libraries
-        raise _failed(place, failure) from None
-    return Fetched(target, names, (), ())
+        raise _failed(f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}", failure) from None
+    return Fetched(target, _model_files(target)[0], (), ())
 
 
-def _model_files(there: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which of these files make up the model, and what it lacks. Weights are last: where they are, all the rest is."""
-    weights = [name for name in WEIGHT_FILES if name in there][:1]
+def _model_files(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which files of the folder make up the model, and what it lacks."""
+    weights = [name for name in WEIGHT_FILES if (folder / name).is_file()][:1]
+    there = [name for name in MODEL_FILES if (folder / name).is_file()]
     missing = [name for name in MODEL_FILES[:2] if name not in there] + [" or ".join(WEIGHT_FILES)] * (not weights)
-    return (*(name for name in MODEL_FILES if name in there), *weights), tuple(missing)
+    return (*there, *weights), tuple(missing)
 
 
 def obtain(source: str | Path, target: Path, blob: str | None) -> None:
     """Download or copy one file and move it to `target` once its content is verified; a failure leaves nothing.
-
-    Lost connections and unexpected content are tried again after `PAUSES_S`; an answer such as HTTP 404 is final.
 
     Parameters
     ----------
@@ -279,24 +251,19 @@ def obtain(source: str | Path, target: Path, blob: str | None) -> None:
     import pooch
     import requests
 
-    for pause in (*PAUSES_S, None):
-        try:
-            with atomic_write(target) as temporary:
-                if isinstance(source, Path):
-                    shutil.copyfile(source, temporary)
-                else:
-                    with progress_bar(total=0, desc=target.name, unit="B") as bar:
-                        pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)(source, str(temporary), None)
-                if blob is not None and (actual := git_blob_id(temporary)) != blob:
-                    raise FetchError(f"got {_nature(temporary)} with git blob id {actual}; expected {blob}")
-            return
-        except (FetchError, requests.RequestException) as failure:
-            if (answer := getattr(failure, "response", None)) is not None:
-                answer.close()
-            final = answer is not None or isinstance(failure, requests.exceptions.ProxyError)
-            if pause is None or final or isinstance(source, Path):
-                raise _failed(str(source), failure) from None
-        time.sleep(pause)
+    try:
+        with atomic_write(target) as temporary:
+            if isinstance(source, Path):
+                shutil.copyfile(source, temporary)
+            else:
+                with progress_bar(total=0, desc=target.name, unit="B") as bar:
+                    pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)(source, str(temporary), None)
+            if blob is not None and (actual := git_blob_id(temporary)) != blob:
+                raise FetchError(f"got {_nature(temporary)} with git blob id {actual}; expected {blob}")
+    except (FetchError, requests.RequestException) as failure:
+        if (answer := getattr(failure, "response", None)) is not None:
+            answer.close()
+        raise _failed(str(source), failure) from None
 
 
 def _nature(path: Path) -> str:

@@ -31,7 +31,8 @@ from class_kit.pairs.splits import (
 
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
-BLOBS = {file.name: file.blob for file in PINNED["chebi20"]}
+COMMIT = PINNED["chebi20"]["train.txt"][0].split("/")[2]
+BLOBS = {name: blob for name, (_, blob, _) in PINNED["chebi20"].items()}
 # the file to train on and the one to test on
 PCDES = {
     "test.txt": "9e9f7f38cd2234d88a7bfc9858e07e037ff3aa34",
@@ -158,7 +159,7 @@ def _read_rows(files: list[tuple[Path, str]]) -> Rows:
 
 
 def _release_note(folder: Path, names: Iterable[str], blobs: Mapping[str, str]) -> str:
-    release = f"the release at commit {PINNED['chebi20'][0].commit[:12]}" if blobs is BLOBS else "the known files"
+    release = f"the release at commit {COMMIT[:12]}" if blobs is BLOBS else "the known files"
     if other := [name for name in names if git_blob_id(folder / name) != blobs[name]]:
         return f"differs from {release}: {', '.join(other)}"
     return f"{', '.join(names)}: verified as {release}"
