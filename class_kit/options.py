@@ -182,7 +182,6 @@ class Arm:
         default="neighbours", description="measure that orders the pairs"
     )
     sigma: float = Field(default=0.95, gt=-1, le=1, description="threshold of measures that count neighbours")
-    weighting: Literal["hard", "linear", "log"] = Field(default="hard", description="weights for order self-paced")
     prune: float = Field(default=0.5, ge=0, lt=1, description="share of the learnt pairs that loss-pruned leaves out")
     intensity: Curve | dict[str, Curve] = Field(
         default="inverse",
@@ -249,7 +248,6 @@ class Arm:
             ("growth",): scheduled and self.full_at is None and self.share is None,
             ("interval",): steps,
             ("intensity",): self.order not in ("standard", *SELECTIVE),
-            ("weighting",): self.order == "self-paced",
             ("prune",): self.order == "loss-pruned",
             ("hardness_from", "hardness_until", "hardness_shape", "near", "group_size"): self.hardness > 0,
             ("refresh",): self.hardness > 0 and self.near == "model",

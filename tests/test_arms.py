@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
     [
         (Arm("a", full_at=0.5, difficulty="kth_distance"), EpochPlan),
         (Arm("a", order="standard", step_matched=True, full_at=0.5), StepMatchedPlan),
-        (Arm("a", order="self-paced", full_at=0.5, weighting="linear"), SelfPacedPlan),
+        (Arm("a", order="self-paced", full_at=0.5), SelfPacedPlan),
         (Arm("a", order="loss-pruned"), LossPrunedPlan),
         (Arm("a", pace="metric", growth=0.3), PacedPlan),
         (Arm("a", order="agreement", full_at=0.5), EpochPlan),

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, make_schedule
 from class_kit.curriculum.feedback import (
-    KINDS,
     LossPrunedPlan,
     MetricPacing,
     PacedPlan,
@@ -19,7 +18,6 @@ from class_kit.curriculum.feedback import (
     SmallLossPlan,
     lower_component,
     record_losses,
-    self_paced_weights,
 )
 from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
@@ -28,26 +26,11 @@ from tests.refusals import refuses
 LOSSES = np.random.default_rng(0).gamma(2.0, 1.0, size=200)
 
 
-@pytest.mark.parametrize("kind", ["linear", "log"])
-def test_soft_weights_solve_the_problem_they_come_from(kind: str) -> None:
-    # min over v in [0, 1] of v·l + f(v; λ), with the self-paced functions of Jiang et al. (2014)
-    age, grid = 0.6, np.linspace(1e-9, 1.0, 200_001)
-    zeta = 1 - age
-    penalty = age * (grid**2 / 2 - grid) if kind == "linear" else zeta * grid - zeta**grid / math.log(zeta)
-    for loss in (0.0, 0.1, 0.35, 0.59, 0.7):
-        best = grid[np.argmin(grid * loss + penalty)]
-        assert self_paced_weights(np.array([loss]), age, kind)[0] == pytest.approx(best, abs=1e-4)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_self_paced_plan_takes_the_least_losses(kind: str) -> None:
-    plan = SelfPacedPlan(LOSSES, LinearSchedule(0.3, 0.1), kind, seed=1, epochs=7)
+def test_the_self_paced_plan_takes_the_least_losses() -> None:
+    plan = SelfPacedPlan(LOSSES, LinearSchedule(0.3, 0.1), seed=1, epochs=7)
     easiest = np.argsort(LOSSES)
     assert sorted(plan.rows(2)) == sorted(easiest[:100])
-    weights = plan.weights(2)[easiest]
-    assert (weights[100:] == 0.0).all()
-    assert weights[99] > 0.0
-    assert (weights[:100] == 1.0).all() if kind == "hard" else (np.diff(weights[:100]) < 0).all()
+    assert plan.weights(2)[easiest].tolist() == [1.0] * 100 + [0.0] * 100
     assert (plan.weights(7) == 1.0).all()
     plain = EpochPlan(np.arange(200), make_schedule("full"), seed=1)
     assert np.array_equal(plan.rows(7), plain.rows(7))
@@ -55,16 +38,14 @@ def test_the_self_paced_plan_takes_the_least_losses(kind: str) -> None:
 
 
 def test_dynamic_plans_are_pure_in_the_losses() -> None:
-    plan = SelfPacedPlan(np.full(200, np.nan), LinearSchedule(0.3, 0.1), "linear", seed=1)
+    plan = SelfPacedPlan(np.full(200, np.nan), LinearSchedule(0.3, 0.1), seed=1)
     assert plan.weights(1).sum() == len(plan.rows(1)) == 80
     later = plan.with_feedback(losses=LOSSES)
     assert np.isnan(plan.losses).all()
-    assert np.array_equal(later.rows(2), SelfPacedPlan(LOSSES, LinearSchedule(0.3, 0.1), "linear", seed=1).rows(2))
+    assert np.array_equal(later.rows(2), SelfPacedPlan(LOSSES, LinearSchedule(0.3, 0.1), seed=1).rows(2))
     some = record_losses(np.full(200, np.nan), np.arange(50), LOSSES[:50])
     unseen_first = plan.with_feedback(losses=some).rows(1)
     assert np.isin(unseen_first, np.arange(50, 200)).all()
-    ties = SelfPacedPlan(np.ones(10), LinearSchedule(0.5, 0.0), "linear")
-    assert ties.weights(1).sum() == 5
 
 
 def test_pruning_leaves_out_learnt_pairs_and_keeps_the_expectation() -> None:
@@ -140,7 +121,6 @@ test_bad_feedback_is_refused = refuses(
     (lambda: SelfPacedPlan(np.array([1.0, -0.5]), make_schedule("full")), r"losses\[1\]=-0.5"),
     (lambda: SelfPacedPlan(np.array([np.inf]), make_schedule("full")), r"losses\[0\]=inf"),
     (lambda: SelfPacedPlan(np.ones((2, 2)), make_schedule("full")), r"\(2, 2\)"),
-    (lambda: SelfPacedPlan(LOSSES, make_schedule("full"), "soft"), "kind='soft'"),
     (lambda: SelfPacedPlan(LOSSES, "linear"), "schedule='linear'"),
     (lambda: SelfPacedPlan(LOSSES, make_schedule("full")).with_feedback(LOSSES[:199]), r"\(199,\)"),
     (lambda: LossPrunedPlan(LOSSES, 4).with_feedback(), "every pair's last loss"),

@@ -12,7 +12,6 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from class_kit import cli
 from class_kit.checks import refusal
 from class_kit.curriculum.controls import ORDERS
-from class_kit.curriculum.feedback import KINDS
 from class_kit.curriculum.intensity import INTENSITIES
 from class_kit.curriculum.schedules import SHAPES
 from class_kit.errors import InputError
@@ -64,9 +63,8 @@ def test_a_new_setting_is_an_option_a_key_and_a_record(monkeypatch: pytest.Monke
 
 
 def test_names_are_those_of_the_tables_that_they_choose_from() -> None:
-    choices = {field: get_args(Arm.__pydantic_fields__[field].annotation) for field in ("weighting", "schedule")}
-    assert set(get_args(Shape)) == set(choices["schedule"]) == set(SHAPES)
-    assert set(choices["weighting"]) == set(KINDS)
+    schedules = get_args(Arm.__pydantic_fields__["schedule"].annotation)
+    assert set(get_args(Shape)) == set(schedules) == set(SHAPES)
     assert get_args(Curve) == INTENSITIES
     assert get_args(Order) == (*ORDERS, *DYNAMIC, "agreement", *SELECTIVE)
     with pytest.raises(InputError, match="'text_encodr' is unknown; did you mean 'text_encoder'"):

@@ -79,7 +79,7 @@ REFUSED = [
     ("a.doc", TABLE, "files of this kind are not read; expected CSV, TSV"),
     ("a.csv.gz", gzip.compress(TABLE * 50, mtime=0)[:-20], "ended before the end-of-stream marker"),
     ("a.csv.gz", gzip.compress(TABLE, mtime=0) + b"tail", "Not a gzipped file"),
-    ("a.parquet", parquet()[:-30], "not a readable Parquet file"),
+    ("a.parquet", parquet()[:-30], "a.parquet cannot be read"),
     ("a.parquet", parquet({"text": pyarrow.array([], pyarrow.string())}), "no data row"),
     ("a.parquet", parquet({f"c{n}": [1] for n in range(5_000)}), "5,000 columns"),
 ]
@@ -103,12 +103,9 @@ def test_ragged_rows_are_kept_with_a_reason(tmp_path: Path) -> None:
     assert reasons == ["", "1 fields where the header has 2", "3 fields where the header has 2", ""]
 
 
-@pytest.mark.parametrize(("header", "quoting"), [("a\tb\tc", False), ("CID\tSMILES\tdescription", True)])
-def test_without_quoting_a_quote_is_a_character(tmp_path: Path, header: str, quoting: bool) -> None:
-    path = written(tmp_path, "a.tsv", f'{header}\n1\tC\t"never closed\n2\tCC\t5\'"-phosphate\n'.encode())
-    table = read_table(path, quoting=quoting)
-    assert list(table.columns.values())[2] == ['"never closed', "5'\"-phosphate"]
-    assert any("released ChEBI-20" in note for note in table.notes) == quoting
+def test_without_quoting_a_quote_is_a_character(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", b'a\tb\tc\n1\tC\t"never closed\n2\tCC\t5\'"-phosphate\n')
+    assert list(read_table(path, quoting=False).columns.values())[2] == ['"never closed', "5'\"-phosphate"]
 
 
 TAB = "id\tsmiles\ttext\n"

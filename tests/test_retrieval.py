@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from class_kit import retrieval
-from class_kit.retrieval import ensemble_ranks, export_trec, ranks_from_scores, rerank, retrieval_ranks, search
+from class_kit.retrieval import export_trec, ranks_from_scores, rerank, retrieval_ranks, search
 from class_kit.retrieval.metrics import Ranks, k_way_chances, per_query_metrics, retrieval_metrics
 from tests.faulty_places import python
 from tests.refusals import refuses
@@ -201,7 +201,7 @@ def naive_several(scores, right, ks):
 def test_several_right_candidates_against_all_orders_of_the_ties(scores, data):
     right = data.draw(st.lists(st.integers(0, len(scores) - 1), min_size=1, unique=True))
     expected = naive_several(scores, right, (1, 3))
-    # the same scores as cosines, as they are, as one model of an ensemble, and as full scores of a whole shortlist
+    # the same scores as cosines, as they are, and as full scores of a whole shortlist
     angles = np.arccos(np.array(scores) / 2)
     vectors = np.array([[1.0, 0.0]]), np.stack([np.cos(angles), np.sin(angles)], axis=1)
     with_every = ranks_from_scores([scores], [right], every=True)
@@ -211,7 +211,6 @@ def test_several_right_candidates_against_all_orders_of_the_ties(scores, data):
         retrieval_ranks(*vectors, [right], every=True),
         ranks_from_scores([scores], [right]),
         with_every,
-        ensemble_ranks([[scores]], [right]),
         rerank(first, [np.arange(len(scores))], [right], lambda queries, rows: np.array(scores)[rows]),
     ]
     for ranks in found:

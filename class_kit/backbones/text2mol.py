@@ -25,7 +25,7 @@ vectors grow with the molecule, and dropout stands before each side's last linea
 :math:`\tau` = 0.07, which at d = 300 is a temperature of 1/345 over cosines: right for a text encoder fine-tuned in
 small steps, all but one-hot for heads on frozen vectors. The default start is -1.5, a temperature of 1/15; on the
 bundled corpus it is worth about eight points of validation MRR after 15 epochs.
-The paper's ensemble of several trained models is `class_kit.retrieval.ensemble_ranks`.
+The paper's ensemble of several trained models is left out.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ _COLUMNS = ("text", "smiles", "id", "split_column")
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
     add = parser.add_argument
-    add("run", metavar="RUN", nargs="+", help="folder written by class-kit train")
+    add("run", metavar="RUN", help="folder written by class-kit train")
     add("--split", metavar="NAME", help="split whose pairs are the queries (default: the held-out one)")
     add("--pool", choices=("split", "all"), help="candidates: those of the split, or all molecules (default: both)")
     choose = "also print the chance of choosing the right one among K candidates"
@@ -32,38 +31,22 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
-    """
-    Rank the pairs of a split with a trained run and print Hits@1, Hits@10, MRR and Mean Rank. Several runs on the same
-    pairs form an ensemble, which ranks by the mean of their ranks.
-    """
+    """Rank the pairs of a split with a trained run and print Hits@1, Hits@10, MRR and Mean Rank."""
     from class_kit.notices import split_title
     from class_kit.retrieval import k_way_chances, retrieval_metrics
     from class_kit.study.arms import arm_notices
-    from class_kit.study.ranking import ANY, export_rankings, rank_ensemble, rank_split
+    from class_kit.study.ranking import ANY, export_rankings, rank_split
     from class_kit.study.records import load_backbone, load_trained
 
-    for option in ("trec", "all_right"):
-        if getattr(arguments, option) and len(arguments.run) > 1:
-            name = f"--{option.replace('_', '-')}"
-            raise InputError(f"{name}: expected one RUN, whose cosines are compared; got {len(arguments.run)}")
-    loaded = [load_trained(run) for run in arguments.run]
-    task = loaded[0][1]
-    for run, (_, other) in zip(arguments.run, loaded, strict=True):
-        if (other.pairs.digest, len(other.pool)) != (task.pairs.digest, len(task.pool)):
-            raise InputError(f"{run}: trained on other pairs than {arguments.run[0]}; expected runs on the same pairs")
-    split = arguments.split or task.evaluation_split
-    backbones = [(load_backbone(record, task), task) for record, task in loaded]
-    if len(backbones) == 1:
-        rankings = rank_split(*backbones[0], split, every=arguments.all_right)
-    else:
-        rankings = rank_ensemble(backbones, split)
+    record, task = load_trained(arguments.run)
+    split, backbone = arguments.split or task.evaluation_split, load_backbone(record, task)
+    rankings = rank_split(backbone, task, split, every=arguments.all_right)
     wanted = {
         name: ranks
         for name, ranks in rankings.items()
         if arguments.pool in (None, name.removesuffix(ANY).rsplit("/", 1)[1])
     }
-    notices = [arm_notices(own, record.arm, record.config["batch_size"], split).values() for record, own in loaded]
-    for line in dict.fromkeys(chain(*notices)):
+    for line in arm_notices(task, record.arm, record.config["batch_size"], split).values():
         print(line)
     metrics = {name: retrieval_metrics(ranks) for name, ranks in wanted.items()}
     print_metrics(metrics, split)
@@ -76,7 +59,7 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
             named = f"{name} ({one_line(split_title(split))})"
             print(f"{named:<34} right among {k}: {share:.1%} (chance level {1 / k:.1%})")
     if arguments.trec:
-        export_rankings(arguments.trec, *backbones[0], split, wanted)
+        export_rankings(arguments.trec, backbone, task, split, wanted)
         print(f"TREC runs and qrels are in {visible(arguments.trec)}; README.txt there says how ties are broken")
     return 0
 

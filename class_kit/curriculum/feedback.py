@@ -8,28 +8,20 @@ take the next epoch's plan from `with_feedback`.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
-from class_kit.checks import check_choice, check_epoch, check_real, check_whole
+from class_kit.checks import check_epoch, check_real, check_whole
 from class_kit.curriculum.intensity import Curve, IntensitySpec
 from class_kit.curriculum.plan import EpochPlan
 from class_kit.curriculum.randomness import PRUNE, random_words
 from class_kit.curriculum.schedules import make_schedule
 from class_kit.errors import InputError
 
-# V of a loss l below the age λ. Kumar, Packer, Koller (NIPS 2010); Jiang et al. (ACM MM 2014, section 3)
-_WEIGHTS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "hard": lambda loss, age: np.ones_like(loss),
-    "linear": lambda loss, age: 1.0 - loss / age,
-    "log": lambda loss, age: np.log(loss + (1.0 - age)) / math.log(1.0 - age),
-}
-KINDS = tuple(_WEIGHTS)
 # share of the epochs in which InfoBatch prunes
 _PRUNED = 0.875
 
@@ -50,21 +42,21 @@ def record_losses(losses: np.ndarray, rows: np.ndarray, values: np.ndarray) -> n
     return result
 
 
-def self_paced_weights(losses: np.ndarray, age: float, kind: str = "hard") -> np.ndarray:
-    """V_i of self-paced learning for losses l of 0 or more and an age λ above 0, (L,) float64 in [0, 1].
+class SelfPacedPlan(EpochPlan):
+    """Epoch k trains on the λ_k·L pairs with the lowest recorded losses; unseen pairs come first, ties by row id.
 
-    "hard" is 1 where l < λ (Kumar, Packer, Koller, NIPS 2010); "linear" is max(0, 1 - l/λ) and "log", for λ below 1, is
-    log(l + ζ)/log ζ with ζ = 1 - λ where l < λ (Jiang et al., ACM MM 2014, section 3). Near λ = 1 the last is so steep
-    that a larger age can lower a weight a little. An unseen pair (NaN) weighs 1, since nothing is known about it.
+    The schedule sets the age of self-paced learning (Kumar, Packer, Koller, NIPS 2010): the threshold is the loss of
+    the first pair left out. At λ = 1 nothing is left out, as in standard training.
+
+    Parameters
+    ----------
+    losses
+        (L,) recorded losses, 0 or more, NaN where unseen.
+    schedule
+        λ, as of `EpochPlan`.
+    options, named
+        intensity ("constant" by default), seed, epochs and the rest, as of `EpochPlan`.
     """
-    below = losses < age
-    weights = np.isnan(losses).astype(np.float64)
-    weights[below] = _WEIGHTS[kind](losses[below], age)
-    return weights
-
-
-class _LossPlan(EpochPlan):
-    """A plan ordered by recorded losses: unseen pairs first, then by loss, ties by row id."""
 
     needs_feedback = ("losses",)
     _warns = False
@@ -76,14 +68,13 @@ class _LossPlan(EpochPlan):
         super().__init__(self.order, schedule, intensity, *options, **named)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
-        array = np.asarray(losses, dtype=np.float64)
-        if array.shape != (self.length,):
-            raise InputError(f"losses has shape {array.shape}: expected every pair's last loss, ({self.length},)")
+        if np.shape(losses) != (self.length,):
+            raise InputError(f"losses has shape {np.shape(losses)}: expected every pair's last loss, ({self.length},)")
         result = copy.copy(self)
-        result._record(array)
+        result._record(losses)
         return result
 
-    def _record(self, losses: np.ndarray) -> None:
+    def _record(self, losses: Any) -> None:
         array = np.asarray(losses, dtype=np.float64)
         if array.ndim != 1 or len(array) == 0:
             raise InputError(f"losses has shape {array.shape}: expected (L,) with at least one pair")
@@ -92,41 +83,7 @@ class _LossPlan(EpochPlan):
         self.losses, self.order = array, np.argsort(np.where(np.isnan(array), -1.0, array), kind="stable")
 
 
-class SelfPacedPlan(_LossPlan):
-    """Epoch k trains on the λ_k·L pairs with the lowest recorded losses, weighted by their losses.
-
-    The schedule sets the age of self-paced learning: the threshold is the loss of the first pair left out. At λ = 1
-    nothing is left out and every pair weighs 1, as in standard training. Unseen pairs come first, ties by row id.
-
-    Parameters
-    ----------
-    losses
-        (L,) recorded losses, 0 or more, NaN where unseen.
-    schedule
-        λ, as of `EpochPlan`.
-    kind
-        "hard", "linear" or "log", see `self_paced_weights`. For "log" the losses are first divided by their maximum,
-        since that form is only defined below 1.
-    options, named
-        intensity ("constant" by default), seed, epochs and the rest, as of `EpochPlan`.
-    """
-
-    def __init__(self, losses: np.ndarray, schedule: Curve, kind: str = "hard", *options: Any, **named: Any) -> None:
-        self.kind = check_choice("kind", kind, KINDS)
-        super().__init__(losses, schedule, *options, **named)
-
-    def weights(self, epoch: int, at_least: int = 1) -> np.ndarray:
-        chosen = super().weights(epoch, at_least)
-        left_out = self.order[self.count(epoch, at_least) :]
-        if self.kind == "hard" or not len(left_out) or not self.losses[left_out[0]] > 0.0:
-            return chosen
-        scale = np.nanmax(self.losses) * (1.0 + 1e-6) if self.kind == "log" else 1.0
-        weights = chosen * self_paced_weights(self.losses / scale, self.losses[left_out[0]] / scale, self.kind)
-        # where all chosen pairs tie with the first one left out, all weights would be 0
-        return weights if weights.any() else chosen
-
-
-class LossPrunedPlan(_LossPlan):
+class LossPrunedPlan(SelfPacedPlan):
     """Every epoch leaves out a random part of the pairs already learned, and weights the rest of them more.
 
     As in InfoBatch (Qin et al., ICLR 2024), pairs below the mean loss are dropped with probability r and those kept
@@ -182,7 +139,7 @@ def _keep_after(warmup: int, keep: float, epoch: int) -> float:
     return 1.0 if epoch <= warmup else keep
 
 
-class SmallLossPlan(_LossPlan):
+class SmallLossPlan(SelfPacedPlan):
     """All pairs in the first epochs, then all except a share with the largest losses, taken to be mismatched.
 
     A network learns what its pairs have in common before it memorises exceptions, so small losses mark pairs that
@@ -226,7 +183,7 @@ class SmallLossPlan(_LossPlan):
         self.mixture, self.warmup = bool(mixture), check_whole("warmup", warmup, low=0)
         super().__init__(losses, partial(_keep_after, self.warmup, 1.0 - drop), *options, **named)
 
-    def _record(self, losses: np.ndarray) -> None:
+    def _record(self, losses: Any) -> None:
         super()._record(losses)
         if self.doubt is not None:
             known = not np.isnan(self.losses).any()

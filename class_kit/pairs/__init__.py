@@ -12,10 +12,16 @@ from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
 from class_kit.pairs import chebi20
-from class_kit.pairs.cleaning import as_smiles, standardized
 from class_kit.pairs.pairset import GIVEN, PairSet, Rejected, content_digest, pool_targets, write_rejected
 from class_kit.pairs.readers import read_source, read_table
-from class_kit.pairs.rows import Rows, check_rows, find_column, refuse_too_many, unique_labels
+from class_kit.pairs.rows import (
+    as_smiles,
+    check_rows,
+    find_column,
+    refuse_too_many,
+    standardized,
+    unique_labels,
+)
 from class_kit.pairs.splits import GROUPS, KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.pairs.table import COMMON_NAMES, Table, is_common
 from class_kit.terminal import counted, one_line
@@ -175,10 +181,10 @@ def _pairs_of(
         skipped = sorted(table.skipped.items(), key=lambda item: not is_common(item[0]))
         notes.append(f"left out: {', '.join(f'column {name[:60]!r} holds {kind}' for name, kind in skipped)}")
     if "id" not in columns:
-        cells["id"] = [str(place.row) for place in table.places]
+        cells["id"] = [str(row) for row in range(1, count + 1)]
         notes.append("no id column: the ids are row numbers")
     elif wanted["id"] is None and not bundled:
-        cells["id"], changed = unique_labels(cells["id"], table.places)
+        cells["id"], changed = unique_labels(cells["id"])
         if changed:
             notes.append(f"column {columns['id']!r} repeats or has gaps: {changed:,} of its ids were made unique")
     cells["smiles"], conversions = as_smiles(cells["smiles"])
@@ -190,8 +196,8 @@ def _pairs_of(
         notes.append(note)
     given = columns.get("split")
     cells.setdefault("split", [None] * count)
-    rows = Rows(cells, extra, table.places)
-    pairs, molecules = check_rows(rows, file, need_split=given is not None and make_split is None)
+    need_split = given is not None and make_split is None
+    pairs, molecules = check_rows(cells, extra, table.places, file, need_split=need_split)
     if not bundled:
         about = ", ".join(f"{role} from {name!r:.80}" for role, name in columns.items())
         notes.insert(0, f"{file}: {table.how}; {about}; {counted(count, 'row')}, {len(pairs):,} kept")

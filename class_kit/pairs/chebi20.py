@@ -14,10 +14,9 @@ from pathlib import Path
 from class_kit.errors import InputError
 from class_kit.fetch import PINNED, find_folder, git_blob_id
 from class_kit.files import home_path
-from class_kit.pairs.delimited import RELEASE_HEADER, single_backslashes
 from class_kit.pairs.pairset import PairSet
 from class_kit.pairs.readers import read_table
-from class_kit.pairs.rows import Rows, check_rows, find_column
+from class_kit.pairs.rows import check_rows, find_column, single_backslashes
 from class_kit.pairs.splits import (
     TEST,
     TRAIN,
@@ -28,9 +27,13 @@ from class_kit.pairs.splits import (
     overlap_notes,
     split_name,
 )
+from class_kit.pairs.table import Place
+
+Cells = dict[str, list[str | None]]
 
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
+HEADER = ("CID", "SMILES", "description")
 COMMIT = PINNED["chebi20"]["train.txt"][0].split("/")[2]
 BLOBS = {name: blob for name, (_, blob, _) in PINNED["chebi20"].items()}
 # the file to train on and the one to test on
@@ -65,11 +68,11 @@ def load_release(
         raise InputError("swap=True exchanges the two sides of the split that extra= makes; give extra= as well")
     else:
         rows, notes = _published_rows(_chebi20_folder(data))
-        pairs, molecules = check_rows(rows, name, need_split=True)
+        pairs, molecules = check_rows(*rows, name, need_split=True)
         return pairs, [*notes, *overlap_notes(pairs.split, molecules, pairs.text)]
     more = [] if extra is None else [(home_path(extra), TRAIN)]
     rows = _read_rows([(folder / files[0], TRAIN), *more, (folder / files[1], TEST)])
-    pairs, molecules = check_rows(rows, name, need_split=True)
+    pairs, molecules = check_rows(*rows, name, need_split=True)
     train = [row for row, split in enumerate(pairs.split) if split == TRAIN]
     groups = molecule_groups([molecules[row] for row in train], group)
     names = list(pairs.split)
@@ -120,7 +123,7 @@ def _chebi20_folder(data: str | os.PathLike[str] | None) -> Path:
     return find_folder("chebi20", (*FILES.values(), MOLECULES), data)
 
 
-def _published_rows(folder: Path) -> tuple[Rows, list[str]]:
+def _published_rows(folder: Path) -> tuple[tuple[Cells, Cells, list[Place]], list[str]]:
     present = {split: name for split, name in FILES.items() if (folder / name).is_file()}
     if not present:
         raise InputError(f"{folder}: none of {', '.join(FILES.values())} is there; `class-kit fetch chebi20` gets them")
@@ -132,30 +135,29 @@ def _published_rows(folder: Path) -> tuple[Rows, list[str]]:
     return _read_rows([(folder / name, split) for split, name in present.items()]), notes
 
 
-def _read_rows(files: list[tuple[Path, str]]) -> Rows:
+def _read_rows(files: list[tuple[Path, str]]) -> tuple[Cells, Cells, list[Place]]:
     """Rows of files in the style of the release, each with its split and, as the only other column, its origin.
 
     They are separated by tabs, quotes are ordinary characters, and backslashes may be doubled. Pairs of a file that is
     not of the release have row numbers as ids, and their column "source" is their origin.
     """
-    cells: dict[str, list[str | None]] = {role: [] for role in ("id", "smiles", "text", "split")}
-    rows = Rows(cells, {"origin": []}, [])
+    cells: Cells = {role: [] for role in ("id", "smiles", "text", "split")}
+    origin: list[str | None] = []
+    places: list[Place] = []
     for path, split in files:
         table = read_table(path, quoting=False)
         count = len(table.places)
         released = path.name in FILES.values()
-        if released and tuple(table.columns) != RELEASE_HEADER:
-            raise InputError(
-                f"{path}: the columns are {', '.join(table.columns)}; expected {', '.join(RELEASE_HEADER)}"
-            )
+        if released and tuple(table.columns) != HEADER:
+            raise InputError(f"{path}: the columns are {', '.join(table.columns)}; expected {', '.join(HEADER)}")
         numbers = [f"extra-{place.row}" for place in table.places]
         cells["id"] += table.columns["CID"] if released else numbers
         cells["smiles"] += single_backslashes(table.columns[find_column(table, "smiles") or ""])
         cells["text"] += table.columns[find_column(table, "text") or ""]
         cells["split"] += [split] * count
-        rows.extra["origin"] += [path.name] * count if released else table.columns.get("source", ["extra"] * count)
-        rows.places.extend(table.places)
-    return rows
+        origin += [path.name] * count if released else table.columns.get("source", ["extra"] * count)
+        places += table.places
+    return cells, {"origin": origin}, places
 
 
 def _release_note(folder: Path, names: Iterable[str], blobs: Mapping[str, str]) -> str:

@@ -11,23 +11,28 @@ from collections.abc import Collection
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from class_kit.errors import InputError
-from class_kit.pairs.table import MAX_CELL, Table, Text, check_size, is_common, kind_of, read_text, table_of
+from class_kit.pairs.table import (
+    MAX_CELL,
+    Table,
+    Text,
+    Unusable,
+    check_size,
+    column_names,
+    is_common,
+    kind_of,
+    read_text,
+    table_of_records,
+)
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-# The released ChEBI-20 files are separated by tabs, and a quote in them is an ordinary character.
-RELEASE_HEADER = ("CID", "SMILES", "description")
 # lines that show the delimiter, and which column holds the texts where there is no header
 _SAMPLE_LINES = 50
 
-
-class _Rows(NamedTuple):
-    """Rows of a file, the header among them, and the line on which each begins."""
-
-    cells: list[list[str]]
-    starts: list[int]
+# a row, the header among them, after the line on which it begins
+Row = tuple[int, list[str]]
 
 
 def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> Table:
@@ -37,83 +42,66 @@ def read_delimited(path: Path, quoting: bool | None, names: Collection[str]) -> 
     text = read_text(path)
     delimiter = _delimiter(path, text)
     tabs = delimiter == "\t"
-    rows = _read(path, text, delimiter, quotes=not tabs and quoting is not False)
-    released = tabs and tuple(rows.cells[0]) == RELEASE_HEADER
-    if tabs and not released and quoting is not False:
-        rows = _read(path, text, delimiter, quotes=True) if quoting else _by_quotes(path, text, rows)
+    by_quotes = tabs and quoting is None
+    rows = _by_quotes(path, text) if by_quotes else _read(path, text, delimiter, quotes=quoting is not False)
     notes = [*text.notes]
-    if released:
-        notes.append("read as a released ChEBI-20 file: quotes are ordinary characters, doubled backslashes single")
-    if tabs and (spanning := sum(any(mark in cell for mark in "\t\n\r") for row in rows.cells for cell in row)):
+    if tabs and (spanning := sum(any(mark in cell for mark in "\t\n\r") for _, row in rows for cell in row)):
         notes.append(
             f"{spanning:,} cells in quotes hold tabs or line ends; with quoting=False (--no-quoting) a quote is an "
             "ordinary character"
         )
-    header, first, which = rows.cells[0], 1, "header"
-    roles = _roles_without_header(rows.cells, names)
+    header, first, which = rows[0][1], 1, "header"
+    roles = _roles_without_header([row for _, row in rows[:_SAMPLE_LINES]], names)
     if roles:
         header, first, which = [""] * len(header), 0, "first row"
         guessed = " and ".join(f"{role} is {column}" for role, column in roles.items())
         notes.append(f"no header, since the first row holds a molecule: {guessed}")
-    body, width = rows.cells[first:], len(header)
-    faults = {
-        at: f"{len(row)} fields where the {which} has {width}" for at, row in enumerate(body) if len(row) != width
-    }
-    columns = [
-        (name, [None if row in faults else cells[at] for row, cells in enumerate(body)])
-        for at, name in enumerate(header)
-    ]
-    if released:
-        columns[1] = (columns[1][0], single_backslashes(columns[1][1]))
+    columns, width = column_names(str(path), header), len(header)
+    records = (
+        (start, dict(zip(columns, row, strict=True)))
+        if len(row) == width
+        else (start, Unusable(f"{len(row)} fields where the {which} has {width}"))
+        for start, row in rows[first:]
+    )
     how = f"{DELIMITERS[delimiter]}-separated text, {text.how}"
-    about: dict[str, Any] = {"roles": roles, "notes": tuple(notes), "faults": faults}
-    return table_of(str(path), columns, len(body), how, starts=rows.starts[first:], **about)
+    return table_of_records(str(path), records, how, columns, roles=roles, notes=tuple(notes))
 
 
-def single_backslashes(smiles: list[str | None]) -> list[str | None]:
-    """SMILES with single bond marks for doubled ones, as ChEBI-20's release has them.
-
-    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
-    are no SMILES, so a file that never had them doubled stays the same.
-    """
-    return [cell and cell.replace("\\\\", "\\") for cell in smiles]
-
-
-def _read(path: Path, text: Text, delimiter: str, *, quotes: bool) -> _Rows:
+def _read(path: Path, text: Text, delimiter: str, *, quotes: bool) -> list[Row]:
     quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     reader = csv.reader(text.lines(), delimiter=delimiter, quoting=quoting, strict=True)
-    rows = _Rows([], [])
+    rows: list[Row] = []
     line, total = 1, 0
     try:
         for row in reader:
             if row:
                 total += len(row)
-                check_size(str(path), rows=len(rows.cells), cells=total)
-                rows.cells.append(row)
-                rows.starts.append(line)
+                check_size(str(path), rows=len(rows), cells=total)
+                rows.append((line, row))
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}: the row that starts on line {line} cannot be read: {error}") from None
-    if not rows.cells:
+    if not rows:
         raise InputError(f"{path} is empty; expected a header line and data rows")
     return rows
 
 
-def _by_quotes(path: Path, text: Text, literal: _Rows) -> _Rows:
+def _by_quotes(path: Path, text: Text) -> list[Row]:
     """The rows of a tab-separated file whose quotes may enclose cells.
 
     They do where the whole file is well-formed with them. Two stray ones look alike, and would take all rows between
     them for one cell: so where quotes make cells of several fields or lines, they must be what gives every row its
     width, and no cell may hold tabs and line ends at once.
     """
+    literal = _read(path, text, "\t", quotes=False)
     try:
         quoted = _read(path, text, "\t", quotes=True)
     except InputError:
         return literal
-    widths, wanted = (list(map(len, rows.cells)) for rows in (literal, quoted))
+    widths, wanted = ([len(row) for _, row in rows] for rows in (literal, quoted))
     if widths == wanted:
         return quoted
-    swallowed = any("\t" in cell and ("\n" in cell or "\r" in cell) for row in quoted.cells for cell in row)
+    swallowed = any("\t" in cell and ("\n" in cell or "\r" in cell) for _, row in quoted for cell in row)
     even = len(set(wanted)) == 1 and len(set(widths)) > 1
     return quoted if even and not swallowed else literal
 
@@ -145,7 +133,7 @@ def _roles_without_header(rows: list[list[str]], names: Collection[str]) -> dict
     if molecule is None:
         return {}
     roles = {"smiles": f"column {molecule + 1}"}
-    whole = [row for row in rows[:_SAMPLE_LINES] if len(row) == len(rows[0])]
+    whole = [row for row in rows if len(row) == len(rows[0])]
     others = [at for at in range(len(rows[0])) if at != molecule]
     if others:
         roles["text"] = f"column {max(others, key=lambda at: sum(len(row[at]) for row in whole)) + 1}"

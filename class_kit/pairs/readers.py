@@ -7,17 +7,13 @@ Libraries read what they read well; delimited text is in `class_kit.pairs.delimi
 from __future__ import annotations
 
 import json
-import lzma
 import os
 import re
-import stat
 import struct
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +21,16 @@ from class_kit.errors import InputError
 from class_kit.files import home_path
 from class_kit.pairs.delimited import read_delimited
 from class_kit.pairs.table import (
-    MAX_COLUMNS,
     Table,
     Text,
+    Unusable,
     check_size,
     column_names,
     is_common,
     kind_of,
     read_text,
     table_of,
+    table_of_records,
 )
 
 if TYPE_CHECKING:
@@ -64,11 +61,13 @@ def read_source(source: Any, *, quoting: bool | None = None, names: Collection[s
         If it holds no table.
     """
     if isinstance(source, str) and source.startswith(HUB):
-        table = _read_object(_from_datasets("load_dataset", source.removeprefix(HUB)), source)
+        with _refusing(source):
+            table = _read_object(_datasets().load_dataset(source.removeprefix(HUB)), source)
         return replace(table, notes=("read from the hub by the library datasets, which the kit's tests do not cover",))
     if isinstance(source, str | os.PathLike):
         return read_table(home_path(source), quoting=quoting, names=names)
-    return _read_object(source)
+    with _refusing(f"source, a {type(source).__name__},"):
+        return _read_object(source, type(source).__name__)
 
 
 def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str] = ()) -> Table:
@@ -89,48 +88,54 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
         If the file is missing, not a regular file, of an unknown kind, empty, holds NUL characters, has no data row,
         repeats a column name, leaves a quote open, or is beyond the limits of `class_kit.pairs.table`.
     """
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode) and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
-            return _read_object(_from_datasets("load_from_disk", str(path)), str(path))
-        if not stat.S_ISREG(mode):
+    with _refusing(str(path)):
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file (looked for {path.absolute()})")
+        if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+            return _read_object(_datasets().load_from_disk(str(path)), str(path))
+        if not path.is_file():
             # opening a pipe or a device could block for ever
-            what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            what = "a folder" if path.is_dir() else "not a regular file"
             raise InputError(f"{path} is {what}; expected {EXPECTED}")
         if kind_of(path) in (".csv", ".tsv", ".tab", ".txt"):
-            table = read_delimited(path, quoting, names)
-        elif kind_of(path) in READERS:
-            table = READERS[kind_of(path)](path)
-        else:
-            raise InputError(f"{path}: files of this kind are not read; expected {EXPECTED}")
+            return read_delimited(path, quoting, names)
+        if kind_of(path) in READERS:
+            return READERS[kind_of(path)](path)
+        raise InputError(f"{path}: files of this kind are not read; expected {EXPECTED}")
+
+
+@contextmanager
+def _refusing(source: str) -> Iterator[None]:
+    """One error for the many kinds of exception that libraries raise on damaged files."""
+    try:
+        yield
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file (looked for {path.absolute()})") from None
-    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from None
-    return table
+    except Exception as error:
+        raise InputError(f"{source} cannot be read: {' '.join(str(error).split())[:300]}") from None
+
+
+def _datasets() -> Any:
+    from class_kit.curriculum.trainers import require
+
+    return require("datasets")
 
 
 # --- records: JSON, JSON Lines, SDF and SMILES files
-
-
-class _Unusable(str):
-    """Why a record cannot be used, in its place."""
 
 
 def _read_records(path: Path, kind: str, parse: Callable[[Text], Iterator[tuple[int | None, Any]]]) -> Table:
     """A table of a text file that `parse` takes apart into records, each with the line on which it begins."""
     text = read_text(path)
     roles = {"smiles": _STRUCTURE} if kind == "SDF" else {}
-    return _table_of_records(str(path), parse(text), how=f"{kind}, {text.how}", roles=roles, notes=text.notes)
+    return table_of_records(str(path), parse(text), f"{kind}, {text.how}", roles=roles, notes=text.notes)
 
 
 def _json_records(text: Text) -> Iterator[tuple[int | None, Any]]:
     """A list of records, or a record a line."""
     if re.match(r"\s*\[", text.content):
         records = _json(text.content)
-        if isinstance(records, _Unusable):
+        if isinstance(records, Unusable):
             raise ValueError(records)
         yield from ((None, record) for record in records)
         return
@@ -141,13 +146,13 @@ def _json_records(text: Text) -> Iterator[tuple[int | None, Any]]:
 
 def _json(text: str) -> Any:
     if len(text) > MAX_JSON:
-        return _Unusable(
+        return Unusable(
             f"JSON value of {len(text):,} characters; at most {MAX_JSON:,} are read (write a record a line)"
         )
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        return _Unusable(f"not JSON: {str(error)[:200]}")
+        return Unusable(f"not JSON: {str(error)[:200]}")
 
 
 def _sdf_records(text: Text) -> Iterator[tuple[int | None, Any]]:
@@ -162,24 +167,24 @@ def _sdf_records(text: Text) -> Iterator[tuple[int | None, Any]]:
         yield start, _sdf_record("".join(block))
 
 
-def _sdf_record(block: str) -> dict[str, str] | _Unusable:
+def _sdf_record(block: str) -> dict[str, str] | Unusable:
     from rdkit import Chem, rdBase
 
     if len(block) > MAX_RECORD:
-        return _Unusable(f"record of {len(block):,} characters; at most {MAX_RECORD:,} are read")
+        return Unusable(f"record of {len(block):,} characters; at most {MAX_RECORD:,} are read")
     try:
         with rdBase.BlockLogs():
             supplier = Chem.SDMolSupplier()
             supplier.SetData(block)
             molecule = next(iter(supplier), None)
             if molecule is None or not molecule.GetNumAtoms():
-                return _Unusable("RDKit cannot read the structure of this record")
+                return Unusable("RDKit cannot read the structure of this record")
             if molecule.GetNumAtoms() > MAX_ATOMS:
-                return _Unusable(f"molecule of {molecule.GetNumAtoms():,} atoms; at most {MAX_ATOMS:,} are read")
+                return Unusable(f"molecule of {molecule.GetNumAtoms():,} atoms; at most {MAX_ATOMS:,} are read")
             properties = {name: molecule.GetProp(name) for name in molecule.GetPropNames()}
             return properties | {_STRUCTURE: Chem.MolToSmiles(molecule)}
     except (RuntimeError, ValueError) as error:
-        return _Unusable(f"RDKit cannot read this record: {' '.join(str(error).split())[:200]}")
+        return Unusable(f"RDKit cannot read this record: {' '.join(str(error).split())[:200]}")
 
 
 def _smi_records(text: Text) -> Iterator[tuple[int | None, Any]]:
@@ -190,60 +195,24 @@ def _smi_records(text: Text) -> Iterator[tuple[int | None, Any]]:
             yield number, {"smiles": parts[1], "text": parts[2]}
 
 
-def _table_of_records(source: str, records: Iterable[tuple[int | None, Any]], **about: Any) -> Table:
-    """A table of records, each a mapping of names to values, or two values: SMILES and text."""
-    rows: list[Mapping[Any, Any]] = []
-    starts: list[int | None] = []
-    faults: dict[int, str] = {}
-    names: dict[Any, None] = {}
-    for start, record in records:
-        row = record
-        if isinstance(record, tuple | list) and len(record) == 2:
-            row = dict(zip(("smiles", "text"), record, strict=True))
-        elif not isinstance(record, Mapping):
-            unusable = isinstance(record, _Unusable)
-            faults[len(rows)] = str(record) if unusable else f"expected a record, got a {type(record).__name__}"
-            row = {}
-        names |= dict.fromkeys(row)
-        if len(names) > MAX_COLUMNS:
-            raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
-        rows.append(row)
-        starts.append(start)
-        check_size(source, rows=len(rows), cells=len(rows) * len(names))
-    columns = [(name, [row.get(name) for row in rows]) for name in names]
-    return table_of(source, columns, len(rows), starts=starts, faults=faults, **about)
-
-
 # --- tables of Arrow: Parquet, Feather, and what other libraries hand over
-
-
-@contextmanager
-def _refusing(message: str) -> Iterator[None]:
-    """One error for the many kinds of exception that libraries raise on damaged files."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{message}: {' '.join(str(error).split())[:300]}") from None
 
 
 def _read_parquet(path: Path) -> Table:
     import pyarrow
     import pyarrow.parquet
 
-    with _refusing(f"{path} is not a readable Parquet file"):
-        schema = pyarrow.parquet.read_schema(path)
-        column_names(str(path), schema.names)
-        # nested columns can unfold to any size, so they are not decoded
-        plain = [each.name for each in schema if not pyarrow.types.is_nested(each.type)]
-        # one value can stand for millions of rows, so strings are read as a dictionary and indices
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=plain) as file:
-            rows, groups = file.metadata.num_rows, file.metadata.num_row_groups
-            size = sum(file.metadata.row_group(group).total_byte_size for group in range(groups))
-            check_size(str(path), size=size, rows=rows, cells=rows * len(plain))
-            table = file.read(columns=plain, use_threads=False)
-        check_size(str(path), size=table.nbytes)
+    schema = pyarrow.parquet.read_schema(path)
+    column_names(str(path), schema.names)
+    # nested columns can unfold to any size, so they are not decoded
+    plain = [each.name for each in schema if not pyarrow.types.is_nested(each.type)]
+    # one value can stand for millions of rows, so strings are read as a dictionary and indices
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=plain) as file:
+        rows, groups = file.metadata.num_rows, file.metadata.num_row_groups
+        size = sum(file.metadata.row_group(group).total_byte_size for group in range(groups))
+        check_size(str(path), size=size, rows=rows, cells=rows * len(plain))
+        table = file.read(columns=plain, use_threads=False)
+    check_size(str(path), size=table.nbytes)
     # a column that is not decoded is represented by its field
     columns = [(each.name, table[each.name] if each.name in plain else each) for each in schema]
     return table_of(str(path), columns, rows, "Parquet")
@@ -252,7 +221,7 @@ def _read_parquet(path: Path) -> Table:
 def _read_feather(path: Path) -> Table:
     import pyarrow
 
-    with _refusing(f"{path} is not a readable Feather file"), pyarrow.OSFile(str(path)) as file:
+    with pyarrow.OSFile(str(path)) as file:
         file.seek(8)
         # the file's messages follow each other as in a stream; their sizes are added up before any is decompressed
         check_size(str(path), size=sum(map(_unfolded, pyarrow.ipc.MessageReader.open_stream(file))))
@@ -304,49 +273,36 @@ def _read_excel(path: Path) -> Table:
 
     import pandas
 
-    if find_spec("openpyxl") is None:
-        raise InputError(f"{path}: reading Excel needs openpyxl: pip install 'class-kit[excel]'")
-    with _refusing(f"{path} is not a readable Excel file"):
-        with zipfile.ZipFile(path) as archive:
-            check_size(str(path), size=sum(each.file_size for each in archive.infolist()))
-        frame = pandas.read_excel(path, header=None, dtype=object, keep_default_na=False, engine="openpyxl")
+    with zipfile.ZipFile(path) as archive:
+        check_size(str(path), size=sum(each.file_size for each in archive.infolist()))
+    frame = pandas.read_excel(path, header=None, dtype=object, keep_default_na=False, engine="openpyxl")
     if frame.empty:
         raise InputError(f"{path} is empty; expected a header row and data rows")
     return _table_of_frame(str(path), frame[1:].set_axis(frame.iloc[0], axis=1), "Excel, first sheet")
 
 
-def _from_datasets(function: str, argument: str) -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise InputError(f"{argument}: needs the library datasets: pip install 'class-kit[trainers]'") from None
-    with _refusing(f"{argument} cannot be read by datasets"):
-        return getattr(datasets, function)(argument)
-
-
-def _read_object(source: Any, name: str = "") -> Table:
-    """A table of an object in memory; its type is given in place of a file's name."""
+def _read_object(source: Any, name: str) -> Table:
+    """A table of an object in memory; `name` is given in place of a file's name."""
     import pandas
 
-    kind = type(source).__name__
-    name = name or kind
     if isinstance(source, Mapping) and source and all(hasattr(part, "with_format") for part in source.values()):
-        return _joined_splits(source, name)
+        parts = [part.add_column(_SPLIT, [split] * len(part)) for split, part in source.items()]
+        whole = _datasets().concatenate_datasets(parts).with_format("arrow")[:]
+        return _table_of_arrow(name, whole, "data set with splits", roles={"split": _SPLIT})
     if hasattr(source, "with_format"):
         return _table_of_arrow(name, source.with_format("arrow")[:], "data set")
     if isinstance(source, Mapping):
-        with _refusing(f"{name}: expected columns of equal length"):
-            source = pandas.DataFrame(source, dtype=object)
+        source = pandas.DataFrame(source, dtype=object)
     if isinstance(source, pandas.DataFrame):
         return _table_of_frame(name, source, "columns")
     if hasattr(source, "__arrow_c_stream__"):
         import pyarrow
 
-        return _table_of_arrow(name, pyarrow.table(source), f"{kind} through Arrow")
+        return _table_of_arrow(name, pyarrow.table(source), f"{name} through Arrow")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray):
-        return _table_of_records(name, ((None, record) for record in source), how="records")
+        return table_of_records(name, ((None, record) for record in source), "records")
     raise InputError(
-        f"source is a {kind}: expected corpus, chebi20, a path, a DataFrame of pandas or Polars, a Dataset, a mapping "
+        f"source is a {name}: expected corpus, chebi20, a path, a DataFrame of pandas or Polars, a Dataset, a mapping "
         "of columns, or a list of (SMILES, text)"
     )
 
@@ -355,18 +311,6 @@ def _table_of_frame(source: str, frame: pandas.DataFrame, how: str) -> Table:
     values = frame.astype(object).where(frame.notna(), None)
     columns = [(name, values.iloc[:, at].tolist()) for at, name in enumerate(frame.columns)]
     return table_of(source, columns, len(frame), how)
-
-
-def _joined_splits(source: Mapping[str, Any], name: str) -> Table:
-    import pyarrow
-
-    parts = []
-    for split, part in source.items():
-        rows = part.with_format("arrow")[:]
-        parts.append(rows.append_column(_SPLIT, pyarrow.array([split] * len(rows))))
-    with _refusing(f"{name}: its splits have different columns"):
-        whole = pyarrow.concat_tables(parts, promote_options="default")
-    return _table_of_arrow(name, whole, "data set with splits", roles={"split": _SPLIT})
 
 
 READERS: dict[str, Callable[[Path], Table]] = {

@@ -1,18 +1,19 @@
-"""From a table's rows to usable pairs: every row is either kept, or rejected with its place and a reason."""
+"""From a table's cells to usable pairs: molecules as SMILES, and every row kept or rejected with place and reason."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from class_kit.errors import InputError
-from class_kit.molecules.structures import Structure, structures
+from class_kit.molecules.structures import MAX_SMILES, Structure, each_molecule, parse, structures
 from class_kit.pairs.pairset import PairSet, Rejected, write_rejected
 from class_kit.pairs.splits import split_name
 from class_kit.pairs.table import COMMON_NAMES, Place, Table, plain_name
+from class_kit.terminal import counted
 
 # Texts that stand for a missing one, in lower case; numbers such as nan are refused as well.
 PLACEHOLDERS = ("na", "none", "null", "<na>", "\\n", "n/a", "-", "nil", "#n/a")
@@ -22,14 +23,6 @@ MAX_NAME = 200
 _SHOWN = 200
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIRST_REASONS = 3
-
-
-class Rows(NamedTuple):
-    """Unchecked rows of one file or several: cells by role (text, smiles, id, split), other columns, places."""
-
-    cells: dict[str, list[str | None]]
-    extra: dict[str, list[str | None]]
-    places: list[Place]
 
 
 def find_column(table: Table, role: str, given: str | None = None) -> str | None:
@@ -65,28 +58,82 @@ def find_column(table: Table, role: str, given: str | None = None) -> str | None
     raise InputError(f"{table.source}: no column is called {common}; {there}; name the one to use with {option}")
 
 
-def unique_labels(cells: Sequence[str | None], places: Sequence[Place]) -> tuple[list[str | None], int]:
+def unique_labels(cells: Sequence[str | None]) -> tuple[list[str | None], int]:
     """Ids made unique: a repeated one gets a number behind it, a missing or too long one becomes the row's number.
 
     Returns the ids `(L,)` and how many were changed.
     """
     labels: list[str | None] = []
     used: Counter[str] = Counter()
-    for cell, place in zip(cells, places, strict=True):
-        name = (cell or "").strip()
-        base = label = name if name and len(name) <= MAX_NAME - 20 else f"row {place.row}"
+    names = [(cell or "").strip() for cell in cells]
+    for row, name in enumerate(names, start=1):
+        base = label = name if name and len(name) <= MAX_NAME - 20 else f"row {row}"
         while label in used:
             used[base] += 1
             label = f"{base} ({used[base]})"
         used[label] += 1
         labels.append(label)
-    return labels, sum(label != (cell or "").strip() for label, cell in zip(labels, cells, strict=True))
+    return labels, sum(label != name for label, name in zip(labels, names, strict=True))
 
 
-def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, list[Structure]]:
+def single_backslashes(smiles: Sequence[str | None]) -> list[str | None]:
+    """SMILES with single bond marks for doubled ones, as ChEBI-20's release has them.
+
+    RDKit takes a doubled mark for one, but other programs and comparisons of strings do not. Two bond marks in a row
+    are no SMILES, so a file that never had them doubled stays the same.
+    """
+    return [cell and cell.replace("\\\\", "\\") for cell in smiles]
+
+
+def as_smiles(cells: Sequence[str | None]) -> tuple[list[str | None], list[str]]:
+    """SMILES of cells that may hold InChI, or SMILES with a CXSMILES extension behind a blank.
+
+    What RDKit cannot convert stays as it is, so that its row is rejected later.
+
+    Returns
+    -------
+    list of str or None
+    list of str
+        What was converted, and how many.
+    """
+    from rdkit import Chem, rdBase
+
+    smiles: list[str | None] = []
+    converted = cut = 0
+    for cell in single_backslashes(cells):
+        value = (cell or "").strip()
+        if value.startswith("InChI=") and len(value) <= MAX_SMILES:
+            with rdBase.BlockLogs():
+                molecule = Chem.MolFromInchi(value)
+                value = value if molecule is None else Chem.MolToSmiles(molecule)
+            converted += molecule is not None
+        start, _, rest = value.partition(" ")
+        if rest.startswith("|") and rest.endswith("|"):
+            value = start
+            cut += 1
+        smiles.append(value)
+    notes = {"InChI converted to SMILES": converted, "CXSMILES extensions cut off": cut}
+    return smiles, [f"{what}: {count:,}" for what, count in notes.items() if count]
+
+
+def check_rows(
+    by_role: Mapping[str, Sequence[str | None]],
+    others: Mapping[str, Sequence[str | None]],
+    places: Sequence[Place],
+    source: str,
+    *,
+    need_split: bool,
+) -> tuple[PairSet, list[Structure]]:
     """Keep the rows with a new id, a text, a SMILES that RDKit reads and (if needed) a split; list all others.
 
     White space around a cell is dropped.
+
+    Parameters
+    ----------
+    by_role, others
+        Cells of id, smiles, text and split, and of the other columns by name.
+    places
+        Where each row is, or why it could not be read.
 
     Returns
     -------
@@ -94,12 +141,12 @@ def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, l
     list of Structure
         The molecule of each pair.
     """
-    cells = {name: [(cell or "").strip() for cell in values] for name, values in rows.cells.items()}
+    cells = {name: [(cell or "").strip() for cell in values] for name, values in by_role.items()}
     cells["split"] = [split_name(name) for name in cells["split"]]
     parsed = structures(cells["smiles"])
     kept, rejected = [], []
     first_use: dict[str, str] = {}
-    for index, place in enumerate(rows.places):
+    for index, place in enumerate(places):
         name, text, smiles, split = (cells[role][index] for role in ("id", "text", "smiles", "split"))
         reason = place.reason or _name_reason("id", name)
         if not reason and name in first_use:
@@ -112,7 +159,7 @@ def check_rows(rows: Rows, source: str, *, need_split: bool) -> tuple[PairSet, l
         else:
             kept.append(index)
     columns = {name: tuple(values[index] for index in kept) for name, values in cells.items()}
-    extra = {name: tuple((values[index] or "").strip() for index in kept) for name, values in rows.extra.items()}
+    extra = {name: tuple((values[index] or "").strip() for index in kept) for name, values in others.items()}
     pairs = PairSet(**columns, source=source, rejected=tuple(rejected), extra=extra)
     return pairs, [parsed[index] for index in kept]
 
@@ -159,3 +206,41 @@ def _text_reason(text: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def standardized(smiles: Sequence[str]) -> tuple[list[str], str]:
+    """Every molecule as its largest fragment, neutral, in its canonical tautomer; and how many each step changed.
+
+    The steps are those of RDKit's rdMolStandardize; what cannot be read stays as it is.
+    """
+    results = list(each_molecule(smiles, range(len(smiles)), _standardize, "standardizing", None, cost=20))
+    fragments, neutralized, tautomers = (sum(changed[step] for _, changed in results) for step in range(3))
+    total = sum(any(changed) for _, changed in results)
+    return [text for text, _ in results], (
+        f"standardize=True changed {counted(total, 'molecule')}; fragments removed from {fragments:,}, "
+        f"neutralized {neutralized:,}, tautomer changed in {tautomers:,}"
+    )
+
+
+def _standardize(smiles: str) -> tuple[str, list[bool]]:
+    from rdkit import Chem, rdBase
+    from rdkit.Chem.MolStandardize import rdMolStandardize
+
+    unchanged = [False] * 3
+    molecule, reason = parse(smiles)
+    if molecule is None or reason:
+        return smiles, unchanged
+    written = [Chem.MolToSmiles(molecule)]
+    try:
+        with rdBase.BlockLogs():
+            for step in (
+                rdMolStandardize.LargestFragmentChooser().choose,
+                rdMolStandardize.Uncharger().uncharge,
+                rdMolStandardize.TautomerEnumerator().Canonicalize,
+            ):
+                molecule = step(molecule)
+                written.append(Chem.MolToSmiles(molecule))
+    except RuntimeError:
+        return smiles, unchanged
+    changed = [before != after for before, after in pairwise(written)]
+    return (written[-1] if any(changed) else smiles), changed

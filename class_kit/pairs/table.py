@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import numbers
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +35,9 @@ COMMON_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "split": (("split",),),
 }
 
-_LINE = re.compile(r"[^\r\n]+(?:\r\n?|\n)?|\r\n?|\n")
+
+class Unusable(str):
+    """Why a record cannot be used, in its place."""
 
 
 class Place(NamedTuple):
@@ -157,6 +160,35 @@ def table_of(
     return Table(source, read, places, how, skipped, **about)
 
 
+def table_of_records(
+    source: str, records: Iterable[tuple[int | None, Any]], how: str, names: Iterable[str] = (), **about: Any
+) -> Table:
+    """A table of records, each with the line on which it begins: a mapping of names to values, or SMILES and text.
+
+    `names` are columns to have even if no record has them; `how` and `about` are as of `Table`.
+    """
+    rows: list[Mapping[Any, Any]] = []
+    starts: list[int | None] = []
+    faults: dict[int, str] = {}
+    columns: dict[Any, None] = dict.fromkeys(names)
+    for start, record in records:
+        row = record
+        if isinstance(record, tuple | list) and len(record) == 2:
+            row = dict(zip(("smiles", "text"), record, strict=True))
+        elif not isinstance(record, Mapping):
+            unusable = isinstance(record, Unusable)
+            faults[len(rows)] = str(record) if unusable else f"expected a record, got a {type(record).__name__}"
+            row = {}
+        columns |= dict.fromkeys(row)
+        if len(columns) > MAX_COLUMNS:
+            raise InputError(f"{source} has more than {MAX_COLUMNS:,} columns, the most that are read")
+        rows.append(row)
+        starts.append(start)
+        check_size(source, rows=len(rows), cells=len(rows) * len(columns))
+    cells = [(name, [row.get(name) for row in rows]) for name in columns]
+    return table_of(source, cells, len(rows), how, starts=starts, faults=faults, **about)
+
+
 def _texts(values: Any) -> list[str | None] | str:
     """The values as text, None for missing ones; or what the column holds, if it has no text."""
     if isinstance(values, list):
@@ -216,9 +248,9 @@ class Text(NamedTuple):
     how: str
     notes: tuple[str, ...]
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> Iterable[str]:
         """The lines with their ends, which the csv reader keeps inside quotes."""
-        return (line[0] for line in _LINE.finditer(self.content))
+        return io.StringIO(self.content, newline="")
 
 
 def read_text(path: Path) -> Text:

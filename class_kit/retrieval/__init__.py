@@ -19,7 +19,6 @@ from class_kit.errors import InputError
 from class_kit.neighbours.blocks import run_blocks, single_blas
 from class_kit.neighbours.cosines import ROWS, Cosines, Rows, spans
 from class_kit.neighbours.nearest import nearest
-from class_kit.retrieval.ensemble import ensemble_ranks
 from class_kit.retrieval.metrics import (
     TIE_TOLERANCE,
     Ranks,
@@ -39,7 +38,6 @@ from class_kit.retrieval.trec import export_trec
 __all__ = [
     "RERANKED",
     "Ranks",
-    "ensemble_ranks",
     "export_trec",
     "k_way_chances",
     "per_query_metrics",
@@ -171,7 +169,7 @@ def ranks_from_scores(
 ) -> Ranks:
     """Rank the relevant candidate of every query from a dense matrix of scores, higher being better.
 
-    For rankers that are not a cosine of two vectors: weighted sums over granularities, ensembles, cross-encoders.
+    For rankers that are not a cosine of two vectors: weighted sums over granularities, cross-encoders.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ def plan_arm(task: Task, arm: Arm, config: TrainingConfig, reference: np.ndarray
         losses = np.full(len(rows), np.nan)
         if arm.order == "loss-pruned":
             return LossPrunedPlan(losses, epochs, arm.prune, **rest)
-        return SelfPacedPlan(losses, arm.make_schedule(epochs), arm.weighting, epochs=epochs, **rest)
+        return SelfPacedPlan(losses, arm.make_schedule(epochs), epochs=epochs, **rest)
     order = difficulty_order(training_difficulty(task, arm, reference), ties="shuffle", seed=seed)
     order = order[np.isin(order, kept_pairs(task, arm))]
     kind = "step-matched" if arm.step_matched else "curriculum" if arm.order == "agreement" else arm.order

@@ -16,7 +16,6 @@ from class_kit.neighbours.cosines import unit_rows
 from class_kit.retrieval import (
     RERANKED,
     Ranks,
-    ensemble_ranks,
     export_trec,
     per_query_metrics,
     rerank,
@@ -60,18 +59,6 @@ def rank_split(backbone: Backbone, task: Task, split: str, *, every: bool = Fals
             score = full_scores(backbone, inputs["text"], inputs[queries if swap else candidates], swap=swap)
             ranks[name] = rerank(ranks[name], best, targets, score, progress=False)
     return ranks
-
-
-def rank_ensemble(models: Sequence[tuple[Backbone, Task]], split: str) -> dict[str, Ranks]:
-    """Rank a split as `rank_split` does, by the mean of the ranks that each model's cosines give a candidate.
-
-    Each model comes with its own task, since models may read other encoders; the pairs must be the same.
-    """
-    vectors = [_sides(backbone, task, split)[1] for backbone, task in models]
-    return {
-        name: ensemble_ranks([(sides[queries], sides[candidates]) for sides in vectors], targets)
-        for name, queries, candidates, targets in _readings(models[0][1], split)
-    }
 
 
 def right_candidates(task: Task, split: str) -> dict[str, list[list[int]]]:
