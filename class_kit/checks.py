@@ -7,7 +7,7 @@ import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 from class_kit.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from pydantic import ValidationError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,6 +62,21 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise InputError(f"{name}={value!r}: expected one of {', '.join(known)}")
     return value
+
+
+def check_vector(name: str, values: Any, *, whole: bool = False, low: float = -math.inf) -> np.ndarray:
+    """The values as a vector `(L,)` of finite numbers, or whole ones, from `low` on; otherwise an `InputError`."""
+    import numpy as np
+
+    array = np.asarray(list(values) if isinstance(values, Iterator) else values)
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in ("iu" if whole else "iufb"):
+        kind = "integers" if whole else "numbers"
+        given = f"{name} has shape {array.shape} and type {array.dtype}"
+        raise InputError(f"{given}: expected a vector of {kind}, at least one")
+    for at in np.flatnonzero(~(np.isfinite(array) & (array >= low)))[:1]:
+        least = "" if low == -math.inf else f" from {low:g}"
+        raise InputError(f"{name}[{at}] is {array[at]}: expected finite numbers{least}")
+    return array
 
 
 def check_strings(name: str, values: Iterable[Any]) -> list[str]:

@@ -57,7 +57,7 @@ test_orders_refuse_what_cannot_be_ordered = refuses(
     ({"counts": []}, "shape"),
     ({"counts": [[1]]}, "shape"),
     ({"counts": [1.0, np.nan]}, r"counts\[1\] is nan"),
-    ({"counts": ["a"]}, "counts has dtype"),
+    ({"counts": ["a"]}, "counts has shape"),
     ({"counts": [1], "ties": "fair"}, "ties='fair'"),
     ({"counts": [1], "ties": "similarity"}, "needs similarity="),
     ({"counts": [1], "ties": "similarity", "similarity": [1, 2]}, "2 values for 1"),

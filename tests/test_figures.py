@@ -244,7 +244,7 @@ def test_what_belongs_together_can_be_told_apart_in_grey(name: str) -> None:
 
 test_what_cannot_be_drawn_is_refused = refuses(
     (lambda: figures.similarity_histogram({"a": [np.nan]}), "finite numbers"),
-    (lambda: figures.count_histogram({"a": [-1, 2]}), "whole numbers from 0"),
+    (lambda: figures.count_histogram({"a": [-1, 2]}), "counts.0. is -1: expected finite numbers from 0"),
     (lambda: figures.draw(), "0 panels"),
     (lambda: figures.draw(PLOTS["intensity_curves"], width="page"), "expected one of column, text"),
     (lambda: figures.draw(PLOTS["intensity_curves"], share="z"), "share='z'"),

@@ -400,7 +400,7 @@ test_what_does_not_fit_is_named = refuses(
     (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [[0], []]), r"targets\[1\] is \[\]: expected one or"),
     (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [[0, 1], [2, 2]]), r"targets\[1\] is \[2, 2\]"),
     (lambda: retrieval_ranks(np.ones((2, 3)), np.ones((4, 3)), [[0, 1], [7]]), r"targets\[1\] names 7, outside"),
-    (lambda: Ranks(np.array([1]), np.array([0]), 4, np.array([0])), "one relevant candidate per query at least"),
+    (lambda: Ranks(np.array([1]), np.array([0]), 4, np.array([0])), r"right\[0\] is 0"),
     (lambda: retrieval_metrics(RANKS, ks=(0,)), "ks=0"),
     (lambda: retrieval_metrics(RANKS, confidence=95), "confidence must lie between 0 and 1, got 95"),
     (lambda: k_way_chances(RANKS, 5), "k=5"),
@@ -411,7 +411,7 @@ test_what_does_not_fit_is_named = refuses(
     (lambda: ranks_from_scores(np.array([[1, np.nan]]), [0]), "scores must be finite"),
     (lambda: ranks_from_scores(np.ones((1, 2)), [0], tie_tolerance=-1), "tie_tolerance=-1"),
     (lambda: Ranks(np.array([3]), np.array([1]), 4), "a rank of 5 does not fit a pool of 4"),
-    (lambda: Ranks(np.array([-1]), np.array([1]), 4), "not negative"),
+    (lambda: Ranks(np.array([-1]), np.array([1]), 4), r"greater\[0\] is -1"),
     (lambda: Ranks(np.array([1, 1]), np.array([1]), 4), "greater has 2 queries and equal 1"),
     (lambda: Ranks(np.array([1.0]), np.array([1]), 4), "float64"),
 )

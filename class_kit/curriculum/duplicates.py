@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.checks import check_real
+from class_kit.checks import check_real, check_vector
 from class_kit.curriculum.randomness import random_words, shuffle_rows
 from class_kit.errors import InputError
 from class_kit.neighbours.cosines import ROWS, Cosines, make_rows, spans
@@ -21,19 +21,9 @@ _ROUNDS = 30
 _EQUAL = 1e-6
 
 
-def check_integers(name: str, values: np.ndarray | Iterable[int]) -> np.ndarray:
-    """`values` as (L,) int64, refused with an InputError unless they are integers, at least one."""
-    array = np.asarray(values if isinstance(values, np.ndarray) else list(values))
-    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
-        raise InputError(
-            f"{name} has shape {array.shape} and type {array.dtype}: expected (L,) integers with at least one row"
-        )
-    return array.astype(np.int64)
-
-
 def check_rows(name: str, rows: np.ndarray | Iterable[int]) -> np.ndarray:
     """`rows` as a read-only (L,) int64 array, refused with an InputError unless they are distinct row ids from 0."""
-    array = check_integers(name, rows)
+    array = check_vector(name, rows, whole=True).astype(np.int64)
     ids, times = np.unique(array, return_counts=True)
     if times.max() > 1:
         raise InputError(f"{name} contains the row {ids[times.argmax()]} {times.max()} times: expected each once")
@@ -127,7 +117,7 @@ def one_of_each(labels: np.ndarray, t: np.ndarray | None = None, m: np.ndarray |
     InputError
         Labels that are not integers (L,), or arrays of another length.
     """
-    labels = check_integers("labels", labels)
+    labels = check_vector("labels", labels, whole=True).astype(np.int64)
     rows = None if t is None and m is None else make_rows(t, m, 0.5)
     if rows is not None and len(rows) != len(labels):
         raise InputError(f"{len(labels)} labels and arrays of {len(rows)} rows: expected as many of both")
@@ -161,7 +151,7 @@ def duplicate_mask(labels: Any) -> Any:
 
 def check_labels(labels: np.ndarray | Iterable[int], size: int) -> np.ndarray:
     """`labels` as (size,) int64, dense from 0, with -1 for every row alone."""
-    array = check_integers("apart", labels)
+    array = check_vector("apart", labels, whole=True).astype(np.int64)
     if len(array) < size:
         raise InputError(f"apart has shape {array.shape}: expected ({size},), one label per row")
     _, dense, counts = np.unique(array, return_inverse=True, return_counts=True)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from class_kit.checks import check_epoch, check_real, check_whole
+from class_kit.checks import check_epoch, check_real, check_vector, check_whole
 from class_kit.curriculum.intensity import Curve, IntensitySpec
 from class_kit.curriculum.plan import EpochPlan
 from class_kit.curriculum.randomness import PRUNE, random_words
@@ -34,11 +34,8 @@ def record_losses(losses: np.ndarray, rows: np.ndarray, values: np.ndarray) -> n
     InputError
         A value that is negative or not finite.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if not (good := np.isfinite(values) & (values >= 0)).all():
-        raise InputError(f"values contain {values[~good][0]}: expected losses of 0 or more")
     result = losses.copy()
-    result[rows] = values
+    result[rows] = check_vector("values", values, low=0)
     return result
 
 

@@ -79,7 +79,7 @@ class WholeRunBatchSampler(CurriculumBatchSampler):
     """All epochs of a plan as one epoch of `steps_total` batches, for trainers that expect epochs of equal length.
 
     A trainer that measures the loader once, or never calls `set_epoch`, then runs exactly the plan; its learning-rate
-    schedule gets the right total, and skipping the first n batches resumes it exactly. Only epoch 0 exists.
+    schedule gets the right total, and skipping the first n batches resumes it exactly.
 
     Parameters
     ----------
@@ -95,14 +95,6 @@ class WholeRunBatchSampler(CurriculumBatchSampler):
         refuse_feedback(plan)
         super().__init__(plan, batch_size, drop_last, rank, world_size)
         self.ends = plan.ends(batch_size, world_size, drop_last)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Allow one more iteration; an InputError for any epoch but 0."""
-        if check_whole("epoch (from 0)", epoch, low=0) > 0:
-            raise InputError(
-                f"epoch={epoch} (from 0): expected 0, since the plan's {len(self.ends)} epochs are one epoch here"
-            )
-        super().set_epoch(0)
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
         for own in range(len(self.ends)):

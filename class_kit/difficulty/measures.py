@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.checks import check_choice, check_real
-from class_kit.difficulty.order import check_vector
+from class_kit.checks import check_choice, check_real, check_vector
 from class_kit.errors import InputError
 from class_kit.neighbours import EDGE, check_sigma, neighbour_counts
 from class_kit.neighbours.cosines import ROWS, Cosines, make_references, make_rows, spans
@@ -74,7 +73,7 @@ def difficulty(measure: str = "neighbours", *, reference: Mapping[str, Any] | No
             raise InputError(f"measure {measure!r} needs {name}=: expected it as an argument")
         if inputs.reference is not None and name in AROUND and getattr(inputs.reference, name) is None:
             raise InputError(f"measure {measure!r} needs {name} in reference: expected it there too")
-    return check_vector(np.asarray(chosen.compute(inputs), np.float64), f"measure {measure!r}")
+    return check_vector(f"measure {measure!r}", np.asarray(chosen.compute(inputs), np.float64))
 
 
 def available_measures() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.checks import check_choice, check_real
+from class_kit.checks import check_choice, check_real, check_vector
 from class_kit.errors import InputError
 from class_kit.neighbours import neighbour_counts, top_similarities
 
@@ -29,7 +29,7 @@ def difficulty_order(counts: Any, ties: str = "shuffle", seed: int = 0, similari
 
     Returns (L,) int64, row numbers, easiest first. Raises InputError for what cannot be ordered.
     """
-    values = check_vector(counts, "counts")
+    values = check_vector("counts", counts)
     check_choice("ties", ties, TIES)
     if ties == "stable":
         return np.argsort(values, kind="stable").astype(np.int64)
@@ -38,7 +38,7 @@ def difficulty_order(counts: Any, ties: str = "shuffle", seed: int = 0, similari
             raise InputError(
                 "ties='similarity' needs similarity=: expected one number per pair (see mean_top_similarity)"
             )
-        second = check_vector(similarity, "similarity")
+        second = check_vector("similarity", similarity)
         if len(second) != len(values):
             raise InputError(f"similarity has {len(second)} values for {len(values)} counts: expected one per count")
         return np.lexsort((second, values)).astype(np.int64)
@@ -51,7 +51,7 @@ def tie_mass(counts: Any) -> float:
 
     At 0.95 the order is mostly the tie rule. A number in (0, 1].
     """
-    values = check_vector(counts, "counts")
+    values = check_vector("counts", counts)
     return float(np.unique(values, return_counts=True)[1].max() / len(values))
 
 
@@ -125,16 +125,3 @@ def difficulty_table(
     else:
         columns["nearest_id"], columns["nearest_similarity"] = np.array([""], object), np.array([np.nan])
     return columns
-
-
-def check_vector(values: Any, name: str) -> np.ndarray:
-    """A non-empty vector of finite numbers."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iufb":
-        raise InputError(f"{name} has dtype {array.dtype}: expected numbers")
-    if array.ndim != 1 or not len(array):
-        raise InputError(f"{name} has shape {array.shape}: expected a vector with one value per pair")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        place = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise InputError(f"{name}[{place}] is {array[place]}: expected finite numbers")
-    return array

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from class_kit.checks import check_real, check_whole
+from class_kit.checks import check_real, check_vector, check_whole
 from class_kit.difficulty.measures import AROUND, MEASURES, MODEL, difficulty
-from class_kit.difficulty.order import check_vector
 from class_kit.errors import InputError
 
 AT_ONCE = 200_000
@@ -96,14 +95,14 @@ def measure_vs_rank(
     """
     if hasattr(ranks, "greater"):
         ranks = np.asarray(ranks.greater) + 1 + np.asarray(ranks.equal) / 2
-    target = check_vector(ranks, "ranks").astype(np.float64)
+    target = check_vector("ranks", ranks).astype(np.float64)
     if len(target) < 3:
         raise InputError(f"there are {len(target)} pairs: expected at least 3 for a correlation")
     check_real("level", level, low=0.0, high=1.0)
     check_whole("resamples", resamples, low=1)
     rows = []
     for one in measured:
-        x = check_vector(one.values, one.label).astype(np.float64)
+        x = check_vector(one.label, one.values).astype(np.float64)
         if len(x) != len(target):
             raise InputError(
                 f"measure {one.label!r} has {len(x)} values for {len(target)} ranks: expected one per rank"

@@ -1,8 +1,5 @@
 """Figures: data in, Axes out; a style for each venue; files saved with the parameters that made them."""
 
-from __future__ import annotations
-
-from class_kit.figures.layout import PALETTE as PALETTE
 from class_kit.figures.layout import STYLES as STYLES
 from class_kit.figures.layout import draw as draw
 from class_kit.figures.layout import panel as panel

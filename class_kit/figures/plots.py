@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
+from class_kit.checks import check_vector
 from class_kit.errors import InputError
 from class_kit.figures.layout import PALETTE, as_text, own_axes
 
@@ -29,10 +30,7 @@ STRONG = [colour for colour in PALETTE if np.dot([0.299, 0.587, 0.114], colour) 
 
 def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[str, list[float]]:
     """A histogram as data for `similarity_histogram`: `edges` and `density`; `bins` as for `numpy.histogram`."""
-    array = np.asarray(values, float)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise InputError(f"values of shape {array.shape}: expected a vector of finite numbers, at least one")
-    density, edges = np.histogram(array, bins=bins, density=True)
+    density, edges = np.histogram(check_vector("values", values).astype(float), bins=bins, density=True)
     return {"edges": edges.tolist(), "density": density.tolist()}
 
 
@@ -67,10 +65,7 @@ def count_histogram(counts: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     InputError
         Counts that are not a vector of whole numbers from 0.
     """
-    arrays = {name: np.asarray(values) for name, values in counts.items()}
-    for array in arrays.values():
-        if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0:
-            raise InputError(f"counts {array.dtype} of shape {array.shape}: expected a vector of whole numbers from 0")
+    arrays = {name: check_vector("counts", values, whole=True, low=0) for name, values in counts.items()}
     edges, labels = doubling_bins(0, max(int(array.max()) for array in arrays.values()))
     ax = ax or own_axes("text", 0.43)
     width = 0.8 / len(arrays)

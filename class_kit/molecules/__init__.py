@@ -23,7 +23,6 @@ from class_kit.molecules.minimol import minimol_identity, minimol_vector
 from class_kit.molecules.structures import (
     MORGAN_BITS,
     MORGAN_RADIUS,
-    atom_words,
     check_readable,
     check_smiles,
     each_molecule,
@@ -31,9 +30,10 @@ from class_kit.molecules.structures import (
     list_unreadable,
     mol2vec_sentences,
     mol2vec_words,
-    read_molecule,
     unreadable,
 )
+from class_kit.molecules.structures import atom_words as atom_words
+from class_kit.molecules.structures import read_molecule as read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
 from class_kit.neighbours.cosines import unit_rows
 from class_kit.store import Maker, digest_of, stored_vectors, warn_once
@@ -44,18 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENCODERS = ("mol2vec", "morgan", "minimol")
-
-__all__ = [
-    "Coverage",
-    "Mol2vecVectors",
-    "atom_words",
-    "embed_molecules",
-    "load_vectors",
-    "mol2vec_coverage",
-    "mol2vec_sentences",
-    "mol2vec_words",
-    "read_molecule",
-]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,29 +12,15 @@ from class_kit.checks import check_choice, check_real
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
 from class_kit.pairs import chebi20
-from class_kit.pairs.pairset import GIVEN, PairSet, Rejected, content_digest, pool_targets, write_rejected
+from class_kit.pairs.pairset import GIVEN, PairSet
+from class_kit.pairs.pairset import Rejected as Rejected
+from class_kit.pairs.pairset import content_digest as content_digest
+from class_kit.pairs.pairset import pool_targets as pool_targets
 from class_kit.pairs.readers import read_source, read_table
-from class_kit.pairs.rows import (
-    as_smiles,
-    check_rows,
-    find_column,
-    refuse_too_many,
-    standardized,
-    unique_labels,
-)
+from class_kit.pairs.rows import as_smiles, check_rows, find_column, refuse_too_many, standardized, unique_labels
 from class_kit.pairs.splits import GROUPS, KINDS, make_splits, overlap_notes, split_name, split_order
 from class_kit.pairs.table import COMMON_NAMES, Table, is_common
 from class_kit.terminal import counted, one_line
-
-__all__ = [
-    "PairSet",
-    "Rejected",
-    "content_digest",
-    "load_molecules",
-    "load_pairs",
-    "pool_targets",
-    "write_rejected",
-]
 
 # published splits, read from a folder of their files
 RELEASES = ("chebi20", "pcdes")

