@@ -10,7 +10,8 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +33,7 @@ QUANTILES = (0.25, 0.50, 0.75, 0.90)
 TIED = 0.8
 
 
-@dataclass(frozen=True)
-class DataReport:
+class DataReport(SimpleNamespace):
     """What `data_report` found, as plain data.
 
     Attributes
@@ -62,26 +62,9 @@ class DataReport:
         What to watch out for; level is "warning" or "note".
     """
 
-    source: str
-    digest: str
-    pairs: int
-    splits: dict[str, int]
-    notes: tuple[str, ...]
-    rejected: list[dict[str, Any]]
-    repeats: list[dict[str, Any]]
-    groups: dict[str, list[list[str]]]
-    coverage: dict[str, Any]
-    texts: dict[str, Any]
-    difficulty: list[dict[str, Any]]
-    by_quantile: list[dict[str, float]]
-    sigma: float
-    cost: dict[str, Any]
-    seconds: dict[str, float]
-    advice: list[dict[str, str]]
-
     def as_dict(self) -> dict[str, Any]:
         """What a run records: all but the ids of the groups and the seconds, which depend on the machine."""
-        return {name: value for name, value in asdict(self).items() if name not in ("groups", "seconds")}
+        return {name: value for name, value in vars(self).items() if name not in ("groups", "seconds")}
 
 
 def data_report(

@@ -149,11 +149,12 @@ def check_neighbour_counts(
     others = [[value for at, value in enumerate(row) if at != own] for own, row in enumerate(similarities)]
     right = tuple(sum(value > sigma for value in row) for row in others)
     reached = tuple(sum(value >= sigma for value in row) for row in others)
-    mistakes = {"sorted": tuple(sorted(right)), "both": tuple(count + 1 for count in reached), "reached": reached}
-    mistakes |= {"itself": tuple(count + 1 for count in right), "length": len(answer) != len(right)}
+    both, itself = (tuple(count + 1 for count in counts) for counts in (reached, right))
+    mistakes = {"sorted": tuple(sorted(right)), "both": both, "reached": reached, "itself": itself}
+    length = {"length": len(answer) != len(right)}
     first = next((at for at, (given, own) in enumerate(zip(answer, right, strict=False), 1) if given != own), 0)
     facts = {"highest": max(right), "lowest": min(right), "pairs": len(right)}
-    return right, mistakes, facts | {"sigma": sigma, "given": list(answer), "first": first}
+    return right, mistakes | length, facts | {"sigma": sigma, "given": list(answer), "first": first}
 
 
 @_exercise(_number)

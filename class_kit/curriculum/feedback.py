@@ -65,10 +65,11 @@ class SelfPacedPlan(EpochPlan):
         super().__init__(self.order, schedule, intensity, *options, **named)
 
     def with_feedback(self, losses: np.ndarray | None = None, metrics: Sequence[float] = ()) -> Self:
-        if np.shape(losses) != (self.length,):
-            raise InputError(f"losses has shape {np.shape(losses)}: expected every pair's last loss, ({self.length},)")
+        array = np.asarray(losses, dtype=np.float64)
+        if array.shape != (self.length,):
+            raise InputError(f"losses has shape {array.shape}: expected every pair's last loss, ({self.length},)")
         result = copy.copy(self)
-        result._record(losses)
+        result._record(array)
         return result
 
     def _record(self, losses: Any) -> None:

@@ -9,8 +9,6 @@ import numpy as np
 
 # Each use of randomness draws from a stream of its own, so that adding one never changes another.
 SHUFFLE, ORDER, PASS, GROUP, APART, PRUNE, NOISE, FRACTION = 1, 2, 3, 4, 5, 6, 7, 8
-# Row ids up to 2^24 leave 40 random bits in a sort key: a pair of rows of an epoch of a million is tied with p = 0.4
-_PACKED_ROWS = 1 << 24
 
 
 def random_words(count: int, *path: int) -> np.ndarray:
@@ -28,9 +26,8 @@ def shuffle_rows(rows: np.ndarray, size: int, *path: int) -> np.ndarray:
     batches whatever its order, and two plans that share rows keep those rows in the same relative order.
     """
     words = random_words(size, *path)
-    if size > _PACKED_ROWS:
-        return rows[np.lexsort((rows, words[rows]))]
-    # the id in the low bits makes every key unique, so any sorting algorithm gives the same result
+    # The id in the low bits makes every key unique, so any sorting algorithm gives the same result. Row ids up to 2^24
+    # leave 40 random bits: a pair of rows of an epoch of a million is tied with p = 0.4.
     mask = np.uint64((1 << max(1, (size - 1).bit_length())) - 1)
     ids = rows.astype(np.uint64)
     keys = (words[rows] & ~mask) | ids
