@@ -371,6 +371,6 @@ def test_every_file_is_listed_with_size_and_digest(kit, tmp_path, monkeypatch):
     (tmp_path / "chebi20" / "test.txt").write_text("")
     lines = kit("fetch").splitlines()
     assert len(lines) == sum(map(len, PINNED.values())) + 1
-    blob = PINNED["chebi20"][2].blob
+    _, blob, _ = PINNED["chebi20"]["test.txt"]
     assert f"chebi20  test.txt (1.3 MB, git blob {blob}): {tmp_path / 'chebi20' / 'test.txt'}" in lines
     assert [line.rsplit(": ", 1)[1] for line in lines].count("missing") == len(lines) - 1

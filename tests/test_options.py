@@ -1,5 +1,7 @@
 """Settings are written once: a new field is an option, a key of a study, a recorded value, and is refused by name."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict, replace
 from pathlib import Path

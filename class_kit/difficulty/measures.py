@@ -107,21 +107,17 @@ def morgan_levels(smiles: Sequence[str], radius: int = 2) -> Any:
 
     Raises InputError naming the first SMILES that RDKit refuses.
     """
-    from rdkit import Chem, rdBase
-    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
     from scipy.sparse import csr_array
 
-    generator = GetMorganGenerator(radius=radius)
+    from class_kit.molecules.structures import morgan_generator, read_molecule
+
+    generator = morgan_generator(radius)
     columns: dict[tuple[int, int], int] = {}
     indices, ends = [], [0]
-    with rdBase.BlockLogs():
-        for row, text in enumerate(smiles):
-            molecule = Chem.MolFromSmiles(text) if isinstance(text, str) else None
-            if molecule is None:
-                raise InputError(f"smiles[{row}] is {text!r}: expected a SMILES that RDKit can read")
-            for bit, count in generator.GetSparseCountFingerprint(molecule).GetNonzeroElements().items():
-                indices += [columns.setdefault((bit, level), len(columns)) for level in range(count)]
-            ends.append(len(indices))
+    for text in smiles:
+        for bit, count in generator.GetSparseCountFingerprint(read_molecule(text)).GetNonzeroElements().items():
+            indices += [columns.setdefault((bit, level), len(columns)) for level in range(count)]
+        ends.append(len(indices))
     values = np.ones(len(indices), np.int32)
     return csr_array((values, np.array(indices, np.int64), np.array(ends, np.int64)), shape=(len(smiles), len(columns)))
 

@@ -171,7 +171,7 @@ def atom_words(molecule: str | Mol) -> list[tuple[str, ...]]:
     mol = read_molecule(molecule) if isinstance(molecule, str) else molecule
     record = rdFingerprintGenerator.AdditionalOutput()
     record.AllocateBitInfoMap()
-    _generator(1).GetSparseCountFingerprint(mol, additionalOutput=record)
+    morgan_generator(1).GetSparseCountFingerprint(mol, additionalOutput=record)
     words: list[list[int]] = [[0, 0] for _ in range(mol.GetNumAtoms())]
     for identifier, places in record.GetBitInfoMap().items():
         for atom, radius in places:
@@ -207,7 +207,8 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
 
 
 @cache
-def _generator(radius: int) -> Any:
+def morgan_generator(radius: int) -> Any:
+    """RDKit's generator of Morgan environments up to a radius."""
     from rdkit.Chem import rdFingerprintGenerator
 
     return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=MORGAN_BITS)
@@ -248,7 +249,7 @@ def fingerprint(smiles: str) -> np.ndarray:
     Counts rather than bits, so that the cosine of two molecules reflects how often a group occurs. Stereochemistry and
     isotopes are ignored.
     """
-    counts: np.ndarray = _generator(MORGAN_RADIUS).GetCountFingerprintAsNumPy(read_molecule(smiles))
+    counts: np.ndarray = morgan_generator(MORGAN_RADIUS).GetCountFingerprintAsNumPy(read_molecule(smiles))
     return counts.astype(np.float32)
 
 
