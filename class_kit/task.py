@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,9 +24,9 @@ from class_kit.pairs.pairset import GIVEN
 from class_kit.terminal import one_line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
-    """Pairs, their vectors, and the pool of all molecules.
+    """Pairs, their vectors, and the pool of all molecules; tasks of equal content are equal.
 
     Attributes
     ----------
@@ -53,6 +53,12 @@ class Task:
     encoders: dict[str, str]
     exchanged: np.ndarray | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, `(L_split,)` int64, in file order; an error lists the splits."""
         rows = np.flatnonzero(np.asarray(self.pairs.split) == split)
@@ -75,31 +81,28 @@ class Task:
             return rows
         return pool_targets(self.pairs.take(rows), self.molecules)
 
-    def text_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
-        """The pairs' texts as a backbone reads them, "sentence", "tokens" or "ids"; all, or these rows."""
-        if kind == "sentence":
-            return self._inputs("sentences", rows, lambda: as_inputs(self.t))
-        return self._inputs(kind, rows, lambda: read_texts(self.pairs.text, kind, self.encoders["text"], cache=True))
+    def inputs(self, side: str, kind: str, rows: np.ndarray | None = None) -> Inputs:
+        """One side as a backbone reads it, made when first used and kept; all, or these rows.
 
-    def molecule_inputs(self, kind: str, rows: np.ndarray | None = None) -> Inputs:
-        """The pairs' molecules as a backbone reads them, "vector" or "graph"; all, or these rows."""
-        return self._inputs(f"{kind} of pairs", rows, lambda: self._molecules(kind, self.m, self.pairs))
-
-    def pool_inputs(self, kind: str) -> Inputs:
-        """The molecules of the pool "all" as a backbone reads them."""
-        if self.molecules is self.pairs:
-            return self.molecule_inputs(kind)
-        return self._inputs(f"{kind} of the pool", None, lambda: self._molecules(kind, self.pool, self.molecules))
-
-    def _molecules(self, kind: str, vectors: np.ndarray, pairs: PairSet) -> Inputs:
-        return as_inputs(vectors) if kind == "vector" else read_molecules(pairs.smiles, kind, self.encoders, cache=True)
-
-    def _inputs(self, name: str, rows: np.ndarray | None, make: Callable[[], Inputs]) -> Inputs:
-        """Inputs, made when first used and kept; all rows, or these."""
-        made: dict[str, Inputs] = self.__dict__.setdefault("_made", {})
-        if name not in made:
-            made[name] = make()
-        return made[name] if rows is None else made[name].subset(rows)
+        Parameters
+        ----------
+        side : "text", "molecules" or "pool"
+            Of the pairs, or the molecules of the pool "all".
+        kind : str
+            "sentence", "tokens" or "ids" of texts, "vector" or "graph" of molecules (`Needs`).
+        """
+        side = "molecules" if self.molecules is self.pairs and side == "pool" else side
+        made: dict[tuple[str, str], Inputs] = self.__dict__.setdefault("_made", {})
+        if (side, kind) not in made:
+            if kind in ("sentence", "vector"):
+                new = as_inputs({"text": self.t, "molecules": self.m, "pool": self.pool}[side])
+            elif side == "text":
+                new = read_texts(self.pairs.text, kind, self.encoders["text"], cache=True)
+            else:
+                pairs = self.molecules if side == "pool" else self.pairs
+                new = read_molecules(pairs.smiles, kind, self.encoders, cache=True)
+            made[side, kind] = new
+        return made[side, kind] if rows is None else made[side, kind].subset(rows)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -136,18 +139,12 @@ def read_texts(texts: Sequence[str], kind: str, encoder: str, *, cache: bool = F
     InputError, TypeError
         As `embed_text`.
     """
-    progress = None if cache else False
+    from class_kit.text import embed_text, tokens
+
     if kind == "ids":
-        from class_kit.text.tokens import text_ids
-
-        return text_ids(texts, encoder)
-    if kind == "tokens":
-        from class_kit.text.tokens import text_tokens
-
-        return text_tokens(texts, encoder, cache=cache, progress=progress)
-    from class_kit.text import embed_text
-
-    return as_inputs(embed_text(texts, encoder, cache=cache, progress=progress))
+        return tokens.text_ids(texts, encoder)
+    read = tokens.text_tokens if kind == "tokens" else embed_text
+    return as_inputs(read(texts, encoder, cache=cache, progress=None if cache else False))
 
 
 def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str], *, cache: bool = False) -> Inputs:
@@ -169,18 +166,12 @@ def read_molecules(smiles: Sequence[str], kind: str, encoders: Mapping[str, str]
     InputError
         As `embed_molecules`.
     """
-    progress = None if cache else False
+    from class_kit.molecules import embed_molecules, graphs
+
+    how: dict[str, Any] = {"vectors": encoders["vectors"], "cache": cache, "progress": None if cache else False}
     if kind == "graph":
-        from class_kit.molecules.graphs import molecule_graphs
-
-        return molecule_graphs(smiles, vectors=encoders["vectors"], cache=cache, progress=progress)
-    from class_kit.molecules import embed_molecules
-
-    return as_inputs(
-        embed_molecules(
-            smiles, encoder=encoders["molecules"], vectors=encoders["vectors"], cache=cache, progress=progress
-        )
-    )
+        return graphs.molecule_graphs(smiles, **how)
+    return as_inputs(embed_molecules(smiles, encoder=encoders["molecules"], **how))
 
 
 def load_task(pairs: Any = "corpus", *, rejected_to: str | os.PathLike[str] | None = None, **options: Any) -> Task:

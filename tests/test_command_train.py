@@ -74,7 +74,7 @@ def test_a_run_finds_its_pairs_from_another_folder_and_says_where_it_looked(fold
 def test_a_training_leaves_its_record_and_evaluate_prints_it(folder: Path, kit: Any) -> None:
     run = folder / "run"
     names = {path.name for path in run.iterdir()}
-    assert {"done", "task.json", "metrics.json", "record.json", "model.safetensors", "rejected.csv"} <= names
+    assert {"task.json", "metrics.json", "record.json", "model.safetensors", "rejected.csv"} <= names
     assert "C1CC" in (run / "rejected.csv").read_text(encoding="utf-8")
     history = record_of(run)["history"]
     assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
@@ -308,8 +308,7 @@ def test_changed_pairs_are_noticed(folder: Path, kit: Any) -> None:
 def finished(folder: Path, age: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").touch()
-    (folder / "done").touch()
-    os.utime(folder / "done", (time.time() - age, time.time() - age))
+    os.utime(folder / "record.json", (time.time() - age, time.time() - age))
 
 
 def test_search_takes_the_training_that_finished_last(folder: Path, here: Path, kit: Any) -> None:
@@ -320,7 +319,6 @@ def test_search_takes_the_training_that_finished_last(folder: Path, here: Path, 
     finished(here / "runs" / "new", age=0)
     finished(here / "runs" / "old", age=3600)
     (here / "runs" / "unfinished").mkdir()
-    (here / "runs" / "unfinished" / "record.json").touch()
     line, *shown = kit("search", "acid", "--top", "1").splitlines()
     assert line == "searching with runs/new, the newest in runs/; --run selects another"
     assert len(shown) == 2, "a molecule and its text"

@@ -290,7 +290,7 @@ def test_tables_for_papers_say_attacks_and_do_not_obey_them() -> None:
 def test_a_training_from_a_stranger_names_no_file_to_be_written(content, here, monkeypatch, kit) -> None:
     monkeypatch.setattr("class_kit.study.records.read_record", lambda folder: None)
     (here / "run").mkdir()
-    (here / "run" / "done").touch()
+    (here / "run" / "record.json").touch()
     (here / "run" / "task.json").write_text(content, encoding="utf-8")
     said = kit("evaluate", "run", code=2)
     assert ("'rejected_to' is unknown" in said) == ("hit" in content)

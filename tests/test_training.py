@@ -287,7 +287,7 @@ def resumes_to_the_same_bits(config, make, given, folder: Path, stops: Iterable[
     whole = train(config, make(), *given, **options)
     for steps in stops or range(1, whole.steps):
         place = folder / str(steps)
-        train_until(steps, config, make(), *given, folder=place, checkpoint_every=1, **options)
+        train_until(steps, config, make(), *given, folder=place, **options)
         resumed = train(config, make(), *given, folder=place, resume=True, **options)
         assert same(whole, resumed)
         assert without_time(whole.history) == without_time(resumed.history)

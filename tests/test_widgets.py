@@ -332,7 +332,7 @@ def test_a_full_score_ranks_the_shortlist_again(task: Task) -> None:
     widths = task.t.shape[1], task.m.shape[1]
     plain, turned = create_backbone("dual_encoder", *widths).eval(), create_backbone("backwards", *widths)
     turned.load_state_dict(plain.state_dict())
-    question = task.text_inputs("sentence", np.array([3]))
+    question = task.inputs("text", "sentence", np.array([3]))
     one, other = (Runs(task, backbone) for backbone in (plain, turned.eval()))
     up, down = one.best("this retriever", question, 12), other.best("this retriever", question, 12)
     assert [row for row, _ in down] == [row for row, _ in up][::-1]

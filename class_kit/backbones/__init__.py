@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,12 @@ def register_backbone(name: str) -> Callable[[AnyBackbone], AnyBackbone]:
         if taken is not None and taken.__qualname__ != cls.__qualname__:
             raise InputError(f"a backbone named {name!r} is registered already ({taken.__module__}.{taken.__name__})")
         _REGISTERED[name] = cls
+        # kept with the class, which may have none in another process
+        try:
+            cls.source = inspect.getsource(cls)
+        except (OSError, TypeError):
+            # a changed class would look the same, so its trainings are never taken from the store
+            cls.source = secrets.token_hex(16)
         return cls
 
     return register

@@ -130,10 +130,12 @@ class Backbone(nn.Module, ABC):
     `critic_losses` before each step of the rest. A backbone that also scores a text and a molecule jointly sets
     `reranks`: `encode_*` rank the whole pool, and `part_scores` rerank the best candidates.
 
-    `inputs` is what an instance reads; `create_backbone` sets it from `needs`.
+    `inputs` is what an instance reads; `create_backbone` sets it from `needs`. `source` is the class's own source;
+    `register_backbone` sets it, and stored trainings are those of this source.
     """
 
     inputs: Needs = Needs()
+    source: str = ""
     critic_steps: int = 1
     critic_learning_rate: float = 1e-4
     reranks: bool = False

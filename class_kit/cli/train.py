@@ -52,7 +52,7 @@ def handle_train(arguments: argparse.Namespace) -> int:
     stem = folder_name(Path(options.pairs).name.split(".")[0], "pairs")
     noise = f"-noise-{options.noise:g}" if options.noise else ""
     folder = Path(arguments.out or f"runs/train-{stem}{noise}-{arm.order}-{config.seed}")
-    place, finished = visible(folder), (folder / "done").exists()
+    place, finished = visible(folder), (folder / "record.json").exists()
     try:
         record, task, metrics = train_in(
             folder, options, arm, config, resume=arguments.resume, say=lambda line: print(visible(line))

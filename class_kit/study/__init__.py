@@ -6,30 +6,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from class_kit.study.arms import Arm
-from class_kit.study.records import Record
-from class_kit.study.runner import Failure, reference_scores, run_all, run_arm, run_arms
-from class_kit.study.tables import costs, differences, history_frame, summary
-
-if TYPE_CHECKING:
-    from class_kit.options import Curve
-
-__all__ = [
-    "Arm",
-    "Failure",
-    "Record",
-    "costs",
-    "differences",
-    "history_frame",
-    "reference_scores",
-    "run_all",
-    "run_arm",
-    "run_arms",
-    "standard_arms",
-    "summary",
-]
+from class_kit.options import Arm as Arm
+from class_kit.options import Curve
+from class_kit.study.records import Record as Record
+from class_kit.study.runner import Failure as Failure
+from class_kit.study.runner import reference_scores as reference_scores
+from class_kit.study.runner import run_all as run_all
+from class_kit.study.runner import run_arm as run_arm
+from class_kit.study.runner import run_arms as run_arms
+from class_kit.study.tables import costs as costs
+from class_kit.study.tables import differences as differences
+from class_kit.study.tables import history_frame as history_frame
+from class_kit.study.tables import summary as summary
 
 
 def standard_arms(

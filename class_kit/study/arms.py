@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,33 +23,6 @@ if TYPE_CHECKING:
     from class_kit.curriculum import EpochPlan
     from class_kit.options import TrainingConfig
     from class_kit.task import Task
-
-__all__ = [
-    "Arm",
-    "arm_notices",
-    "kept_pairs",
-    "plan_arm",
-    "training_counts",
-    "training_difficulty",
-    "training_duplicates",
-]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def once_a_task(function: Callable[Concatenate[Task, P], T]) -> Callable[Concatenate[Task, P], T]:
-    """Keep what a function returns, by the task's digest and the other arguments, as long as the process lives."""
-    known: dict[Any, T] = {}
-
-    @wraps(function)
-    def kept(task: Task, *given: P.args, **named: P.kwargs) -> T:
-        key = task.digest, given, tuple(named.items())
-        if key not in known:
-            known[key] = function(task, *given, **named)
-        return known[key]
-
-    return kept
 
 
 def training_counts(task: Task, sigma: float) -> np.ndarray:
@@ -74,7 +46,7 @@ def training_difficulty(task: Task, arm: Arm, reference: np.ndarray | None = Non
     return difficulty(arm.difficulty, **given, sigma=arm.sigma, loss=reference, rank=reference, el2n=reference)
 
 
-@once_a_task
+@cache
 def training_audit(task: Task) -> PairAudit:
     """Which training pairs look mismatched, and how many are."""
     rows = task.rows("train")
@@ -103,7 +75,7 @@ def arm_notices(task: Task, arm: Arm, batch_size: int, split: str | None = None)
     return training_notices(len(task.rows("train")), split or task.evaluation_split, batch_size, counts, keys)
 
 
-@once_a_task
+@cache
 def training_molecules(task: Task) -> list[str]:
     """The key of each training pair's molecule, stereochemistry aside."""
     from class_kit.molecules.structures import structures

@@ -105,18 +105,24 @@ def _readings(task: Task, split: str) -> Iterator[tuple[str, str, str, Any]]:
 def split_inputs(backbone: Backbone, task: Task, split: str) -> tuple[Inputs, Inputs]:
     """Texts and molecules of a split as the backbone reads them."""
     rows, needs = task.rows(split), backbone.inputs
-    return task.text_inputs(needs.text, rows), task.molecule_inputs(needs.molecules, rows)
+    return task.inputs("text", needs.text, rows), task.inputs("molecules", needs.molecules, rows)
+
+
+def split_vectors(backbone: Backbone, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The backbone's vectors of a split's texts and molecules, `(Q, d)` float32 each."""
+    text, molecules = split_inputs(backbone, task, split)
+    return encode(backbone, "text", text), encode(backbone, "molecules", molecules)
+
+
+def both_ways(backbone: Backbone, task: Task, split: str, metric: str) -> np.ndarray:
+    """A metric of each pair of a split in the split's own pool, text→molecule and molecule→text, `(2, Q)` float64."""
+    both = retrieval_ranks_both_ways(*split_vectors(backbone, task, split))
+    return np.stack([per_query_metrics(ranks)[metric] for ranks in both])
 
 
 def validation_metrics(task: Task, split: str = "validation") -> Callable[[Backbone], Mapping[str, float]]:
     """A function of the backbone for `train(validate=…)`: MRR, the mean of both directions, in the split's pool."""
-
-    def validate(backbone: Backbone) -> Mapping[str, float]:
-        text, molecules = split_inputs(backbone, task, split)
-        both = retrieval_ranks_both_ways(encode(backbone, "text", text), encode(backbone, "molecules", molecules))
-        return {"mrr": float(np.mean([per_query_metrics(ranks)["mrr"].mean() for ranks in both]))}
-
-    return validate
+    return lambda backbone: {"mrr": float(both_ways(backbone, task, split, "mrr").mean(axis=1).mean())}
 
 
 def export_rankings(
@@ -144,7 +150,7 @@ def export_rankings(
 def search_molecules(backbone: Backbone, task: Task, text: str, top: int) -> list[tuple[int, float]]:
     """The `top` molecules of the pool of all for a free text, as (row, cosine), best first, each molecule once."""
     query = encode(backbone, "text", read_texts([text], backbone.inputs.text, task.encoders["text"]))
-    pool = encode(backbone, "molecules", task.pool_inputs(backbone.inputs.molecules))
+    pool = encode(backbone, "molecules", task.inputs("pool", backbone.inputs.molecules))
     rows, scores = search(query, pool, len(pool))
     found: dict[str, tuple[int, float]] = {}
     for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True):
@@ -183,8 +189,7 @@ def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: S
 
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
     """The molecule that is ranked first for each text of a split, `(Q,)` int64 positions in the split."""
-    text, molecules = split_inputs(backbone, task, split)
-    return search(encode(backbone, "text", text), encode(backbone, "molecules", molecules), 1)[0][:, 0]
+    return search(*split_vectors(backbone, task, split), 1)[0][:, 0]
 
 
 def full_scores(
@@ -232,7 +237,7 @@ def full_scores(
 
 def _sides(backbone: Backbone, task: Task, split: str) -> tuple[dict[str, Inputs], dict[str, np.ndarray]]:
     """Texts and molecules of a split, and the pool of all molecules: what the backbone reads, and its vectors."""
-    text, molecules = split_inputs(backbone, task, split)
-    inputs = {"text": text, "molecules": molecules, "pool": task.pool_inputs(backbone.inputs.molecules)}
+    inputs = dict(zip(("text", "molecules"), split_inputs(backbone, task, split), strict=True))
+    inputs["pool"] = task.inputs("pool", backbone.inputs.molecules)
     sides = inputs.items()
     return inputs, {name: encode(backbone, "text" if name == "text" else "molecules", side) for name, side in sides}

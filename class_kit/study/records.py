@@ -1,8 +1,8 @@
 """The record of a training: weights, cost, history, and the rank of every held-out pair.
 
-A record's folder holds `model.safetensors`, `ranks.npz` and, written last, `record.json`: where that exists, the others
-do. All metrics derive from the per-query ranks. The folder of `class-kit train` also holds what was loaded
-(`task.json`), and at the end `done`.
+A record's folder holds `model.safetensors` and, written last, `record.json`: where that exists, the weights do. All
+metrics derive from the per-query ranks. The folder of `class-kit train` also holds what was loaded
+(`task.json`), `metrics.json`, and at the end `done`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from class_kit.errors import InputError
-from class_kit.files import atomic_write, home_path, json_digest, sha256_file, write_json
+from class_kit.files import home_path, json_digest, sha256_file, write_json
 from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.pairs import RELEASES
 from class_kit.retrieval import Ranks
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # values of a task's options that are never paths
 _NO_FILES = ("corpus", *RELEASES, "minilm", "static", "scibert", "text2mol", "mol2vec")
-_BESIDE = ("model.safetensors", "ranks.npz")
+_WEIGHTS = "model.safetensors"
 _RANK_PARTS = ("greater", "equal", "pool", "right")
 
 
@@ -82,23 +82,23 @@ def train_record(
     result = train(
         config,
         plan_arm(task, arm, config, reference),
-        task.text_inputs(needs.text, rows),
-        task.molecule_inputs(needs.molecules, rows),
+        task.inputs("text", needs.text, rows),
+        task.inputs("molecules", needs.molecules, rows),
         validate=validation_metrics(task) if "validation" in task.pairs.split else None,
         folder=folder if checkpoints else None,
         resume=resume,
         groups=training_duplicates(task, arm) if arm.duplicates == "mask" else None,
         progress=progress,
     )
-    write_tensors(folder / "model.safetensors", result.backbone.state_dict())
-    arrays: dict[str, Any] = {}
-    for name, ranks in rank_split(result.backbone, task, task.evaluation_split).items():
-        arrays |= {f"{name}/{part}": getattr(ranks, part) for part in _RANK_PARTS}
-    with atomic_write(folder / "ranks.npz") as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
-    costs = {name: getattr(result, name) for name in ("steps", "samples", "best_epoch", "seconds", "history")}
-    stored = {"arm": asdict(arm), "seed": config.seed, "config": asdict(config), **costs}
-    stored["digests"] = {name: sha256_file(folder / name) for name in _BESIDE}
+    write_tensors(folder / _WEIGHTS, result.backbone.state_dict())
+    ranks = rank_split(result.backbone, task, task.evaluation_split)
+    stored: dict[str, Any] = {"arm": asdict(arm), "seed": config.seed, "config": asdict(config)}
+    stored |= {name: getattr(result, name) for name in ("steps", "samples", "best_epoch", "seconds", "history")}
+    stored["ranks"] = [
+        {"name": name} | {part: np.asarray(getattr(own, part)).tolist() for part in _RANK_PARTS}
+        for name, own in ranks.items()
+    ]
+    stored["weights"] = sha256_file(folder / _WEIGHTS)
     write_json(folder / "record.json", stored | {"digest": json_digest(stored)})
     return read_record(folder)
 
@@ -116,15 +116,9 @@ def read_record(folder: str | os.PathLike[str]) -> Record:
         stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         if stored.pop("digest") != json_digest(stored):
             raise ValueError("record.json does not match its digest")
-        digests = stored.pop("digests")
-        for name in _BESIDE:
-            if sha256_file(folder / name) != digests[name]:
-                raise ValueError(f"{name} does not match its digest")
-        with open(folder / "ranks.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            ranks = {}
-            for name in dict.fromkeys(key.rpartition("/")[0] for key in arrays):
-                greater, equal, pool, right = (arrays[f"{name}/{part}"] for part in _RANK_PARTS)
-                ranks[name] = Ranks(greater, equal, int(pool), right)
+        if stored.pop("weights") != sha256_file(folder / _WEIGHTS):
+            raise ValueError(f"{_WEIGHTS} does not match its digest")
+        ranks = {own.pop("name"): Ranks(**own) for own in stored.pop("ranks")}
         return Record(arm=Arm(**stored.pop("arm")), **stored, ranks=ranks, folder=folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder}: no finished training ({error})") from error
@@ -139,10 +133,10 @@ def load_backbone(record: Record, task: Task) -> Backbone:
 
     name, options = record.config["backbone"], record.config["backbone_options"]
     needs = backbone_needs(name, **options)
-    widths = task.text_inputs(needs.text).width, task.molecule_inputs(needs.molecules).width
+    widths = task.inputs("text", needs.text).width, task.inputs("molecules", needs.molecules).width
     backbone = create_backbone(name, *widths, **options)
     try:
-        backbone.load_state_dict(load_file(record.folder / "model.safetensors"))
+        backbone.load_state_dict(load_file(record.folder / _WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{record.folder}: its weights do not fit these encoders or are damaged ({error})") from error
     return backbone.eval()
@@ -159,7 +153,7 @@ def load_trained(folder: str | Path) -> tuple[Record, Task]:
     from class_kit.task import load_task
 
     folder = Path(folder)
-    if not (folder / "done").is_file():
+    if not (folder / "record.json").is_file():
         raise InputError(f"{folder}: no finished training here (class-kit train makes one; --resume continues one)")
     record = read_record(folder)
     options, digest = stored_task(folder)
@@ -170,17 +164,17 @@ def load_trained(folder: str | Path) -> tuple[Record, Task]:
 
 
 def newest_training(runs: str | Path) -> Path:
-    """The folder under `runs` whose training finished last, by the time of its file `done`.
+    """The folder under `runs` whose training finished last.
 
     Raises
     ------
     InputError
         If no training under `runs` is finished.
     """
-    finished = [done for done in Path(runs).glob("*/done") if (done.parent / "record.json").is_file()]
+    finished = list(Path(runs).glob("*/record.json"))
     if not finished:
         raise InputError(f"no finished training in {runs}/: run class-kit train first, or name one with --run")
-    return max(finished, key=lambda done: done.stat().st_mtime).parent
+    return max(finished, key=lambda record: record.stat().st_mtime).parent
 
 
 def stored_task(folder: Path) -> tuple[TaskOptions, str]:

@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.difficulty.measures import el2n
-from class_kit.inputs import encode
 from class_kit.neighbours.cosines import unit_rows
-from class_kit.retrieval import per_query_metrics, retrieval_ranks_both_ways
-from class_kit.study.ranking import split_inputs
+from class_kit.study.ranking import both_ways, split_inputs, split_vectors
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -23,9 +20,7 @@ TEMPERATURE = 0.07
 
 def pair_ranks(backbone: Backbone, task: Task) -> np.ndarray:
     """Expected rank of each training pair among all of them, the mean of both directions, `(L_train,)` float64."""
-    text, molecules = split_inputs(backbone, task, "train")
-    both = retrieval_ranks_both_ways(encode(backbone, "text", text), encode(backbone, "molecules", molecules))
-    return np.asarray(np.mean([per_query_metrics(ranks)["mean_rank"] for ranks in both], axis=0))
+    return np.asarray(both_ways(backbone, task, "train", "mean_rank").mean(axis=0))
 
 
 def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:
@@ -61,21 +56,15 @@ def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, spli
     section 2), between 0 and √2. The temperature is the one that the backbone has learnt, or 0.07 where it learns
     none. Every backbone compares by cosine, so the measure is the same for all of them.
     """
-    a, b = (
-        unit_rows(encode(backbone, side, inputs).astype(np.float64))
-        for side, inputs in zip(("text", "molecules"), split_inputs(backbone, task, split), strict=True)
-    )
+    from class_kit.training.loop import random_batches
+
+    a, b = (unit_rows(vectors.astype(np.float64)) for vectors in split_vectors(backbone, task, split))
     factor = _factor(backbone)
     found = np.empty(len(a))
-    for rows in _batches(len(a), batch_size, seed):
+    for rows in random_batches(len(a), batch_size, seed):
         logits, own = factor * (a[rows] @ b[rows].T), np.arange(len(rows))
         found[rows] = (el2n(logits, own) + el2n(logits.T, own)) / 2
     return found
-
-
-def _batches(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
-    """All rows once, in random batches."""
-    return EpochPlan(np.arange(count), make_schedule("full"), "constant", seed, epochs=1).batches(1, batch_size)
 
 
 def _factor(backbone: Backbone) -> float:

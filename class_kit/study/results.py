@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from class_kit.molecules.structures import structures
 from class_kit.neighbours import neighbour_counts
 from class_kit.retrieval import Ranks
-from class_kit.study.arms import once_a_task, training_counts
+from class_kit.study.arms import training_counts
 from class_kit.study.config import Cell, StudyConfig
 from class_kit.study.ranking import ANY, RANKINGS
 from class_kit.study.records import Record
@@ -115,7 +116,7 @@ def tie_rows(tasks: Mapping[str, Task], cells: Sequence[Cell]) -> list[dict[str,
     return rows
 
 
-@once_a_task
+@cache
 def near_duplicates(task: Task, split: str = "test", sigma: float = NEAR) -> pd.DataFrame:
     """For each pair of a split: whether a training pair has the same text or molecule, or is a near-duplicate.
 

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -44,7 +43,7 @@ def save_checkpoint(
     OSError
         If it cannot be written; the previous checkpoint is then intact.
     """
-    flat = dict(_flatten(tensors))
+    flat = _plain(dict(_flatten(tensors)))
     state_text = json.dumps(state, sort_keys=True, allow_nan=False)
     header = {"format": FORMAT, "identity": identity, "state": state_text}
     write_tensors(path, flat, header | {"digest": _digest(flat, header)})
@@ -57,7 +56,7 @@ def write_tensors(
 
     The file is built in memory, since the library's own writer hides the number of a system error.
     """
-    content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, header)
+    content = save(_plain(tensors), header)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
@@ -95,6 +94,10 @@ def load_checkpoint(path: str | os.PathLike[str], identity: str | None = None) -
     return tensors, json.loads(header["state"])
 
 
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
 def _flatten(tensors: Mapping[Any, Any], path: str = "") -> list[tuple[str, Tensor]]:
     """Tensors by the path of their keys, joined by slashes."""
     return [
@@ -104,10 +107,6 @@ def _flatten(tensors: Mapping[Any, Any], path: str = "") -> list[tuple[str, Tens
     ]
 
 
-def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(repr([header.get(name) for name in ("format", "identity", "state")]).encode())
-    for name, tensor in sorted(tensors.items()):
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return digest.hexdigest()
+def _digest(tensors: dict[str, Tensor], header: Mapping[str, str]) -> str:
+    parts = repr([header.get(name) for name in ("format", "identity", "state")]).encode()
+    return hashlib.sha256(parts + save(tensors)).hexdigest()

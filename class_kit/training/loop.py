@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone
-from class_kit.checks import check_whole
 from class_kit.curriculum import EpochPlan, make_schedule
 from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
 from class_kit.curriculum.feedback import record_losses
@@ -44,7 +43,7 @@ Validate = Callable[[Backbone], Mapping[str, float]]
 # terms of the loss that are read at once
 _NOTED = 100
 # what a checkpoint holds besides tensors: attributes of the trainer that JSON can hold
-_COUNTERS = ("step", "samples", "seconds", "sums", "history")
+_COUNTERS = ("step", "samples", "seconds", "history")
 
 
 @dataclass
@@ -72,10 +71,8 @@ def train(
     molecules: np.ndarray | Inputs,
     *,
     validate: Validate | None = None,
-    select: str = "mrr",
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    checkpoint_every: int | None = None,
     groups: np.ndarray | None = None,
     on_epoch: Callable[[dict[str, float]], Any] | None = None,
     progress: bool | None = None,
@@ -91,10 +88,10 @@ def train(
     molecules : (L, d_m) float, or Inputs
         Row i of both belongs to pair i; of the kinds that the backbone needs (`backbone_needs`).
     validate : callable, optional
-        Takes the backbone in evaluation mode and returns metrics; the epoch with the highest `select` is kept (the
-        last one if `validate` is None). `select` is also the metric for a plan that needs metrics.
+        Takes the backbone in evaluation mode and returns metrics; the epoch with the highest `mrr` is kept (the last
+        one if `validate` is None). A plan that needs metrics gets the same.
     folder : path, optional
-        Where `checkpoint.safetensors` is written at each epoch's end and every `checkpoint_every` steps.
+        Where `checkpoint.safetensors` is written at each epoch's end.
     resume : bool
         Continue from that checkpoint if there is one. On a CPU the result is the same, bit for bit, as without the
         interruption.
@@ -125,8 +122,6 @@ def train(
         raise InputError(
             f"the plan has {plan.epochs} epochs and the configuration {config.epochs}: expected equal numbers"
         )
-    if checkpoint_every is not None:
-        check_whole("checkpoint_every", checkpoint_every, low=1)
     if "metrics" in plan.needs_feedback and validate is None:
         raise InputError("validate=None: expected a function of the backbone, since the plan needs validation metrics")
     # PyTorch imports this, which takes seconds, when the first optimiser is created
@@ -138,9 +133,7 @@ def train(
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads)
         try:
-            trainer = Trainer(
-                config, plan, text, molecules, validate, select, checkpoint, checkpoint_every, groups, on_epoch
-            )
+            trainer = Trainer(config, plan, text, molecules, validate, checkpoint, groups, on_epoch)
             if resume and checkpoint is not None and checkpoint.is_file():
                 trainer.restore()
             return trainer.run(progress)
@@ -169,12 +162,16 @@ def measure_losses(
 
     `losses` maps row numbers to loss terms. The caller's random generator is not changed.
     """
-    plan = EpochPlan(np.arange(count), make_schedule("full"), "constant", seed)
     measured = np.empty(count)
     with torch.random.fork_rng(), torch.no_grad():
-        for rows in plan.batches(epoch, batch_size):
+        for rows in random_batches(count, batch_size, seed, epoch):
             measured[rows] = pair_losses(losses(rows))
     return measured
+
+
+def random_batches(count: int, batch_size: int, seed: int, epoch: int = 1) -> list[np.ndarray]:
+    """All of `count` rows once, in random batches."""
+    return EpochPlan(np.arange(count), make_schedule("full"), "constant", seed).batches(epoch, batch_size)
 
 
 @dataclass
@@ -188,8 +185,8 @@ class Trainer:
     optimizers : optimisers by name
         "optimizer" for the main parts and, if there is a critic, "critic".
     arrays : arrays by name
-        The plan's feedback: `losses_before`, every pair's loss before this epoch; `losses`, up to now; and `line`, the
-        latest locality order of the model's vectors.
+        The plan's feedback: `losses`, every pair's latest loss, and `line`, the latest locality order of the model's
+        vectors.
     history, sums
         One entry per epoch, and sums over the steps of the current epoch.
     noted
@@ -201,9 +198,7 @@ class Trainer:
     text: Inputs
     molecules: Inputs
     validate: Validate | None
-    select: str
     checkpoint: Path | None
-    checkpoint_every: int | None
     groups: np.ndarray | None
     on_epoch: Callable[[dict[str, float]], Any] | None
 
@@ -234,7 +229,7 @@ class Trainer:
         self.best: tuple[int, float, dict[str, Tensor]] | None = None
         self.arrays: dict[str, np.ndarray] = {}
         if "losses" in self.plan.needs_feedback:
-            self.arrays["losses"] = self.arrays["losses_before"] = np.array(self.plan.losses)  # type: ignore[attr-defined]
+            self.arrays["losses"] = np.array(self.plan.losses)  # type: ignore[attr-defined]
 
     @cached_property
     def identity(self) -> str:
@@ -263,10 +258,9 @@ class Trainer:
     def _epoch(self, bar: Any) -> None:
         started = time.perf_counter()
         epoch, size = self.epoch, self.config.batch_size
-        metrics = [entry[self.select] for entry in self.history] if "metrics" in self.plan.needs_feedback else []
-        plan = self.plan.with_feedback(losses=self.arrays.get("losses_before"), metrics=metrics)
-        taken = int(self._in_epoch("steps", self.step))
-        if not taken and plan.refreshed(epoch):
+        metrics = [entry["mrr"] for entry in self.history] if "metrics" in self.plan.needs_feedback else []
+        plan = self.plan.with_feedback(losses=self.arrays.get("losses"), metrics=metrics)
+        if plan.refreshed(epoch):
             # an order in which pairs that are similar under the current model are close together
             with self._precision():
                 spaces = [encode(self.backbone, "text", self.text), encode(self.backbone, "molecules", self.molecules)]
@@ -274,21 +268,17 @@ class Trainer:
         if "line" in self.arrays:
             plan = plan.with_line(self.arrays["line"])
         # later epochs may still change, so this total is an estimate
-        bar.total = self.step - taken + sum(plan.steps(k, size) for k in range(epoch, self.config.epochs + 1))
+        bar.total = self.step + sum(plan.steps(k, size) for k in range(epoch, self.config.epochs + 1))
         pair_weights = None
         if "losses" in plan.needs_feedback:
             pair_weights = torch.from_numpy(plan.weights(epoch, size)).float().to(self.device)
         batches = plan.batches(epoch, size)
+        self.sums = {}
         self.backbone.train()
-        for rows in batches[taken:]:
+        for rows in batches:
             self._step(plan, rows, bar.total, pair_weights)
             bar.update(1)
-            if self.checkpoint_every and self.step % self.checkpoint_every == 0:
-                self.seconds += time.perf_counter() - started
-                self.save()
-                started = time.perf_counter()
-        self.seconds += time.perf_counter() - started
-        self._close_epoch(plan, batches)
+        self._close_epoch(plan, batches, time.perf_counter() - started)
 
     def _step(self, plan: EpochPlan, rows: np.ndarray, total: int, pair_weights: Tensor | None) -> None:
         self._train_critic(rows)
@@ -352,22 +342,19 @@ class Trainer:
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.noted = []
 
-    def _in_epoch(self, name: str, total: float) -> float:
-        """The current epoch's part of a total over all epochs."""
-        return total - sum(entry[name] for entry in self.history)
-
-    def _close_epoch(self, plan: EpochPlan, batches: list[np.ndarray]) -> None:
+    def _close_epoch(self, plan: EpochPlan, batches: list[np.ndarray], seconds: float) -> None:
         self._sum()
+        self.seconds += seconds
         means = {name: total / len(batches) for name, total in self.sums.items()}
         terms = {name: value for name, value in means.items() if not name.startswith("critic/")}
         entry: dict[str, float] = {
             "epoch": self.epoch,
             "fraction": plan.fraction(self.epoch),
-            "rows": self._in_epoch("rows", self.samples),
+            "rows": sum(map(len, batches)),
             "steps": len(batches),
             "loss": sum(terms.values()),
             **means,
-            "seconds": self._in_epoch("seconds", self.seconds),
+            "seconds": seconds,
         }
         entry |= {f"intensity/{name}": value for name, value in plan.intensities(self.epoch, terms).items()}
         if plan.apart is not None:
@@ -379,18 +366,15 @@ class Trainer:
             self.backbone.eval()
             with torch.no_grad(), self._precision():
                 entry |= {name: float(value) for name, value in self.validate(self.backbone).items()}
-            score = entry[self.select]
+            score = entry["mrr"]
         if self.best is None or score > self.best[1]:
             weights = {name: value.detach().clone() for name, value in self.backbone.state_dict().items()}
             self.best = (self.epoch, score, weights)
         self.history.append(entry)
-        self.sums = {}
-        if "losses" in self.arrays:
-            if plan.measures_losses:
-                self.backbone.eval()
-                size, seed = self.config.batch_size, self.config.seed
-                self.arrays["losses"] = measure_losses(self._losses, len(self.text), size, seed, len(self.history))
-            self.arrays["losses_before"] = self.arrays["losses"]
+        if "losses" in self.arrays and plan.measures_losses:
+            self.backbone.eval()
+            size, seed = self.config.batch_size, self.config.seed
+            self.arrays["losses"] = measure_losses(self._losses, len(self.text), size, seed, len(self.history))
         self.save()
         if self.on_epoch is not None:
             self.on_epoch(dict(entry))
@@ -405,7 +389,6 @@ class Trainer:
         """Write the checkpoint, if there is a folder for it."""
         if self.checkpoint is None:
             return
-        self._sum()
         tensors: dict[str, Any] = {"generator": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors["generator_cuda"] = torch.cuda.get_rng_state()

@@ -156,7 +156,7 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
 
     def case(query: int) -> str:
         name, pairs, row = run.value, task.pairs, held[query]
-        text = task.text_inputs(runs.backbone(name).inputs.text, np.array([row]))
+        text = task.inputs("text", runs.backbone(name).inputs.text, np.array([row]))
         first = runs.best(name, text, 1)[0][0]
         scores = runs.scores(name, text, np.array([query, first]))
         rank = f"rank {ranks_of[name][query]:,.1f}".removesuffix(".0") + f" · {scores[0]:.3f}"

@@ -57,8 +57,8 @@ class Runs:
         """The molecules of the pool as the retriever reads them."""
         kind = self.backbone(name).inputs.molecules
         if self.pool == "all":
-            return self.task.pool_inputs(kind)
-        return self.task.molecule_inputs(kind, self.task.rows(self.task.evaluation_split))
+            return self.task.inputs("pool", kind)
+        return self.task.inputs("molecules", kind, self.task.rows(self.task.evaluation_split))
 
     def text(self, name: str, text: str) -> Inputs:
         """A text that the task does not contain, as the retriever reads texts."""

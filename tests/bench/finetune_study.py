@@ -51,7 +51,7 @@ def prepare(
     """
     splits = {split: task.rows(split) for split in SPLITS}
     order, train = np.concatenate(list(splits.values())), splits["train"]
-    text = task.text_inputs("ids", order)
+    text = task.inputs("text", "ids", order)
     assert isinstance(text, TextIds)
     ids, own = text.ids.values.T
     words = np.unique(np.append(ids, text.padding))
@@ -72,7 +72,7 @@ def prepare(
         return name
 
     for seed in seeds:
-        sides = task.text_inputs("ids", train), task.molecule_inputs("vector", train)
+        sides = task.inputs("text", "ids", train), task.inputs("molecules", "vector", train)
         arrays[f"fit_{seed}"] = min((side.sample(seed=seed) for side in sides), key=len)
         for noise in noises:
             noisy = exchange_molecules(task, noise, seed) if noise else task
