@@ -16,7 +16,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,13 +94,10 @@ def lock(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "a+", encoding="ascii")  # noqa: SIM115 - kept open while it is locked
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write the run's folder {str(folder)!r}: {error}") from None
-    with file:
+    with ExitStack() as held:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(open(folder / ".lock", "a+", encoding="ascii"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
@@ -108,7 +105,7 @@ def lock(folder: Path) -> Iterator[None]:
             raise InputError(
                 f"another process (id {holder}) is running in {str(folder)!r}; wait for it, or name another"
             ) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"cannot lock the run's folder {str(folder)!r}: {error}; choose another") from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

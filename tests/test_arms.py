@@ -18,8 +18,8 @@ from class_kit.errors import InputError
 from class_kit.options import SELECTIVE
 from class_kit.retrieval import per_query_metrics, retrieval_ranks
 from class_kit.study.arms import Arm, kept_pairs, plan_arm, training_audit, training_duplicates
+from class_kit.study.ranking import pair_errors, pair_losses
 from class_kit.study.records import load_backbone, train_record
-from class_kit.study.reference import pair_errors, pair_losses
 from class_kit.task import exchange_molecules
 from class_kit.training import encode
 from tests.refusals import refuses

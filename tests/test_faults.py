@@ -228,7 +228,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_is(command, h
             assert command.start(folder) == 2
             said = capsys.readouterr().err
             assert said.count("\n") == 1
-            assert "cannot write the run's folder" in said
+            assert "cannot lock the run's folder" in said
         assert {path: path.stat().st_mtime_ns for path in disk.rglob("*")} == before
         remount(disk, "rw")
 

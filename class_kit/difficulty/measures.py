@@ -84,7 +84,7 @@ def available_measures() -> dict[str, str]:
 def el2n(scores: Any, targets: Any) -> np.ndarray:
     """Length of the error vector ‖softmax(scores) − one-hot‖₂ of each query, (Q,): early in training it tells hard
     examples (Paul, Ganguli, Dziugaite 2021, "Deep Learning on a Data Diet", section 2). A measure of that name takes
-    it as `el2n=`; `class_kit.study.reference.pair_errors` asks a trained retriever for it.
+    it as `el2n=`; `class_kit.study.ranking.pair_errors` asks a trained retriever for it.
 
     `scores` (Q, C) finite logits of every candidate, `targets` (Q,) the right one. Between 0 and √2. Raises InputError
     for other shapes.

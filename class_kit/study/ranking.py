@@ -1,4 +1,4 @@
-"""Rank a task's pairs under trained backbones, validate while training, and search with single texts."""
+"""What trained backbones make of a task's pairs: ranks, losses, EL2N; and searches with single texts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from class_kit.difficulty.measures import el2n
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, encode
 from class_kit.molecules.structures import structure, structures
@@ -40,6 +41,8 @@ ANY = ", any right one"
 # numbers kept of what full scores need: 2 GiB in float32
 _MOST_NUMBERS = 2**29
 _ENCODED_AT_ONCE = 64
+# where a learnt temperature usually starts (Radford et al. 2021, section 2.5), for backbones that learn none
+TEMPERATURE = 0.07
 
 
 def rank_split(backbone: Backbone, task: Task, split: str, *, every: bool = False) -> dict[str, Ranks]:
@@ -190,6 +193,68 @@ def pair_cosines(backbone: Backbone, task: Task, texts: Sequence[str], smiles: S
 def first_molecules(backbone: Backbone, task: Task, split: str) -> np.ndarray:
     """The molecule that is ranked first for each text of a split, `(Q,)` int64 positions in the split."""
     return search(*split_vectors(backbone, task, split), 1)[0][:, 0]
+
+
+def pair_ranks(backbone: Backbone, task: Task) -> np.ndarray:
+    """Expected rank of each training pair among all of them, the mean of both directions, `(L_train,)` float64."""
+    return np.asarray(both_ways(backbone, task, "train", "mean_rank").mean(axis=0))
+
+
+def pair_losses(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:
+    """Loss of each pair of a split in evaluation mode, in random batches of the training's size, `(L,)` float64.
+
+    The sum of the terms that have one value per pair.
+
+    Raises
+    ------
+    InputError
+        The backbone has no such term.
+    """
+    import torch
+
+    from class_kit.training.loop import measure_losses
+
+    text, molecules = split_inputs(backbone, task, split)
+    device = next(backbone.parameters()).device
+    backbone.eval()
+
+    def losses(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return backbone.losses(text.take(rows, device), molecules.take(rows, device))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return measure_losses(losses, len(text), batch_size, seed)
+
+
+def pair_errors(backbone: Backbone, task: Task, batch_size: int, seed: int, split: str = "train") -> np.ndarray:
+    """EL2N of each pair of a split, the mean of both directions, in the batches of `pair_losses`, `(L,)` float64.
+
+    The length of softmax(cosine / temperature) − one-hot over the batch's candidates (Paul, Ganguli, Dziugaite 2021,
+    section 2), between 0 and √2. The temperature is the one that the backbone has learnt, or 0.07 where it learns
+    none. Every backbone compares by cosine, so the measure is the same for all of them.
+    """
+    from class_kit.training.loop import random_batches
+
+    a, b = (unit_rows(vectors.astype(np.float64)) for vectors in split_vectors(backbone, task, split))
+    factor = _factor(backbone)
+    found = np.empty(len(a))
+    for rows in random_batches(len(a), batch_size, seed):
+        logits, own = factor * (a[rows] @ b[rows].T), np.arange(len(rows))
+        found[rows] = (el2n(logits, own) + el2n(logits.T, own)) / 2
+    return found
+
+
+def _factor(backbone: Backbone) -> float:
+    """What the backbone multiplies cosines by before a softmax."""
+    import torch
+
+    from class_kit.backbones.layers import Scale
+
+    for part in backbone.modules():
+        if isinstance(part, Scale):
+            with torch.no_grad():
+                return float(part(torch.ones_like(part.log_scale)))
+    return 1 / TEMPERATURE
 
 
 def full_scores(

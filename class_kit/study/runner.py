@@ -23,6 +23,7 @@ from class_kit.options import Arm, TaskOptions, TrainingConfig
 from class_kit.progress import progress_bar
 from class_kit.retrieval import retrieval_metrics
 from class_kit.store import cache_folder
+from class_kit.study.ranking import pair_errors, pair_losses, pair_ranks
 from class_kit.study.records import (
     Record,
     load_backbone,
@@ -32,7 +33,6 @@ from class_kit.study.records import (
     stored_task,
     train_record,
 )
-from class_kit.study.reference import pair_errors, pair_losses, pair_ranks
 
 if TYPE_CHECKING:
     import numpy as np
