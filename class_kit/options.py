@@ -69,7 +69,8 @@ def option_model(cls: type[Model]) -> type[Model]:
 
     made.__init__ = init
     about = {name: each.description or "" for name, each in made.__pydantic_fields__.items()}
-    lines = [f"{field.name} : {field.type}\n    {about[field.name]}" for field in fields(made)]
+    kinds = {field.name: getattr(field.type, "__name__", field.type) for field in fields(made)}
+    lines = [f"{name} : {kind}\n    {about[name]}" for name, kind in kinds.items()]
     made.__doc__ = f"{cls.__doc__}\n\nAttributes\n----------\n" + "\n".join(lines)
     return made
 
