@@ -33,17 +33,17 @@ COMMANDS = {
     "difficulty": ("data", "neighbour counts and easy-to-hard order of your own pairs"),
     "check": ("data", "find unusable rows, repeats and mismatched pairs in a table"),
     "train": ("train", "train a retriever with a curriculum"),
-    "evaluate": ("trained", "rank the held-out pairs with a trained retriever"),
-    "score": ("trained", "cosine of each text with its molecule under a trained retriever"),
-    "search": ("trained", "find molecules for a text"),
-    "export": ("trained", "write a trained retriever as a folder with a model card"),
+    "evaluate": ("train", "rank the held-out pairs with a trained retriever"),
+    "score": ("train", "cosine of each text with its molecule under a trained retriever"),
+    "search": ("train", "find molecules for a text"),
+    "export": ("train", "write a trained retriever as a folder with a model card"),
     "study": ("study", "compare ways to train, with controls, seeds and intervals"),
     "figures": ("run", "redraw the figures of a run in the style of a paper or slides"),
     "teach": ("run", "write notebooks for learners and for the instructor, and a lesson plan"),
 }
 
 # Modules whose commands build retrievers, which may be the user's own
-_WITH_BACKBONES = ("train", "trained", "study")
+_WITH_BACKBONES = ("train", "study")
 
 # Problems of the machine, not of the kit: one line is clearer than a traceback.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
