@@ -214,8 +214,8 @@ RISING = LinearSchedule(start=0.2, growth=0.3)
 CRITIC = replace(CONFIG, backbone="with_critic", backbone_options={})
 
 
-def self_paced(kind: str = "hard", **options) -> SelfPacedPlan:
-    return SelfPacedPlan(unseen(), RISING, kind, seed=5, epochs=3, **options)
+def self_paced(**options) -> SelfPacedPlan:
+    return SelfPacedPlan(unseen(), RISING, seed=5, epochs=3, **options)
 
 
 def small_loss(mixture: bool = False, epochs: int = 3) -> SmallLossPlan:
@@ -308,7 +308,7 @@ def trace_of(given):
     [
         # in an epoch, and between two of them
         (CONFIG, plan_of, ()),
-        (CONFIG, lambda: self_paced("linear"), (3, 5, 7)),
+        (CONFIG, self_paced, (3, 5, 7)),
         (CONFIG, lambda: LossPrunedPlan(unseen(), epochs=3, seed=5), (5, 7)),
         (CONFIG, small_loss, (5, 7, 9)),
         (CONFIG, lambda: small_loss(mixture=True), (6, 11)),
@@ -353,8 +353,8 @@ def seen_by(monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, plan, **opt
 
 @pytest.mark.parametrize(
     "plan",
-    [self_paced("hard"), self_paced("linear"), self_paced("log"), LossPrunedPlan(unseen(), epochs=8, seed=5)],
-    ids=["hard", "linear", "log", "pruned"],
+    [self_paced(), LossPrunedPlan(unseen(), epochs=8, seed=5)],
+    ids=["self-paced", "pruned"],
 )
 def test_a_plan_follows_the_losses_that_it_found(plan, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, losses, _, result = seen_by(monkeypatch, replace(CONFIG, epochs=plan.epochs), plan)
