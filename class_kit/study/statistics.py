@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from class_kit.checks import check_vector
 from class_kit.errors import InputError
 
 # all intervals cover 95 %
@@ -86,7 +87,7 @@ def mean_with_interval(scores: ArrayLike) -> Estimate:
     InputError
         For fewer than two queries, or values that are not finite.
     """
-    matrix = _finite(scores, "scores", 2)
+    matrix = _scores(scores, "scores")
     mean, half = float(matrix.mean()), _half_width(matrix, matrix.mean(axis=0))(ALPHA)
     return Estimate(mean, mean - half, mean + half)
 
@@ -118,7 +119,7 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, resamples: int = 9999, seed
     InputError
         For matrices that do not fit each other, values that are not finite, or options out of range.
     """
-    first, second = _finite(a, "a", 2), _finite(b, "b", 2)
+    first, second = _scores(a, "a"), _scores(b, "b")
     if first.shape != second.shape:
         raise InputError(f"a has shape {first.shape} and b {second.shape}: expected the same seeds and queries")
     by_query = first.mean(axis=0) - second.mean(axis=0)
@@ -149,11 +150,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     InputError
         For an empty list or a value outside [0, 1].
     """
-    values = _finite(p_values, "p_values", 1)
-    if values.min() < 0 or values.max() > 1:
-        raise InputError(f"p_values must lie between 0 and 1, got {values.min()} to {values.max()}")
+    values = check_vector("p_values", p_values, low=0)
+    if values.max() > 1:
+        raise InputError(f"p_values contain {values.max()}: expected numbers between 0 and 1")
     ascending = np.argsort(values, kind="stable")
-    adjusted = np.empty_like(values)
+    adjusted = np.empty(len(values))
     adjusted[ascending] = np.minimum(np.maximum.accumulate(values[ascending] * np.arange(len(values), 0, -1)), 1.0)
     return adjusted
 
@@ -221,17 +222,12 @@ def _quantile(degrees: int, alpha: float) -> float:
     return float(-stdtrit(degrees, alpha / 2))
 
 
-def _finite(values: Any, name: str, dimensions: int) -> NDArray[np.float64]:
-    """p values, `(n,)`, or scores, `(S, Q)` with two queries at least, as float64."""
-    numbers = np.asarray(values, np.float64)
-    if (
-        numbers.ndim != dimensions
-        or not np.isfinite(numbers).all()
-        or numbers.size == 0
-        or numbers.shape[-1] < dimensions
-    ):
+def _scores(values: Any, name: str) -> NDArray[np.float64]:
+    """Scores, `(S, Q)` with two queries at least, as float64."""
+    matrix = np.asarray(values, np.float64)
+    if matrix.ndim != 2 or not len(matrix) or matrix.shape[1] < 2 or not np.isfinite(matrix).all():
         raise InputError(
-            f"{name}: expected finite numbers in {dimensions} dimension(s) and at least {dimensions} in the last one; "
-            f"got shape {numbers.shape} with {np.count_nonzero(~np.isfinite(numbers))} that are not finite"
+            f"{name} has shape {matrix.shape} and {np.count_nonzero(~np.isfinite(matrix))} values not finite: expected "
+            "finite numbers, a row for each seed and a column for each of at least two queries"
         )
-    return numbers
+    return matrix
