@@ -138,15 +138,19 @@ class Hands:
 
     def views(self) -> Iterator[tuple[str, Any]]:
         """The names of the dashboard's seven tabs with their views; each tab is chosen by an arrow key."""
-        views, tabs = (self.page.locator(f".widget-tab {which}").all() for which in (".class-kit-view", "[role=tab]"))
-        assert len(tabs) == len(views) == 7, f"{len(tabs)} tabs, {len(views)} views"
-        for at, (tab, view) in enumerate(zip(tabs, views, strict=True)):
+        tabs = self.page.locator(".widget-tab [role=tab]").all()
+        assert len(tabs) == 7
+        for at, tab in enumerate(tabs):
             tabs[max(0, at - 1)].focus()
             if at:
                 self.page.keyboard.press("ArrowRight")
             self.page.keyboard.press("Enter")
             assert tab.get_attribute("aria-selected") == "true"
-            assert view.is_visible()
+            views = self.page.locator(".widget-tab .class-kit-view")
+            # made when it is opened, the trainings for one of them too
+            views.nth(at).wait_for(timeout=1000 * _SECONDS)
+            assert views.count() == at + 1, "each view is made when its tab is opened"
+            view = views.nth(at)
             yield tab.inner_text().strip(), view
 
     def check_outputs(self) -> None:

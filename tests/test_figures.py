@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -71,6 +72,10 @@ def test_each_plot_draws_vectors_on_the_axes_it_is_given_or_on_its_own(name: str
 def test_every_plot_is_tried_here() -> None:
     public = {name: each for name, each in vars(figures).items() if callable(each)}
     assert {name for name, each in public.items() if "ax" in inspect.signature(each).parameters} == set(PLOTS)
+
+
+def test_the_palette_is_seaborn_s() -> None:
+    assert sns.color_palette("colorblind") == figures.PALETTE
 
 
 def test_bins_hold_every_number_once() -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from dataclasses import replace
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,28 @@ def test_failure_browser_lists_the_worst_first_and_filters(task: Task, trained: 
     assert "of 3 texts" in html(box)
     with pytest.raises(InputError, match="a backbone alone has no ranks"):
         views.failure_browser(task, create_backbone("dual_encoder", task.t.shape[1], task.m.shape[1]))
+
+
+def test_a_tab_s_view_is_made_once_when_it_is_opened_and_tried_again_if_that_failed() -> None:
+    made: list[str] = []
+
+    def make(name: str) -> widgets.HTML:
+        made.append(name)
+        if made.count(name) == 1 and name == "bad":
+            raise ZeroDivisionError(name)
+        return widgets.HTML(name)
+
+    view = views.tabs({name: partial(make, name) for name in ("first", "bad", "last")})
+    (tab,) = [child for child in view.children if isinstance(child, widgets.Tab)]
+    assert (made, tab.titles) == (["first"], ("first", "bad", "last"))
+    with pytest.raises(ZeroDivisionError):
+        tab.selected_index = 1
+    assert view.fault.outputs[0]["ename"] == "ZeroDivisionError"
+    for at in (0, 1, 0, 2, 1):
+        tab.selected_index = at
+    assert made == ["first", "bad", "bad", "last"]
+    assert [place.children[0].value for place in tab.children] == ["first", "bad", "last"]
+    assert not view.fault.outputs
 
 
 def test_two_trainings_of_one_name_are_refused(task: Task, trained: list[Record]) -> None:

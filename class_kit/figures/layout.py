@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import seaborn as sns
 from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from class_kit.checks import check_choice
@@ -27,7 +27,6 @@ from class_kit.errors import InputError
 from class_kit.files import atomic_write, write_json
 from class_kit.terminal import one_line
 
-PALETTE = sns.color_palette("colorblind")
 # Widths in inches of one column and of the whole text block.
 STYLES = {
     "notebook": {"column": 4.2, "text": 6.8},
@@ -90,6 +89,10 @@ def _parameters(name: str) -> dict[Any, Any]:
     check_choice("style", name, STYLES)
     sheets = (Path(__file__).parent / "styles" / f"{sheet}.mplstyle" for sheet in ("common", name))
     return {key: value for sheet in sheets for key, value in mpl.rc_params_from_file(sheet, False, False).items()}
+
+
+# seaborn's palette "colorblind" as the style sheet has it: importing seaborn would take most of a second
+PALETTE = [to_rgb(colour) for colour in _parameters("notebook")["axes.prop_cycle"].by_key()["color"]]
 
 
 def as_text(value: object, most: int = 60) -> str:

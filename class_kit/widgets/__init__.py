@@ -14,6 +14,7 @@ from class_kit.widgets.pair_views import epoch_viewer as epoch_viewer
 from class_kit.widgets.pair_views import neighbour_viewer as neighbour_viewer
 from class_kit.widgets.parts import View as View
 from class_kit.widgets.parts import picture as picture
+from class_kit.widgets.parts import tabs as tabs
 from class_kit.widgets.retrieval_views import failure_browser as failure_browser
 from class_kit.widgets.retrieval_views import retrieval_playground as retrieval_playground
 from class_kit.widgets.suspect_views import suspect_reviewer as suspect_reviewer

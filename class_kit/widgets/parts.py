@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
 from typing import Any
@@ -72,7 +72,36 @@ class View(widgets.VBox):
             if isinstance(control, widgets.Button):
                 control.on_click(guarded)
             else:
-                control.observe(guarded, "value")
+                control.observe(guarded, "selected_index" if isinstance(control, widgets.Tab) else "value")
+
+
+def tabs(views: Mapping[str, Callable[[], widgets.Widget]]) -> View:
+    """Views by title, each made when its tab is first opened, so that the first one does not wait for the others.
+
+    On a narrow page the titles take several lines.
+    """
+    places = [widgets.VBox() for _ in views]
+    tab = widgets.Tab(places, titles=list(views))
+    tab.add_class("class-kit-tabs")
+    titles = ".class-kit-tabs > .lm-TabBar"
+    # and a toggle's description is not cut off there
+    style = f"""<style>
+        {titles}, {titles} > ul {{max-height: none; height: auto; flex-wrap: wrap}}
+        {titles} li, .class-kit-tabs .widget-label {{flex: 0 0 auto}}
+    </style>"""
+
+    def open_tab() -> None:
+        place, make = places[tab.selected_index], list(views.values())[tab.selected_index]
+        if not place.children:
+            place.children = (widgets.HTML("being made …"),)
+            try:
+                place.children = (make(),)
+            except BaseException:
+                # opened again, it is tried again
+                place.children = ()
+                raise
+
+    return View(widgets.HTML(style), tab).start(open_tab, tab)
 
 
 class Plot(widgets.Image):
