@@ -126,7 +126,7 @@ PLANS: dict[str, Callable[[], EpochPlan]] = {
     "step-matched to all": lambda: make_plan(
         "step-matched", ORDER, make_schedule("full"), seed=5, epochs=EPOCHS, batch_size=8
     ),
-    "self-paced with all": lambda: SelfPacedPlan(UNSEEN, make_schedule("full"), "linear", seed=5, epochs=EPOCHS),
+    "self-paced with all": lambda: SelfPacedPlan(UNSEEN, make_schedule("full"), seed=5, epochs=EPOCHS),
     "pruned by nothing": lambda: LossPrunedPlan(UNSEEN, EPOCHS, prune=0.0, seed=5),
 }
 
