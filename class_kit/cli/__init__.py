@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from class_kit import __version__
 from class_kit.cli.options import import_own
@@ -108,9 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """Call a command's handler and turn what it raises into an exit code and a message."""
     before = signal.getsignal(signal.SIGTERM)
-    # only the main thread may set handlers
+    # SIGTERM is taken like Ctrl-C, so that kernels are stopped and records say what happened; only the main thread may
+    # set handlers
     with suppress(ValueError):
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         import_own(getattr(arguments, "modules", ()))
         code = int(handler(arguments))
@@ -125,11 +126,6 @@ def run_handler(handler: Callable[[argparse.Namespace], int], arguments: argpars
     finally:
         with suppress(ValueError):
             signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """Treat SIGTERM like Ctrl-C, so that kernels are stopped and records say what happened."""
-    raise KeyboardInterrupt
 
 
 def _say_error(error: Exception) -> int:
