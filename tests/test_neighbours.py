@@ -300,7 +300,8 @@ def test_the_bundled_corpus_by_words_and_mol2vec_and_by_its_molecules_alone():
     pairs = load_pairs("corpus")
     counts = assert_exact_by_blocks(word_vectors(pairs.text), embed_molecules(pairs.smiles, progress=False))
     assert (counts.shape, counts[-1].any()) == ((4, 4400), True)
-    assert_exact_by_blocks(None, embed_molecules(pairs.smiles, "morgan", cache=False, progress=False), [0.8, 0.95])
+    half = embed_molecules(pairs.smiles[::2], "morgan", cache=False, progress=False)
+    assert_exact_by_blocks(None, half, [0.8, 0.95])
 
 
 def test_all_real_pairs_by_words_and_mol2vec(real_file, chebi20_dir):
