@@ -184,6 +184,20 @@ def test_a_drawn_molecule_has_one_line_for_each_bond_of_plain_carbon() -> None:
     assert sorted(codes.replace("1", " 1").split()) == ["12", "12", "12", "122", "122"]
 
 
+def longest_line(ax: Axes) -> float:
+    """A bond inside a plain carbon chain: the ends and the corners' mitres are shorter."""
+    paths = [patch.get_path() for patch in ax.patches]
+    steps = [np.hypot(*np.diff(path.vertices, axis=0)[path.codes[1:] == path.LINETO].T) for path in paths]
+    return float(max(step.max() for step in steps if len(step)))
+
+
+def test_bonds_are_equally_long_across_a_grid() -> None:
+    alone = [longest_line(figures.molecule("C" * count)) for count in (4, 14)]
+    assert alone[0] > 1.3 * alone[1], "alone, each is drawn as large as it may be"
+    together = [longest_line(ax) for ax in figures.molecule_grid(["C" * 4, "C" * 14, "bad", ""]).axes[:2]]
+    np.testing.assert_allclose(together, alone[1], rtol=0.02)
+
+
 def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:
     centres = np.eye(3)[np.repeat([0, 1, 2], 20)] + 0.05 * RNG.normal(size=(60, 3))
     first, second = figures.flat_map(centres, 1), figures.flat_map(centres, 1)

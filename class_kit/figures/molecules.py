@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,6 +23,8 @@ from class_kit.molecules.structures import parse
 # small molecule does not look like a large one.
 FIELD = (360, 300)
 _BOND = 46.0
+# a grid's bonds are as long as those of its largest molecule, but no shorter than this for the sake of one giant
+_SHORTEST = 12.0
 # a second for 800 atoms, seven minutes for 5,000: computing 2D coordinates takes the time
 _ATOMS = 600
 _CAPTION = 120
@@ -41,14 +44,15 @@ def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
     return bytes(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size)))
 
 
-def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
+def molecule(smiles: str, caption: str = "", ax: Axes | None = None, *, bond: float = _BOND) -> Axes:
     """Draw one molecule as vector graphics with its caption (plain text, never read as TeX).
 
-    RDKit's drawing is converted path by path, so that it stays sharp at any size in a PDF.
+    RDKit's drawing is converted path by path, so that it stays sharp at any size in a PDF. `bond` is RDKit's
+    `fixedBondLength` in a field of 360 by 300; bonds are shorter where the molecule would not fit.
     """
     ax = ax or own_axes(ratio=1.0)
     scale = mpl.rcParams["lines.linewidth"] * 0.45
-    for (fill, stroke, width), outline in _outlines(smiles).items():
+    for (fill, stroke, width), outline in _outlines(smiles, bond).items():
         line = 0 if stroke == "none" else width * scale
         ax.add_patch(PathPatch(outline, facecolor=fill, edgecolor=stroke, linewidth=line, capstyle="butt"))
     ax.set(xlim=(0, FIELD[0]), ylim=(FIELD[1], 0), aspect="equal")
@@ -58,7 +62,7 @@ def molecule(smiles: str, caption: str = "", ax: Axes | None = None) -> Axes:
 
 
 def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, per_row: int = 4) -> Figure:
-    """Draw molecules in rows, each with its caption (plain text, never read as TeX).
+    """Draw molecules in rows, each with its caption (plain text, never read as TeX), with bonds of one length.
 
     Raises
     ------
@@ -70,11 +74,27 @@ def molecule_grid(smiles: Sequence[str], captions: Sequence[str] | None = None, 
         raise InputError(f"{len(smiles)} molecules and {len(captions)} captions: expected equal numbers, at least one")
     columns = min(per_row, len(smiles))
     rows = math.ceil(len(smiles) / columns)
-    cells = [panel(molecule, text, caption) for text, caption in zip(smiles, captions, strict=True)]
+    bond = max(_SHORTEST, min(map(_fitting_bond, smiles)))
+    cells = [panel(molecule, text, caption, bond=bond) for text, caption in zip(smiles, captions, strict=True)]
     return draw(*cells, columns=columns, width="text", ratio=rows / columns, fraction=columns / per_row)
 
 
-def _drawn(smiles: str, drawer: Any) -> Any:
+def _fitting_bond(smiles: str) -> float:
+    """The bond length, as `molecule` takes it, at which a molecule just fits, or the longest."""
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    drawer, (found, _) = rdMolDraw2D.MolDraw2DSVG(*FIELD), parse(smiles)
+    if found is None or not found.GetNumBonds() or found.GetNumAtoms() > _ATOMS:
+        return _BOND
+    _drawn(smiles, drawer)
+    ends = [
+        [drawer.GetDrawCoords(at) for at in (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())] for bond in found.GetBonds()
+    ]
+    # what RDKit's option sets is the length of an Å, and its coordinates have bonds of 1.5 Å
+    return min(_BOND, median(math.dist((a.x, a.y), (b.x, b.y)) for a, b in ends) / 1.5)
+
+
+def _drawn(smiles: str, drawer: Any, bond: float = _BOND) -> Any:
     """The drawing as text (SVG) or bytes (PNG), depending on the drawer."""
     from rdkit import rdBase
     from rdkit.Chem.Draw import rdMolDraw2D
@@ -83,7 +103,7 @@ def _drawn(smiles: str, drawer: Any) -> Any:
     found, _ = parse(smiles)
     options = drawer.drawOptions()
     options.padding = 0.08
-    options.fixedBondLength = _BOND
+    options.fixedBondLength = bond
     if found is None or found.GetNumAtoms() > _ATOMS:
         said = "unreadable structure" if found is None else f"{found.GetNumAtoms():,} atoms: too many to draw"
         drawer.SetFontSize(20)
@@ -95,11 +115,11 @@ def _drawn(smiles: str, drawer: Any) -> Any:
     return drawer.GetDrawingText()
 
 
-def _outlines(smiles: str) -> dict[tuple[str, str, float], Outline]:
+def _outlines(smiles: str, bond: float) -> dict[tuple[str, str, float], Outline]:
     """Compound outlines by (fill, stroke, stroke width): a few patches per molecule instead of one per bond."""
     from rdkit.Chem.Draw import rdMolDraw2D
 
-    text = str(_drawn(smiles, rdMolDraw2D.MolDraw2DSVG(*FIELD)))
+    text = str(_drawn(smiles, rdMolDraw2D.MolDraw2DSVG(*FIELD), bond))
     parts: dict[tuple[str, str, float], list[Outline]] = {}
     # RDKit wrote this text itself; the declared encoding is of no concern to a str
     for element in ElementTree.fromstring(re.sub(r"^<\?xml[^>]*\?>\s*", "", text)).iter():
