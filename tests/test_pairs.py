@@ -18,6 +18,12 @@ from class_kit.pairs.splits import group_split, make_splits, overlap_notes, spli
 from tests.pair_files import ROWS, alkane, table
 
 
+def test_what_stands_under_a_molecule_is_its_name_where_the_table_has_one() -> None:
+    table = {"text": ["one", "two"], "smiles": ["CCO", "CC"], "id": ["a", "b"], "split": ["train"] * 2}
+    assert load_pairs(table).label == ("a", "b")
+    assert load_pairs(table | {"Name": ["ethanol", ""]}).label == ("ethanol", "b")
+
+
 def test_a_file_in_the_corpus_layout(tmp_path):
     pairs = load_pairs(table(tmp_path, ROWS))
     assert pairs.id == ("a1", "a2", "a3", "a4")

@@ -75,6 +75,12 @@ class PairSet:
         """
         return content_digest(self.id, self.text, self.smiles, self.split)
 
+    @cached_property
+    def label(self) -> tuple[str, ...]:
+        """What to write under each molecule: its cell in a column `name`, where the table has one, or its id."""
+        names = next((column for name, column in self.extra.items() if name.strip().lower() == "name"), self.id)
+        return tuple(name or own for name, own in zip(names, self.id, strict=True))
+
     def __len__(self) -> int:
         return len(self.id)
 

@@ -169,9 +169,9 @@ def card(smiles: str, lines: Sequence[object]) -> str:
 
 
 def pair_card(pairs: Any, row: int, heading: object, *lines: object) -> str:
-    """A card of one pair: a heading, its id, further lines, and its text, if it has one."""
+    """A card of one pair: a heading, its name or id, further lines, and its text, if it has one."""
     texts = [pairs.text[row]] if pairs.text[row] else []
-    return card(pairs.smiles[row], [heading, pairs.id[row], *lines, *texts])
+    return card(pairs.smiles[row], [heading, pairs.label[row], *lines, *texts])
 
 
 def row_of(cards: Iterable[str]) -> str:

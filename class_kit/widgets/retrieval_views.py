@@ -88,7 +88,7 @@ def retrieval_playground(
         for own, _ in ranked[max(0, place.value - 1) : place.value]:
             rows = runs.nearest(run.value, runs.vectors(run.value)[own], show + 1)
             others = [(row, score) for row, score in rows if row != own][:show]
-            alike.value = paragraph(f"Nearest to {molecules.id[own]}, number {place.value} above:") + cards(others)
+            alike.value = paragraph(f"Nearest to {molecules.label[own]}, number {place.value} above:") + cards(others)
 
     view.react(search, run, button)
     view.react(change_kind, kind)
@@ -160,7 +160,7 @@ def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 
         first = runs.best(name, text, 1)[0][0]
         scores = runs.scores(name, text, np.array([query, first]))
         rank = f"rank {ranks_of[name][query]:,.1f}".removesuffix(".0") + f" · {scores[0]:.3f}"
-        cards = [card(pairs.smiles[row], [rank, pairs.id[row], "its own molecule"])]
+        cards = [card(pairs.smiles[row], [rank, pairs.label[row], "its own molecule"])]
         if first != query:
             other = held[first]
             cosines = [cosine_similarity(side[[row, other]].astype(np.float64))[0, 1] for side in (task.t, task.m)]
