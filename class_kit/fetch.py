@@ -220,7 +220,8 @@ def _fetch_model(origin: Path | None, target: Path) -> Fetched:
         snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=target, allow_patterns=wanted)
     except Exception as failure:  # the client raises errors of several libraries
         raise _failed(f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}", failure) from None
-    return Fetched(target, _model_files(target)[0], (), ())
+    names, missing = _model_files(target)
+    return Fetched(target, names, (), missing)
 
 
 def _model_files(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -48,10 +48,8 @@ def batch_bounds(count: int, batch_size: int, world_size: int = 1, drop_last: bo
             f"{count} rows cannot be cut into batches of {batch_size} for {world_size} ranks, drop_last={drop_last}: "
             "expected at least one row for each rank in every step, so change batch_size, world_size or drop_last"
         )
-    totals = np.asarray(steps, dtype=np.int64)[:, None]
-    rank = np.arange(world_size, dtype=np.int64)[None, :]
-    sizes = totals // world_size + (rank < totals % world_size)
-    return np.concatenate(([0], np.cumsum(sizes.ravel())))
+    sizes = [step // world_size + (rank < step % world_size) for step in steps for rank in range(world_size)]
+    return np.cumsum([0, *sizes], dtype=np.int64)
 
 
 class NeverFullWarning(UserWarning):
