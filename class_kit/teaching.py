@@ -16,7 +16,7 @@ from typing import Any
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.exercises import WORDS
-from class_kit.files import PACKAGE, scratch_folder, write_text
+from class_kit.files import PACKAGE, write_text
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
 OPENING, CLOSING = 5, 10
@@ -73,12 +73,8 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
         raise InputError(f"{str(folder)!r} cannot be used as a folder: {error}") from None
     if taken:
         raise InputError(f"{str(folder)!r}: expected a new or empty folder, as a pack overwrites nothing")
-    # whole or not at all, so that the same command can be given again
-    with scratch_folder(target, ".pack.") as made:
-        for name, text in texts.items():
-            write_text(made / name, text)
-        for path in list(made.iterdir()):
-            os.replace(path, target / path.name)
+    for name, text in texts.items():
+        write_text(target / name, text)
     return [target / name for name in texts]
 
 

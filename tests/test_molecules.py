@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -339,7 +338,7 @@ def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("encoder", ["mol2vec", "morgan"])
-def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(encoder, table, caplog) -> None:
+def test_smiles_that_rdkit_refuses_are_all_named(encoder, table) -> None:
     some = ["C", "CCO", "C(", "C1CC", "CC(=O)O"]
     embed_molecules(["CCO"], encoder, vectors=table)  # a row that is stored counts as well
     named = r"row 2: 'C\(' \(RDKit: syntax error .*\); row 3: 'C1CC' \(RDKit: unclosed ring"
@@ -347,22 +346,12 @@ def test_smiles_that_rdkit_refuses_are_all_named_or_get_zeros(encoder, table, ca
         embed_molecules(some, encoder, vectors=table)
     with pytest.raises(InputError, match=r"14 of 14 .* row 9: [^;]*; …$"):
         embed_molecules(["C(" + "C" * number for number in range(14)], encoder, vectors=table)
-    caplog.clear()
-    found = embed_molecules(some, encoder, vectors=table, errors="zero")
-    assert re.search(f"2 of 5 SMILES cannot be used and get a zero vector: {named}", caplog.text)
-    np.testing.assert_array_equal(
-        found[[0, 1, 4]], embed_molecules([some[at] for at in (0, 1, 4)], encoder, vectors=table)
-    )
-    assert not found[2:4].any()
-    with pytest.raises(InputError, match="none of 1 SMILES can be used: row 0"):
-        embed_molecules(["C("], encoder, vectors=table, errors="zero")
 
 
 test_options_that_do_not_exist_are_refused = refuses(
     ((["C"], "fingerprint"), {}, "molecule_encoder='fingerprint': expected one of mol2vec, morgan, minimol"),
     ((["C"], "mol2vec+morgn"), {}, r"molecule_encoder='mol2vec\+morgn': did you mean 'morgan'"),
     ((["C"], "morgan+morgan"), {}, r"molecule_encoder='morgan\+morgan': expected each encoder once"),
-    ((["C"],), {"errors": "skip"}, "errors='skip': expected one of raise, zero"),
     ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
     (([],), {}, "smiles is empty"),
     ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from class_kit import cli, exercises, teaching
+from class_kit import cli, exercises
 from class_kit.curriculum import LinearSchedule
 from class_kit.curriculum.intensity import make_intensity
 from class_kit.errors import InputError
@@ -19,7 +19,7 @@ from class_kit.molecules import mol2vec_words
 from class_kit.retrieval import Ranks, per_query_metrics
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 from class_kit.study.statistics import holm
-from class_kit.teaching import lesson_of, lesson_plan, make_pack
+from class_kit.teaching import lesson_of, lesson_plan
 
 KETONE = "CC(=O)C"
 P_VALUES = [0.04, 0.004, 0.2, 0.015]
@@ -232,19 +232,3 @@ def test_what_does_not_fit_and_what_builds_on_it_is_homework() -> None:
         plan = lesson_plan(lessons, minutes)
         assert re.findall(r"^\| ([\d–]+) \| (\d\w+) \|", plan, re.MULTILINE) == timetable
         assert re.findall(r"^- \*\*(\w+)\*\*", plan, re.MULTILINE) == homework
-
-
-def test_a_pack_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Path] = []
-
-    def full_disk(path: Path, text: str) -> None:
-        calls.append(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        if len(calls) == 3:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(teaching, "write_text", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        make_pack(tmp_path / "pack")
-    assert list((tmp_path / "pack").iterdir()) == []

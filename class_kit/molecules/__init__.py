@@ -27,10 +27,8 @@ from class_kit.molecules.structures import (
     check_smiles,
     each_molecule,
     fingerprint,
-    list_unreadable,
     mol2vec_sentences,
     mol2vec_words,
-    unreadable,
 )
 from class_kit.molecules.structures import atom_words as atom_words
 from class_kit.molecules.structures import read_molecule as read_molecule
@@ -122,7 +120,6 @@ def embed_molecules(
     *,
     vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
     unknown: str = "unk",
-    errors: str = "raise",
     cache: bool = True,
     progress: bool | None = None,
 ) -> np.ndarray:
@@ -146,9 +143,6 @@ def embed_molecules(
         What a word without a vector adds: `"unk"`, the vector of rare words, as in Text2Mol; `"skip"`, nothing. A
         molecule without any known word gets a zero vector either way, because multiples of one vector would make all
         such molecules duplicates of each other; the log names them.
-    errors
-        For SMILES that RDKit cannot read: `"raise"`, an error that names them before anything is embedded; `"zero"`, a
-        zero vector and a warning that names them.
     cache
         Store vectors on disk and reuse them (`class_kit.store`).
     progress
@@ -163,21 +157,16 @@ def embed_molecules(
     Raises
     ------
     InputError
-        SMILES that RDKit cannot read (the first ten are named, with their rows; with `errors="zero"` only if it can
-        read none), an unknown option, vectors that cannot be found or read, `unknown="unk"` with vectors that have none
-        for rare words, or MiniMol without its package or its published graph, or for a molecule that it cannot use.
+        SMILES that RDKit cannot read (the first ten are named, with their rows), an unknown option, vectors that cannot
+        be found or read, `unknown="unk"` with vectors that have none for rare words, or MiniMol without its package or
+        its published graph, or for a molecule that it cannot use.
     """
     views = encoder_views(encoder)
     if len(views) > 1:
-        rest: Any = {"vectors": vectors, "unknown": unknown, "errors": errors, "cache": cache, "progress": progress}
+        rest: Any = {"vectors": vectors, "unknown": unknown, "cache": cache, "progress": progress}
         return np.hstack([unit_rows(embed_molecules(smiles, view, **rest)) for view in views])
-    check_choice("errors", errors, ("raise", "zero"))
     rows = check_smiles(smiles)
     table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
-    refused = unreadable(rows, range(len(rows)), progress=progress) if errors == "zero" else {}
-    if len(refused) == len(rows):
-        raise InputError(f"none of {len(rows):,} SMILES can be used: {list_unreadable(rows, refused)}")
-    readable = [one for row, one in enumerate(rows) if row not in refused]
 
     options: dict[str, Any]
     work: Callable[[str], Any]
@@ -193,18 +182,13 @@ def embed_molecules(
         options = {"identity": minimol_identity()}
 
     def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
-        check_readable(readable, missing, progress=progress)
-        made = each_molecule(readable, missing, work, what, progress, cost=cost)
+        check_readable(rows, missing, progress=progress)
+        made = each_molecule(rows, missing, work, what, progress, cost=cost)
         for row, one in zip(missing, made, strict=True):
             yield row, *(_sum_of_words(one, table, unknown) if table else (1, one))
 
     maker = Maker(encoder, source, digest_of(rdkit=version("rdkit"), **options))
-    known, result = stored_vectors(maker, readable, compute, use=cache)
-    if refused:
-        named = list_unreadable(rows, refused)
-        logger.warning("%d of %d SMILES cannot be used and get a zero vector: %s", len(refused), len(rows), named)
-        gaps = [row - before for before, row in enumerate(refused)]
-        known, result = np.insert(known, gaps, 1), np.insert(result, gaps, 0, axis=0)
+    known, result = stored_vectors(maker, rows, compute, use=cache)
     if table:
         warn_unknown(known, rows, table, cache)
     return result

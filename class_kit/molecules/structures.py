@@ -7,10 +7,9 @@ these two.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -224,23 +223,14 @@ def check_smiles(smiles: Sequence[str | Mol]) -> list[str]:
     return check_strings("smiles", rows)
 
 
-def unreadable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> dict[int, str]:
-    """The given rows that RDKit cannot read, with the reason for each."""
-    reasons = each_molecule(smiles, rows, lambda one: parse(one)[1], "checking SMILES", progress)
-    return {row: reason for row, reason in zip(rows, reasons, strict=True) if reason}
-
-
 def check_readable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> None:
     """Raise one `InputError` that names the rows that RDKit cannot read, before the others are processed."""
-    if refused := unreadable(smiles, rows, progress=progress):
+    reasons = each_molecule(smiles, rows, lambda one: parse(one)[1], "checking SMILES", progress)
+    refused = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
+    if refused:
         many = f"{len(refused):,} of {len(smiles):,} SMILES" if len(refused) > 1 else "one SMILES"
-        raise InputError(f"{many} cannot be used: {list_unreadable(smiles, refused)}")
-
-
-def list_unreadable(smiles: Sequence[str], refused: Mapping[int, str]) -> str:
-    """The first ten unreadable SMILES with their rows and reasons, in one line."""
-    some = [f"row {row}: {smiles[row][:200]!r} ({reason})" for row, reason in itertools.islice(refused.items(), 10)]
-    return "; ".join(some) + ("; …" if len(refused) > 10 else "")
+        some = "; ".join(f"row {row}: {smiles[row][:200]!r} ({reason})" for row, reason in refused[:10])
+        raise InputError(f"{many} cannot be used: {some}{'; …' if len(refused) > 10 else ''}")
 
 
 def fingerprint(smiles: str) -> np.ndarray:
