@@ -235,7 +235,7 @@ def test_the_help_names_the_numbers_that_hold(kit: Any) -> None:
 
 def test_results_of_other_pairs_are_left_out(small_results: dict[str, Any], tmp_path: Path) -> None:
     def kept(task: Any, name: str) -> dict[str, Any]:
-        plan = conduct.StudyPlan(study_config({"pairs": {"source": "own.csv"}}), {"own": task}, [], [])
+        plan = conduct.StudyPlan(study_config({"pairs": {"source": "own.csv"}}), {"own": task}, [])
         paper.keep_study(tmp_path, name, plan, small_results["products"]["main"] | {"title": "anew"})
         return json.loads((tmp_path / "paper.json").read_text())
 
@@ -277,7 +277,7 @@ def test_a_plan_of_fine_tuning_says_how_long_a_measured_card_would_take(here: Pa
     task = small_task()
     values = {"backbones": {"backbone": "finetuned", "options": {"encoder": "here"}}, "training": {"epochs": 5}}
     config = study_config(values | {"orders": ["standard"], "seeds": 3})
-    plan = conduct.StudyPlan(config, {"corpus": task}, cells(config, {"corpus": task}), [None] * 3)
+    plan = conduct.StudyPlan(config, {"corpus": task}, cells(config, {"corpus": task}))
     slowest = min(
         cost["samples/s"]
         for table in json.loads((ROOT / "figures/paper/finetune.json").read_text())["tables"]

@@ -40,20 +40,18 @@ class StudyPlan:
         By their names in tables; a fraction's is the whole set.
     cells : list of Cell
         Every training, done or not.
-    spent : list of float or None
-        Seconds of the training steps of each that is stored already, None for the others.
     """
 
     config: StudyConfig
     tasks: Mapping[str, Task]
     cells: list[Cell]
-    spent: list[float | None]
 
     def lines(self, jobs: int) -> list[str]:
         """The plan in words, with the time that is left once every backbone has a stored training to judge by."""
         import pandas as pd
 
-        spent = pd.Series(self.spent, [cell.group["backbone"] for cell in self.cells], dtype=float)
+        stored = [getattr(stored_record(*cell.work), "seconds", None) for cell in self.cells]
+        spent = pd.Series(stored, [cell.group["backbone"] for cell in self.cells], dtype=float)
         missing = spent[spent.isna()]
         lines = [f"{len(spent)} trainings: {spent.count()} are done already, {len(missing)} to do"]
         left = spent.groupby(level=0).mean().reindex(missing.index).sum(skipna=False) / max(1, min(jobs, len(missing)))
@@ -78,7 +76,7 @@ class StudyPlan:
 
 
 def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> StudyPlan:
-    """Load the pairs, list every training, and look up which are stored.
+    """Load the pairs and list every training.
 
     Parameters
     ----------
@@ -93,10 +91,8 @@ def plan_study(config: StudyConfig, tasks: Mapping[str, Task] | None = None) -> 
     from class_kit.task import load_task
 
     tasks = tasks or {choice.name: load_task(**choice.sets) for choice in config.pairs}
-    trainings = cells(config, tasks)
-    stored = (stored_record(*cell.work) for cell in trainings)
     named = {data_name(one, share): tasks[one.name] for one, share in product(config.pairs, config.fractions)}
-    return StudyPlan(config, named, trainings, [None if record is None else record.seconds for record in stored])
+    return StudyPlan(config, named, cells(config, tasks))
 
 
 def run_study(
