@@ -55,6 +55,15 @@ def tokens_a_second(texts: list[str], encoder: str) -> float:
     return float(describe_text(texts).tokens.sum() / seconds)
 
 
+def wrong_pairs(task: Task) -> dict[str, float]:
+    """How well the check finds exchanged pairs, and the share of mismatched pairs that it estimates."""
+    noisy, rows = exchange_molecules(task, NOISE), task.rows("train")
+    assert noisy.exchanged is not None
+    audit = ck.audit_pairs(noisy.t[rows], noisy.m[rows])
+    auc = float(roc_auc_score(noisy.exchanged[rows], -audit.agreement))
+    return {"auc": auc, "share": audit.mismatch_share}
+
+
 def compare(name: str, **options: str) -> dict[str, Any]:
     """All comparisons on one data set."""
     tasks = {encoder: load_task(name, text_encoder=encoder, vectors="text2mol", **options) for encoder in ENCODERS}
@@ -78,14 +87,7 @@ def compare(name: str, **options: str) -> dict[str, Any]:
         }
         for ranking in RANKINGS
     ]
-    found["check"] = {}
-    for encoder, task in tasks.items():
-        noisy, rows = exchange_molecules(task, NOISE), task.rows("train")
-        assert noisy.exchanged is not None
-        audit = ck.audit_pairs(noisy.t[rows], noisy.m[rows])
-        auc = float(roc_auc_score(noisy.exchanged[rows], -audit.agreement))
-        found["check"][encoder] = {"auc": auc, "share": audit.mismatch_share}
-    return found
+    return found | {"check": {encoder: wrong_pairs(task) for encoder, task in tasks.items()}}
 
 
 def write_pairs(path: Path, count: int, folder: Path) -> None:
