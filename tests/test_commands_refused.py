@@ -166,6 +166,7 @@ def check_command_line(
         monkeypatch.setattr(sys, "path", [*sys.path])
         monkeypatch.setattr("class_kit.runs.sweep_notebooks", _not_now)
         monkeypatch.setattr("class_kit.fetch.fetch", _not_now)
+        monkeypatch.setattr("class_kit.teaching.lesson_of", _not_now)
         monkeypatch.setattr("class_kit.task.load_task", _not_now)
         monkeypatch.setattr("class_kit.text.embed_text", lambda texts, **options: np.eye(len(texts), 8))
         code = cli.main(arguments)

@@ -89,8 +89,10 @@ def read_table(path: Path, *, quoting: bool | None = None, names: Collection[str
         repeats a column name, leaves a quote open, or is beyond the limits of `class_kit.pairs.table`.
     """
     with _refusing(str(path)):
-        if not path.exists():
-            raise InputError(f"{path}: there is no such file (looked for {path.absolute()})")
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such file (looked for {path.absolute()})") from None
         if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
             return _read_object(_datasets().load_from_disk(str(path)), str(path))
         if not path.is_file():
