@@ -170,7 +170,6 @@ def embed_molecules(
 
     options: dict[str, Any]
     work: Callable[[str], Any]
-    cost = 40 if encoder == "minimol" else 1
     if table:
         work, what, source = mol2vec_words, "molecule words", table.source
         options = {"vectors": table.digest, "unknown": unknown}
@@ -183,7 +182,7 @@ def embed_molecules(
 
     def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
         check_readable(rows, missing, progress=progress)
-        made = each_molecule(rows, missing, work, what, progress, cost=cost)
+        made = each_molecule(rows, missing, work, what, progress, cost=40 if encoder == "minimol" else 1)
         for row, one in zip(missing, made, strict=True):
             yield row, *(_sum_of_words(one, table, unknown) if table else (1, one))
 

