@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from class_kit.errors import InputError
 from class_kit.files import shipped, write_json, write_text
 from class_kit.notices import ranked_on
-from class_kit.progress import duration
+from class_kit.progress import duration, progress_bar
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.arms import arm_notices
 from class_kit.study.config import Cell, StudyConfig, cells, data_name
@@ -115,7 +115,7 @@ def run_study(
     ended = list(zip(plan.cells, run_all([cell.work for cell in plan.cells], jobs, progress), strict=True))
     records = [(cell, one) for cell, one in ended if isinstance(one, Record)]
     failures = [(cell, one) for cell, one in ended if isinstance(one, Failure)]
-    for cell, record in records:
+    for cell, record in progress_bar(records, desc="metrics", unit="training", show=progress):
         write_json(out / "trainings" / record.folder.name / "metrics.json", run_metrics(cell, record))
     if config.across:
         plan, records = _ask_across(plan, records)

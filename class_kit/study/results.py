@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from class_kit.molecules.structures import structures
 from class_kit.neighbours import neighbour_counts
+from class_kit.progress import progress_bar
 from class_kit.retrieval import Ranks
 from class_kit.study.arms import training_counts
 from class_kit.study.config import Cell, StudyConfig
@@ -189,11 +190,13 @@ def _comparison(config: StudyConfig, finished: Sequence[Finished]) -> dict[str, 
     p values are corrected over all comparisons of one group, ranking and metric, whatever their reference.
     """
     whole, gaps = [], []
-    for group, records in grouped(finished):
+    rankings = [name for name in RANKINGS if name.rsplit("/", 1)[1] in config.pools]
+    tables = [(group, records, ranking) for group, records in grouped(finished) for ranking in rankings]
+    # tens of thousands of resamples for each: minutes in a large study
+    for group, records, ranking in progress_bar(tables, desc="statistics", unit="table"):
         against = config.against or {records[0].arm.name: []}
-        for ranking in (name for name in RANKINGS if name.rsplit("/", 1)[1] in config.pools):
-            for reading in (name for name in (ranking, ranking + ANY) if name in records[0].ranks):
-                whole += [{**group, **row} for row in summary(records, reading).to_dict("records")]
-            for metric in GAP_METRICS:
-                gaps += [{**group, **row} for row in differences(records, against, ranking, metric).to_dict("records")]
+        for reading in (name for name in (ranking, ranking + ANY) if name in records[0].ranks):
+            whole += [{**group, **row} for row in summary(records, reading).to_dict("records")]
+        for metric in GAP_METRICS:
+            gaps += [{**group, **row} for row in differences(records, against, ranking, metric).to_dict("records")]
     return {"summary": whole, "differences": gaps}
