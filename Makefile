@@ -56,7 +56,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
-	build/lock/bin/python -m pip install --quiet ".[dask,trainers,excel,bench,dev]"
+	build/lock/bin/python -m pip install --quiet ".[dask,trainers,excel,bench,book,dev]"
 	build/lock/bin/python -m pip freeze --exclude class-kit | sed 's/+cpu$$//; s/+cpu / /' > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 

@@ -68,10 +68,18 @@ def test_design_card_packages_are_direct_dependencies() -> None:
 
 def test_every_import_of_the_package_is_a_declared_dependency() -> None:
     """Nothing works only because another package happens to bring it."""
-    modules = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "mpl_toolkits": "matplotlib", "ot": "pot"}
+    modules = {
+        "sklearn": "scikit-learn",
+        "vl_convert": "vl-convert-python",
+        "yaml": "pyyaml",
+        "PIL": "pillow",
+        "mpl_toolkits": "matplotlib",
+        "ot": "pot",
+    }
     # Parts of jupyterlab, matplotlib and transformers that are imported by their own names.
     brought = {"nbclient", "ipython", "jupyter-client", "cycler", "traitlets", "ipykernel"}
-    extras = [line for group in ("dask", "trainers", "minimol") for line in PROJECT["optional-dependencies"][group]]
+    groups = ("dask", "trainers", "minimol", "book")
+    extras = [line for group in groups for line in PROJECT["optional-dependencies"][group]]
     declared = set(requirements([*PROJECT["dependencies"], *extras])) | brought
     for path in sorted((ROOT / "class_kit").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

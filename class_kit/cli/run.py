@@ -1,4 +1,4 @@
-"""`class-kit run`, `figures` and `teach`: run the notebooks, redraw their figures, make a teaching pack."""
+"""`class-kit run`, `book`, `figures` and `teach`: run the notebooks, publish or redraw a run, make a teaching pack."""
 
 from __future__ import annotations
 
@@ -70,6 +70,26 @@ def handle_run(arguments: argparse.Namespace) -> int:
         options["sweeps"] = read_sweeps(arguments.sweeps)
         return sweep_notebooks(arguments.notebooks, parameters=parameters, **options).exit_code
     return run_notebooks(arguments.notebooks, parameters, **options).exit_code
+
+
+def add_book(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `book`."""
+    parser.add_argument("folder", metavar="DIR", help="a new or empty folder, or an earlier book")
+    parser.add_argument("--run", default="runs/default", metavar="RUN", help="folder of a run (default: %(default)s)")
+
+
+def handle_book(arguments: argparse.Namespace) -> int:
+    """
+    Write a run as a static site: a page for each executed notebook, with search, light and dark. The difficulty
+    explorer, the schedule designer and the intensity comparer work in the page. It opens from a folder and from any
+    host of files, without Python and without a network. Needs `pip install 'class-kit[book]'`.
+    """
+    from class_kit.runs.book import write_book
+
+    first = write_book(arguments.folder, arguments.run)
+    size = sum(path.stat().st_size for path in first.parent.iterdir() if path.is_file())
+    print(f"{visible(first)} ({size / 1e6:.1f} MB in its folder)")
+    return 0
 
 
 def add_figures(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from statistics import median
 from typing import Any
 from xml.etree import ElementTree
@@ -39,9 +40,13 @@ _CODES = {
 
 def molecule_png(smiles: str, size: tuple[int, int] = FIELD) -> bytes:
     """PNG drawing of one molecule; for a SMILES that cannot be read or drawn, the picture says so."""
+    from PIL import Image
     from rdkit.Chem.Draw import rdMolDraw2D
 
-    return bytes(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size)))
+    drawn = Image.open(BytesIO(_drawn(smiles, rdMolDraw2D.MolDraw2DCairo(*size))))
+    # a quarter of the size in all colours, and there are hundreds in a page
+    drawn.quantize(16, Image.Quantize.MAXCOVERAGE).save(stream := BytesIO(), "PNG")
+    return stream.getvalue()
 
 
 def molecule(smiles: str, caption: str = "", ax: Axes | None = None, *, bond: float = _BOND) -> Axes:

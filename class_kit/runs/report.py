@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cache, partial
 from html import escape, unescape
 from pathlib import Path
@@ -52,6 +52,17 @@ def write_report(folder: Path, manifest: Mapping[str, Any], findings: Iterable[M
     Path
         The report, one file without references to others.
     """
+    values = run_values(folder, manifest, findings)
+    return write_page(folder / "report.html", "report", **values, shown=values["parts"], overview=True)
+
+
+def run_values(
+    folder: Path, manifest: Mapping[str, Any], findings: Iterable[Mapping[str, str]], views: Container[str] = ()
+) -> dict[str, Any]:
+    """What the pages of a run show: its notebooks as HTML (`parts`), its findings and its record.
+
+    `views` are the interactive views for which `notebook_html` leaves a place.
+    """
     import nbformat
     from pygments.formatters import HtmlFormatter
 
@@ -59,7 +70,7 @@ def write_report(folder: Path, manifest: Mapping[str, Any], findings: Iterable[M
     for stem, entry in sorted(manifest["notebooks"].items()):
         path = folder / "notebooks" / f"{stem}.ipynb"
         try:
-            html, headings = notebook_html(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4), stem)
+            html, headings = notebook_html(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4), stem, views)
         except (OSError, ValueError) as error:
             html, headings = f'<p class="note">No executed notebook: {type(error).__name__}.</p>', []
         parts.append({**entry, "stem": stem, "html": html, "headings": headings})
@@ -67,24 +78,27 @@ def write_report(folder: Path, manifest: Mapping[str, Any], findings: Iterable[M
     for finding in findings:
         picture = folder / "figures" / f"{Path(finding['figure']).name}.png"
         shown.append({**finding, "png": b64encode(picture.read_bytes()).decode() if picture.is_file() else ""})
-    return _write(
-        folder / "report.html",
-        "report",
-        title=f"class_kit run {folder.resolve().name}",
-        images="data:",
-        manifest=manifest,
-        parts=parts,
-        findings=shown,
-        colours=HtmlFormatter(style="default").get_style_defs(".highlight"),
-    )
+    return {
+        "title": f"class_kit run {folder.resolve().name}",
+        "images": "data:",
+        "manifest": manifest,
+        "parts": parts,
+        "findings": shown,
+        "colours": HtmlFormatter(style="default").get_style_defs(".highlight"),
+    }
 
 
-def notebook_html(notebook: Any, stem: str) -> tuple[str, list[tuple[str, str]]]:
-    """An executed notebook as HTML that neither runs nor loads anything, and its headings with their anchors."""
+def notebook_html(notebook: Any, stem: str, views: Container[str] = ()) -> tuple[str, list[tuple[str, str]]]:
+    """An executed notebook as HTML that neither runs nor loads anything, and its headings with their anchors.
+
+    An interactive view becomes `view_place(NAME)` if its name is one of `views`, and a note otherwise.
+    """
     for cell in notebook.cells:
         cell.source = visible(cell.source)
+        called = re.search(r"^widgets\.(\w+)\(", cell.source, re.MULTILINE)
+        place = view_place(called[1]) if called and called[1] in views else None
         for output in cell.get("outputs", []):
-            _prepare(output)
+            _prepare(output, place)
     headings: list[tuple[str, str]] = []
 
     def anchored(match: re.Match[str]) -> str:
@@ -96,15 +110,25 @@ def notebook_html(notebook: Any, stem: str) -> tuple[str, list[tuple[str, str]]]
     return re.sub(r"<h([123])\b[^>]*>(.*?)</h\1>", anchored, html, flags=re.DOTALL), headings
 
 
-def _prepare(output: Any) -> None:
-    """Reduce an output to what a page without scripts can show, with control characters made visible."""
+def view_place(name: str) -> str:
+    """Where a notebook's HTML has room for an interactive view."""
+    return f'<div class="view {name}"></div>'
+
+
+def _prepare(output: Any, place: str | None) -> None:
+    """Reduce an output to what a page without scripts can show, with control characters made visible.
+
+    `place` stands for an interactive view; None leaves a note.
+    """
     if output.output_type == "stream":
         output.text = visible(output.text)
     elif output.output_type == "error":
         output.traceback = [visible(line) for line in output.traceback or [f"{output.ename}: {output.evalue}"]]
     else:
         kept = {kind: output.data[kind] for kind in _SHOWN if kind in output.data}
-        if _WIDGET in output.data or not kept:
+        if place and _WIDGET in output.data:
+            kept = {"text/html": place}
+        elif _WIDGET in output.data or not kept:
             kept = {"text/markdown": "*Here the notebook has an interactive view; open the notebook to use it.*"}
         output.data = {kind: text if kind.startswith("image/") else visible(text) for kind, text in kept.items()}
         output.metadata = {}
@@ -216,7 +240,7 @@ def write_index(folder: Path, record: Mapping[str, Any], rows: Iterable[Mapping[
         has_report = (place / "report.html").is_file()
         runs.append({**row, "figures": figures, "numbers": _numbers(row["metrics"]), "has_report": has_report})
     states = [entry["status"] for entry in runs]
-    return _write(
+    return write_page(
         folder / "index.html",
         "sweep",
         title=f"class_kit sweep: {folder.resolve().name}",
@@ -240,7 +264,14 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _write(path: Path, template: str, **values: Any) -> Path:
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Write what `render` makes of a template."""
+    write_text(path, render(template, **values) + "\n")
+    return path
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of a template of this folder; values are escaped, with control characters made visible."""
     from jinja2 import Environment, FileSystemLoader
 
     pages = Environment(
@@ -249,5 +280,4 @@ def _write(path: Path, template: str, **values: Any) -> Path:
         finalize=lambda value: value if hasattr(value, "__html__") else visible(value),
     )
     pages.filters["json"] = partial(json.dumps, ensure_ascii=False)
-    write_text(path, pages.get_template(f"{template}.html.j2").render(values) + "\n")
-    return path
+    return pages.get_template(f"{template}.html.j2").render(values)

@@ -189,7 +189,7 @@ def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> P
     # what was killed as it began, or has lost its record, still has its lock
     own = mark in held or (".lock" in held and not held & {"manifest.json", "sweep.json"})
     if held and not own:
-        raise InputError(f"{str(folder)!r}: expected a new or empty folder, or one with {mark}; choose another --out")
+        raise InputError(f"{str(folder)!r}: expected a new or empty folder, or one with {mark}; choose another folder")
     return folder
 
 

@@ -40,11 +40,7 @@ def schedule_designer(pairs: int, epochs: int, batch_size: int = 128) -> View:
         image.show(figures.schedule_cost, curve)
         words.value = paragraph(cost_in_words(curve, pairs, batch_size))
         arguments = ", ".join([repr(shape.value), *(f"{name}={value:.4g}" for name, value in options.items())])
-        code.value = (
-            f"plan = EpochPlan(order, schedule=make_schedule({arguments}), epochs={length.value})\n"
-            f"sampler = CurriculumBatchSampler(plan, batch_size={batch_size})\n"
-            "loader = DataLoader(dataset, batch_sampler=sampler)  # sampler.set_epoch(e) before each epoch"
-        )
+        code.value = schedule_lines(arguments, length.value, batch_size)
 
     return view.start(update, start, growth, shape, length)
 
@@ -58,6 +54,15 @@ def cost_in_words(curve: np.ndarray, pairs: int, batch_size: int) -> str:
     if curve[-1] >= 1:
         return cost + f"All pairs are used from epoch {np.argmax(curve >= 1) + 1} on."
     return cost + f"{1 - counts[-1] / pairs:.0%} of the pairs are never trained on."
+
+
+def schedule_lines(arguments: str, epochs: int, batch_size: int) -> str:
+    """The lines that use a schedule, from the arguments of `make_schedule`."""
+    return (
+        f"plan = EpochPlan(order, schedule=make_schedule({arguments}), epochs={epochs})\n"
+        f"sampler = CurriculumBatchSampler(plan, batch_size={batch_size})\n"
+        "loader = DataLoader(dataset, batch_sampler=sampler)  # sampler.set_epoch(e) before each epoch"
+    )
 
 
 def intensity_comparer(epochs: int) -> View:
@@ -79,10 +84,15 @@ def intensity_comparer(epochs: int) -> View:
         for name in named.value or ("constant",):
             gamma = make_intensity(name, length.value)
             curve = curves[name] = np.array([gamma(epoch) for epoch in range(1, length.value + 1)])
-            high = np.flatnonzero(curve >= 0.95)
-            when = f"0.95 reached in epoch {high[0] + 1}" if len(high) else "0.95 never reached"
-            lines.append(paragraph(f"{name}: γ₁ = {curve[0]:.3f}, mean {curve.mean():.3f}, {when}"))
+            lines.append(paragraph(intensity_in_words(name, curve)))
         image.show(figures.intensity_curves, curves)
         words.value = "".join(lines)
 
     return view.start(update, named, length)
+
+
+def intensity_in_words(name: str, curve: np.ndarray) -> str:
+    """Where a curve γ_k begins, its mean, and when it is nearly 1."""
+    high = np.flatnonzero(curve >= 0.95)
+    when = f"0.95 reached in epoch {high[0] + 1}" if len(high) else "0.95 never reached"
+    return f"{name}: γ₁ = {curve[0]:.3f}, mean {curve.mean():.3f}, {when}"

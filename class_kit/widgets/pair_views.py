@@ -63,15 +63,20 @@ def difficulty_explorer(counts: np.ndarray, sigmas: Sequence[float], pairs: Pair
     def on_sigma() -> None:
         at = sigma.value
         overview.show(figures.threshold_curves, sigmas, ties, lonely, sigmas[at])
-        words.value = paragraph(
-            f"At σ = {sigmas[at]:.3f}, {lonely[at]:.1%} of {len(pairs):,} pairs have no neighbour, the mean is "
-            f"{counts[at].mean():.1f} and the maximum {counts[at].max():,}. {ties[at]:.1%} of the pairs are in the "
-            "largest tie. Filled: the bin chosen above; outlined: all pairs."
-        )
+        words.value = paragraph(counts_in_words(counts[at], sigmas[at]))
         on_bin()
 
     view.react(on_bin, chosen)
     return view.start(on_sigma, sigma)
+
+
+def counts_in_words(counts: np.ndarray, sigma: float) -> str:
+    """What a threshold makes of the pairs: who has no neighbour, the mean, the maximum, and the largest tie."""
+    return (
+        f"At σ = {sigma:.3f}, {(counts == 0).mean():.1%} of {len(counts):,} pairs have no neighbour, the mean is "
+        f"{counts.mean():.1f} and the maximum {counts.max():,}. {tie_mass(counts):.1%} of the pairs are in the "
+        "largest tie. Filled: the bin chosen above; outlined: all pairs."
+    )
 
 
 def epoch_viewer(plan: EpochPlan, pairs: PairSet, counts: np.ndarray, show: int = 6) -> View:
