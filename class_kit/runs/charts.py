@@ -20,6 +20,7 @@ from class_kit.curriculum import make_schedule
 from class_kit.curriculum.intensity import INTENSITIES, make_intensity
 from class_kit.curriculum.schedules import SHAPES
 from class_kit.difficulty import tie_mass
+from class_kit.figures.layout import PALETTE
 from class_kit.neighbours import neighbour_counts
 from class_kit.pairs import PairSet
 from class_kit.widgets.curve_views import cost_in_words, intensity_in_words, schedule_lines
@@ -183,4 +184,4 @@ def _groups(field: str, names: Iterable[str], channel: Any) -> list[Any]:
 def _colour(at: int) -> str:
     from matplotlib.colors import to_hex
 
-    return to_hex(figures.PALETTE[at])
+    return to_hex(PALETTE[at])
