@@ -138,7 +138,7 @@ def plain_run(batches: list[list[list[int]]], optimizer: str) -> dict[str, torch
     model = DualEncoder(12, 10, **OPTIONS)
     model.fit_inputs(text, molecules)
     if optimizer == "adamw":
-        optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.01)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.01, fused=True)
     else:
         optimiser = torch.optim.SGD(model.parameters(), lr=5e-3, weight_decay=0.01, momentum=0.9)
     total = sum(map(len, batches))

@@ -171,8 +171,8 @@ class Trainer:
             {"params": [one for one in self.backbone.parameters() if id(one) not in own], "share": 1.0},
             {"params": encoder, "share": peak / data.manifest["learning_rate"]},
         ]
-        options = {"fused": True, "capturable": True} if mode == "graphs" else {}
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=data.manifest["weight_decay"], **options)
+        decay, capturable = data.manifest["weight_decay"], mode == "graphs"
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=decay, fused=True, capturable=capturable)
         self.graphs: dict[int, tuple[Tensor, Any]] = {}
         self.memory = 0
         if mode == "graphs":
