@@ -56,7 +56,8 @@ def molecule(smiles: str, caption: str = "", ax: Axes | None = None, *, bond: fl
     `fixedBondLength` in a field of 360 by 300; bonds are shorter where the molecule would not fit.
     """
     ax = ax or own_axes(ratio=1.0)
-    scale = mpl.rcParams["lines.linewidth"] * 0.45
+    # thinner where bonds are short, so that the lines of a double bond stay apart
+    scale = mpl.rcParams["lines.linewidth"] * 0.45 * max(0.4, bond / _BOND)
     for (fill, stroke, width), outline in _outlines(smiles, bond).items():
         line = 0 if stroke == "none" else width * scale
         ax.add_patch(PathPatch(outline, facecolor=fill, edgecolor=stroke, linewidth=line, capstyle="butt"))
