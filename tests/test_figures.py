@@ -18,6 +18,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 
 from class_kit import figures
+from class_kit.figures.layout import PALETTE
 from tests.refusals import refuses
 from tests.short_run import ATTACKS
 
@@ -75,7 +76,7 @@ def test_every_plot_is_tried_here() -> None:
 
 
 def test_the_palette_is_seaborn_s() -> None:
-    assert sns.color_palette("colorblind") == figures.PALETTE
+    assert sns.color_palette("colorblind") == PALETTE
 
 
 def test_bins_hold_every_number_once() -> None:

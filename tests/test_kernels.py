@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,7 +104,8 @@ def test_an_executed_notebook_is_run_once_more(ran: SimpleNamespace, here: Path)
 
     before = nbformat.read(ran.folder / "notebooks" / "05_raises.ipynb", as_version=4)
     before.cells[-1].source = "print(out)"
-    assert kernels.execute(before, {"out": "new"}, here / "again.ipynb") is None
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(kernels.execute, before, {"out": "new"}, here / "again.ipynb").result() is None
     again = nbformat.read(here / "again.ipynb", as_version=4)
     assert [cell.source for cell in again.cells if cell.id == "injected-parameters"] == ['# Parameters\nout = "new"\n']
     assert [output.text for output in again.cells[-1].outputs] == ["new\n"]

@@ -112,6 +112,8 @@ def _drawn(smiles: str, drawer: Any, bond: float = _BOND) -> Any:
     options.fixedBondLength = bond
     if found is None or found.GetNumAtoms() > _ATOMS:
         said = "unreadable structure" if found is None else f"{found.GetNumAtoms():,} atoms: too many to draw"
+        # without it the picture is transparent
+        drawer.ClearDrawing()
         drawer.SetFontSize(20)
         drawer.DrawString(said, Point2D(drawer.Width() / 2, drawer.Height() / 2), rawCoords=True)
     else:
