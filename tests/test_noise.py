@@ -59,9 +59,16 @@ def test_the_record_holds_differences_and_detection(loads: list[dict[str, Any]],
     # another of the studies adds its rows, and the same one again replaces its own
     for name in ("noise_epochs", "noise"):
         kit("study", "paper", "--only", name, "--extra", "more.tsv", "--vectors", "text2mol", *short)
-    both = json.loads((tmp_path / "out" / "noise.json").read_text())["differences"]
+    whole = json.loads((tmp_path / "out" / "noise.json").read_text())
+    both = whole["differences"]
+    assert set(whole["code"]) == {"noise", "noise_epochs"}
     assert {row["study"] for row in both} == {"noise", "noise_epochs"}
     assert [row for row in both if row["study"] == "noise"] == record["differences"]
+    # a record of an older kit, with one digest for all studies, is started again
+    (tmp_path / "out" / "noise.json").write_text(json.dumps(whole | {"code": "of all"}))
+    kit("study", "paper", "--only", "noise", "--extra", "more.tsv", "--vectors", "text2mol", *short)
+    again = json.loads((tmp_path / "out" / "noise.json").read_text())
+    assert ({row["study"] for row in again["differences"]}, list(again["code"])) == ({"noise"}, ["noise"])
     found = {(row["data"], row["noise"]): row for row in record["detection"]}
     assert set(found) == {(kind, share) for kind in KINDS for share in (0.0, 0.4)}
     task = exchange_molecules(small_task(), 0.4, 0)

@@ -244,6 +244,8 @@ def test_a_fraction_is_drawn_anew_for_each_seed_and_smaller_ones_are_part_of_lar
     for own in found.values():
         assert (own.rows("test").size, own.pool is task.pool) == (25, True)
         np.testing.assert_array_equal(own.t[own.rows("test")], task.t[task.rows("test")])
+    with pytest.raises(InputError, match="across with fractions"):
+        cells(study_config({"fractions": [0.5, 1], "across": True}), {"corpus": task})
     with pytest.raises(InputError, match="fraction=0"):
         take_fraction(task, 0)
 

@@ -342,6 +342,8 @@ def cells(config: StudyConfig, tasks: Mapping[str, Task]) -> list[Cell]:
 
     trainings = []
     arms = {choice.name: _arms(config, tasks[choice.name]) for choice in config.pairs}
+    if config.across and config.fractions != (1,):
+        raise InputError(f"across with fractions {config.fractions}: expected all training pairs, fractions: [1]")
     crossed = config.pairs, config.fractions, config.noise, config.backbones, config.budgets
     for pairs, fraction, noise, backbone, budget in product(*crossed):
         if noise and pairs.sets.get("noise"):
