@@ -28,7 +28,7 @@ SAVINGS = "savings"
 # the names of the studies' files, in the order in which they are trained
 STUDIES = ("main", "main_deep", "ablation", "intensity", "grid", "sigma", "measures")
 # trained only if they are named: on further data sets or the published one, and with mismatched pairs
-FURTHER = ("origins", "sizes", "published")
+FURTHER = ("origins", "sizes", "sizes_pcdes", "published")
 NOISE = ("noise", "noise_backbones", "noise_graphs", "noise_epochs")
 CLASS, RANDOM, MATCHED = "CLASS", "random order", "step-matched"
 RANKING = "text_to_molecule/split"
