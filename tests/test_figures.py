@@ -1,11 +1,15 @@
 """Plots return what they drew; saved figures are reproducible files beside their parameters."""
 
 import inspect
+import io
 import itertools
 import json
+import re
+from base64 import b64decode
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from class_kit import figures
 from class_kit.figures.layout import PALETTE
@@ -30,6 +35,7 @@ def _closed():
     plt.close("all")
 
 
+SVG = "{http://www.w3.org/2000/svg}"
 RNG = np.random.default_rng(0)
 ARMS = pd.DataFrame({"arm": ["a", "b"], "x": [0.2, 0.4], "x_low": [0.1, 0.3], "x_high": [0.3, 0.6]})
 HISTORY = pd.DataFrame(
@@ -197,6 +203,23 @@ def test_bonds_are_equally_long_across_a_grid() -> None:
     assert alone[0] > 1.3 * alone[1], "alone, each is drawn as large as it may be"
     together = [longest_line(ax) for ax in figures.molecule_grid(["C" * 4, "C" * 14, "bad", ""]).axes[:2]]
     np.testing.assert_allclose(together, alone[1], rtol=0.02)
+
+
+def test_a_grid_is_shown_as_vectors_with_a_bitmap_for_notebooks_without_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    for _ in range(2):
+        fig = figures.molecule_grid(["CCO", "c1ccccc1"], ["0.123456", ATTACKS[0]])
+        figures.show(fig)
+    assert shown[0]["image/svg+xml"] == shown[1]["image/svg+xml"]
+    assert not plt.get_fignums()
+    lines = [path.get("d") for path in ElementTree.fromstring(shown[0]["image/svg+xml"]).iter(f"{SVG}path")]
+    fig.savefig(exact := io.StringIO(), format="svg", bbox_inches="tight")
+    wanted = [path.get("d") for path in ElementTree.fromstring(exact.getvalue()).iter(f"{SVG}path")]
+    numbers, exactly = (re.findall(r"-?[\d.]+", " ".join(each)) for each in (lines, wanted))
+    np.testing.assert_allclose(np.array(numbers, float), np.array(exactly, float), atol=0.1)
+    height = Image.open(io.BytesIO(b64decode(shown[0]["image/png"]))).height
+    assert height > 100
 
 
 def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:

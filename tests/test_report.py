@@ -156,6 +156,9 @@ def test_contents_list_record_and_notebook(tmp_path: Path):
         new_code_cell("print('α')", outputs=[new_output("stream", text="α\n")]),
         new_code_cell("plot", outputs=[new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})]),
         new_code_cell(
+            "v", outputs=[new_output("display_data", {"image/svg+xml": "<svg/>", "image/png": "no", "text/plain": "x"})]
+        ),
+        new_code_cell(
             "w", outputs=[new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}})]
         ),
     ]
@@ -167,7 +170,16 @@ def test_contents_list_record_and_notebook(tmp_path: Path):
     ]
     assert "Part two" in nav
     assert "Too deep" not in nav
-    shown = [f"data:image/png;base64,{PIXEL}", "interactive view", "<math", "1.2 s", ">share</th><td>0.5</td>", "α"]
+    vector = f"data:image/svg+xml;base64,{base64.b64encode(b'<svg/>').decode()}"
+    shown = [
+        f"data:image/png;base64,{PIXEL}",
+        vector,
+        "interactive view",
+        "<math",
+        "1.2 s",
+        ">share</th><td>0.5</td>",
+        "α",
+    ]
     assert [words for words in [*shown, 'name="viewport"'] if words not in html] == []
     assert "<Figure>" not in html
 

@@ -415,7 +415,7 @@ def test_a_static_figure_of_its_own_precedes_each_view(path: Path) -> None:
         if cell.cell_type == "code" and re.search(r"\bwidgets\.\w+\(", cell.source):
             assert drawn, cell.source
             drawn = False
-        if cell.cell_type == "code" and "plt.show()" in cell.source:
+        if cell.cell_type == "code" and re.search(r"^\s*(plt|figures)\.show\(", cell.source, re.MULTILINE):
             drawn = True
             shown = [output for output in cell.outputs if "image/png" in output.get("data", {})]
             assert shown or path.stem == "07_paper", f"no picture was committed with: {cell.source}"

@@ -31,7 +31,8 @@ _TAGS = (
 _ATTRIBUTES = "style title alt colspan rowspan align start width height open display mathvariant"
 _EMBEDDED = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]+")
 _DROPPED = re.compile(r"<(script|style|template|title|noscript|iframe|object)\b.*?(?:</\1\s*>|\Z)", re.I | re.S)
-_SHOWN = ("text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain")
+_VECTOR = "image/svg+xml"
+_SHOWN = ("text/html", "text/markdown", _VECTOR, "text/latex", "image/png", "image/jpeg", "text/plain")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -130,6 +131,9 @@ def _prepare(output: Any, place: str | None) -> None:
             kept = {"text/html": place}
         elif _WIDGET in output.data or not kept:
             kept = {"text/markdown": "*Here the notebook has an interactive view; open the notebook to use it.*"}
+        elif vector := kept.get(_VECTOR):
+            # as an image: what is in one cannot act
+            kept = {"text/html": f'<img src="data:{_VECTOR};base64,{b64encode(vector.encode()).decode()}">'}
         output.data = {kind: text if kind.startswith("image/") else visible(text) for kind, text in kept.items()}
         output.metadata = {}
 
