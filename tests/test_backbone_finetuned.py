@@ -26,10 +26,7 @@ from tests.tiny_bert import texts, write_bert
 PAIRS = 24
 HEADS = {"hidden": 16, "dim": 8, "dropout": 0.0}
 # an inner backbone that reads tokens
-READER: dict[str, Any] = {
-    "inner": "denoising",
-    "inner_options": {"reads": "parts", "inner_options": HEADS, "width": 8},
-}
+READER: dict[str, Any] = {"inner": "orma", "inner_options": HEADS}
 MOLECULES = np.random.default_rng(4).normal(size=(PAIRS, 10)).astype(np.float32)
 
 

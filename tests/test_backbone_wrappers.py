@@ -1,10 +1,8 @@
 """Backbones round another: their terms against loops, who learns from whom, and an inner backbone left what it was."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,9 +10,7 @@ from torch import Tensor
 
 from class_kit.backbones import backbone_needs, create_backbone, register_backbone
 from class_kit.backbones.base import GraphBatch, Needs, TokenBatch
-from class_kit.backbones.denoising import masked_coordinates
-from class_kit.backbones.distillation import wrong_partners
-from class_kit.backbones.wrapper import CrossAttention, Items, items_of
+from class_kit.backbones.denoising import CrossAttention, Items, items_of, masked_coordinates
 from class_kit.errors import InputError
 from tests.backbone_pairs import graph_batch, pair_scores, token_batch
 from tests.test_training import WithCritic
@@ -71,14 +67,10 @@ def test_attention_equals_torchs_own_and_skips_padding() -> None:
     mask = torch.arange(5) < torch.tensor([5, 1, 3])[:, None]
     expected = library(items, memory, memory, key_padding_mask=~mask)[0]
     torch.testing.assert_close(mine(items, Items(memory, mask)), expected)
-    rows, others = torch.tensor([2, 0, 0]), torch.tensor([1, 1, 2])
-    meeting = mine(items, Items(memory, mask), (rows, others))
-    torch.testing.assert_close(meeting, mine(items[rows], Items(memory[others], mask[others])))
     single = CrossAttention(8, 2, single=True).double()
     single.load_state_dict({name: value for name, value in mine.state_dict().items() if name[:3] in {"val", "out"}})
     one = Items(memory[:, :1], mask[:, :1])
     torch.testing.assert_close(single(items, one), mine(items, one))
-    torch.testing.assert_close(single(items, one, (rows, others)), mine(items, one, (rows, others)))
 
 
 class Scored(WithCritic):
@@ -98,12 +90,8 @@ def scored():
     register_backbone("scored")(Scored)
 
 
-WRAPPED = {"denoising": {"inner": "scored", **SMALL}, "distillation": {"student": "scored", "reads": "inner", **SMALL}}
-
-
-@pytest.mark.parametrize("name", WRAPPED)
-def test_the_inner_backbone_keeps_adversary_and_full_score(name: str, scored) -> None:
-    model = made(name, some_vectors(), **WRAPPED[name]).eval()
+def test_the_inner_backbone_keeps_adversary_and_full_score(scored) -> None:
+    model = made("denoising", some_vectors(), inner="scored", **SMALL).eval()
     text, molecules = in_double(*some_vectors())
     assert isinstance(model.inner, Scored)
     assert [id(one) for one in model.critic_parameters()] == [id(one) for one in model.inner.critic.parameters()]
@@ -114,22 +102,14 @@ def test_the_inner_backbone_keeps_adversary_and_full_score(name: str, scored) ->
     assert torch.equal(model.encode_molecules(molecules), model.inner.encode_molecules(molecules))
 
 
-def test_needs_follow_from_the_inner_and_from_what_is_read() -> None:
+def test_needs_are_those_of_the_inner_backbone() -> None:
     graphs = {"molecule_encoder": "gcn"}
     assert backbone_needs("denoising") == Needs()
     assert backbone_needs("denoising", inner="text2mol", inner_options=graphs) == Needs("sentence", "graph")
-    assert backbone_needs("denoising", reads="parts") == backbone_needs("distillation") == Needs("tokens", "graph")
-    assert (
-        backbone_needs("distillation", student="text2mol", student_options=graphs, reads="inner").molecules == "graph"
-    )
-    nested = yaml.safe_load(
-        "{student: denoising, student_options: {inner: text2mol, inner_options: {dim: 3}}, reads: inner}"
-    )
-    assert backbone_needs("distillation", **nested) == Needs()
-    assert (
-        create_backbone("distillation", TEXT, ATOM, **nested, **SMALL).inner.inner.text_tower.layers[1].out_features
-        == 3
-    )
+    nested = yaml.safe_load("{inner: denoising, inner_options: {inner: text2mol, inner_options: {dim: 3}}}")
+    assert backbone_needs("denoising", **nested) == Needs()
+    model = create_backbone("denoising", TEXT, ATOM, **nested, **SMALL)
+    assert model.inner.inner.text_tower.layers[1].out_features == 3
 
 
 def test_no_backbone_is_wrapped_in_its_like() -> None:
@@ -141,15 +121,14 @@ def test_no_backbone_is_wrapped_in_its_like() -> None:
 # denoising
 
 
-@pytest.mark.parametrize("reads", ["inner", "parts"])
-def test_denoising_equals_a_loop(reads: str) -> None:
-    given = some_vectors() if reads == "inner" else some_parts()
-    model = made("denoising", given, inner_options=INNER, reads=reads, share=0.4, **SMALL).eval()
+@pytest.mark.parametrize(("inner", "given"), [("dual_encoder", some_vectors()), ("orma", some_parts())])
+def test_denoising_equals_a_loop(inner: str, given: tuple[Any, Any]) -> None:
+    model = made("denoising", given, inner=inner, inner_options=INNER, share=0.4, **SMALL).eval()
     text, molecules = in_double(*given)
     terms = model.losses(text, molecules)
-    inner = model.inner.losses(model.inner_text(text), model.inner_molecules(molecules))
-    assert list(terms) == [*inner, "denoise_text", "denoise_molecule"]
-    for name, term in inner.items():
+    own = model.inner.losses(text, molecules)
+    assert list(terms) == [*own, "denoise_text", "denoise_molecule"]
+    for name, term in own.items():
         assert torch.equal(terms[name], term)
     tokens, atoms = (rows_of(items_of(text), model.text_scale), rows_of(items_of(molecules), model.molecule_scale))
     for name, denoiser, clean, other, encoded in (
@@ -158,7 +137,7 @@ def test_denoising_equals_a_loop(reads: str) -> None:
     ):
         for pair in range(4):
             memory = [denoiser.encoded(encoded[pair]) for _ in other[pair]]
-            if reads == "parts":
+            if inner == "orma":
                 memory = [one + denoiser.part(item) for one, item in zip(memory, other[pair], strict=True)]
             errors = []
             for item in clean[pair]:
@@ -198,68 +177,3 @@ def test_denoising_trains_the_encoders_through_the_other_side_alone() -> None:
     model.share = 1.0
     (gradient,) = torch.autograd.grad(model.losses(text, molecules)["denoise_text"].sum(), text)
     assert not gradient.any()
-
-
-# distillation
-
-
-@pytest.mark.parametrize("reads", ["inner", "parts"])
-@pytest.mark.parametrize("training", [False, True])
-def test_distillation_equals_a_loop(reads: str, training: bool) -> None:
-    given = some_vectors() if reads == "inner" else some_parts()
-    options: dict[str, Any] = {"student_options": INNER, "reads": reads, "negatives": 2, "dropout": 0.0, "weight": 0.5}
-    model = made("distillation", given, **options, **SMALL).train(training)
-    text, molecules = in_double(*given)
-    teacher = model.teacher
-    tokens = rows_of(items_of(text), teacher.text_items)
-    atoms = rows_of(items_of(molecules), teacher.molecule_items)
-
-    def met(i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
-        read = [teacher.text_norm(x + attended(teacher.text_reads, x, atoms[j])) for x in tokens[i]]
-        back = [teacher.molecule_norm(y + attended(teacher.molecule_reads, y, tokens[i])) for y in atoms[j]]
-        t, m = teacher.text_head(sum(read) / len(read)), teacher.molecule_head(sum(back) / len(back))
-        return (t / t.norm()).detach().numpy(), (m / m.norm()).detach().numpy()
-
-    own = [met(i, i) for i in range(4)]
-    scale = math.exp(model.scale.log_scale.item())
-    blocked = torch.zeros(4, 4, dtype=torch.bool)
-    blocked[0, 2] = blocked[3, 1] = True
-    for near in (None, blocked):
-        torch.manual_seed(5)
-        shifts = wrong_partners(4, 2 if training else None).tolist()
-        assert len(shifts) == (2 if training else 3)
-        torch.manual_seed(5)
-        terms = model.losses(text, molecules, not_negative=near)
-
-        def allowed(i: int, j: int, near=near) -> bool:
-            return near is None or not near[i, j]
-
-        for i in range(4):
-            right = scale * own[i][0] @ own[i][1]
-            forward = [scale * own[i][0] @ own[k][1] for k in range(4) if k == i or allowed(i, k)]
-            backward = [scale * own[k][0] @ own[i][1] for k in range(4) if k == i or allowed(k, i)]
-            for shift in shifts:
-                j, k = (i + shift) % 4, (i - shift) % 4
-                forward += [scale * np.dot(*met(i, j))] if allowed(i, j) else []
-                backward += [scale * np.dot(*met(k, i))] if allowed(k, i) else []
-            for name, found in (("teacher_text_to_molecule", forward), ("teacher_molecule_to_text", backward)):
-                expected = math.log(sum(map(math.exp, found))) - right
-                assert terms[name][i].item() == pytest.approx(expected, rel=1e-8, abs=1e-10), name
-            a, b = model.encode_text(text)[i].detach().numpy(), model.encode_molecules(molecules)[i].detach().numpy()
-            assert terms["imitate_text"][i].item() == pytest.approx(0.5 * (1 - a @ own[i][0]), rel=1e-8)
-            assert terms["imitate_molecule"][i].item() == pytest.approx(0.5 * (1 - b @ own[i][1]), rel=1e-8)
-
-
-def test_the_student_imitates_and_the_teacher_does_not() -> None:
-    torch.manual_seed(0)
-    model = create_backbone("distillation", TEXT, ATOM, student_options=INNER, **SMALL)
-    model.fit_inputs(*some_parts())
-    terms = model.losses(*some_parts())
-    for names, moved, still in (
-        (("imitate_text", "imitate_molecule"), model.inner, model.teacher),
-        (("teacher_text_to_molecule", "teacher_molecule_to_text"), model.teacher, model.inner),
-    ):
-        model.zero_grad()
-        sum(terms[name].sum() for name in names).backward(retain_graph=True)
-        assert all(parameter.grad is None for parameter in still.parameters())
-        assert any(parameter.grad is not None and parameter.grad.any() for parameter in moved.parameters())

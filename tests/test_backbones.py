@@ -23,12 +23,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "moleculestm": [SMALL, {**SMALL, "hidden": 0}, {"loss": "ebm_nce", **SMALL}],
     "dsokr": [{"hidden": 64, "dim": 16, "sketch": 64}],
     "denoising": [
-        {"inner": "text2mol", "inner_options": GCN, "reads": "inner", "width": 32},
-        {"inner_options": SMALL, "reads": "parts", "width": 32},
-    ],
-    "distillation": [
-        {"student_options": SMALL, "width": 32},
-        {"student_options": SMALL, "reads": "inner", "width": 32},
+        {"inner": "text2mol", "inner_options": GCN, "width": 32},
+        {"inner_options": SMALL, "width": 32},
     ],
     "aman": [{**SMALL, "layers": 2}, {**SMALL, "layers": 1, "mining": "hardest"}],
     "orma": [{**SMALL, "layers": 2}, {**SMALL, "layers": 1, "matching": "tokens"}],
@@ -160,10 +156,9 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"inner": "nope"}, "backbone 'nope' is unknown"),
         ({"inner_options": [1]}, r"inner_options=\[1\]: expected a mapping"),
         ({"inner_options": {"depth": 2}}, "'dual_encoder' does not take the options"),
-        ({"reads": "all"}, "reads='all'"),
+        ({"inner": "finetuned"}, "'finetuned' reads token ids: expected finetuned as the outermost"),
         ({"heads": 3}, "heads=3: expected a divisor of the width 256"),
     ],
-    "distillation": [({"student": "finetuned"}, "'finetuned' reads token ids: expected finetuned as the outermost")],
 }
 
 

@@ -55,11 +55,10 @@ test_what_does_not_fit_a_second_stage_is_refused = refuses(
 
 
 ORMA = {"hidden": 16, "dim": 16}
-# and wrappers of it
+# and a wrapper of it
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("orma", ORMA),
     ("denoising", {"inner": "orma", "inner_options": ORMA}),
-    ("distillation", {"student": "orma", "student_options": ORMA, "width": 32}),
 ]
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # modules of this package by the backbone's name, so that asking for the names imports neither torch nor a model
 _MODULES = (
-    *("aman", "denoising", "distillation", "dsokr", "dual_encoder"),
-    *("finetuned", "memory_bank", "moleculestm", "orma", "text2mol"),
+    *("aman", "denoising", "dsokr", "dual_encoder", "finetuned"),
+    *("memory_bank", "moleculestm", "orma", "text2mol"),
 )
 _REGISTERED: dict[str, type[Backbone]] = {}
 

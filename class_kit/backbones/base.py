@@ -241,14 +241,6 @@ def no_negatives(scores: Tensor, not_negative: Tensor | None) -> Tensor:
     return eye if not_negative is None else eye | not_negative
 
 
-def without_near(logits: Tensor, not_negative: Tensor | None) -> Tensor:
-    """Logits `(B, B)` for a softmax without the entries of `not_negative`; the diagonal stays."""
-    # an empty mask would change the last bits of the gradients
-    if not_negative is None:
-        return logits
-    return logits.masked_fill(no_negatives(logits, not_negative).fill_diagonal_(False), -torch.inf)
-
-
 def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Both directions of the in-batch cross-entropy, one loss per pair each: rows of `logits`, then columns.
 
@@ -263,7 +255,9 @@ def in_batch_cross_entropy(logits: Tensor, not_negative: Tensor | None = None) -
     -------
     tuple of (B,), (B,)
     """
-    logits = without_near(logits, not_negative)
+    # an empty mask would change the last bits of the gradients
+    if not_negative is not None:
+        logits = logits.masked_fill(no_negatives(logits, not_negative).fill_diagonal_(False), -torch.inf)
     labels = torch.arange(len(logits), device=logits.device)
     rows = nn.functional.cross_entropy(logits, labels, reduction="none")
     return rows, nn.functional.cross_entropy(logits.T, labels, reduction="none")

@@ -28,24 +28,20 @@ seeds), weights from 0.1 to 5 and shares of 0.3 and 0.8 did not change validatio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from class_kit.backbones import register_backbone
+from class_kit.backbones.base import Backbone, GraphBatch, MoleculeBatch, TextBatch, TokenBatch
 from class_kit.backbones.layers import Size, Standardise, Weight
-from class_kit.backbones.wrapper import (
-    CrossAttention,
-    Items,
-    Reads,
-    Wrapper,
-    items_of,
-    joined,
-    output_width,
-)
+from class_kit.backbones.wrapper import Wrapper
 from class_kit.checks import check_real, checked
+from class_kit.errors import InputError
 
 
 @register_backbone("denoising")
@@ -60,9 +56,6 @@ class Denoising(Wrapper):
         Name of the backbone to train.
     inner_options : mapping, optional
         Its options.
-    reads : "inner" or "parts"
-        Restore what the inner backbone reads, or tokens and atoms even if it reads vectors (its molecule vectors are
-        then sums over atoms, as in Mol2vec).
     share : float
         Share of the coordinates that are masked, in (0, 1].
     weight : float
@@ -79,13 +72,12 @@ class Denoising(Wrapper):
         *,
         inner: str = "dual_encoder",
         inner_options: Mapping[str, Any] | None = None,
-        reads: Reads = "inner",
         share: Annotated[float, partial(check_real, low=0, high=1, open_low=True)] = 0.3,
         weight: Weight = 1.0,
         width: Size = 256,
         heads: Size = 4,
     ) -> None:
-        super().__init__(text_dim, molecule_dim, inner, inner_options, reads)
+        super().__init__(text_dim, molecule_dim, inner, inner_options)
         self.share, self.weight = share, weight
         self.text_scale, self.molecule_scale = Standardise(text_dim), Standardise(molecule_dim)
         atoms = molecule_dim if self.inputs.molecules == "graph" else None
@@ -102,7 +94,13 @@ class Denoising(Wrapper):
         self.molecule_scale.fit(atoms.values[atoms.mask])
 
     def losses(self, text: Any, molecules: Any, *, not_negative: Tensor | None = None) -> dict[str, Tensor]:
-        """The inner terms, and `denoise_text` and `denoise_molecule`, one loss per pair each."""
+        """The inner terms, and `denoise_text` and `denoise_molecule`, one loss per pair each.
+
+        Raises
+        ------
+        InputError
+            The inner backbone has these terms already: the wrapper is nested in itself.
+        """
         terms = super().losses(text, molecules, not_negative=not_negative)
         tokens, atoms = items_of(text), items_of(molecules)
         tokens = Items(self.text_scale(tokens.values), tokens.mask)
@@ -111,7 +109,9 @@ class Denoising(Wrapper):
             "denoise_text": self._term(self.text_denoiser, tokens, atoms, self.encode_molecules(molecules)),
             "denoise_molecule": self._term(self.molecule_denoiser, atoms, tokens, self.encode_text(text)),
         }
-        return joined(terms, added)
+        if twice := sorted(terms.keys() & added.keys()):
+            raise InputError(f"the inner backbone already has the term {twice[0]!r}: expected one wrapper of a kind")
+        return terms | added
 
     def _term(self, denoiser: _Denoiser, clean: Items, other: Items, encoded: Tensor) -> Tensor:
         touched = masked_coordinates(clean.values, self.share, draw=self.training)
@@ -154,3 +154,76 @@ def masked_coordinates(clean: Tensor, share: float, *, draw: bool) -> Tensor:
         return torch.rand_like(clean) < share
     steps = torch.arange(clean.shape[-1] + 1, device=clean.device, dtype=torch.float64) * share
     return (steps.round().diff() > 0).expand(clean.shape)
+
+
+def output_width(backbone: Backbone, text_dim: int) -> int:
+    """Width of a backbone's vectors, from encoding one text of zeros; the backbone is left in training mode."""
+    sentence = torch.zeros(1, text_dim)
+    text: TextBatch = sentence
+    if backbone.inputs.text == "tokens":
+        text = TokenBatch(sentence, sentence[:, None], torch.ones(1, 1, dtype=torch.bool))
+    with torch.no_grad():
+        width = int(backbone.eval().encode_text(text).shape[1])
+    backbone.train()
+    return width
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """One side of a batch as items, padded to the longest row.
+
+    Attributes
+    ----------
+    values : (B, n, w)
+    mask : (B, n) bool
+        False for padding. Every row has at least one item.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+
+def items_of(batch: TextBatch | MoleculeBatch) -> Items:
+    """Tokens of texts, atoms of molecules, or each vector as the only item of its row."""
+    if isinstance(batch, TokenBatch):
+        return Items(batch.tokens, batch.mask)
+    if isinstance(batch, GraphBatch):
+        from class_kit.backbones.message_passing import to_dense_batch
+
+        return Items(*to_dense_batch(batch.atoms, batch.atom_molecule, batch_size=batch.size))
+    return Items(batch.unsqueeze(1), torch.ones(len(batch), 1, dtype=torch.bool, device=batch.device))
+
+
+class CrossAttention(nn.Module):
+    """Items of one side attend to those of the other: scaled dot products (Vaswani et al. 2017, section 3.2).
+
+    Parameters
+    ----------
+    width : int
+        Width of the items of both sides.
+    heads : int
+        Number of heads, a divisor of `width`.
+    single : bool
+        The other side has one item per row, so that queries and keys would have no effect; they are left out.
+    """
+
+    def __init__(self, width: int, heads: int, *, single: bool = False) -> None:
+        super().__init__()
+        if width % heads:
+            raise InputError(f"heads={heads}: expected a divisor of the width {width}")
+        self.heads = heads
+        self.query = None if single else nn.Linear(width, width)
+        # a bias of the keys adds the same number to all logits of a query, which the softmax removes
+        self.key = None if single else nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, items: Tensor, memory: Items) -> Tensor:
+        """What each item `(B, n, w)` of a row reads from the memory of the same row, `(B, n, w)`."""
+        value = self.value(memory.values)
+        if self.query is None or self.key is None:
+            return self.out(value).expand(-1, items.shape[1], -1)
+        sides = self.query(items), self.key(memory.values), value
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in sides)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=memory.mask[:, None, None, :])
+        return self.out(read.transpose(1, 2).flatten(-2))

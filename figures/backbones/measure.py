@@ -36,7 +36,6 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "moleculestm": ("moleculestm", {}),
     "memory_bank": ("memory_bank", {}),
     "denoising": ("denoising", {}),
-    "distillation": ("distillation", {"reads": "inner"}),
 }
 # these read graphs or tokens
 DEEP: dict[str, tuple[str, dict[str, Any]]] = {
