@@ -21,7 +21,6 @@ from .curriculum.feedback import PacedPlan as PacedPlan
 from .curriculum.feedback import SelfPacedPlan as SelfPacedPlan
 from .curriculum.hard_batches import HardnessSchedule as HardnessSchedule
 from .curriculum.hard_batches import locality_order as locality_order
-from .curriculum.uncertainty import UncertaintyWeights as UncertaintyWeights
 from .difficulty import difficulty_order as difficulty_order
 from .difficulty import sigma_for_quantile as sigma_for_quantile
 from .errors import InputError as InputError

@@ -286,9 +286,6 @@ class TrainingConfig:
         description="what γ multiplies: the loss (as in the paper, section 3.3) or the learning rate; Adam normalises "
         "the gradient, so scaling the loss has almost no effect",
     )
-    term_weights: Literal["fixed", "learned"] = Field(
-        default="fixed", description="learned: each loss term is weighted by its learned uncertainty"
-    )
     seed: int = Field(default=0, ge=0, description="seed of initial weights, dropout, ties and the order within epochs")
     threads: int = Field(
         default=1, ge=1, description="CPU threads; a fixed number gives the same weights on other machines"

@@ -19,7 +19,7 @@ from class_kit.cli import build_parser, main
 from class_kit.cli.train import arm_from, config_from
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
-from class_kit.retrieval import k_way_chances, retrieval_metrics, retrieval_ranks
+from class_kit.retrieval import retrieval_metrics, retrieval_ranks
 from class_kit.study.export import _published
 from class_kit.study.ranking import right_candidates
 from class_kit.study.records import load_backbone, load_trained, newest_training
@@ -102,15 +102,6 @@ def test_evaluate_prints_what_all_right_candidates_are_worth(capsys: pytest.Capt
     found = retrieval_metrics(retrieval_ranks(t, m, right, every=True))
     numbers = f"Recall@10 {found['recall@10']:.1%}, nDCG@10 {found['ndcg@10']:.3f}, MAP {found['map']:.3f}"
     assert f"text_to_molecule/all, any right one: {numbers}" in shown
-
-
-def test_choices_among_a_few_are_told(kit: Any) -> None:
-    shown = kit("evaluate", "run", "--choose", "2", "5")
-    record, task = load_trained("run")
-    rows, backbone = task.rows("test"), load_backbone(record, task)
-    t, m = encode(backbone, "text", task.t[rows]), encode(backbone, "molecules", task.m[rows])
-    share = k_way_chances(retrieval_ranks(t, m, np.arange(len(rows))), 5).mean()
-    assert f"right among 5: {share:.1%} (chance level 20.0%)" in shown
 
 
 def test_score_gives_the_cosine_of_each_text_with_its_molecule(tmp_path: Path, kit: Any) -> None:
@@ -209,7 +200,6 @@ def test_trec_files_give_the_metrics_of_evaluate(tmp_path: Path, kit: Any) -> No
         (["search", "acid"], "no finished training in runs/"),
         (["score", "run", "own.csv", "--text", "texts"], "'texts'"),
         (["evaluate", "run", "--split", "dev"], "split='dev'"),
-        (["evaluate", "run", "--choose", "10000"], "k=10000"),
         (["train", "own.csv", "--out", "other"], "text"),
         (["train", "own.csv", "--backbone", "b"], "dual_encoder"),
         (["train", "own.csv", "--growth", "0.1", "--full-at", "0.5"], "give only one of them"),

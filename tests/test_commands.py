@@ -50,7 +50,7 @@ def test_own_file_becomes_a_table(here: Path, own_cache: Path, monkeypatch: pyte
     assert {row["nearest_id"] for row in table} <= {"=1+1", "'=1+1", "b", "c", "d", "e"}
     assert "not a smiles" in (here / "d.rejected.csv").read_text(encoding="utf-8")
     first = (here / "d.csv").read_bytes()
-    kit(*command, "--ties", "similarity", "--checkpoint", "blocks", "--out", "e.csv")
+    kit(*command, "--ties", "similarity", "--out", "e.csv")
     assert (here / "e.csv").read_bytes() == first
 
 

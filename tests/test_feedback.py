@@ -4,8 +4,6 @@ import itertools
 import math
 
 import numpy as np
-import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +17,6 @@ from class_kit.curriculum.feedback import (
     lower_component,
     record_losses,
 )
-from class_kit.curriculum.uncertainty import UncertaintyWeights
-from class_kit.errors import InputError
 from tests.refusals import refuses
 
 LOSSES = np.random.default_rng(0).gamma(2.0, 1.0, size=200)
@@ -136,29 +132,3 @@ test_bad_feedback_is_refused = refuses(
     (lambda: MetricPacing(0.2, 0.1).schedule([math.nan]), "metric=nan"),
     (lambda: PacedPlan(np.arange(3), LinearSchedule(0.2, 0.1)), "expected a MetricPacing"),
 )
-
-
-def test_learnt_weights_find_the_noise_of_each_term() -> None:
-    weigher = UncertaintyWeights(["quiet", "noisy"])
-    generator = torch.Generator().manual_seed(0)
-    noise = {"quiet": 0.1, "noisy": 2.0}
-    target = torch.nn.Parameter(torch.zeros(2))
-    optimiser = torch.optim.Adam([*weigher.parameters(), target], lr=0.05)
-    for _ in range(600):
-        draws = {name: std * torch.randn(256, generator=generator) for name, std in noise.items()}
-        terms = {name: ((draws[name] + 1 - target[i]) ** 2).mean() for i, name in enumerate(noise)}
-        optimiser.zero_grad()
-        weigher(terms).backward()
-        optimiser.step()
-    # the known answer: e^s is the variance of each term, so the weights stand as 1/0.01 to 1/4
-    for weight, std in zip(weigher.weights().values(), noise.values(), strict=True):
-        assert 0.5 / weight == pytest.approx(std**2, rel=0.15)
-    assert target.detach().numpy() == pytest.approx([1.0, 1.0], abs=0.2)
-
-
-def test_learned_weights_take_their_terms_and_no_others() -> None:
-    weigher = UncertaintyWeights(["a", "b"])
-    assert weigher({"b": torch.tensor(3.0), "a": torch.tensor(1.0)}).item() == pytest.approx(2.0)
-    for terms, words in (({"a": torch.tensor(1.0)}, "expected"), ({"a": torch.ones(2), "b": torch.ones(2)}, "scalar")):
-        with pytest.raises(InputError, match=words):
-            weigher(terms)

@@ -2,9 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
-from itertools import combinations, permutations
-from math import comb
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from scipy import stats
 
 from class_kit import retrieval
 from class_kit.retrieval import export_trec, ranks_from_scores, rerank, retrieval_ranks, search
-from class_kit.retrieval.metrics import Ranks, k_way_chances, per_query_metrics, retrieval_metrics
+from class_kit.retrieval.metrics import Ranks, per_query_metrics, retrieval_metrics
 from tests.faulty_places import python
 from tests.refusals import refuses
 from tests.test_neighbours import unit
@@ -338,38 +336,6 @@ def test_search_finds_the_nearest_in_order():
         np.testing.assert_allclose(found, np.take_along_axis(scores, expected, axis=1), atol=1e-14)
 
 
-def every_draw(scores: list[int], target: int, k: int) -> Fraction:
-    """Mean over all sets of k - 1 others of the chance that a random order of the best puts the target first."""
-    others = [score for at, score in enumerate(scores) if at != target]
-    total, draws = Fraction(0), 0
-    for drawn in combinations(others, k - 1):
-        draws += 1
-        if all(score <= scores[target] for score in drawn):
-            total += Fraction(1, 1 + sum(score == scores[target] for score in drawn))
-    return total / draws
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.data())
-def test_chances_among_k_equal_the_mean_over_every_draw(scores: list[int], data: st.DataObject) -> None:
-    target = data.draw(st.integers(0, len(scores) - 1))
-    k = data.draw(st.integers(1, len(scores)))
-    greater = sum(score > scores[target] for score in scores)
-    equal = sum(score == scores[target] for score in scores) - 1
-    found = k_way_chances(Ranks(np.array([greater]), np.array([equal]), len(scores)), k)
-    assert found[0] == pytest.approx(float(every_draw(scores, target, k)), rel=1e-12, abs=1e-15)
-
-
-@pytest.mark.parametrize("k", [2, 20, 30_000])
-def test_chances_in_large_pools_keep_their_precision(k: int) -> None:
-    pool, greater, equal = 33_010, np.array([0, 1, 7, 900, 33_009, 0]), np.array([0, 0, 3, 40, 0, 33_009])
-    found = k_way_chances(Ranks(greater, equal, pool), k)
-    for chance, g, e in zip(found, greater.tolist(), equal.tolist(), strict=True):
-        # the sum over ranks telescopes: C(n, k) - C(n - e - 1, k) with n candidates not above the target
-        ways = Fraction(comb(pool - g, k) - comb(pool - g - e - 1, k), (e + 1) * comb(pool - 1, k - 1))
-        assert chance == pytest.approx(float(ways), rel=1e-9, abs=1e-13)
-
-
 def test_tied_candidates_are_listed_in_the_order_of_the_pool(tmp_path):
     run, _ = export_trec(tmp_path, [[0.5, 1.0, 0.5, 0.5]], [2], depth=3)
     assert [line.split()[2:5] for line in run.read_text().splitlines()] == [
@@ -403,7 +369,6 @@ test_what_does_not_fit_is_named = refuses(
     (lambda: Ranks(np.array([1]), np.array([0]), 4, np.array([0])), r"right\[0\] is 0"),
     (lambda: retrieval_metrics(RANKS, ks=(0,)), "ks=0"),
     (lambda: retrieval_metrics(RANKS, confidence=95), "confidence must lie between 0 and 1, got 95"),
-    (lambda: k_way_chances(RANKS, 5), "k=5"),
     (lambda: search(np.ones((1, 3)), np.ones((4, 3)), 5), "k=5"),
     (lambda: search(np.ones((1, 3)), np.ones((4, 2)), 1), "query_vectors have 3 dimensions"),
     (lambda: retrieval.retrieval_ranks_both_ways(np.ones((2, 3)), np.ones((3, 3))), "one row each for every pair"),

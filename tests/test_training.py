@@ -317,7 +317,6 @@ def trace_of(given):
         (CONFIG, lambda: own_neighbours(self_paced), (3, 5)),
         (CONFIG, lambda: own_neighbours(paced), (2, 4)),
         (CONFIG, lambda: StepMatchedPlan(own_neighbours(plan_of), 8), (3, 7)),
-        (replace(CONFIG, term_weights="learned"), plan_of, (3, 7)),
         (CRITIC, plan_of, (3, 7)),
     ],
     ids=lambda value: "",

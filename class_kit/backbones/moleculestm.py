@@ -22,7 +22,6 @@ only its first summand. In evaluation mode the draw is replaced by its expectati
 Encoders are frozen, the cheaper mode of the paper. The paper's heads are linear (`hidden` = 0 here); on frozen
 encoders a hidden layer adds about six points of validation MRR on the bundled corpus and is the default. Standardised
 inputs, with the training set's mean and deviation, are a choice made here as well.
-Zero-shot choice among k candidates is `class_kit.retrieval.k_way_chances`.
 """
 
 from __future__ import annotations

@@ -73,8 +73,6 @@ def add_difficulty(parser: argparse.ArgumentParser) -> None:
     add("--sigma", type=float, nargs="+", default=[0.99], metavar="S", help="similarity thresholds (default: 0.99)")
     add("--ties", default="shuffle", choices=("shuffle", "stable", "similarity"), help="how equal counts are ordered")
     add("--seed", type=int, default=0, metavar="N", help="seed of the shuffle among ties")
-    kept = "save finished blocks of the count here, so that the same command can resume; removed when complete"
-    add("--checkpoint", metavar="DIR", help=kept)
 
 
 def handle_difficulty(arguments: argparse.Namespace) -> int:
@@ -96,9 +94,7 @@ def handle_difficulty(arguments: argparse.Namespace) -> int:
     if len({f"{sigma:g}" for sigma in arguments.sigma}) < len(arguments.sigma):
         raise InputError(f"--sigma {arguments.sigma}: the same threshold is given twice, expected distinct ones")
     pairs, t, m, where = _embedded(arguments)
-    table = difficulty_table(
-        pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed, checkpoint=arguments.checkpoint
-    )
+    table = difficulty_table(pairs, t, m, arguments.sigma, ties=arguments.ties, seed=arguments.seed)
     columns = {name: values.tolist() for name, values in table.items()}
     write_csv(arguments.out, columns, zip(*columns.values(), strict=True))
     for sigma in arguments.sigma:

@@ -143,16 +143,13 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("run", metavar="RUN", help="folder written by class-kit train")
     add("--split", metavar="NAME", help="split whose pairs are the queries (default: the held-out one)")
     add("--pool", choices=("split", "all"), help="candidates: those of the split, or all molecules (default: both)")
-    choose = "also print the chance of choosing the right one among K candidates"
-    add("--choose", type=int, nargs="+", default=[], metavar="K", help=choose)
     add("--all-right", action="store_true", help="also print Recall@10, nDCG@10 and MAP over all right candidates")
     add("--trec", metavar="DIR", help="also write each ranking as a TREC run and qrels, in folders of their names")
 
 
 def handle_evaluate(arguments: argparse.Namespace) -> int:
     """Rank the pairs of a split with a trained run and print Hits@1, Hits@10, MRR and Mean Rank."""
-    from class_kit.notices import split_title
-    from class_kit.retrieval import k_way_chances, retrieval_metrics
+    from class_kit.retrieval import retrieval_metrics
     from class_kit.study.arms import arm_notices
     from class_kit.study.ranking import ANY, export_rankings, rank_split
     from class_kit.study.records import load_backbone, load_trained
@@ -172,11 +169,6 @@ def handle_evaluate(arguments: argparse.Namespace) -> int:
     for name, values in metrics.items() if arguments.all_right else ():
         shown = f"Recall@10 {values['recall@10']:.1%}, nDCG@10 {values['ndcg@10']:.3f}, MAP {values['map']:.3f}"
         print(f"{name}: {shown}")
-    for k in arguments.choose:
-        for name, ranks in wanted.items():
-            share = k_way_chances(ranks, k).mean()
-            named = f"{name} ({one_line(split_title(split))})"
-            print(f"{named:<34} right among {k}: {share:.1%} (chance level {1 / k:.1%})")
     if arguments.trec:
         export_rankings(arguments.trec, backbone, task, split, wanted)
         print(f"TREC runs and qrels are in {visible(arguments.trec)}; README.txt there says how ties are broken")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,19 +95,17 @@ def difficulty_table(
     seed: int = 0,
     weight: float = 0.5,
     progress: bool | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Everything about each pair's difficulty as columns of one table, in the order of `pairs`.
 
     Returns `id`; for every σ `neighbours@σ` (int64) and `rank@σ` (int64, 1 is the easiest, equal counts by `ties`);
     `nearest_id` and `nearest_similarity` ("" and NaN where there is one pair only). `pairs` needs
     `id`, one for each row of `t` and `m`. All thresholds are counted in one pass, and equal counts cost nothing to
-    store, so that 200,000 pairs are no special case. `checkpoint`: a folder for finished blocks of the count, as of
-    `neighbour_counts`. Raises InputError where the lengths differ.
+    store, so that 200,000 pairs are no special case. Raises InputError where the lengths differ.
     """
     ids = np.asarray(pairs.id, dtype=object)
     levels = list(sigmas)
-    counts = neighbour_counts(t, m, levels, weight=weight, progress=progress, checkpoint=checkpoint)
+    counts = neighbour_counts(t, m, levels, weight=weight, progress=progress)
     if len(ids) != counts.shape[1]:
         raise InputError(f"there are {len(ids)} ids for {counts.shape[1]} rows of embeddings: expected one per row")
     columns: dict[str, np.ndarray] = {"id": ids}

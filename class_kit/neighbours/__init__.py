@@ -8,7 +8,6 @@ compared.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from class_kit.checks import check_choice, check_real, check_whole
 from class_kit.errors import InputError
-from class_kit.neighbours.blocks import block_folder, run_blocks, single_blas, thread_count
+from class_kit.neighbours.blocks import run_blocks, single_blas, thread_count
 from class_kit.neighbours.cosines import COLUMNS, COMPILED_FROM, ROWS, Cosines, Rows, make_references, make_rows, spans
 from class_kit.neighbours.nearest import ENGINES, top_similarities
 from class_kit.neighbours.tiles import LOWEST_SIGMA, count_by_tiles, equal_blocks, leading_axes, tiles_pay
@@ -44,7 +43,6 @@ def neighbour_counts(
     memory: int = 2 * 2**30,
     n_jobs: int | None = None,
     progress: bool | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
     engine: str = "auto",
 ) -> np.ndarray:
     """Count, for each pair, the other pairs with a similarity above `sigma`, exactly.
@@ -66,9 +64,6 @@ def neighbour_counts(
         Workers; None uses every core, or what `joblib.parallel_config` selects, including a Dask cluster.
     progress : bool, optional
         Show a progress bar; None shows it on a terminal.
-    checkpoint : path, optional
-        Folder for finished blocks: after an interruption the same call continues from them. They are removed when the
-        count is complete.
     engine : "auto", "tiles" or "product"
         "auto" tests on a sample whether pruning pays; the other two are for measurements. The counts are equal.
 
@@ -93,7 +88,7 @@ def neighbour_counts(
     below = levels[levels < 1] + EDGE
     counts = np.zeros((len(levels), len(rows)), np.int64)
     if len(below):
-        options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress, "checkpoint": checkpoint}
+        options: dict[str, Any] = {"n_jobs": n_jobs, "progress": progress}
         # each thread multiplies its own blocks; multithreaded BLAS on top would make them wait
         with single_blas():
             axes = _axes_if_tiles_pay(rows, refs, below, memory, engine)
@@ -123,7 +118,7 @@ def _axes_if_tiles_pay(rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, 
 
 
 def _count_by_products(
-    rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, *, checkpoint: Any, n_jobs: int | None, **options: Any
+    rows: Rows, refs: Rows, sigmas: np.ndarray, memory: int, *, n_jobs: int | None, **options: Any
 ) -> np.ndarray:
     symmetric = refs is rows
     copies = 4 * rows.width * (len(rows) + (0 if symmetric else len(refs)))
@@ -131,11 +126,9 @@ def _count_by_products(
     if thread_count(n_jobs) > workers:
         n_jobs = workers
     shared = (Cosines(rows, refs, copied=2 * copies <= memory), sigmas)
-    arrays = (*rows.arrays(), *refs.arrays(), sigmas)
-    folder = None if checkpoint is None else block_folder(checkpoint, *arrays)
     tasks, loads = equal_blocks(len(rows), len(refs), symmetric, ROWS, PAIRS_A_BLOCK)
     counts = np.zeros((len(sigmas), len(rows)), np.int64)
-    for task, part in run_blocks(count_block, shared, tasks, loads=loads, folder=folder, n_jobs=n_jobs, **options):
+    for task, part in run_blocks(count_block, shared, tasks, loads=loads, n_jobs=n_jobs, **options):
         counts[:, task.start : task.start + part.shape[1]] += part
     return counts
 

@@ -1,4 +1,4 @@
-"""Run the independent blocks of a computation: on threads or a cluster, resuming where an earlier run stopped.
+"""Run the independent blocks of a computation, on threads or a cluster.
 
 Blocks go through joblib, so `joblib.parallel_config(backend="dask")` around a call sends them to a cluster and nothing
 else changes. Each block's result is used once, whoever computed it, so a worker that dies costs time but no counts.
@@ -6,22 +6,12 @@ else changes. Each block's result is used once, whoever computed it, so a worker
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from class_kit.files import atomic_write
 from class_kit.progress import progress_bar
-
-# changes with the meaning of a stored block, so that older blocks are not reused
-FORMAT = "neighbour blocks 2"
 
 _blas = threading.RLock()
 
@@ -34,7 +24,6 @@ def run_blocks(
     loads: Sequence[int] | None = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
-    folder: Path | None = None,
     desc: str = "neighbours",
     unit: str = " rows",
 ) -> Iterator[tuple[slice, Any]]:
@@ -54,36 +43,12 @@ def run_blocks(
         Workers; None uses every core, or what `joblib.parallel_config` selects.
     progress : bool, optional
         Show a progress bar; None shows it on a terminal or in a notebook.
-    folder : path, optional
-        Store each result, an array, in a file until all are there; results stored before are yielded first.
     """
     costs = [task.stop - task.start for task in tasks] if loads is None else loads
     with progress_bar(total=sum(costs), desc=desc, unit=unit, show=progress) as bar:
-        waiting = []
-        for block, task in enumerate(tasks):
-            kept = _read(folder / f"block-{block:05d}.npz") if folder else None
-            if kept is None:
-                waiting.append(block)
-                continue
-            bar.update(costs[block])
-            yield task, kept
-        for block, result in _computed(work, shared, tasks, waiting, n_jobs):
-            if folder:
-                with atomic_write(folder / f"block-{block:05d}.npz") as temporary, open(temporary, "wb") as file:
-                    np.savez_compressed(file, counts=result)
+        for block, result in _computed(work, shared, tasks, n_jobs):
             bar.update(costs[block])
             yield tasks[block], result
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def block_folder(parent: str | os.PathLike[str], *computed: Any) -> Path:
-    """A folder for the blocks of one computation, named by a hash of everything that the result depends on."""
-    from joblib import hash as content_hash
-
-    folder = Path(parent) / f"neighbours-{content_hash((FORMAT, computed), hash_name='sha1')}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def thread_count(n_jobs: int | None) -> int:
@@ -102,23 +67,12 @@ def single_blas() -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> np.ndarray | None:
-    """A stored result, or None if there is none or the file is damaged."""
-    try:
-        # opened here because NumPy does not close a file it cannot read
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            counts: np.ndarray = stored["counts"]
-            return counts
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
-        return None
-
-
 def _computed(
-    work: Callable[..., Any], shared: tuple[Any, ...], tasks: Sequence[slice], waiting: list[int], n_jobs: int | None
+    work: Callable[..., Any], shared: tuple[Any, ...], tasks: Sequence[slice], n_jobs: int | None
 ) -> Iterator[tuple[int, Any]]:
-    if len(waiting) == 1:
+    if len(tasks) == 1:
         # starting threads would take longer than a small count
-        yield _numbered(work, shared, waiting[0], tasks[waiting[0]])
+        yield _numbered(work, shared, 0, tasks[0])
         return
     from joblib import Parallel, delayed, parallel
 
@@ -127,7 +81,7 @@ def _computed(
         n_jobs = -1 if wished == 1 else wished
     pool = Parallel(n_jobs=n_jobs, prefer="threads", batch_size=1, return_as="generator_unordered")
     with _on_cluster(backend, shared):
-        yield from pool(delayed(_numbered)(work, shared, block, tasks[block]) for block in waiting)
+        yield from pool(delayed(_numbered)(work, shared, block, task) for block, task in enumerate(tasks))
 
 
 def _numbered(work: Callable[..., Any], shared: tuple[Any, ...], block: int, task: slice) -> tuple[int, Any]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from class_kit.neighbours.blocks import block_folder, run_blocks, thread_count
+from class_kit.neighbours.blocks import run_blocks, thread_count
 from class_kit.neighbours.cosines import Rows, spans
 from class_kit.neighbours.sizes import FULL, LEAD, TILE
 
@@ -207,19 +207,15 @@ def _bounds(sides: Sequence[np.ndarray], axes: np.ndarray) -> tuple[np.ndarray, 
     return y[0] @ y[1].T, np.outer(*rest)
 
 
-def count_by_tiles(
-    rows: Rows, refs: Rows, sigmas: np.ndarray, axes: np.ndarray, *, checkpoint: Any, **options: Any
-) -> np.ndarray:
+def count_by_tiles(rows: Rows, refs: Rows, sigmas: np.ndarray, axes: np.ndarray, **options: Any) -> np.ndarray:
     """Counts above each of the ascending `sigmas`, (n_sigma, L) int64; `options` are passed to `run_blocks`."""
     threads, symmetric = thread_count(options["n_jobs"]), refs is rows
     index = build_index(rows, axes, threads)
     other = index if symmetric else build_index(refs, axes, threads)
     shared = (index[:6], rows.arrays(), other[:6], refs.arrays(), sigmas, symmetric)
-    # the tile order is hashed too: another BLAS may sort differently, and its blocks must not be reused
-    folder = None if checkpoint is None else block_folder(checkpoint, *shared[1::2], index.place, other.place, sigmas)
     tasks, loads = equal_blocks(len(index.place), len(other.place), symmetric, TILE, PAIRS_A_BLOCK)
     levels = np.zeros((len(sigmas), len(index.place)), np.int64)
-    for task, counts in run_blocks(count_block, shared, tasks, loads=loads, folder=folder, **options):
+    for task, counts in run_blocks(count_block, shared, tasks, loads=loads, **options):
         levels[:, task.start : task.start + counts.shape[1]] += counts
     if symmetric:
         # the copies of a merged row are neighbours of each other

@@ -29,7 +29,6 @@ from class_kit.retrieval.metrics import (
     join_right,
     rank_dense,
 )
-from class_kit.retrieval.metrics import k_way_chances as k_way_chances
 from class_kit.retrieval.metrics import per_query_metrics as per_query_metrics
 from class_kit.retrieval.metrics import retrieval_metrics as retrieval_metrics
 from class_kit.retrieval.rerank import RERANKED as RERANKED

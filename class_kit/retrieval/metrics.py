@@ -1,4 +1,4 @@
-"""What ranks are worth: Hits@k, MRR, Mean Rank and choice among k, with ties in expectation, and their intervals.
+"""What ranks are worth: Hits@k, MRR and Mean Rank, with ties in expectation, and their intervals.
 
 A rank is two counts, never one number: the candidates scored higher than the relevant one (`greater`) and those
 scored the same (`equal`). Mol2vec words are equal for stereoisomers, so exact ties are common, and a rank that
@@ -243,40 +243,6 @@ def _metrics_of_every(every: Every, pool: int, ks: Sequence[int]) -> dict[str, N
     metrics["map"] = by_query((every.right_above + 1) * inverse + before * (1 - (first + 1) * inverse)) / relevant
     # rounding may carry a sum of shares beyond 1
     return {name: np.minimum(values, 1.0) for name, values in metrics.items()}
-
-
-def k_way_chances(ranks: Ranks, k: int) -> NDArray[np.float64]:
-    """The chance that the relevant candidate of each query is chosen among itself and k - 1 random others.
-
-    The task of MoleculeSTM (Liu et al. 2023, zero-shot structure–text retrieval, k = 4, 10, 20). Its evaluation draws
-    the others once a query; here the mean over all draws is computed from the exact ranks, so there is nothing to
-    seed or to repeat. The others are drawn without replacement from the rest of the pool: at rank r the relevant
-    candidate wins if none of the r - 1 above it is drawn, which of a pool of C has the hypergeometric probability
-    C(C - r, k - 1) / C(C - 1, k - 1). With ties the chance is the mean of that over the ranks. Of several relevant
-    candidates the first is meant.
-
-    Parameters
-    ----------
-    ranks : Ranks
-        In a pool of C candidates.
-    k : int
-        Candidates to choose from, the relevant one included, between 1 and C.
-
-    Returns
-    -------
-    (Q,) float64
-        In [0, 1]. Where all candidates tie it is 1 / k.
-
-    Raises
-    ------
-    InputError
-        For a k that is not a whole number in that range.
-    """
-    ways = check_whole("k", k, low=1, high=ranks.pool)
-    above = np.arange(1, ranks.pool)
-    # one more candidate above: of the pool less those above so far, k - 1 are drawn and each may be that one
-    step = np.maximum(ranks.pool - above - (ways - 1), 0) / (ranks.pool - above)
-    return _mean_over_ties(np.concatenate([[1.0], np.cumprod(step)]), ranks)
 
 
 def _mean_over_ties(by_rank: NDArray[np.float64], ranks: Ranks) -> NDArray[np.float64]:

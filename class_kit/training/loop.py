@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from class_kit.backbones import backbone_needs, create_backbone
 from class_kit.backbones.base import Backbone
@@ -29,7 +29,6 @@ from class_kit.curriculum.duplicates import count_repeats, duplicate_mask
 from class_kit.curriculum.feedback import record_losses
 from class_kit.curriculum.hard_batches import locality_order
 from class_kit.curriculum.intensity import weigh_terms
-from class_kit.curriculum.uncertainty import UncertaintyWeights
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs, encode
 from class_kit.options import TrainingConfig
@@ -51,9 +50,9 @@ class TrainingResult:
     """A trained backbone (weights of its best epoch) and the record of its training.
 
     `history` has one entry per epoch: epoch, fraction, rows, steps, loss, each term and its intensity
-    (`intensity/<term>`), an adversary's terms (`critic/<term>`), learned weights (`weight/<term>`), each validation
-    metric, seconds (training only); if near-duplicates are kept in different batches, the `repeats` within a batch and
-    how many of them were `unavoidable`. `samples` and `steps` are totals over all epochs.
+    (`intensity/<term>`), an adversary's terms (`critic/<term>`), each validation metric, seconds (training only); if
+    near-duplicates are kept in different batches, the `repeats` within a batch and how many of them were `unavoidable`.
+    `samples` and `steps` are totals over all epochs.
     """
 
     backbone: Backbone
@@ -180,10 +179,8 @@ class Trainer:
 
     Attributes
     ----------
-    parts : modules by name
-        What the main optimiser trains: the backbone and, if learned, the weights of the terms.
     optimizers : optimisers by name
-        "optimizer" for the main parts and, if there is a critic, "critic".
+        "optimizer" for the backbone and, if there is a critic, "critic".
     arrays : arrays by name
         The plan's feedback: `losses`, every pair's latest loss, and `line`, the latest locality order of the model's
         vectors.
@@ -212,16 +209,7 @@ class Trainer:
         self.backbone.to(self.device)
         fitted = min(text.sample(seed=config.seed), molecules.sample(seed=config.seed), key=len)
         self.backbone.fit_inputs(*self._take(fitted))
-        self.parts: dict[str, nn.Module] = {"model": self.backbone}
-        self.term_weights: UncertaintyWeights | None = None
-        if config.term_weights == "learned":
-            # the names come from a trial batch that leaves no trace in generator or weights
-            self.backbone.eval()
-            with torch.random.fork_rng(), torch.no_grad():
-                names = self.backbone.losses(*self._take(np.arange(min(2, len(text)))))
-            self.parts["term_weights"] = self.term_weights = UncertaintyWeights(names).to(self.device)
-        extra = () if self.term_weights is None else self.term_weights.parameters()
-        self.optimizers = make_optimizers(config, self.backbone, extra)
+        self.optimizers = make_optimizers(config, self.backbone)
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.sums: dict[str, float] = {}
         self.noted: list[tuple[int, str, Tensor]] = []
@@ -294,15 +282,11 @@ class Trainer:
         gamma = plan.intensities(self.epoch, terms)
         if self.config.intensity_on == "lr":
             rate, gamma = rate * plan.intensity(self.epoch), dict.fromkeys(terms, 1.0)
-        if self.term_weights is None:
-            loss = weigh_terms(terms, gamma)
-        else:
-            loss = self.term_weights({name: gamma[name] * term for name, term in terms.items()})
         main = self.optimizers["optimizer"]
         for group in main.param_groups:
             group["lr"] = rate * group["share"]
         main.zero_grad(set_to_none=True)
-        loss.backward()
+        weigh_terms(terms, gamma).backward()
         main.step()
         self.step += 1
         self.samples += len(rows)
@@ -359,8 +343,6 @@ class Trainer:
         entry |= {f"intensity/{name}": value for name, value in plan.intensities(self.epoch, terms).items()}
         if plan.apart is not None:
             entry |= count_repeats(plan.apart, batches)
-        if self.term_weights is not None:
-            entry |= {f"weight/{name}": value for name, value in self.term_weights.weights().items()}
         score = float(self.epoch)
         if self.validate is not None:
             self.backbone.eval()
@@ -389,10 +371,9 @@ class Trainer:
         """Write the checkpoint, if there is a folder for it."""
         if self.checkpoint is None:
             return
-        tensors: dict[str, Any] = {"generator": torch.get_rng_state()}
+        tensors: dict[str, Any] = {"generator": torch.get_rng_state(), "model": self.backbone.state_dict()}
         if torch.cuda.is_available():
             tensors["generator_cuda"] = torch.cuda.get_rng_state()
-        tensors |= {name: part.state_dict() for name, part in self.parts.items()}
         tensors |= {name: optimizer.state_dict()["state"] for name, optimizer in self.optimizers.items()}
         tensors["arrays"] = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
         state: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
@@ -407,8 +388,7 @@ class Trainer:
         torch.set_rng_state(tensors["generator"])
         if "generator_cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["generator_cuda"])
-        for name, part in self.parts.items():
-            part.load_state_dict(tensors[name])
+        self.backbone.load_state_dict(tensors["model"])
         for name, optimizer in self.optimizers.items():
             moments = {int(index): own for index, own in tensors.get(name, {}).items()}
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

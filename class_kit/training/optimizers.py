@@ -24,13 +24,10 @@ def learning_rate(config: TrainingConfig, step: int, total: int) -> float:
     return config.learning_rate * max(0.0, (total - step) / max(1, total - warm))
 
 
-def make_optimizers(
-    config: TrainingConfig, backbone: Backbone, without_decay: Iterable[nn.Parameter] = ()
-) -> dict[str, torch.optim.Optimizer]:
+def make_optimizers(config: TrainingConfig, backbone: Backbone) -> dict[str, torch.optim.Optimizer]:
     """The optimisers by name: "optimizer" for everything except a critic and, if there is a critic, "critic".
 
     Each parameter group of the first has a `share` of `learning_rate`, 1 unless the backbone sets another rate.
-    `without_decay` are trained with the backbone, without weight decay.
     """
     critic = list(backbone.critic_parameters())
     critic_ids = {id(parameter) for parameter in critic}
@@ -38,17 +35,16 @@ def make_optimizers(
     rates: list[tuple[Iterable[nn.Parameter], float]] = backbone.parameter_rates()
     share = {id(parameter): rate / config.learning_rate for parameters, rate in rates for parameter in parameters}
     groups: list[dict[str, Any]] = [
-        {"params": members, "weight_decay": config.weight_decay, "share": each}
+        {"params": members, "share": each}
         for each in sorted({1.0, *share.values()}, reverse=True)
         if (members := [parameter for parameter in own if share.get(id(parameter), 1.0) == each])
     ]
-    if extra := list(without_decay):
-        groups.append({"params": extra, "weight_decay": 0.0, "share": 1.0})
     # fused: one pass over the weights; the default's many small ones take a fifth of a step on a CPU
+    common: Any = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
     optimizers: dict[str, torch.optim.Optimizer] = {
-        "optimizer": torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        "optimizer": torch.optim.AdamW(groups, **common)
         if config.optimizer == "adamw"
-        else torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, fused=True)
+        else torch.optim.SGD(groups, momentum=0.9, **common)
     }
     if critic:
         optimizers["critic"] = torch.optim.Adam(critic, lr=backbone.critic_learning_rate, betas=(0.5, 0.9), fused=True)
