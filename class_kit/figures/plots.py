@@ -37,6 +37,8 @@ def binned(values: Any, bins: int | Sequence[float] | np.ndarray = 80) -> dict[s
 def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Plot the distribution of cosines between pairs, one outlined histogram per space.
 
+    A single one has its name above it, where a legend would cover it.
+
     Parameters
     ----------
     similarities : name to (n,) float in [-1, 1], or to what `binned` makes of them
@@ -47,7 +49,10 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
         look = {"color": PALETTE[at % len(PALETTE)], "linestyle": DASHES[at % len(DASHES)]}
         ax.stairs(values["density"], values["edges"], baseline=None, label=name, **look)
     ax.set(xlabel="cosine similarity of two pairs", ylabel="density")
-    ax.legend(title="space" if len(similarities) > 1 else None)
+    if len(found) > 1:
+        ax.legend(title="space")
+    else:
+        ax.set_title(*found)
     return ax
 
 
