@@ -52,7 +52,7 @@ def similarity_histogram(similarities: Mapping[str, Any], ax: Axes | None = None
     if len(found) > 1:
         ax.legend(title="space")
     else:
-        ax.set_title(*found)
+        ax.set_title(next(iter(found)))
     return ax
 
 

@@ -23,7 +23,6 @@ from class_kit.molecules.minimol import minimol_identity, minimol_vector
 from class_kit.molecules.structures import (
     MORGAN_BITS,
     MORGAN_RADIUS,
-    check_readable,
     check_smiles,
     each_molecule,
     fingerprint,
@@ -181,7 +180,6 @@ def embed_molecules(
         options = {"identity": minimol_identity()}
 
     def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
-        check_readable(rows, missing, progress=progress)
         made = each_molecule(rows, missing, work, what, progress, cost=40 if encoder == "minimol" else 1)
         for row, one in zip(missing, made, strict=True):
             yield row, *(_sum_of_words(one, table, unknown) if table else (1, one))

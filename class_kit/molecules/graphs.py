@@ -25,7 +25,7 @@ import numpy as np
 
 from class_kit.inputs import Inputs, Ragged, offsets_of
 from class_kit.molecules import known_vectors, warn_unknown
-from class_kit.molecules.structures import atom_words, check_readable, check_smiles, each_molecule, read_molecule
+from class_kit.molecules.structures import atom_words, check_smiles, each_molecule, read_molecule
 from class_kit.molecules.vectors import Mol2vecVectors
 from class_kit.store import Maker, digest_of, stored
 
@@ -158,7 +158,6 @@ def molecule_graphs(
     maker = Maker("graphs", "rdkit", digest_of(rdkit=version("rdkit"), layout=_LAYOUT))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
-        check_readable(rows, missing, progress=progress)
         values = each_molecule(rows, missing, _saved_graph, "molecule graphs", progress, cost=_COST)
         return zip(missing, values, strict=True)
 

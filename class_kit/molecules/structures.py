@@ -99,14 +99,15 @@ def structure(smiles: str) -> Structure:
 
     try:
         with rdBase.BlockLogs():
-            for atom in molecule.GetAtoms():
+            for atom in molecule.GetAtoms() if ":" in smiles else ():
                 atom.SetAtomMapNum(0)
             isomer, inchikey = Chem.MolToSmiles(molecule), _inchikey(molecule)
             Chem.RemoveStereochemistry(molecule)
             # hydrogens that marked the sides of a double bond are no longer needed
             molecule = Chem.RemoveHs(molecule, sanitize=False)
             key = Chem.MolToSmiles(molecule, isomericSmiles=False)
-            return Structure(isomer, key, _inchikey(molecule, "/SNon").split("-")[0] or key, "", inchikey)
+            # the first block does not depend on stereo and isotopes
+            return Structure(isomer, key, inchikey.split("-")[0] or key, "", inchikey)
     except RuntimeError as error:
         return Structure("", "", "", _broken_invariant(error))
 
@@ -201,7 +202,6 @@ def mol2vec_sentences(smiles: Sequence[str], *, progress: bool | None = None) ->
         No molecule, or SMILES that RDKit cannot read (rows are named).
     """
     checked = check_smiles(smiles)
-    check_readable(checked, range(len(checked)), progress=progress)
     return list(each_molecule(checked, range(len(checked)), mol2vec_words, "molecule words", progress))
 
 
@@ -223,9 +223,9 @@ def check_smiles(smiles: Sequence[str | Mol]) -> list[str]:
     return check_strings("smiles", rows)
 
 
-def check_readable(smiles: Sequence[str], rows: Sequence[int], *, progress: bool | None = None) -> None:
-    """Raise one `InputError` that names the rows that RDKit cannot read, before the others are processed."""
-    reasons = each_molecule(smiles, rows, lambda one: parse(one)[1], "checking SMILES", progress)
+def _refuse_unreadable(smiles: Sequence[str], rows: Sequence[int]) -> None:
+    """Raise one `InputError` that names all rows that RDKit cannot read."""
+    reasons = each_molecule(smiles, rows, lambda one: parse(one)[1], "checking SMILES", None)
     refused = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
     if refused:
         many = f"{len(refused):,} of {len(smiles):,} SMILES" if len(refused) > 1 else "one SMILES"
@@ -256,6 +256,11 @@ def each_molecule(
 
     `cost` is the time for a row relative to computing its Mol2vec words: costly rows are split among processes from a
     smaller number on, in smaller blocks. The result does not depend on the number of processes.
+
+    Raises
+    ------
+    InputError
+        `work` refuses a molecule; of those that RDKit cannot read, the first ten are named, with their rows.
     """
     tasks = (smiles[row] for row in rows)
     results: Iterable[Any] = map(work, tasks)
@@ -264,19 +269,30 @@ def each_molecule(
 
         parallel = Parallel(n_jobs=-1, batch_size=max(1, BLOCK // cost), return_as="generator")
         results = parallel(delayed(work)(task) for task in tasks)
-    return iter(progress_bar(results, total=len(rows), desc=what, unit="molecule", show=progress))
+    try:
+        yield from progress_bar(results, total=len(rows), desc=what, unit="molecule", show=progress)
+    except InputError:
+        _refuse_unreadable(smiles, rows)
+        raise
 
 
-def _inchikey(molecule: Mol, options: str = "") -> str:
+def _inchikey(molecule: Mol) -> str:
     """Standard InChIKey, or an empty string; dative bonds are removed, as InChI disconnects metals."""
     from rdkit import Chem
 
-    dative = [bond for bond in molecule.GetBonds() if bond.GetBondType() == Chem.BondType.DATIVE]
-    if dative:
+    if dative := molecule.GetSubstructMatches(_dative(), maxMatches=molecule.GetNumBonds()):
         molecule = Chem.RWMol(molecule)
-        for bond in dative:
-            molecule.RemoveBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
-    return str(Chem.MolToInchiKey(molecule, options))
+        for ends in dative:
+            molecule.RemoveBond(*ends)
+    return str(Chem.MolToInchiKey(molecule))
+
+
+@cache
+def _dative() -> Any:
+    """A dative bond as a query: RDKit looks for it much faster than a loop in Python does."""
+    from rdkit import Chem
+
+    return Chem.MolFromSmarts("*->*")
 
 
 def _refused_unparsed(smiles: str) -> str:
