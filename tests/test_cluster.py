@@ -62,7 +62,7 @@ def test_a_cluster_counts_the_same_by_tiles(client):
 def test_a_worker_killed_in_the_middle_of_products_changes_nothing(client):
     assert all(address.startswith("tcp://") for address in client.scheduler_info()["workers"])
     # Gaussian rows near no other: products, some seconds of them
-    t = np.random.default_rng(0).standard_normal((16_000, 300)).astype(np.float32)
+    t = np.random.default_rng(0).standard_normal((11_000, 300)).astype(np.float32)
     expected = neighbour_counts(t, None, 0.15, engine="product")
     before = client.run(os.getpid)
     victim = next(iter(before.values()))
@@ -72,7 +72,7 @@ def test_a_worker_killed_in_the_middle_of_products_changes_nothing(client):
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if any(client.processing().values()):
-                time.sleep(0.3)
+                time.sleep(0.1)
                 done.append(sum(map(len, client.processing().values())))
                 os.kill(victim, signal.SIGKILL)
                 return

@@ -20,7 +20,6 @@ from class_kit.cli.train import arm_from, config_from
 from class_kit.errors import InputError
 from class_kit.files import corpus_file
 from class_kit.retrieval import retrieval_metrics, retrieval_ranks
-from class_kit.study.export import _published
 from class_kit.study.ranking import right_candidates
 from class_kit.study.records import load_backbone, load_trained, newest_training
 from class_kit.training import encode
@@ -139,12 +138,6 @@ def test_an_exported_run_is_used_as_its_model_card_says(folder, tmp_path, monkey
     exec(code, names)
     np.testing.assert_array_equal(names["t"], encode(backbone, "text", task.t))
     np.testing.assert_array_equal(names["m"], encode(backbone, "molecules", task.m))
-
-
-def test_an_export_names_hub_models_in_full_and_folders_by_their_last_part(tmp_path: Path) -> None:
-    assert _published("owner/model") == "owner/model"
-    (tmp_path / "mine").mkdir()
-    assert _published(str(tmp_path / "mine")) == "mine"
 
 
 def test_search_finds_what_it_is_asked_for(kit: Any) -> None:

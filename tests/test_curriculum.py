@@ -1,7 +1,6 @@
 """The epoch plan, its sampler and its controls: pure, exact, the same for every rank."""
 
 import itertools
-import math
 import pickle
 
 import numpy as np
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from class_kit.curriculum import CurriculumBatchSampler, EpochPlan, LinearSchedule, NeverFullWarning, make_schedule
 from class_kit.curriculum.controls import ARMS, StepMatchedPlan, make_order, make_plan
-from class_kit.curriculum.plan import batch_bounds
 from class_kit.curriculum.randomness import shuffle_rows
 from class_kit.errors import InputError
 from tests.refusals import refuses
@@ -87,24 +85,6 @@ def test_without_schedule_and_intensity_it_is_the_plain_run(length: int, seed: i
     assert plan.intensity(epoch) == 1.0
     assert np.array_equal(np.sort(plan.rows(epoch)), np.arange(length))
     assert all(map(np.array_equal, plan.batches(epoch, 7), plain.batches(epoch, 7)))
-
-
-@given(st.integers(1, 400), st.integers(1, 20), st.integers(1, 6), st.booleans())
-@settings(deadline=None, max_examples=300)
-def test_every_row_goes_to_one_rank_and_all_ranks_step_alike(count, batch_size, world_size, drop_last) -> None:
-    try:
-        bounds = batch_bounds(count, batch_size, world_size, drop_last)
-    except InputError:
-        too_few = count < world_size or (drop_last and count < batch_size * world_size)
-        assert too_few or (batch_size == 1 and count % world_size)
-        return
-    sizes = np.diff(bounds).reshape(-1, world_size)
-    assert 1 <= sizes.min() <= sizes.max() <= batch_size
-    assert np.ptp(sizes, axis=1).max() <= 1
-    assert (sizes[:-2] == batch_size).all()
-    full = batch_size * world_size
-    assert bounds[-1] == (count // full * full if drop_last else count)
-    assert len(sizes) == (count // full if drop_last else math.ceil(count / full))
 
 
 @given(st.integers(36, 300), st.integers(2, 9), st.integers(1, 4), st.integers(1, 25), st.booleans())

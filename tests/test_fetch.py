@@ -17,7 +17,7 @@ import pytest
 
 from class_kit import fetch as module
 from class_kit.errors import InputError
-from class_kit.fetch import PINNED, FetchError, data_home, fetch, find_folder, git_blob_id, obtain
+from class_kit.fetch import PINNED, FetchError, data_home, fetch, find_folder, obtain
 from tests.faulty_places import free_port, python
 
 # --- a local web server that misbehaves on request: the first part of the path says how
@@ -142,15 +142,6 @@ def hasty(monkeypatch):
 
 
 # --- one file
-
-
-@pytest.mark.parametrize(
-    ("content", "blob"),
-    [(b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"), (b"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a")],
-)
-def test_blob_id_equals_git(tmp_path, content, blob):
-    (tmp_path / "a").write_bytes(content)
-    assert git_blob_id(tmp_path / "a") == blob
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("good", 1), ("zipped", 1), ("moved", 2)])

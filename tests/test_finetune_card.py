@@ -24,7 +24,7 @@ from tests.bench import finetune_card as card
 from tests.bench import finetune_study as study
 from tests.tiny_bert import WORDS, texts, write_bert
 
-EPOCHS, SIZE, SEEDS = 2, 16, [0, 3]
+EPOCHS, SIZE, SEEDS = 2, 16, [3]
 ROOT = Path(__file__).parents[1]
 SMILES = ("C", "N", "O", "S", "C(F)", "C(Cl)", "C=C", "C(=O)", "C#C", "C1CCCCC1", "C(Br)", "C(I)", "CC")
 PARTS = dict(zip(WORDS, SMILES, strict=True))
@@ -34,15 +34,12 @@ CARRIED = {"class_kit", "tests", "torch", "numpy", "transformers", "lazy_loader"
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     place = tmp_path_factory.mktemp("task")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLASS_KIT_CACHE", str(place / "cache"))
-        (place / "bert").mkdir()
-        # texts that tell their molecules, so that an audit finds some of those that are exchanged
-        smiles = ["C" + "".join(PARTS[word] for word in text.split()) for text in texts(200)]
-        rows = [",".join(pair) for pair in zip(texts(200), smiles, strict=True)]
-        (place / "pairs.csv").write_text("text,smiles\n" + "\n".join(rows) + "\n")
-        bert = write_bert(place / "bert", dropout=0.1)
-        return load_task(place / "pairs.csv", text_encoder=bert)
+    (place / "bert").mkdir()
+    # texts that tell their molecules, so that an audit finds some of those that are exchanged
+    smiles = ["C" + "".join(PARTS[word] for word in text.split()) for text in texts(200)]
+    rows = [",".join(pair) for pair in zip(texts(200), smiles, strict=True)]
+    (place / "pairs.csv").write_text("text,smiles\n" + "\n".join(rows) + "\n")
+    return load_task(place / "pairs.csv", text_encoder=write_bert(place / "bert", dropout=0.1))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +92,7 @@ runpy.run_module("tests.bench.bench_finetune", run_name="__main__")
         card.run(folder, out, precision="float32")
     finally:
         torch.set_num_threads(before)
-    assert len(trainings(out)) == 18
+    assert len(trainings(out)) == 9
     assert {name: trainings(out)[name] for name in first} == first
     return out
 
@@ -104,12 +101,11 @@ def trainings(out: Path) -> dict[str, Any]:
     return json.loads((out / "results.json").read_text())["trainings"]
 
 
-@pytest.mark.parametrize(
-    ("arm", "noise", "seed"), [("baseline", 0, 0), ("CLASS", 0, 3), ("step-matched", 0, 0), ("auto", 0.2, 3)]
-)
+@pytest.mark.parametrize(("arm", "noise"), [("baseline", 0), ("CLASS", 0), ("step-matched", 0), ("auto", 0.2)])
 def test_in_float32_it_is_the_kits_own_training(
-    arm: str, noise: float, seed: int, task: Task, config: TrainingConfig, results: Path, tmp_path: Path
+    arm: str, noise: float, task: Task, config: TrainingConfig, results: Path, tmp_path: Path
 ) -> None:
+    (seed,) = SEEDS
     chosen = next(one for one in study.arms_of(EPOCHS, 0.9) if one.name == arm)
     noisy = exchange_molecules(task, noise, seed) if noise else task
     record = train_record(noisy, chosen, replace(config, seed=seed), tmp_path)
@@ -127,13 +123,13 @@ def test_in_float32_it_is_the_kits_own_training(
 
 def test_small_losses_are_followed_and_equal_trainings_are_named(folder: Path) -> None:
     data = card.Prepared(folder)
-    auto = named(data, f"auto-{SIZE}-noise0.2-0")
+    auto = named(data, f"auto-{SIZE}-noise0.2-3")
     assert auto["rows"] is None
     assert auto["epoch_rows"][0] == len(data.rows["train"]) > auto["epoch_rows"][1]
-    oracle = named(data, f"oracle-{SIZE}-noise0.2-0")
+    oracle = named(data, f"oracle-{SIZE}-noise0.2-3")
     assert oracle["epoch_rows"] == EPOCHS * [128]
     assert {one["arm"] for one in data.manifest["trainings"] if one["noise"]} == set(study.NOISY)
-    clean, noisy = (data.beside(named(data, f"CLASS-{SIZE}-noise{noise}-0")).rows for noise in ("0", "0.2"))
+    clean, noisy = (data.beside(named(data, f"CLASS-{SIZE}-noise{noise}-3")).rows for noise in ("0", "0.2"))
     np.testing.assert_array_equal(clean, data.molecules.rows[data.rows["train"]])
     # of the few exchanged molecules some are the same one
     assert 0.1 < (clean != noisy).mean() <= 0.2

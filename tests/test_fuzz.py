@@ -7,13 +7,10 @@ import bz2
 import codecs
 import collections
 import contextlib
-import csv
 import functools
 import gzip
 import io
-import json
 import lzma
-import math
 import os
 import pickle
 import sys
@@ -23,17 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from class_kit.errors import InputError
 from class_kit.molecules.restricted_pickle import _BUILDERS, Dtype, Record, read_pickle
-from class_kit.molecules.structures import fingerprint, mol2vec_words, parse, structure
 from class_kit.molecules.vectors import load_vectors
-from class_kit.pairs import load_pairs
 from class_kit.pairs.readers import read_source, read_table
-from class_kit.pairs.splits import make_splits
-from class_kit.runs.notebooks import Notebook, Raw, declared_parameters
 from tests.notebook_tools import write_notebook
 from tests.pair_files import TABLE, parquet
 
@@ -192,93 +185,6 @@ def test_objects_in_memory(source: Any) -> None:
         table = read_source(source if not isinstance(source, str) else [source])
         assert all(len(column) == len(table.places) for column in table.columns.values())
         assert all(cell is None or isinstance(cell, str) for column in table.columns.values() for cell in column)
-
-
-CELLS = st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=6)
-
-
-@examples(60)
-@given(
-    rows=st.lists(st.lists(CELLS, min_size=1, max_size=5), min_size=1, max_size=10),
-    header=st.sampled_from(["id,text,smiles,split", "text,smiles", "smiles,text,a,b", "CID\tSMILES\tdescription"]),
-    make_split=st.sampled_from([None, "random", "scaffold"]),
-)
-def test_pairs(rows: list[list[str]], header: str, make_split: str | None, place: Path) -> None:
-    path, rejected = place / ("pairs.tsv" if "\t" in header else "pairs.csv"), place / "rejected.csv"
-    rejected.unlink(missing_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t" if "\t" in header else ",")
-        writer.writerows([header.replace("\t", ",").split(","), *rows])
-    try:
-        pairs = load_pairs(path, max_rejected=1.0, make_split=make_split, rejected_to=rejected)
-    except InputError:
-        pass
-    else:
-        assert all(note.isprintable() for note in pairs.notes)
-        assert repr(pairs).isprintable()
-        assert len(set(pairs.id)) == len(pairs.id)
-    if rejected.exists():
-        with open(rejected, encoding="utf-8", newline="") as file:
-            cells = [cell for row in csv.reader(file) for cell in row]
-        assert not any(cell.lstrip(' "\t\r\n').startswith(("=", "+", "-", "@")) for cell in cells)
-    assert not list(place.glob("*.tmp")) + list(place.glob(".*.tmp"))
-
-
-ATOMS = "C c N n O o S P F Cl Br ( ) . = # : / \\ ~ -> % 1 2 3 %10 * [*:1] [#6] [#119] [nH] [C@H] [O-] [Na+] [CH9] [Xx]"
-PARTS = [*ATOMS.split(), "[CH999]", "[C+1000]", "[Co@OH30]", "C1CCCCC1", "c1ccccc1", "CC(=O)O", "[2H]", "$", " ", "\0"]
-
-
-@examples(200)
-@given(smiles=st.lists(st.sampled_from(PARTS), max_size=14).map("".join))
-def test_smiles(smiles: str) -> None:
-    found = structure(smiles)
-    assert bool(found.key) != bool(found.reason)
-    assert found.reason.isprintable()
-    assert (parse(smiles)[0] is not None) == bool(found.key)
-    if found.key:
-        assert mol2vec_words(smiles)
-        assert math.isfinite(fingerprint(smiles).sum())
-        make_splits([found], "scaffold")
-
-
-SOURCES = [
-    *("a", "b = ", "a: int = ", "1", "0.5", "'x'", '"""', "[", "]", "{", "}", "(", ")", ",", "True", "None", "-", "~"),
-    *("\n", "  ", "#", "# note\n", "\\", "\0", "import os", "os.system('x')", "f'{1}'", "lambda: 0", "9" * 5_000),
-    *("1e999", "1j", "b'x'", "...", "*a", "\x0c", "é", "\ud800", "if 1:\n", "=", ":=", "@", "\t", "{**", "not "),
-]
-
-
-@examples(200)
-@given(source=st.lists(st.sampled_from(SOURCES), max_size=20).map("".join))
-def test_parameters_cells(source: str) -> None:
-    try:
-        found = declared_parameters(source)
-    except InputError:
-        return
-    json.dumps(found, allow_nan=False)
-
-
-YAML = [
-    *("a", "1", "0.5", "'", '"', "[", "]", "{", "}", ":", ": ", ", ", "- ", "\n", "  ", "&a ", "*a", "<<: ", "|", ">"),
-    *("!!int ", "!!float ", "!!timestamp ", "!!set ", "!!omap ", "!!binary ", "!!python/name:os.system ", "!"),
-    *("%YAML 1.1\n", "---", "...", "#", "?", "@", "`", "\0", "\x1b", "\ud800", "9" * 5_000, "1e999", ".inf", ".nan"),
-    *("true", "null", "~", "on", "12:30", "0x1f", "1_000", "[" * 400, "é", "\\", "\t", "=", "2001-01-01"),
-]
-DEFAULTS = [0, 0.5, True, None, [1], [0.5], ["a"], [], {"a": 1}, "text"]
-
-
-@examples(300)
-@example(typed="0x" + "9" * 5_000, default=0)
-@given(typed=st.lists(st.sampled_from(YAML), max_size=10).map("".join), default=st.sampled_from(DEFAULTS))
-def test_values_of_parameters(typed: str, default: Any) -> None:
-    try:
-        value = Notebook(Path("x.ipynb"), None, {"p": default}).checked({"p": Raw(typed)})["p"]
-    except InputError:
-        return
-    assert default is None or type(value) is type(default)
-    json.dumps(value, allow_nan=False)
-    if isinstance(default, str):
-        assert value == typed
 
 
 DATA = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, type(None), np.ndarray, Record, Dtype)

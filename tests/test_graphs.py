@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from class_kit.backbones.base import GraphBatch
 from class_kit.errors import InputError
-from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol2vec_sentences, structures
+from class_kit.molecules import Mol2vecVectors, atom_words, embed_molecules, mol2vec_sentences
 from class_kit.molecules.graphs import BOND_FEATURES, MoleculeGraphs, brics_cuts, molecule_graphs, motifs
 from class_kit.molecules.vectors import corpus_smiles
 from class_kit.store import cache_entries
@@ -142,7 +142,7 @@ def test_a_batch_is_what_rdkit_says_of_each_atom_and_bond(unknown: str, table: M
     assert not expected[list(rows).index(SMILES.index("[Fe+3]"))]["atoms"].any()
 
 
-def test_every_feature_of_bonds_occurs_and_tells_what_its_name_says(graphs: MoleculeGraphs) -> None:
+def test_features_of_bonds_are_what_their_names_say(graphs: MoleculeGraphs) -> None:
     names = np.array(BOND_FEATURES)
 
     def features(smiles: str, first: int, second: int) -> set[str]:
@@ -158,11 +158,6 @@ def test_every_feature_of_bonds_occurs_and_tells_what_its_name_says(graphs: Mole
     assert features("CC(=O)Oc1ccccc1C(=O)O", 4, 5) == {"aromatic", "conjugated", "ring", "stereo_none"}
     assert features("CC(=O)Oc1ccccc1C(=O)O", 3, 4) == {"single", "conjugated", "stereo_none", "cut"}
     assert features("[H][H]", 0, 1) == {"single", "stereo_none"}
-    unsure = Chem.MolFromSmiles("FC=CF")
-    unsure.GetBondWithIdx(1).SetStereo(Chem.BondStereo.STEREOANY)
-    from class_kit.molecules.graphs import _graph
-
-    assert set(names[_graph(unsure)["bond_features"][2] > 0]) == {"double", "stereo_any"}
 
 
 def motif_laws(molecule: Chem.Mol) -> list[set[int]]:
@@ -277,15 +272,6 @@ def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, m
     monkeypatch.undo()
     other = molecule_graphs(SMILES[::-1], vectors=table, cache=False)
     assert len({first.digest, other.digest, *(one.digest for one in others)}) == 4
-
-
-def test_several_processes_give_the_same(graphs, table, monkeypatch) -> None:
-    monkeypatch.setattr(structures, "PARALLEL_FROM", 1)
-    monkeypatch.setattr(structures, "BLOCK", 70)
-    found, rows = molecule_graphs(SMILES, vectors=table, cache=False), np.arange(len(SMILES))
-    same_batch(found.arrays(rows), graphs.arrays(rows))
-    with pytest.raises(InputError, match=r"one SMILES cannot be used: row 19: 'C1CC'"):
-        molecule_graphs([*SMILES, "C1CC"], vectors=table)
 
 
 def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:

@@ -221,12 +221,6 @@ def test_a_crafted_file_is_one_error_and_runs_nothing(name, content, said, whole
     assert not marker.exists()
 
 
-def test_an_honest_part_beside_a_model_is_read(tmp_path: Path) -> None:
-    (tmp_path / "model.pkl").write_bytes(MODEL)
-    np.save(tmp_path / BESIDE, np.ones((1, 3), np.float32))
-    assert load_vectors(tmp_path / "model.pkl").vectors.tolist() == [[1.0, 1.0, 1.0]]
-
-
 @pytest.mark.usefixtures("marker")
 def test_an_encoder_s_configuration_names_no_code(whole_encoder: Path, tmp_path: Path) -> None:
     shutil.copytree(whole_encoder, tmp_path / "encoder")

@@ -5,12 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from class_kit.backbones.base import GraphBatch, TokenBatch
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs, Ragged, Vectors, as_inputs, encode, offsets_of
+from class_kit.inputs import Inputs, Ragged, Vectors, as_inputs, encode
 from class_kit.molecules import Mol2vecVectors
 from class_kit.molecules.graphs import molecule_graphs
 from class_kit.text.tokens import TextIds, TextTokens
@@ -123,15 +121,3 @@ def test_encoding_in_blocks_changes_nothing() -> None:
         np.testing.assert_allclose(encode(model, "text", values, block), whole, rtol=1e-5, atol=1e-7)
     with pytest.raises(InputError, match="side='both'"):
         encode(model, "both", values)
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.data())
-def test_ragged_places_are_the_slices_one_after_the_other(lengths: list[int], data: st.DataObject) -> None:
-    ragged = Ragged(np.arange(sum(lengths)) * 10, offsets_of(np.array(lengths)))
-    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8))
-    expected = [ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist() for row in rows]
-    chosen = np.array(rows, np.int64)
-    assert ragged.take(chosen).tolist() == [value for row in expected for value in row]
-    assert ragged.lengths(chosen).tolist() == list(map(len, expected))
-    assert len(ragged) == len(lengths)

@@ -22,7 +22,6 @@ from jupyter_client.manager import KernelManager
 
 from class_kit import runs
 from class_kit.cli import main
-from class_kit.terminal import import_whole, interrupts_held
 from tests.faulty_places import is_gone, wait_until
 from tests.notebook_tools import entry_of, quiet, write_notebook
 
@@ -32,6 +31,7 @@ LONG = """import os, pathlib, time
 pathlib.Path(f'pid{number}.part').write_text(str(os.getpid()))
 os.replace(f'pid{number}.part', f'pid{number}')
 time.sleep(0 if pathlib.Path('again').exists() else 120)"""
+RECORD = "from class_kit.runs import record\n_ = record(out, '01_long', {'number': number})"
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_interrupted_run_stops_its_kernel_and_continues(here: Path):
 
 
 def test_an_interrupted_sweep_ends_its_kernels_and_continues(here: Path):
-    book = write_notebook(here / "01_long.ipynb", ["number = 0"], LONG)
+    book = write_notebook(here / "01_long.ipynb", ["number = 0"], LONG, RECORD)
     process = start_run(here, book.name, "--sweep", "number=0,1,2", "--jobs", "2", "--out", "mine")
     found = [wait_for_pid(here / f"pid{number}", process) for number in (0, 1)]
     process.send_signal(signal.SIGINT)
@@ -148,7 +148,9 @@ def test_an_interrupted_sweep_ends_its_kernels_and_continues(here: Path):
     wait_until(lambda: all(map(is_gone, found)))
     assert not (here / "mine" / "done").exists()
     (here / "again").touch()
-    assert runs.sweep_notebooks([book], {"number": [0]}, out="mine", jobs=1, say=quiet).done
+    assert main(["run", book.name, "--sweep", "number=0,1,2", "--jobs", "2", "--out", "mine"]) == 0
+    rows = json.loads(Path("mine/metrics.json").read_text(encoding="utf-8"))["runs"]
+    assert [row["metrics"] for row in rows] == [{"01_long": {"number": number}} for number in (0, 1, 2)]
 
 
 def start_run(here: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -285,25 +287,3 @@ def test_a_bar_is_shown_in_a_notebook_s_page(kernel: Kernel) -> None:
     ask += "(sys.stderr.isatty(), progress_bar(range(2), desc='x').disable)"
     assert kernel.run(ask.format("_ = os.environ.pop('CLASS_KIT_PROGRESS', None)")) == ("ok", "(False, False)")
     assert kernel.run(ask.format("os.environ['CLASS_KIT_PROGRESS'] = '0'")) == ("ok", "(False, True)")
-
-
-def test_an_interrupt_waits_for_the_end_of_a_block_and_of_an_import(tmp_path, monkeypatch) -> None:
-    reached = []
-
-    def interrupted_block() -> None:
-        with interrupts_held():
-            signal.raise_signal(signal.SIGINT)
-            reached.append("the end")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_block()
-    assert reached == ["the end"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    (tmp_path / "interrupted_module.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\nwhole = True\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        import_whole("interrupted_module")
-    assert sys.modules.pop("interrupted_module").whole
-    with pytest.raises(ModuleNotFoundError), interrupts_held():
-        import_whole("no_module_of_this_name")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

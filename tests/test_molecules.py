@@ -60,13 +60,6 @@ def table() -> Mol2vecVectors:
 STEREO = ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O"]
 
 
-def test_stereoisomers_and_isotopes_share_a_key() -> None:
-    assert {structure(smiles).key for smiles in STEREO} == {"CC(N)C(=O)O"}
-    assert structure("[13CH3]C").key == structure("CC").key
-    assert structure("C/C=C\\C").key == structure("C/C=C/C").key
-    assert structure("[H]/N=C(/C)N").key == structure("CC(N)=N").key, "its hydrogen was there for the stereo alone"
-
-
 FORMS = ["random", "kekulé", "hydrogens", "mapped", "shuffled"]
 FRAGMENTS = st.sampled_from(
     [*corpus_smiles()[::40], *STEREO, "[Na+].[Cl-]", "[NH3]->[Fe]", "C*", "[2H]OC", "C[n+]1ccccc1"]
@@ -105,6 +98,9 @@ def test_a_structure_has_the_same_keys_however_it_is_written(fragments: list[str
         ("[NH3][Fe]", "[NH3]->[Fe]", "isomer"),
         ("C[C@H](N)O", "C[C@@H](N)O", "key"),
         ("[13CH3]O", "CO", "key"),
+        ("C/C=C\\C", "C/C=C/C", "key"),
+        # its hydrogen was there for the stereo alone
+        ("[H]/N=C(/C)N", "CC(N)=N", "key"),
         ("CC(=O)O", "CC(=O)[O-]", "skeleton"),
         ("Oc1ccccn1", "O=c1cccc[nH]1", "skeleton"),
         ("[2H]OC", "CO", "skeleton"),

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
@@ -108,15 +107,3 @@ def test_a_map_has_a_row_for_each_number_of_epochs_and_a_column_for_each_noise()
     assert list(table.columns) == ["0%", "40%"]
     assert table.loc["dual_encoder", "40%"] == pytest.approx((10, 9, 12))
     assert table.loc["dual_encoder, 8 epochs", "40%"] == pytest.approx((5, 4, 7))
-
-
-def test_the_committed_record_has_what_is_read_from_it() -> None:
-    record = noise.read_noise()
-    for row in record["differences"]:
-        assert row["data"] in KINDS
-        assert 0 <= row["noise"] <= 1
-        assert row["low"] <= row["difference"] <= row["high"]
-    assert all(0 <= row["share_low"] <= row["share"] <= row["share_high"] <= 1 for row in record["detection"])
-    if record["differences"]:
-        assert {row["data"] for row in record["detection"]} == set(KINDS)
-        assert np.isfinite([row["auc"] for row in record["detection"] if row["noise"] > 0]).all()

@@ -65,12 +65,6 @@ def test_each_part_of_the_ablation_is_what_it_is_called() -> None:
         assert (plan.count(1) < len(task.rows("train")), plan.intensity(1) < 1) == expected[cell.arm.name]
 
 
-def test_rates_are_those_that_the_search_chose() -> None:
-    search = json.loads((ROOT / "figures" / "backbones" / "results.json").read_text(encoding="utf-8"))["search"]
-    for backbone in (*EVERY["main"].backbones, *EVERY["main_deep"].backbones):
-        assert backbone.sets["learning_rate"] == search[backbone.name]["chosen"]
-
-
 def test_seeds_and_epochs_are_limits() -> None:
     few = paper.paper_studies(PAIRS, seeds=2, epochs=3)
     assert {name: len(config.seeds) for name, config in few.items()} == {**dict.fromkeys(few, 2), "main_deep": 1}
@@ -359,9 +353,3 @@ def test_what_is_no_record_of_results_is_refused(tmp_path: Path, text: str) -> N
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"paper\.json: expected results of `class-kit study paper`"):
         read_results(path)
-
-
-def test_what_is_not_committed_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paper_tables, "shipped", lambda name: tmp_path / "none.json")
-    assert read_results() == EMPTY
-    assert find_search() is None

@@ -92,13 +92,3 @@ def test_pairs_of_any_rows_have_the_scores_of_their_batches(name, options, swap,
         np.testing.assert_allclose(score(queries, candidates), expected.numpy(), rtol=1e-4, atol=1e-5)
     for side in (text, molecules):
         assert len(side.taken) == len(set(side.taken)) <= 12
-
-
-def test_what_was_encoded_is_let_go_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_NUMBERS", 0)
-    backbone = create_backbone("orma", TEXT_DIM, MOLECULE_DIM, **ORMA).eval()
-    pairs = random_pairs(backbone_needs("orma"))
-    text, molecules = Side(pairs, "text"), Side(pairs, "molecules")
-    score, rows = full_scores(backbone, text, molecules), np.array([0, 1, 1, 0])
-    assert np.array_equal(score(rows, rows[::-1]), score(rows, rows[::-1]))
-    assert molecules.taken == text.taken == [0, 1, 0, 1]

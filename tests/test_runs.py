@@ -1,7 +1,6 @@
 """Runs: refused before a kernel starts, recorded when done, continued after every kind of failure."""
 
 import json
-import os
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from class_kit import files, runs
+from class_kit import runs
 from class_kit.errors import InputError
 from class_kit.runs import kernels, notebooks, run
 from class_kit.runs.run import default_name, result_folder
@@ -258,17 +257,6 @@ def test_names_of_runs():
     assert len(names) == 5 + len(ATTACKS)
     for name in names | {default_name({"σ": 1, "b": [0.5]})}:
         assert result_folder(None, name, "x") == Path("runs") / name
-
-
-def test_digest_of_a_folder_sees_names_and_bytes(tmp_path: Path):
-    (tmp_path / "a").write_text("1")
-    seen = {files.path_digest(tmp_path)}
-    (tmp_path / "a").write_text("2")
-    seen.add(files.path_digest(tmp_path))
-    (tmp_path / "a").rename(tmp_path / "b")
-    os.mkfifo(tmp_path / "pipe")
-    seen.add(files.path_digest(tmp_path))
-    assert len(seen) == 3
 
 
 def test_commit_is_that_of_the_kit_alone(tmp_path: Path):

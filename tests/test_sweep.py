@@ -12,7 +12,6 @@ from hypothesis import settings as quickly
 from hypothesis import strategies as st
 
 from class_kit import runs
-from class_kit.cli import main
 from class_kit.errors import InputError
 from class_kit.runs import kernels, sweep
 from class_kit.runs.notebooks import SAFE_NAME, read_notebook
@@ -115,23 +114,6 @@ def test_a_failure_stops_no_other_and_the_same_call_does_what_is_missing(book: P
     assert (folder / "done").is_file()
     assert swept(book, sweeps, {"seeds": [7]}).computed == []
     assert len(swept(book, sweeps, {"seeds": [7]}, force=True).computed) == 3
-
-
-def test_real_kernels_in_several_processes_get_their_values(book: Path, tmp_path: Path):
-    real = write_notebook(
-        tmp_path / "02_real.ipynb",
-        ['word = "x"  # any text', "seeds = [0]  # seeds"],
-        "import os\nfrom class_kit.runs import record\nif word == 'dies':\n    os._exit(3)",
-        "_ = record(out, '02_real', dict(word=word, seeds=seeds))",
-    )
-    words = ",".join(json.dumps(word) for word in (HOSTILE[2], "dies"))
-    code = main(["run", str(real), "--sweep", f"word={words}", "-p", "seeds", "[1, 2]", "--jobs", "2", "--out", "mine"])
-    assert code == 1
-    rows = json.loads(Path("mine/metrics.json").read_text(encoding="utf-8"))["runs"]
-    assert [row["status"] for row in rows] == ["finished", "failed"]
-    assert "DeadKernelError" in rows[1]["error"]
-    assert rows[0]["metrics"] == {"02_real": {"word": HOSTILE[2], "seeds": [1, 2]}}
-    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize(

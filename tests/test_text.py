@@ -4,14 +4,11 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -135,27 +132,6 @@ def test_a_text_has_the_same_bits_in_any_company(threads: int, others: list[str]
     assert together[6].tobytes() == alone[0].tobytes()
     if others:
         assert together[7].tobytes() == embed_text(others[:1], cache=False)[0].tobytes()
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(1, 12) | st.integers(100, 300), min_size=1, max_size=30), st.integers(1, 9))
-def test_batches_hold_every_row_once_and_one_shape_a_length(lengths: list[int], batch_size: int) -> None:
-    shapes: dict[int, set[int]] = {}
-
-    def model(input_ids: Any, attention_mask: Any) -> Any:
-        assert attention_mask.bool().all()
-        shapes.setdefault(input_ids.shape[1], set()).add(input_ids.shape[0])
-        return SimpleNamespace(last_hidden_state=input_ids.unsqueeze(-1))
-
-    tokens = [[row] * length for row, length in enumerate(lengths)]
-    source = text_encoders.TextEncoder("a", Path(), "cls", "")
-    loaded = text_encoders.LoadedEncoder(source, None, model, "cpu")
-    batches = list(text_encoders.hidden_states(loaded, tokens, batch_size, False))
-    assert sorted(row for rows, _ in batches for row in rows) == list(range(len(lengths)))
-    for rows, states in batches:
-        assert states.dtype == torch.float32
-        assert states[:, :, 0].tolist() == [tokens[row] for row in rows]
-    assert shapes == {length: {max(1, min(batch_size, 256 // length))} for length in lengths}
 
 
 @pytest.mark.parametrize("read", [embed_text, text_tokens, text_ids])

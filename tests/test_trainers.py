@@ -66,13 +66,13 @@ def start(script: str, out: Path, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def result(process: subprocess.Popen[str], out: Path) -> dict:
+def result(process: subprocess.Popen[str], out: Path) -> Any:
     text, _ = process.communicate(timeout=240)
     assert process.returncode == 0, text[-4000:]
     return json.loads(out.read_text())
 
 
-def run(script: str, tmp_path: Path, **variables: str) -> dict:
+def run(script: str, tmp_path: Path, **variables: str) -> Any:
     return result(start(script, tmp_path / "out.json", **variables), tmp_path / "out.json")
 
 
@@ -323,22 +323,25 @@ def test_lightning_trainer(library: str, tmp_path: Path) -> None:
     check_resumed(seen["resumed"], range(3, seen["steps"] + 1, 3))
 
 
-@pytest.mark.parametrize(
-    ("workers", "accumulation", "every"),
-    [(0, [1] * 4, 1), (2, [1] * 4, 6), (0, [2] * 4, 1), (2, [3] * 4, 4), (0, [1, 1, 2, 3], 1)],
-)
-def test_lightning_resumes_exactly(workers: int, accumulation: list[int], every: int, tmp_path: Path) -> None:
+# workers of the loader, batches to a step by epoch, steps from one checkpoint to the next
+RESUMED = [(0, [1] * 4, 1), (2, [1] * 4, 6), (0, [2] * 4, 1), (2, [3] * 4, 4), (0, [1, 1, 2, 3], 1)]
+
+
+def test_lightning_resumes_exactly(tmp_path: Path) -> None:
     needs("lightning")
     script = f"""
-    accumulate = lightning.callbacks.GradientAccumulationScheduler(dict(enumerate({accumulation})))
-    options = {{"workers": {workers}, "callbacks": [accumulate]}}
-    if len(set({accumulation})) == 1:
-        options = {{"workers": {workers}, "accumulate_grad_batches": {accumulation[0]}}}
-    model, trainer = fit(folder="all", every={every}, **options)
-    save({{"steps": trainer.global_step, "resumed": resumed("all", model, **options)}})
+    found = []
+    for number, (workers, accumulation, every) in enumerate({RESUMED}):
+        scheduler = lightning.callbacks.GradientAccumulationScheduler(dict(enumerate(accumulation)))
+        same = len(set(accumulation)) == 1
+        options = {{"accumulate_grad_batches": accumulation[0]}} if same else {{"callbacks": [scheduler]}}
+        model, trainer = fit(folder=str(number), every=every, workers=workers, **options)
+        found.append([trainer.global_step, resumed(str(number), model, workers=workers, **options)])
+    save(found)
     """
     seen = run(LIGHTNING.replace("LIBRARY", "lightning.pytorch") + script, tmp_path)
-    check_resumed(seen["resumed"], range(every, seen["steps"] + 1, every), accumulation)
+    for (steps, resumed), (_, accumulation, every) in zip(seen, RESUMED, strict=True):
+        check_resumed(resumed, range(every, steps + 1, every), accumulation)
 
 
 def check_resumed(resumed: list, steps: range, accumulation: Sequence[int] = (1, 1, 1, 1)) -> None:
