@@ -248,34 +248,12 @@ def test_playground_ranks_as_the_search_does(task: Task, trained: list[Record]) 
     assert re.findall(r"<b>(\d · -?[\d.]+)", html(box)) == [f"{at + 1} · {cos:.3f}" for at, (_, cos) in enumerate(best)]
     move_every_control(box)
     assert_inert(box)
-    _, place = inside(box, widgets.ToggleButtons)
-    place.value = 2
-    assert re.search(r"Nearest to &lt;b&gt;\d+, number 2 above", html(box))
-    assert len(re.findall("<img ", html(box))) == 8
-    inside(box, widgets.Button)[0].click()
-    assert place.value == 0
     assert len(re.findall("<img ", html(box))) == 4
-
-
-def test_playground_takes_a_smiles_and_refuses_what_is_none(task: Task, trained: list[Record]) -> None:
-    box = views.retrieval_playground(task, trained, "an alcohol", show=3)
-    kind, query, _ = inside(box, (widgets.ToggleButtons, widgets.Textarea))
-    search = next(button for button in inside(box, widgets.Button) if button.description == "search")
-    kind.value = "SMILES"
-    for smiles in ("CCCCO", "C(CCC)O"):
-        query.value = smiles
-        search.click()
-        assert re.search(r"<b>1 · 1\.000</b><div>&lt;b&gt;2</div>", html(box)), "a molecule is nearest to itself"
-    for refused in ("no molecule <img src=x>", "C1CC", " "):
-        query.value = refused
-        search.click()
-        assert "<img" not in html(box)
-        assert ("RDKit cannot read this SMILES" in html(box)) == bool(refused.strip())
-    kind.value = "text"
-    assert query.value == "an alcohol", "what was typed before is there again"
-    query.value = ""
+    (query,), (search,) = inside(box, widgets.Textarea), inside(box, widgets.Button)
+    query.value = " "
     search.click()
     assert "Type a text first" in html(box)
+    assert "<img" not in html(box)
     assert box.fault.outputs == ()
     # a pool of molecules alone has no texts to show
     molecules = replace(task.pairs, text=("",) * len(task.pairs))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from html import unescape
 from pathlib import Path
@@ -22,6 +22,12 @@ from class_kit.runs.notebooks import SAFE_NAME
 from class_kit.runs.report import render, run_values, view_place, write_page
 from class_kit.runs.run import findings, read_manifest, result_folder
 
+# the views that need no model, each with the notebook's parameters that it is made from
+_VIEWS = {
+    "difficulty_explorer": {"pairs"},
+    "schedule_designer": {"pairs", "epochs", "batch_size"},
+    "intensity_comparer": {"epochs"},
+}
 # parameters of a notebook that say what it trains on
 _SOURCE = ("data", "extra", "text_encoder", "molecule_encoder", "vectors")
 _LICENCE = "/* Vega, Vega-Lite and Vega-Embed, https://vega.github.io, BSD 3-Clause Licence */\n"
@@ -94,19 +100,13 @@ def _sections(part: Mapping[str, Any]) -> list[list[str]]:
 def _with_views(part: Mapping[str, Any]) -> str:
     """The notebook's HTML with a chart in each place for an interactive view."""
     html, parameters = part["html"], part.get("parameters", {})
-    for name, (make, needed) in _VIEWS.items():
+    for name, needed in _VIEWS.items():
         if view_place(name) in html:
             # a notebook of the user's own may have other parameters
             lacking = sorted(needed - parameters.keys())
-            view = {} if lacking else make(parameters)
+            view = {} if lacking else _view(name, parameters)
             html = html.replace(view_place(name), render("view", name=name, lacking=lacking, **view), 1)
     return html
-
-
-def _task_of(parameters: Mapping[str, Any]) -> Any:
-    """What a notebook loaded; notebook 0 prefers `path` to `pairs`."""
-    options = {name: parameters[name] for name in _SOURCE if name in parameters} | parameters.get("reading", {})
-    return _task(json.dumps({"pairs": parameters.get("path") or parameters["pairs"], **options}))
 
 
 @lru_cache(maxsize=1)
@@ -116,30 +116,16 @@ def _task(options: str) -> Any:
     return load_task(**json.loads(options))
 
 
-def _difficulty(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _view(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """One of `_VIEWS` as a chart, over the pairs that the notebook loaded."""
     from class_kit.runs import charts
 
-    task = _task_of(parameters)
+    if name == "intensity_comparer":
+        return charts.compare_intensities(parameters["epochs"])
+    options = {key: parameters[key] for key in _SOURCE if key in parameters} | parameters.get("reading", {})
+    # notebook 0 prefers `path` to `pairs`
+    task = _task(json.dumps({"pairs": parameters.get("path") or parameters["pairs"], **options}))
     rows = task.rows("train")
+    if name == "schedule_designer":
+        return charts.design_schedule(len(rows), parameters["epochs"], parameters["batch_size"])
     return charts.explore_difficulty(task.t[rows], task.m[rows], task.pairs.take(rows))
-
-
-def _schedule(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from class_kit.runs import charts
-
-    pairs = len(_task_of(parameters).rows("train"))
-    return charts.design_schedule(pairs, parameters["epochs"], parameters["batch_size"])
-
-
-def _intensities(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from class_kit.runs import charts
-
-    return charts.compare_intensities(parameters["epochs"])
-
-
-# the views that need no model, each with the notebook's parameters that it is made from
-_VIEWS: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], set[str]]] = {
-    "difficulty_explorer": (_difficulty, {"pairs"}),
-    "schedule_designer": (_schedule, {"pairs", "epochs", "batch_size"}),
-    "intensity_comparer": (_intensities, {"epochs"}),
-}

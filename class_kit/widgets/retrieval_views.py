@@ -1,4 +1,4 @@
-"""Views of trained retrievers: search with a text or a molecule, and browse their failures."""
+"""Views of trained retrievers: search with a text, and browse their failures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import numpy as np
 from class_kit import figures
 from class_kit.checks import check_whole
 from class_kit.errors import InputError
-from class_kit.molecules.structures import parse
 from class_kit.notices import ranked_on
 from class_kit.retrieval import per_query_metrics
 from class_kit.study.records import Record
 from class_kit.task import Task
-from class_kit.widgets.parts import Pages, Plot, View, beside, card, pair_card, paragraph, row_of, toggles
+from class_kit.widgets.parts import Pages, Plot, View, beside, card, pair_card, paragraph, row_of
 from class_kit.widgets.trained import Runs
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ _RANKING = "text_to_molecule/split"
 def retrieval_playground(
     task: Task, trained: Backbone | Record | Sequence[Record], example: str = "", show: int = 8
 ) -> View:
-    """Type a text or a SMILES and choose a training; see the molecules it ranks first and the neighbours of each.
-
-    A SMILES is compared with the molecules in the space that the training learned.
+    """Type a text and choose a training; see the molecules it ranks first.
 
     Parameters
     ----------
@@ -50,52 +47,24 @@ def retrieval_playground(
     """
     check_whole("show", show, low=1)
     runs, molecules = Runs(task, trained), task.molecules
-    # the last query of each kind, so that switching back and forth loses nothing
-    typed = {"text": example, "SMILES": molecules.smiles[0]}
     run = widgets.Dropdown(options=runs.names, description="training")
-    kind = toggles("search by", list(typed))
     wide = widgets.Layout(width="100%", max_width="720px")
     query = widgets.Textarea(value=example, description="query", layout=wide)
     button = widgets.Button(description="search", button_style="primary")
-    words, gallery, alike = widgets.HTML(), widgets.HTML(), widgets.HTML()
-    place = toggles("nearest to", [("none", 0), *((f"{at}", at) for at in range(1, show + 1))])
-    view = View(run, kind, query, button, words, gallery, place, alike)
-    ranked: list[tuple[int, float]] = []
-
-    def cards(rows: Sequence[tuple[int, float]]) -> str:
-        return row_of(pair_card(molecules, row, f"{at} · {score:.3f}") for at, (row, score) in enumerate(rows, start=1))
+    words, gallery = widgets.HTML(), widgets.HTML()
+    view = View(run, query, button, words, gallery)
 
     def search() -> None:
-        question, place.value = query.value.strip(), 0
-        ranked.clear()
-        words.value = paragraph(f"Of {len(molecules):,} molecules, {run.value} ranks these first:")
-        if not question:
-            words.value = paragraph(f"Type a {kind.value} first.")
-        elif kind.value == "text":
-            ranked.extend(runs.best(run.value, runs.text(run.value, question), show))
-        elif parse(question)[0] is None:
-            words.value = paragraph(f"RDKit cannot read this SMILES: {question}")
-        else:
-            ranked.extend(runs.nearest(run.value, runs.molecule(run.value, question), show))
-        gallery.value = cards(ranked)
+        question, ranked = query.value.strip(), []
+        words.value = paragraph("Type a text first.")
+        if question:
+            ranked = runs.best(run.value, runs.text(run.value, question), show)
+            words.value = paragraph(f"Of {len(molecules):,} molecules, {run.value} ranks these first:")
+        gallery.value = row_of(
+            pair_card(molecules, row, f"{at} · {score:.3f}") for at, (row, score) in enumerate(ranked, start=1)
+        )
 
-    def change_kind() -> None:
-        query.value = typed[kind.value]
-        search()
-
-    def neighbours() -> None:
-        alike.value = ""
-        for own, _ in ranked[max(0, place.value - 1) : place.value]:
-            rows = runs.nearest(run.value, runs.vectors(run.value)[own], show + 1)
-            others = [(row, score) for row, score in rows if row != own][:show]
-            alike.value = paragraph(f"Nearest to {molecules.label[own]}, number {place.value} above:") + cards(others)
-
-    view.react(search, run, button)
-    view.react(change_kind, kind)
-    view.react(lambda: typed.update({kind.value: query.value}), query)
-    view.react(neighbours, place)
-    search()
-    return view
+    return view.start(search, run, button)
 
 
 def failure_browser(task: Task, trained: Record | Sequence[Record], show: int = 3) -> View:

@@ -14,7 +14,7 @@ from class_kit.neighbours.cosines import unit_rows
 from class_kit.retrieval import RERANKED, search
 from class_kit.study.ranking import full_scores
 from class_kit.study.records import Record, load_backbone
-from class_kit.task import Task, read_molecules, read_texts
+from class_kit.task import Task, read_texts
 
 if TYPE_CHECKING:
     from class_kit.backbones.base import Backbone
@@ -63,11 +63,6 @@ class Runs:
     def text(self, name: str, text: str) -> Inputs:
         """A text that the task does not contain, as the retriever reads texts."""
         return read_texts([text], self.backbone(name).inputs.text, self.task.encoders["text"])
-
-    def molecule(self, name: str, smiles: str) -> np.ndarray:
-        """The retriever's vector `(d,)` of a molecule that need not be in the pool."""
-        backbone = self.backbone(name)
-        return encode(backbone, "molecules", read_molecules([smiles], backbone.inputs.molecules, self.task.encoders))[0]
 
     def nearest(self, name: str, vector: np.ndarray, top: int) -> list[tuple[int, float]]:
         """Molecules of the pool nearest to a vector, with their cosines."""
