@@ -20,16 +20,10 @@ from class_kit.errors import InputError
 from class_kit.files import atomic_write, home_path, sha256_file
 from class_kit.progress import progress_bar
 
-RAW_FILES = "https://raw.githubusercontent.com"
-SCIBERT_ID = "allenai/scibert_scivocab_uncased"
-SCIBERT_REVISION = "24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
-
 # seconds without a byte after which a download fails
 TIMEOUT_S = 30.0
 
-# The files of a BERT model beside its weights; it cannot be used without the first two. Of the weights the first file
-# there is taken: reading safetensors cannot run anything.
-MODEL_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+# An encoder's weights: the first file that is there is taken, because reading safetensors cannot run anything.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -37,23 +31,27 @@ class FetchError(InputError):
     """A download or copy failed; the message says why and how to continue by hand."""
 
 
-_MOLT5 = "blender-nlp/MolT5/754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa/ChEBI-20_data"
-_TEXT2MOL = "cnedwards/text2mol/749f997e6a45d0e3c8747e5392ae3b859a251094/data"
-_MOL2VEC = "samoturk/mol2vec/850d944d5f48a58e26ed0264332b5741f72555aa/examples/models"
+_HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+_SCIBERT = f"{_HUB}/allenai/scibert_scivocab_uncased/resolve/24f92d32b1bfb0bcaf9ab193ff3ad01e87732fc1"
+_REPOSITORIES = "https://raw.githubusercontent.com"
+_MOLT5 = f"{_REPOSITORIES}/blender-nlp/MolT5/754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa/ChEBI-20_data"
+_TEXT2MOL = f"{_REPOSITORIES}/cnedwards/text2mol/749f997e6a45d0e3c8747e5392ae3b859a251094/data"
 
-# By name, each file's folder in a public repository at one commit, the git blob id of its content, and its size.
-PINNED = {
+# By name, each file's folder in a public repository at one commit, the git blob id of its content, None where it is not
+# known, and its size.
+PINNED: dict[str, dict[str, tuple[str, str | None, str]]] = {
     "chebi20": {
         "train.txt": (_MOLT5, "c1b42b82fdc8fb5287614e159196e25370763aac", "10.2 MB"),
         "validation.txt": (_MOLT5, "694d328d621966d5c9ad0f36083fdfcf293191d5", "1.3 MB"),
         "test.txt": (_MOLT5, "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663", "1.3 MB"),
     },
-    "mol2vec": {
-        "token_embedding_dict.npy": (_TEXT2MOL, "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB"),
-        "model_300dim.pkl": (_MOL2VEC, "9089140e323a89e74a8b8cb47107611f89dc8e54", "size unknown"),
+    "mol2vec": {"token_embedding_dict.npy": (_TEXT2MOL, "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB")},
+    "scibert": {
+        "config.json": (_SCIBERT, None, "1 kB"),
+        "vocab.txt": (_SCIBERT, None, "0.2 MB"),
+        "pytorch_model.bin": (_SCIBERT, None, "440 MB"),
     },
 }
-RELEASES = (*PINNED, "scibert")
 
 
 def git_blob_id(path: str | os.PathLike[str]) -> str:
@@ -97,7 +95,7 @@ def find_folder(name: str, files: Iterable[str], data: str | os.PathLike[str] | 
             return folder
     raise InputError(
         f"{name}: none of {', '.join(wanted)} in {' or '.join(map(str, folders))}; "
-        + (f"run `class-kit fetch {name}`, or " if name in RELEASES else "")
+        + (f"run `class-kit fetch {name}`, or " if name in PINNED else "")
         + "name the folder that contains them"
     )
 
@@ -107,20 +105,15 @@ def list_files(data: str | os.PathLike[str] | None = None) -> list[tuple[str, st
 
     `data` is searched as `find_folder` does.
     """
-    pinned = [
-        (what, [name], f"{size}, git blob {blob}")
-        for what, files in PINNED.items()
-        for name, (_, blob, size) in files.items()
-    ]
-    weights = f"440 MB, {SCIBERT_ID} at {SCIBERT_REVISION}, no published digest"
-    found = []
-    for what, names, about in [*pinned, ("scibert", [*WEIGHT_FILES], weights)]:
-        place = None
-        with suppress(InputError):
-            folder = find_folder(what, names, data)
-            place = next(folder / name for name in names if (folder / name).is_file())
-        found.append((what, " or ".join(names), about, place))
-    return found
+    listed = []
+    for what, files in PINNED.items():
+        for name, (_, blob, size) in files.items():
+            place, names = None, WEIGHT_FILES if name in WEIGHT_FILES else [name]
+            with suppress(InputError):
+                folder = find_folder(what, names, data)
+                place = next(folder / each for each in names if (folder / each).is_file())
+            listed.append((what, name, f"{size}, git blob {blob}" if blob else f"{size}, no published digest", place))
+    return listed
 
 
 @dataclass(frozen=True)
@@ -148,7 +141,8 @@ def fetch(
     Parameters
     ----------
     what : {"chebi20", "mol2vec", "scibert"}
-        The three files of ChEBI-20 (MolT5's release); Text2Mol's token vectors and Mol2vec's own model; SciBERT.
+        The three files of ChEBI-20 (MolT5's release); Text2Mol's token vectors; SciBERT, from the Hugging Face hub or
+        from $HF_ENDPOINT. A file of SciBERT that is there already is not verified, as no digest is published.
     source : path, optional
         Folder with the files under their own names; nothing is downloaded then. Files that it lacks are listed in the
         result.
@@ -167,69 +161,30 @@ def fetch(
     InputError
         `what` is unknown, `source` is not a folder with any of the files, or `folder` is a file.
     """
-    check_choice("what", what, RELEASES)
+    check_choice("what", what, PINNED)
     target = data_home() / what if folder is None else home_path(folder)
     origin = None if source is None else home_path(source)
     for path in (target, origin):
         if path is not None and not path.is_dir() and (path is origin or path.exists()):
             raise InputError(f"{path} is not a folder; expected one for the files under their own names")
-    try:
-        got = _fetch_model(origin, target) if what == "scibert" else _fetch_pinned(what, origin, target)
-    except FetchError as failure:
-        raise FetchError(
-            f"{failure}. Run `class-kit fetch {what}` again to continue, or download the files with a browser into a "
-            f"folder, under their own names, and run `class-kit fetch {what} --from FOLDER`"
-        ) from None
-    if not got.new and not got.present:
-        raise InputError(f"{origin} has none of {', '.join(got.missing)}")
-    return got
-
-
-def _fetch_pinned(what: str, origin: Path | None, target: Path) -> Fetched:
     new, present, missing = [], [], []
-    for name, (folder, blob, _) in PINNED[what].items():
-        if (target / name).is_file() and git_blob_id(target / name) == blob:
+    for name, (place, blob, _) in PINNED[what].items():
+        if (target / name).is_file() and blob in (None, git_blob_id(target / name)):
             present.append(name)
         elif origin is not None and not (origin / name).is_file():
             missing.append(name)
         else:
-            obtain(f"{RAW_FILES}/{folder}/{name}" if origin is None else origin / name, target / name, blob)
+            try:
+                obtain(f"{place}/{name}" if origin is None else origin / name, target / name, blob)
+            except FetchError as failure:
+                raise FetchError(
+                    f"{failure}. Run `class-kit fetch {what}` again to continue, or download the files with a browser "
+                    f"into a folder, under their own names, and run `class-kit fetch {what} --from FOLDER`"
+                ) from None
             new.append(name)
+    if not new and not present:
+        raise InputError(f"{origin} has none of {', '.join(missing)}")
     return Fetched(target, tuple(new), tuple(present), tuple(missing))
-
-
-def _fetch_model(origin: Path | None, target: Path) -> Fetched:
-    names, missing = _model_files(target if origin is None else origin)
-    if origin is not None:
-        for name in names:
-            obtain(origin / name, target / name, None)
-        return Fetched(target, names, (), missing)
-    if not missing:
-        return Fetched(target, (), names, ())
-    import requests
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, logging
-
-    if progress_bar(total=0, desc=SCIBERT_ID).disable:
-        disable_progress_bars()
-    logging.set_verbosity(logging.CRITICAL)
-    wanted = [*MODEL_FILES, *WEIGHT_FILES]
-    try:
-        # the hub client would ask a proxy that refuses for half a minute
-        requests.head(constants.ENDPOINT, timeout=TIMEOUT_S)
-        snapshot_download(SCIBERT_ID, revision=SCIBERT_REVISION, local_dir=target, allow_patterns=wanted)
-    except Exception as failure:  # the client raises errors of several libraries
-        raise _failed(f"https://huggingface.co/{SCIBERT_ID}/tree/{SCIBERT_REVISION}", failure) from None
-    names, missing = _model_files(target)
-    return Fetched(target, names, (), missing)
-
-
-def _model_files(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which files of the folder make up the model, and what it lacks."""
-    weights = [name for name in WEIGHT_FILES if (folder / name).is_file()][:1]
-    there = [name for name in MODEL_FILES if (folder / name).is_file()]
-    missing = [name for name in MODEL_FILES[:2] if name not in there] + [" or ".join(WEIGHT_FILES)] * (not weights)
-    return (*there, *weights), tuple(missing)
 
 
 def obtain(source: str | Path, target: Path, blob: str | None) -> None:
@@ -279,4 +234,4 @@ def _failed(place: str, failure: Exception) -> FetchError:
 
     proxy = urlsplit(select_proxy(place, get_environ_proxies(place)) or "").netloc.rpartition("@")[2]
     way = f" through the proxy {proxy} (change HTTPS_PROXY, or add the host to NO_PROXY)" if proxy else ""
-    return FetchError(f"{place}{way}: {' '.join(str(failure).split())[:300].rstrip('.')}")
+    return FetchError(f"{place}{way}: {' '.join(str(failure).split())[:500].rstrip('.')}")

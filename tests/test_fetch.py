@@ -2,9 +2,7 @@
 
 import gzip
 import hashlib
-import json
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ import pytest
 from class_kit import fetch as module
 from class_kit.errors import InputError
 from class_kit.fetch import PINNED, FetchError, data_home, fetch, find_folder, obtain
-from tests.faulty_places import free_port, python
+from tests.faulty_places import free_port
 
 # --- a local web server that misbehaves on request: the first part of the path says how
 
@@ -69,27 +67,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-class HubHandler(Handler):
-    """A hub of models under an address that ends in a kind: its lists are right, its files are as the kind says."""
-
-    FILES = ("config.json", "vocab.txt", "model.safetensors")
-
-    def do_GET(self):
-        if "/api/" not in self.path:
-            super().do_GET()
-            return
-        # newer clients ask for the tree, older ones for the revision
-        tree = [{"type": "file", "path": name, "size": len(CONTENT), "oid": BLOB} for name in self.FILES]
-        revision = self.path.partition("/revision/")[2]
-        told = {"id": "a/b", "sha": revision, "siblings": [{"rfilename": name} for name in self.FILES]}
-        body = json.dumps(tree if "/tree/" in self.path else told).encode()
-        self.answer(200, len(body), body, {"Content-Type": "application/json"})
-
-    def do_HEAD(self):
-        commit = self.path.split("/resolve/")[-1].split("/")[0]
-        self.answer(200, len(CONTENT), b"", {"ETag": f'"{BLOB}"', "X-Repo-Commit": commit})
-
-
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -120,16 +97,6 @@ def server(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with running() as each:
-        yield each
-
-
-@pytest.fixture
-def hub(server, monkeypatch, tmp_path):
-    """A hub of models on this machine, with short waits for processes that are started after it."""
-    for name, value in {"HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    with running(HubHandler) as each:
         yield each
 
 
@@ -202,13 +169,14 @@ def test_a_proxy_that_refuses_is_named_at_once_and_its_password_is_not(there, mo
 
 @pytest.fixture
 def release(monkeypatch, server):
-    """Three pinned files of the same content; the repository is the server's way of answering."""
+    """Three pinned files of the same content, of a repository that answers in each one's way."""
 
     def pin(*kinds):
         names = ("train.txt", "validation.txt", "test.txt")
-        files = {name: (f"{kind}/commit/folder", BLOB, "") for kind, name in zip(kinds, names, strict=True)}
+        files = {
+            name: (f"{server.address}/{kind}/commit/folder", BLOB, "") for kind, name in zip(kinds, names, strict=True)
+        }
         monkeypatch.setitem(PINNED, "chebi20", files)
-        monkeypatch.setattr(module, "RAW_FILES", server.address)
 
     return pin
 
@@ -297,35 +265,22 @@ def test_real_files_are_the_pinned_ones(data_dir, tmp_path):
 # --- SciBERT
 
 
-def test_scibert_from_a_folder_prefers_safetensors_and_states_what_is_not_verified(tmp_path):
+def test_scibert_is_taken_as_it_comes_and_the_digest_of_its_weights_is_stated(server, tmp_path, monkeypatch):
+    names = ("config.json", "vocab.txt", "pytorch_model.bin")
+    assert tuple(PINNED["scibert"]) == names
     source = tmp_path / "source"
     source.mkdir()
-    (source / "config.json").write_text("{}")
+    (source / "config.json").write_bytes(CONTENT)
     got = fetch("scibert", source=source, folder=tmp_path / "scibert")
-    assert got.missing == ("vocab.txt", "model.safetensors or pytorch_model.bin")
-    for name in ("vocab.txt", "pytorch_model.bin", "model.safetensors"):
-        (source / name).write_text(name)
-    got = fetch("scibert", source=source, folder=tmp_path / "scibert")
-    assert got.missing == ()
-    assert re.search("model.safetensors has sha256 [0-9a-f]{64}, with no published value to compare$", str(got))
-    assert set(os.listdir(tmp_path / "scibert")) == {"config.json", "vocab.txt", "model.safetensors"}
-    assert set(fetch("scibert", folder=tmp_path / "scibert").present) == set(got.new)
-
-
-@pytest.mark.parametrize("kind", ["good", "500"])
-def test_a_hub_gives_the_model_or_one_line_that_says_how_to_go_on(hub, tmp_path, kind):
-    command = ["-m", "class_kit", "fetch", "scibert", "--folder", tmp_path / kind / "scibert"]
-    done = python(*command, cwd=tmp_path, HF_ENDPOINT=f"{hub.address}/{kind}")
-    # the hub client keeps records of its own in a hidden folder
-    files = {path.name: path.read_bytes() for path in (tmp_path / kind / "scibert").iterdir() if path.is_file()}
-    assert files == (dict.fromkeys(HubHandler.FILES, CONTENT) if kind == "good" else {})
-    if kind == "good":
-        assert (done.returncode, done.stderr) == (0, "")
-        assert all(module.SCIBERT_REVISION in path for path in hub.seen)
-        return
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert f"https://huggingface.co/{module.SCIBERT_ID}/tree/{module.SCIBERT_REVISION}: " in done.stderr
-    assert "class-kit fetch scibert --from FOLDER" in done.stderr
+    assert (got.new, got.missing) == (names[:1], names[1:])
+    assert "sha256" not in str(got)
+    monkeypatch.setitem(PINNED, "scibert", dict.fromkeys(names, (f"{server.address}/good/x", None, "")))
+    got = fetch("scibert", folder=tmp_path / "scibert")
+    assert (got.present, got.new) == (names[:1], names[1:])
+    assert str(got).endswith(
+        f"pytorch_model.bin has sha256 {hashlib.sha256(CONTENT).hexdigest()}, with no published value to compare"
+    )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "scibert").iterdir()} == dict.fromkeys(names, CONTENT)
 
 
 # --- folders
@@ -361,7 +316,7 @@ def test_every_file_is_listed_with_size_and_digest(kit, tmp_path, monkeypatch):
     (tmp_path / "chebi20").mkdir()
     (tmp_path / "chebi20" / "test.txt").write_text("")
     lines = kit("fetch").splitlines()
-    assert len(lines) == sum(map(len, PINNED.values())) + 1
+    assert len(lines) == sum(map(len, PINNED.values()))
     _, blob, _ = PINNED["chebi20"]["test.txt"]
     assert f"chebi20  test.txt (1.3 MB, git blob {blob}): {tmp_path / 'chebi20' / 'test.txt'}" in lines
     assert [line.rsplit(": ", 1)[1] for line in lines].count("missing") == len(lines) - 1

@@ -136,8 +136,7 @@ def embed_molecules(
         the mean of the encoders' cosines; where an encoder has a zero vector, the others decide.
     vectors
         Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always available), `"text2mol"` (the
-        3,138 that Text2Mol published) and `"mol2vec"` (Mol2vec's own model), both from `class-kit fetch mol2vec`, a
-        file, or loaded ones. See `load_vectors`.
+        3,138 that Text2Mol published, from `class-kit fetch mol2vec`), a file, or loaded ones. See `load_vectors`.
     unknown
         What a word without a vector adds: `"unk"`, the vector of rare words, as in Text2Mol; `"skip"`, nothing. A
         molecule without any known word gets a zero vector either way, because multiples of one vector would make all

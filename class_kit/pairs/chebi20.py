@@ -34,10 +34,10 @@ Cells = dict[str, list[str | None]]
 FILES = {TRAIN: "train.txt", VALIDATION: "validation.txt", TEST: "test.txt"}
 MOLECULES = "molecules.tsv"
 HEADER = ("CID", "SMILES", "description")
-COMMIT = PINNED["chebi20"]["train.txt"][0].split("/")[2]
+COMMIT = PINNED["chebi20"]["train.txt"][0].split("/")[-2]
 BLOBS = {name: blob for name, (_, blob, _) in PINNED["chebi20"].items()}
 # the file to train on and the one to test on
-PCDES = {
+PCDES: dict[str, str | None] = {
     "test.txt": "9e9f7f38cd2234d88a7bfc9858e07e037ff3aa34",
     "validation.txt": "bfa420fa9514bf62472768493c08c6bfbb27ec17",
 }
@@ -160,7 +160,7 @@ def _read_rows(files: list[tuple[Path, str]]) -> tuple[Cells, Cells, list[Place]
     return cells, {"origin": origin}, places
 
 
-def _release_note(folder: Path, names: Iterable[str], blobs: Mapping[str, str]) -> str:
+def _release_note(folder: Path, names: Iterable[str], blobs: Mapping[str, str | None]) -> str:
     release = f"the release at commit {COMMIT[:12]}" if blobs is BLOBS else "the known files"
     if other := [name for name in names if git_blob_id(folder / name) != blobs[name]]:
         return f"differs from {release}: {', '.join(other)}"
