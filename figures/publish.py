@@ -6,8 +6,8 @@
     python figures/publish.py
 
 The first copies the figures and `metrics.json` of a finished default run to `figures/default/` and the outputs of its
-notebooks into `notebooks/`. The second takes the folder of `class-kit study paper` and copies what it has of
-`paper.json`, the figure shown on the pages, and `noise.json` to `figures/paper/`. The third takes a run of notebook 2
+notebooks into `notebooks/`. The second takes the folder of `class-kit study paper`, copies what it has of `paper.json`
+and `noise.json` to `figures/paper/`, and draws the figure shown on the pages. The third takes a run of notebook 2
 alone on real pairs and writes its result to `figures/difficulty/`. Each then rewrites the generated parts of README.md
 and of the reference pages from everything committed; without an argument, that is all it does. No number there is typed
 by hand; the tests check that pages and records agree.
@@ -22,14 +22,17 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 from PIL import Image
 
 from class_kit.backbones import available_backbones
+from class_kit.figures import use_style
 from class_kit.files import write_json
 from class_kit.study.noise import RECORD, noise_table, read_noise
+from class_kit.study.paper_figures import save_figures
 from class_kit.study.paper_tables import (
     CLASS,
     MATCHED,
@@ -106,7 +109,7 @@ def with_part(page: str, name: str, words: str) -> str:
 
 
 def publish_paper(run: Path) -> None:
-    """Copy the aggregated results of the paper's study and the figure that the pages show, and the record of noise."""
+    """Copy the aggregated results of the paper's study and the record of noise, and draw the figure on the pages."""
     target = ROOT / "figures" / "paper"
     if (run / RECORD).is_file():
         shutil.copy(run / RECORD, target)
@@ -115,8 +118,11 @@ def publish_paper(run: Path) -> None:
     results = read_results(run / "paper.json")
     if "main" not in results["products"]:
         raise SystemExit(f"{run}: no results of the product 'main', whose figure the README shows")
-    for suffix in ("png", "pdf", "json"):
-        shutil.copy(run / "main" / "figures" / f"{FIGURE}.{suffix}", target)
+    use_style()
+    with TemporaryDirectory() as folder:
+        save_figures(results, "main", folder)
+        for drawn in (Path(folder) / "figures").glob(f"{FIGURE}.*"):
+            shutil.copy(drawn, target)
     shutil.copy(run / "paper.json", target)
 
 

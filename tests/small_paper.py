@@ -69,7 +69,7 @@ def small_file(name: str) -> dict[str, Any]:
 
 @contextmanager
 def few_settings(place: Path) -> Iterator[None]:
-    """Every study with two or three settings on the small task, a store of its own, no figures but the paper's."""
+    """Every study with two or three settings on the small task, a store of its own, and no figures."""
     folder = place / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name in STUDIES:

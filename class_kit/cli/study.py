@@ -47,7 +47,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
     from class_kit.files import lock
     from class_kit.study.conduct import plan_study, refuse_foreign, run_study
     from class_kit.study.config import read_config
-    from class_kit.study.paper import draw_paper, keep_study, paper_studies, refuse_missing
+    from class_kit.study.paper import keep_study, paper_studies, refuse_missing
     from class_kit.task import load_task
     from class_kit.terminal import counted, one_line, visible
 
@@ -84,8 +84,6 @@ def handle_study(arguments: argparse.Namespace) -> int:
             for one in results["failed"]:
                 print(one_line("failed: {backbone}, {arm}, seed {seed}: {reason}".format(**one)), flush=True)
             failed += len(results["failed"])
-        if arguments.config == PAPER and not arguments.plan:
-            draw_paper(out)
     if not arguments.plan:
         lost = f"; {counted(failed, 'training')} failed, tracebacks in failures.json" if failed else ""
         print(f"saved in {visible(out)}{lost}")

@@ -113,7 +113,9 @@ def as_text(value: object, most: int = 60) -> str:
 @cache
 def _drawable(families: tuple[str, ...]) -> frozenset[int]:
     """The code points for which one of the fonts has a picture."""
-    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in families)
+    # a name alone would be read as a pattern, in which "sans-serif" has no meaning
+    properties = (font_manager.FontProperties(family=[family]) for family in families)
+    fonts = (font_manager.get_font(font_manager.findfont(each)) for each in properties)
     return frozenset(code for font in fonts for code in font.get_charmap())
 
 

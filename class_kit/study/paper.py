@@ -1,7 +1,7 @@
 """`class-kit study paper`: the studies of `figures/paper/*.yml`, and what is kept of each.
 
-Each study has its own folder. After each, `paper.json` or `noise.json` is written again, so it is there however the
-command ends.
+Each study has its own folder, with its tables and figures as of any study. After each, `paper.json` or `noise.json` is
+written again, so it is there however the command ends; notebook 7 shows the paper's own figures of it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,9 @@ from class_kit.files import shipped, write_text
 from class_kit.molecules.vectors import TEXT2MOL
 from class_kit.study.config import StudyConfig, study_config
 from class_kit.study.noise import keep_noise
-from class_kit.study.paper_tables import (
-    FOLDER,
-    FURTHER,
-    NOISE,
-    SAVINGS,
-    STUDIES,
-    note,
-    paper_tables,
-    read_results,
-)
+from class_kit.study.paper_tables import FOLDER, FURTHER, NOISE, SAVINGS, STUDIES, read_results
 from class_kit.study.results import NEAR, near_duplicates, rounded
 from class_kit.study.runner import code_digest
-from class_kit.study.tables import write_table
 
 if TYPE_CHECKING:
     from class_kit.study.conduct import StudyPlan
@@ -121,24 +111,6 @@ def keep_study(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]
         products[SAVINGS] = {"title": "what the smaller budget saved", "preliminary": False, "savings": rows}
     kept = rounded({"inputs": paper["inputs"], "products": products})
     write_text(path, json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def draw_paper(out: Path) -> None:
-    """Write the tables (CSV, LaTeX) and figures (PDF, PNG) of every study in `out/paper.json` under `out/<study>/`."""
-    from matplotlib import pyplot as plt
-
-    from class_kit import figures
-    from class_kit.study.paper_figures import save_figures
-
-    if not (out / "paper.json").is_file():
-        return
-    figures.use_style()
-    results = read_results(out / "paper.json")
-    for name in results["products"]:
-        for title, (frame, shown) in paper_tables(results, name).items():
-            write_table(out / name / "tables", title, frame, shown, note(results, name))
-        for fig in save_figures(results, name, out / name).values():
-            plt.close(fig)
 
 
 def describe_inputs(data: str, sets: Mapping[str, Any], task: Task) -> dict[str, Any]:
