@@ -1,4 +1,4 @@
-"""A report on pairs before anything is trained: rejected rows, repeats, coverage of the encoders, difficulty, cost.
+"""A report on pairs before anything is trained: rejected rows, repeats, coverage of the encoders, difficulty.
 
 Every finding is data, from which the sentences of `advice` are made. Nothing is changed: duplicates and overlaps are
 reported, and what to do about them is the user's decision.
@@ -7,17 +7,14 @@ reported, and what to do about them is the user's decision.
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.checks import check_real
-from class_kit.curriculum import EpochPlan, LinearSchedule, NeverFullWarning
+from class_kit.checks import check_real, check_whole
 from class_kit.errors import InputError
 from class_kit.pairs.splits import split_order
 from class_kit.terminal import counted
@@ -25,7 +22,6 @@ from class_kit.terminal import counted
 if TYPE_CHECKING:
     from class_kit.pairs import PairSet, Rejected
     from class_kit.task import Task
-    from class_kit.training import TrainingConfig
 
 # Shares of pairs without a neighbour for which σ is computed. The second gives the suggested σ unless it ties too many.
 QUANTILES = (0.25, 0.50, 0.75, 0.90)
@@ -57,24 +53,16 @@ class DataReport(SimpleNamespace):
     sigma : float
         The suggested threshold: half of the training pairs have no neighbour; where that leaves nearly all of them
         tied, the one of those computed that ties the fewest.
-    cost, seconds : see `training_cost`
     advice : list of {about, level, says}
         What to watch out for; level is "warning" or "note".
     """
 
     def as_dict(self) -> dict[str, Any]:
-        """What a run records: all but the ids of the groups and the seconds, which depend on the machine."""
-        return {name: value for name, value in vars(self).items() if name not in ("groups", "seconds")}
+        """What a run records: all but the ids of the groups."""
+        return {name: value for name, value in vars(self).items() if name != "groups"}
 
 
-def data_report(
-    task: Task,
-    *,
-    sigmas: Sequence[float] = (0.90, 0.95, 0.99),
-    config: TrainingConfig | None = None,
-    start: float = 0.40,
-    growth: float = 0.03,
-) -> DataReport:
+def data_report(task: Task, *, sigmas: Sequence[float] = (0.90, 0.95, 0.99), batch_size: int = 128) -> DataReport:
     """Report on pairs before training on them.
 
     Parameters
@@ -82,10 +70,8 @@ def data_report(
     task : Task
         From `load_task`, whose pairs list the rejected rows.
     sigmas : thresholds of the neighbour count, each in (-1, 1]
-    config : TrainingConfig, optional
-        The training whose cost is estimated.
-    start, growth : float
-        α and β of the schedule whose cost is compared with that of standard training.
+    batch_size : int
+        Pairs in an optimiser step, which may be too many for the training pairs.
 
     Raises
     ------
@@ -99,7 +85,8 @@ def data_report(
     if not levels or len(set(levels)) < len(levels):
         raise InputError(f"sigmas={list(sigmas)}: expected one or more thresholds, none of them twice")
     pairs, rows = task.pairs, task.rows("train")
-    cost, seconds = training_cost(task, config, start=start, growth=growth)
+    if len(rows) < 2:
+        raise InputError(f"{len(rows)} training pair: expected at least 2 to train on")
     repeats, groups = find_repeats(pairs)
     by_sigma, by_quantile = _difficulty(task.t[rows], task.m[rows], levels)
     texts = describe_text(pairs.text, encoder=task.encoders["text"])
@@ -123,15 +110,14 @@ def data_report(
         "difficulty": by_sigma,
         "by_quantile": by_quantile,
         "sigma": _suggested(by_sigma, by_quantile)["sigma"],
-        "cost": cost,
     }
-    notices = arm_notices(task, Arm("standard", order="standard"), cost["batch_size"])
+    notices = arm_notices(task, Arm("standard", order="standard"), check_whole("batch_size", batch_size, low=1))
     advice = [
         {"about": about, "level": "note" if about == "duplicates" else "warning", "says": says}
         for about, says in notices.items()
     ]
     advice = sorted([*advice, *advise(findings)], key=lambda entry: entry["level"] != "warning")
-    return DataReport(**findings, groups=groups, seconds=seconds, advice=advice)
+    return DataReport(**findings, groups=groups, advice=advice)
 
 
 def find_repeats(pairs: PairSet) -> tuple[list[dict[str, Any]], dict[str, list[list[str]]]]:
@@ -188,54 +174,6 @@ def group_reasons(rejected: Iterable[Rejected]) -> list[dict[str, Any]]:
     return [{"reason": kind, "rows": rows, "first": first[kind]} for kind, rows in kinds.most_common()]
 
 
-def training_cost(
-    task: Task, config: TrainingConfig | None = None, *, start: float = 0.40, growth: float = 0.03
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Time a few optimiser steps and extrapolate to whole trainings, standard and with the curriculum.
-
-    Three short epochs of the first training pairs are run and the faster of the last two is taken: the first pays for
-    what is set up once, and anything else that the machine does can only slow a step down. Validation, counting
-    neighbours and embedding are not included.
-
-    Parameters
-    ----------
-    config : TrainingConfig, optional
-        The training to estimate; the default configuration with 40 epochs, as the paper's example has.
-
-    Returns
-    -------
-    dict
-        `backbone`, `epochs`, `batch_size`; `standard` and `curriculum`, each with `steps`, `samples` and
-        `last_fraction` (λ of the last epoch).
-    dict
-        Seconds of a training, `standard` and `curriculum`.
-    """
-    from class_kit.training import TrainingConfig, train
-
-    config = TrainingConfig(epochs=40) if config is None else config
-    rows = task.rows("train")
-    if len(rows) < 2:
-        raise InputError(f"{len(rows)} training pair: expected at least 2 to train on")
-    few = rows[: 6 * config.batch_size]
-    arms: dict[str, dict[str, Any]] = {}
-    # a schedule that never reaches all pairs is reported, with its share
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NeverFullWarning)
-        everything = LinearSchedule(start=1.0, growth=0.0)
-        # costs depend on the number of pairs and not on their order
-        plan = EpochPlan(np.arange(len(few)), schedule=everything, epochs=3)
-        brief = replace(config, epochs=3)
-        history = train(brief, plan, task.t[few], task.m[few], progress=False).history
-        for name, schedule in (("standard", everything), ("curriculum", LinearSchedule(start=start, growth=growth))):
-            plan = EpochPlan(np.arange(len(rows)), schedule=schedule, epochs=config.epochs)
-            samples = sum(len(plan.rows(epoch)) for epoch in range(1, config.epochs + 1))
-            last = plan.fraction(config.epochs)
-            arms[name] = {"steps": plan.steps_total(config.batch_size), "samples": samples, "last_fraction": last}
-    step = min(epoch["seconds"] / epoch["steps"] for epoch in history[1:])
-    settings = {name: getattr(config, name) for name in ("backbone", "epochs", "batch_size")}
-    return {**settings, **arms}, {name: arm["steps"] * step for name, arm in arms.items()}
-
-
 def _difficulty(
     t: np.ndarray, m: np.ndarray, sigmas: list[float]
 ) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
@@ -290,7 +228,7 @@ def advise(findings: Mapping[str, Any]) -> list[dict[str, str]]:
     Parameters
     ----------
     findings : mapping
-        The fields of `DataReport` without `groups`, `seconds` and `advice`.
+        The fields of `DataReport` without `groups` and `advice`.
     """
     advice: list[dict[str, str]] = []
 
@@ -344,8 +282,4 @@ def advise(findings: Mapping[str, Any]) -> list[dict[str, str]]:
     if half["tie_mass"] > TIED:
         says = "More than half of the training pairs have a neighbour with nearly equal vectors (median similarity "
         say("difficulty", f"{says}{half['sigma']:.6f}): look at the repeats.")
-    epochs, last = findings["cost"]["epochs"], findings["cost"]["curriculum"]["last_fraction"]
-    if last < 1:
-        says = f"With {epochs} epochs the schedule ends at {last:.0%} of the pairs: the hardest are never trained on."
-        say("schedule", says)
     return advice

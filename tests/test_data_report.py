@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import class_kit as ck
 from class_kit import data_report as module
-from class_kit.data_report import DataReport, advise, data_report, find_repeats, group_reasons, training_cost
+from class_kit.data_report import DataReport, advise, data_report, find_repeats, group_reasons
 from class_kit.difficulty import tie_mass
 from class_kit.errors import InputError
 from class_kit.files import plain
@@ -59,8 +59,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
 
 @pytest.fixture(scope="module")
 def report(task: Task) -> DataReport:
-    config = ck.TrainingConfig(epochs=40, batch_size=4)
-    return data_report(task, sigmas=[0.5, 0.99], config=config)
+    return data_report(task, sigmas=[0.5, 0.99], batch_size=4)
 
 
 def test_rejected_rows_are_counted_by_kind(report: DataReport) -> None:
@@ -128,31 +127,10 @@ def test_difficulty_is_that_of_the_training_pairs(report: DataReport, task: Task
         assert entry["tie_mass"] == tie_mass(counts)
 
 
-def test_cost_is_steps_times_a_measured_step(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    import class_kit.training as training
-
-    whole = training.train
-
-    def slow_first_epoch(*given: Any, **options: Any) -> Any:
-        result = whole(*given, **options)
-        for entry, seconds in zip(result.history, (50.0, 4.0, 3.0), strict=True):
-            entry["seconds"] = seconds * entry["steps"]
-        return result
-
-    monkeypatch.setattr(training, "train", slow_first_epoch)
-    found, seconds = training_cost(task, ck.TrainingConfig(epochs=20, batch_size=4), start=0.4, growth=0.03)
-    # 8 training pairs in batches of 4, and a schedule of round(8 λ) pairs
-    sizes = [int(8 * min(1, 0.4 + 0.03 * epoch) + 0.5) for epoch in range(1, 21)]
-    assert found["standard"] == {"steps": 40, "samples": 160, "last_fraction": 1.0}
-    assert seconds == {"standard": 120.0, "curriculum": 3.0 * found["curriculum"]["steps"]}
-    assert found["curriculum"]["samples"] == sum(sizes)
-    assert found["curriculum"]["steps"] == sum(-(-size // 4) for size in sizes)
-
-
 def test_the_report_is_plain_data_and_the_same_twice(report: DataReport, task: Task) -> None:
     json.dumps(plain(report.as_dict(), "report"), allow_nan=False)
-    assert not {"groups", "seconds"} & set(report.as_dict())
-    again = data_report(task, sigmas=[0.5, 0.99], config=ck.TrainingConfig(epochs=40, batch_size=4))
+    assert "groups" not in report.as_dict()
+    again = data_report(task, sigmas=[0.5, 0.99], batch_size=4)
     assert again.as_dict() == report.as_dict()
     assert [entry["level"] for entry in report.advice] == sorted((e["level"] for e in report.advice), reverse=True)
 
@@ -174,7 +152,6 @@ def good() -> dict[str, Any]:
             {"quantile": 0.25, "sigma": 0.8, "tie_mass": 0.2},
             {"quantile": 0.5, "sigma": 0.9, "tie_mass": 0.5},
         ],
-        "cost": {"epochs": 40, "curriculum": {"last_fraction": 1.0}},
     }
 
 
@@ -199,7 +176,6 @@ def test_nothing_is_warned_of_where_nothing_is_wrong() -> None:
         (lambda it: it["texts"].update(truncated=7), "texts", "7 texts longer than 256"),
         (lambda it: it["texts"].update(median=5.0), "texts", "at most 5 tokens"),
         (lambda it: it["difficulty"][0].update(tie_mass=0.93), "difficulty", "93.0%"),
-        (lambda it: it["cost"]["curriculum"].update(last_fraction=0.7), "schedule", "ends at 70%"),
     ],
 )
 def test_each_trouble_is_warned_of_with_its_number(change: Any, about: str, said: str) -> None:

@@ -71,7 +71,13 @@ def corpus() -> tuple[list[str], Mol2vecVectors, MoleculeGraphs]:
     return smiles, vectors, molecule_graphs(smiles, vectors=vectors, cache=False)
 
 
-def one_graph(smiles: str, table: Mol2vecVectors, unknown: str = "unk") -> dict[str, np.ndarray]:
+def without_rare(table: Mol2vecVectors) -> Mol2vecVectors:
+    """The same vectors less the one of rare words."""
+    kept = [row for row, word in enumerate(table.words) if word != "UNK"]
+    return Mol2vecVectors(tuple(table.words[row] for row in kept), table.vectors[kept], "none for rare words")
+
+
+def one_graph(smiles: str, table: Mol2vecVectors) -> dict[str, np.ndarray]:
     """The fields of a batch of one molecule, atom by atom and bond by bond."""
     molecule = Chem.MolFromSmiles(smiles)
     words = atom_words(molecule)
@@ -81,7 +87,7 @@ def one_graph(smiles: str, table: Mol2vecVectors, unknown: str = "unk") -> dict[
         for word in pair:
             if word in table.words:
                 atoms[atom] += table.vectors[table.words.index(word)]
-            elif unknown == "unk" and not none_known:
+            elif "UNK" in table.words and not none_known:
                 atoms[atom] += table.vectors[table.words.index("UNK")]
     cuts = {frozenset(ends) for ends, _ in BRICS.FindBRICSBonds(molecule)}
     bonds, features = [], []
@@ -133,11 +139,13 @@ def same_batch(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
-@pytest.mark.parametrize("unknown", ["unk", "skip"])
-def test_a_batch_is_what_rdkit_says_of_each_atom_and_bond(unknown: str, table: Mol2vecVectors) -> None:
-    found = molecule_graphs(SMILES, vectors=table, unknown=unknown, cache=False)
+@pytest.mark.parametrize("rare", [True, False])
+def test_a_batch_is_what_rdkit_says_of_each_atom_and_bond(rare: bool, table: Mol2vecVectors) -> None:
+    if not rare:
+        table = without_rare(table)
+    found = molecule_graphs(SMILES, vectors=table, cache=False)
     rows = np.random.default_rng(0).integers(0, len(SMILES), 40)
-    expected = [one_graph(SMILES[row], table, unknown) for row in rows]
+    expected = [one_graph(SMILES[row], table) for row in rows]
     same_batch(found.arrays(rows), joined(expected))
     assert not expected[list(rows).index(SMILES.index("[Fe+3]"))]["atoms"].any()
 
@@ -218,15 +226,16 @@ def test_motifs_do_not_depend_on_the_order_of_the_atoms() -> None:
         assert sorted(renamed) == motifs(molecule, brics_cuts(molecule)), smiles
 
 
-@pytest.mark.parametrize("unknown", ["unk", "skip"])
-def test_atoms_add_up_to_the_vectors_of_the_molecules(unknown, corpus) -> None:
+@pytest.mark.parametrize("rare", [True, False])
+def test_atoms_add_up_to_the_vectors_of_the_molecules(rare, corpus) -> None:
     smiles, vectors, graphs = corpus
-    if unknown == "skip":
-        graphs = molecule_graphs(smiles, vectors=vectors, unknown="skip", cache=False)
+    if not rare:
+        vectors = without_rare(vectors)
+        graphs = molecule_graphs(smiles, vectors=vectors, cache=False)
     batch = graphs.arrays(np.arange(len(smiles)))
     sums = np.zeros((len(smiles), WIDTH))
     np.add.at(sums, batch["atom_molecule"], batch["atoms"].astype(np.float64))
-    expected = embed_molecules(smiles, vectors=vectors, unknown=unknown)
+    expected = embed_molecules(smiles, vectors=vectors)
     # rounding of one addition an atom, of vectors shorter than 10
     atoms = np.bincount(batch["atom_molecule"])[:, None]
     assert (np.abs(sums - expected) <= atoms * 10 * np.finfo(np.float32).eps).all()
@@ -251,7 +260,6 @@ def test_a_batch_of_corpus_molecules_is_its_molecules_end_to_end(corpus, data) -
 def test_graphs_know_their_size_and_a_subset_its_own(graphs: MoleculeGraphs) -> None:
     assert (len(graphs), graphs.width) == (len(SMILES), WIDTH)
     part = graphs.subset(np.array([SMILES.index("C#N"), SMILES.index("[Na+].[Cl-]")]))
-    assert str(part) == repr(part) == "2 molecules: 4 atoms, 1 bonds, 3 motifs"
     assert part.atoms is graphs.atoms
     assert len({graphs.digest, part.digest, part.subset(np.array([1, 0])).digest}) == 3
     assert graphs.subset(np.arange(len(graphs))).digest == graphs.digest
@@ -264,7 +272,7 @@ def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, m
     same_batch(again.arrays(np.arange(3)), first.arrays(np.arange(3)))
     assert again.digest == first.digest
     others = [
-        molecule_graphs(SMILES, vectors=table, unknown="skip"),
+        molecule_graphs(SMILES, vectors=without_rare(table)),
         molecule_graphs(SMILES, vectors=Mol2vecVectors(table.words, 2 * table.vectors, "another")),
     ]
     np.testing.assert_array_equal(others[1].arrays(np.array([0]))["atoms"], 2 * first.arrays(np.array([0]))["atoms"])
@@ -274,11 +282,6 @@ def test_word_vectors_share_one_kept_file_and_no_digest(table: Mol2vecVectors, m
     assert len({first.digest, other.digest, *(one.digest for one in others)}) == 4
 
 
-def test_options_that_do_not_exist_are_refused(table: Mol2vecVectors) -> None:
-    with pytest.raises(InputError, match="unknown='drop': expected one of unk, skip"):
-        molecule_graphs(SMILES, vectors=table, unknown="drop")
-    without = Mol2vecVectors(("1",), np.ones((1, 2), np.float32), "a test")
-    with pytest.raises(InputError, match="expected unknown='skip'"):
-        molecule_graphs(SMILES, vectors=without)
+def test_an_empty_list_is_refused() -> None:
     with pytest.raises(InputError, match="smiles is empty"):
         molecule_graphs([])

@@ -201,17 +201,19 @@ def test_words_of_an_atom_are_its_own_environments() -> None:
     assert atom_words("O") == [(mol2vec_words("O")[0],)]
 
 
-@pytest.mark.parametrize("unknown", ["unk", "skip"])
-def test_a_molecule_is_the_sum_of_its_words(unknown: str, table: Mol2vecVectors) -> None:
+@pytest.mark.parametrize("rare", [True, False])
+def test_a_molecule_is_the_sum_of_its_words(rare: bool, table: Mol2vecVectors) -> None:
+    if not rare:
+        table = Mol2vecVectors(table.words[1:], table.vectors[1:], "none for rare words")
     expected = np.zeros((len(SMILES), 6))
     for row, smiles in enumerate(SMILES):
         known = [word for word in mol2vec_words(smiles) if word in table.words]
         for word in mol2vec_words(smiles):
             if word in known:
                 expected[row] += table.vectors[table.words.index(word)]
-            elif unknown == "unk" and known:
+            elif rare and known:
                 expected[row] += table.vectors[0]
-    found = embed_molecules(SMILES, vectors=table, unknown=unknown)
+    found = embed_molecules(SMILES, vectors=table)
     assert (found.dtype, found.shape) == (np.float32, (len(SMILES), 6))
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
     assert np.abs(expected).sum() > 10
@@ -348,7 +350,6 @@ test_options_that_do_not_exist_are_refused = refuses(
     ((["C"], "fingerprint"), {}, "molecule_encoder='fingerprint': expected one of mol2vec, morgan, minimol"),
     ((["C"], "mol2vec+morgn"), {}, r"molecule_encoder='mol2vec\+morgn': did you mean 'morgan'"),
     ((["C"], "morgan+morgan"), {}, r"molecule_encoder='morgan\+morgan': expected each encoder once"),
-    ((["C"],), {"unknown": "drop"}, "unknown='drop': expected one of unk, skip"),
     (([],), {}, "smiles is empty"),
     ((["C"],), {"vectors": "no-such-file"}, "'no-such-file': expected 'corpus'"),
     call=lambda arguments, options: embed_molecules(*arguments, **options),
@@ -360,15 +361,6 @@ def test_what_is_not_a_list_of_strings_is_refused(table: Mol2vecVectors) -> None
         embed_molecules("CCO", vectors=table)
     with pytest.raises(TypeError, match=r"smiles\[1\] is float"):
         embed_molecules(["C", float("nan")], vectors=table)  # type: ignore[list-item]
-
-
-def test_vectors_without_one_for_rare_words_need_skip(table: Mol2vecVectors) -> None:
-    without = Mol2vecVectors(table.words[1:], table.vectors[1:], "a test")
-    with pytest.raises(InputError, match="expected unknown='skip'"):
-        embed_molecules(SMILES, vectors=without)
-    np.testing.assert_array_equal(
-        embed_molecules(SMILES, vectors=without, unknown="skip"), embed_molecules(SMILES, vectors=table, unknown="skip")
-    )
 
 
 def test_molecules_of_rdkit_are_embedded_like_their_smiles() -> None:

@@ -11,7 +11,6 @@ import pytest
 from class_kit.data_report import data_report
 from class_kit.errors import InputError
 from class_kit.notices import training_notices
-from class_kit.options import TrainingConfig
 from class_kit.task import load_task
 
 SENTENCES = {
@@ -64,7 +63,7 @@ def test_every_report_of_a_training_says_it(one: bool, here: Path, kit: Any, mon
     config |= {"schedules": {"shape": "linear", "start": 0.4, "full_at": 0.5}, "training": {"epochs": 2}}
     Path("study.yml").write_text(json.dumps(config), encoding="utf-8")
     studied = kit("study", "study.yml", "--out", "study", "--jobs", "1")
-    report = data_report(load_task("mine.csv"), config=TrainingConfig(epochs=1, batch_size=12))
+    report = data_report(load_task("mine.csv"), batch_size=12)
     reported = "\n".join(entry["says"] for entry in report.advice)
     about = ["ranking", "size", "batch", "order", "molecules" if one else "duplicates"]
     for name, text in {"train": trained, "evaluate": evaluated, "study": studied, "report": reported}.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from class_kit.checks import check_choice, nearest
+from class_kit.checks import nearest
 from class_kit.errors import InputError
 from class_kit.molecules.minimol import minimol_identity, minimol_vector
 from class_kit.molecules.structures import (
@@ -92,7 +92,7 @@ def mol2vec_coverage(
     InputError
         Vectors that cannot be found or read, no molecule, or SMILES that RDKit cannot read (rows are named).
     """
-    table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
+    table = load_vectors(vectors)
     sentences = mol2vec_sentences(smiles, progress=progress)
     unknown = Counter(word for sentence in sentences for word in sentence if word not in table.index)
     known = [sum(word in table.index for word in sentence) for sentence in sentences]
@@ -118,7 +118,6 @@ def embed_molecules(
     encoder: str = "mol2vec",
     *,
     vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
-    unknown: str = "unk",
     cache: bool = True,
     progress: bool | None = None,
 ) -> np.ndarray:
@@ -129,7 +128,10 @@ def embed_molecules(
     smiles
         L SMILES strings, or molecules of RDKit.
     encoder
-        `"mol2vec"`: the sum of the vectors of the molecule's words, in float64. `"morgan"`: counts (not bits) of Morgan
+        `"mol2vec"`: the sum of the vectors of the molecule's words, in float64. A word without a vector adds the one of
+        rare words, as in Text2Mol, or nothing where the vectors have none for those. A molecule without any known word
+        gets a zero vector, because multiples of one vector would make all such molecules duplicates of each other; the
+        log names them. `"morgan"`: counts (not bits) of Morgan
         environments up to radius 2, folded to 2,048 columns. `"minimol"`: a pretrained graph network
         (`class_kit.molecules.minimol`), which the extra `class-kit[minimol]` brings. Several joined by `+`, such as
         `"mol2vec+morgan"`: their vectors, each scaled to unit length, side by side. The cosine of two molecules is then
@@ -137,10 +139,6 @@ def embed_molecules(
     vectors
         Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always available), `"text2mol"` (the
         3,138 that Text2Mol published, from `class-kit fetch mol2vec`), a file, or loaded ones. See `load_vectors`.
-    unknown
-        What a word without a vector adds: `"unk"`, the vector of rare words, as in Text2Mol; `"skip"`, nothing. A
-        molecule without any known word gets a zero vector either way, because multiples of one vector would make all
-        such molecules duplicates of each other; the log names them.
     cache
         Store vectors on disk and reuse them (`class_kit.store`).
     progress
@@ -156,21 +154,20 @@ def embed_molecules(
     ------
     InputError
         SMILES that RDKit cannot read (the first ten are named, with their rows), an unknown option, vectors that cannot
-        be found or read, `unknown="unk"` with vectors that have none for rare words, or MiniMol without its package or
-        its published graph, or for a molecule that it cannot use.
+        be found or read, or MiniMol without its package or its published graph, or for a molecule that it cannot use.
     """
     views = encoder_views(encoder)
     if len(views) > 1:
-        rest: Any = {"vectors": vectors, "unknown": unknown, "cache": cache, "progress": progress}
+        rest: Any = {"vectors": vectors, "cache": cache, "progress": progress}
         return np.hstack([unit_rows(embed_molecules(smiles, view, **rest)) for view in views])
     rows = check_smiles(smiles)
-    table = known_vectors(vectors, unknown) if encoder == "mol2vec" else None
+    table = load_vectors(vectors) if encoder == "mol2vec" else None
 
     options: dict[str, Any]
     work: Callable[[str], Any]
     if table:
         work, what, source = mol2vec_words, "molecule words", table.source
-        options = {"vectors": table.digest, "unknown": unknown}
+        options = {"vectors": table.digest}
     elif encoder == "morgan":
         work, what, source = fingerprint, "fingerprints", "counts"
         options = {"radius": MORGAN_RADIUS, "bits": MORGAN_BITS}
@@ -181,7 +178,7 @@ def embed_molecules(
     def compute(missing: list[int]) -> Iterator[tuple[int, int, np.ndarray]]:
         made = each_molecule(rows, missing, work, what, progress, cost=40 if encoder == "minimol" else 1)
         for row, one in zip(missing, made, strict=True):
-            yield row, *(_sum_of_words(one, table, unknown) if table else (1, one))
+            yield row, *(_sum_of_words(one, table) if table else (1, one))
 
     maker = Maker(encoder, source, digest_of(rdkit=version("rdkit"), **options))
     known, result = stored_vectors(maker, rows, compute, use=cache)
@@ -190,30 +187,15 @@ def embed_molecules(
     return result
 
 
-def _sum_of_words(words: list[str], table: Mol2vecVectors, unknown: str) -> tuple[int, np.ndarray]:
+def _sum_of_words(words: list[str], table: Mol2vecVectors) -> tuple[int, np.ndarray]:
     """Number of known words, and the sum `(d,)` float64 of the vectors of a molecule's words."""
     rows = [table.index[word] for word in words if word in table.index]
     known = len(rows)
-    if unknown == "unk" and table.unknown is not None and known:
+    if table.unknown is not None and known:
         rows += [table.unknown] * (len(words) - known)
     # summed in the order of the rows, so that the result does not depend on how the molecule is written
     distinct, counts = np.unique(np.array(rows, np.int64), return_counts=True)
     return known, (counts[:, None] * table.vectors[distinct].astype(np.float64)).sum(axis=0)
-
-
-def known_vectors(vectors: str | os.PathLike[str] | Mol2vecVectors, unknown: str) -> Mol2vecVectors:
-    """Word vectors, loaded if need be, that include one for rare words where `unknown` needs it.
-
-    Raises
-    ------
-    InputError
-        Vectors that cannot be found or read, an unknown option, or `"unk"` with vectors that have none for rare words.
-    """
-    check_choice("unknown", unknown, ("unk", "skip"))
-    table = vectors if isinstance(vectors, Mol2vecVectors) else load_vectors(vectors)
-    if unknown == "unk" and table.unknown is None:
-        raise InputError(f"the vectors of {table.source} include none for rare words (UNK): expected unknown='skip'")
-    return table
 
 
 def warn_unknown(known: np.ndarray, smiles: list[str], table: Mol2vecVectors, cache: bool) -> None:

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from class_kit.inputs import Inputs, Ragged, offsets_of
-from class_kit.molecules import known_vectors, warn_unknown
+from class_kit.molecules import warn_unknown
 from class_kit.molecules.structures import atom_words, check_smiles, each_molecule, read_molecule
-from class_kit.molecules.vectors import Mol2vecVectors
+from class_kit.molecules.vectors import Mol2vecVectors, load_vectors
 from class_kit.store import Maker, digest_of, stored
 
 if TYPE_CHECKING:
@@ -91,13 +91,6 @@ class MoleculeGraphs(Inputs):
         """d_a, the width of an atom's vector."""
         return int(self.kinds.shape[1])
 
-    def __str__(self) -> str:
-        atoms, bonds = int(self.atoms.lengths(self.rows).sum()), int(self.bonds.lengths(self.rows).sum()) // 2
-        motif_total = int(self.motif_counts[self.rows].sum())
-        return f"{len(self):,} molecules: {atoms:,} atoms, {bonds:,} bonds, {motif_total:,} motifs"
-
-    __repr__ = __str__
-
     def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The molecules of these rows as one disconnected graph: the fields of `GraphBatch` without `size`."""
         stored = self.stored(rows)
@@ -126,7 +119,6 @@ def molecule_graphs(
     smiles: Sequence[str],
     *,
     vectors: str | os.PathLike[str] | Mol2vecVectors = "corpus",
-    unknown: str = "unk",
     cache: bool = True,
     progress: bool | None = None,
 ) -> MoleculeGraphs:
@@ -138,8 +130,8 @@ def molecule_graphs(
     ----------
     smiles
         L SMILES strings.
-    vectors, unknown
-        Word vectors and what a word without one adds, as in `embed_molecules`.
+    vectors
+        Word vectors, as in `embed_molecules`.
     cache
         Store graphs on disk and reuse them (`class_kit.store`). They hold words, not vectors, so they serve all word
         vectors.
@@ -154,7 +146,7 @@ def molecule_graphs(
     from safetensors.numpy import load
 
     rows = check_smiles(smiles)
-    table = known_vectors(vectors, unknown)
+    table = load_vectors(vectors)
     maker = Maker("graphs", "rdkit", digest_of(rdkit=version("rdkit"), layout=_LAYOUT))
 
     def compute(missing: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -166,10 +158,10 @@ def molecule_graphs(
         Ragged(np.concatenate(arrays), offsets_of(np.array([len(array) for array in arrays])))
         for arrays in ([graph[name] for graph in graphs] for name in ("words", "bonds", "bond_features", "members"))
     )
-    kinds, kind_of_atom = _kinds(words, rows, table, unknown, cache)
+    kinds, kind_of_atom = _kinds(words, rows, table, cache)
     return MoleculeGraphs(
         np.arange(len(rows)),
-        digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest, unknown=unknown),
+        digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest),
         kinds,
         Ragged(kind_of_atom, words.offsets),
         bonds,
@@ -179,9 +171,7 @@ def molecule_graphs(
     )
 
 
-def _kinds(
-    atoms: Ragged, rows: list[str], table: Mol2vecVectors, unknown: str, cache: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(atoms: Ragged, rows: list[str], table: Mol2vecVectors, cache: bool) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of the kinds of atoms, and the kind of each atom, from the words `(A, 2)` of all atoms, 0 for none."""
     words = atoms.values
     distinct, place = np.unique(words, return_inverse=True)
@@ -189,7 +179,7 @@ def _kinds(
     molecule = np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
     known = np.bincount(molecule, (at >= 0).sum(axis=1)).astype(np.int64)
     warn_unknown(known, rows, table, cache)
-    if unknown == "unk" and table.unknown is not None:
+    if table.unknown is not None:
         at = np.where((at < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, at)
     # one more row of zeros for words that add nothing
     padded = np.vstack([table.vectors, np.zeros((1, table.vectors.shape[1]), np.float32)])

@@ -77,8 +77,8 @@ class Mol2vecVectors:
         return digest_of(words=self.words, vectors=self.vectors)
 
 
-def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
-    """Load word vectors.
+def load_vectors(source: str | os.PathLike[str] | Mol2vecVectors = "corpus") -> Mol2vecVectors:
+    """Load word vectors; loaded ones are returned as they are.
 
     Parameters
     ----------
@@ -96,6 +96,8 @@ def load_vectors(source: str | os.PathLike[str] = "corpus") -> Mol2vecVectors:
     InputError
         The file is missing or is not word vectors; the message says what to do.
     """
+    if isinstance(source, Mol2vecVectors):
+        return source
     if source == "corpus":
         return train_vectors(corpus_smiles(), source="the bundled corpus")
     path = find_folder("mol2vec", [TEXT2MOL]) / TEXT2MOL if source == "text2mol" else home_path(source)
