@@ -1,4 +1,4 @@
-"""`class-kit difficulty`, `check` and `figures`, and the bars that commands show."""
+"""`class-kit difficulty` and `check`, and the bars that commands show."""
 
 import csv
 import io
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from class_kit import figures, molecules, text
+from class_kit import molecules, text
 from class_kit.cli import main
-from class_kit.cli.run import STYLES
 from class_kit.progress import duration, progress_bar
-from class_kit.runs import kernels, notebooks
-from class_kit.runs.notebooks import numbered_notebooks, read_notebook
+from class_kit.runs import kernels
 from tests.notebook_tools import write_notebook
 from tests.test_agreement import related
 
@@ -114,50 +112,6 @@ def test_the_exit_code_follows_the_interval(here: Path, kit: Any):
 def test_a_shuffled_table_is_called_so(here: Path, kit: Any):
     write_pairs(Path("all.csv"), exchanged=240)
     assert "the table looks shuffled as a whole" in kit("check", "all.csv")
-
-
-# --- figures: a run's notebooks once more, in another style
-
-
-def test_styles_are_those_of_the_figures_and_every_notebook_takes_one() -> None:
-    assert tuple(figures.STYLES) == STYLES
-    assert all("style" in read_notebook(path).declared for path in numbered_notebooks())
-
-
-@pytest.fixture
-def calls(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the kernels of a kit with one notebook were asked to do; none is started."""
-    (here / "kit").mkdir()
-    write_notebook(here / "kit" / "03_short.ipynb", ['style = "notebook"  # style', "epochs = 3  # epochs"])
-    monkeypatch.setattr(notebooks, "shipped", lambda name: here / "kit")
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(kernels, "execute", lambda book, parameters, *ignored: asked.append(dict(parameters)))
-    return asked
-
-
-def test_a_run_is_made_again_in_another_style(calls: list[dict[str, Any]], kit: Any) -> None:
-    kit("run", "3", "-p", "epochs", "12", "--out", "run")
-    kit("figures", "run", "--style", "acl")
-    first, second = calls
-    assert first["epochs"] == 12
-    assert second == first | {"style": "acl", "out": "run-acl"}
-    assert Path("run-acl/done").is_file()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "expected the folder of a run"),
-        ("[1]", "expected the folder of a run"),
-        ('{"notebooks": {"03_short": {}, "elsewhere/mine": {}}, "overrides": {}}', "class-kit run"),
-        ('{"notebooks": {"03_short": {}}, "overrides": {"no_such": 1}}', "no_such"),
-    ],
-)
-def test_what_is_no_run_of_the_kit_is_refused(content: str | None, said: str, calls: list[Any], kit: Any) -> None:
-    if content is not None:
-        Path("manifest.json").write_text(content, encoding="utf-8")
-    assert said in kit("figures", ".", "--style", "slides", code=2)
-    assert calls == []
 
 
 # --- bars: shown with an estimate where a person looks, silent elsewhere

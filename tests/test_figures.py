@@ -300,3 +300,7 @@ test_what_cannot_be_drawn_is_refused = refuses(
     (lambda: figures.flat_map(np.eye(3)), "3 vectors"),
     *((partial(figures.save, None, "", name, {}), "plain file name") for name in ("", "../up", "a/b", ".hidden")),
 )
+
+
+def test_every_notebook_takes_a_style() -> None:
+    assert all("style" in read_notebook(path).declared for path in numbered_notebooks())

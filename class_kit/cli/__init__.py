@@ -39,7 +39,6 @@ COMMANDS = {
     "export": ("train", "write a trained retriever as a folder with a model card"),
     "study": ("study", "compare ways to train, with controls, seeds and intervals"),
     "book": ("run", "write a run as a static site whose charts work without Python"),
-    "figures": ("run", "redraw the figures of a run in the style of a paper or slides"),
     "teach": ("run", "write notebooks for learners and for the instructor, and a lesson plan"),
 }
 

@@ -1,10 +1,8 @@
-"""`class-kit run`, `book`, `figures` and `teach`: run the notebooks, publish or redraw a run, make a teaching pack."""
+"""`class-kit run`, `book` and `teach`: run the notebooks, publish a run, make a teaching pack."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from class_kit.cli.options import SPLIT, add_options, given_options
@@ -12,8 +10,6 @@ from class_kit.errors import InputError
 from class_kit.options import TaskOptions, option_names
 from class_kit.terminal import visible
 
-# As in class_kit.figures.layout, which would load Matplotlib for every command; a test holds the two equal.
-STYLES = ("notebook", "acl", "nature", "slides")
 # Options that are parameters of the notebooks, and those that they take together, as their parameter `reading`
 _SOURCE = ("pairs", "data", "extra")
 _READING = ("group", "text", "smiles", "id", "split_column", "make_split", "quoting", "standardize")
@@ -23,6 +19,7 @@ _EXAMPLES = """examples:
   class-kit run --pairs chebi20 --out runs/real  on ChEBI-20 (class-kit fetch chebi20)
   class-kit run scheduler --sweep growth=0.02,0.06 --sweep start=0.2,0.4
                                                  four runs side by side, one for each combination
+  class-kit run -p style acl --out runs/acl      figures for a paper: acl, nature or slides
 """
 
 
@@ -90,38 +87,6 @@ def handle_book(arguments: argparse.Namespace) -> int:
     size = sum(path.stat().st_size for path in first.parent.iterdir() if path.is_file())
     print(f"{visible(first)} ({size / 1e6:.1f} MB in its folder)")
     return 0
-
-
-def add_figures(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `figures`."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run")
-    parser.add_argument("--style", required=True, choices=STYLES, help="sets widths, fonts and lines")
-    parser.add_argument("--out", metavar="DIR", help="folder of the new run (default: RUN-STYLE)")
-
-
-def handle_figures(arguments: argparse.Namespace) -> int:
-    """
-    Run the notebooks of a run again with the same parameters and another style: PDF with embedded fonts and PNG, each
-    with a JSON file of the parameters that regenerate it. Vectors and trainings are stored, so most of the time is
-    spent drawing.
-    """
-    from class_kit.runs import run_notebooks
-    from class_kit.runs.notebooks import numbered_notebooks
-
-    run = Path(arguments.run)
-    try:
-        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-        stems, parameters = set(manifest["notebooks"]), {**manifest["overrides"], "style": arguments.style}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{arguments.run!r}: expected the folder of a run, with manifest.json ({error})") from None
-    # the folder may come from a stranger: only the kit's own notebooks are run from it
-    own = [path for path in numbered_notebooks() if path.stem in stems]
-    if left := sorted(stems - {path.stem for path in own}):
-        raise InputError(
-            f"{arguments.run!r} contains notebooks that are not the kit's, {', '.join(left)}: run them with "
-            f"`class-kit run PATH -p style {arguments.style}`"
-        )
-    return run_notebooks(own, parameters, out=arguments.out or f"{run}-{arguments.style}").exit_code
 
 
 def add_teach(parser: argparse.ArgumentParser) -> None:
