@@ -24,6 +24,7 @@ from PIL import Image
 
 from class_kit import figures
 from class_kit.figures.layout import PALETTE
+from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 from tests.refusals import refuses
 from tests.short_run import ATTACKS
 
