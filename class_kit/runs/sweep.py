@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import os
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,12 +76,13 @@ def sweep_notebooks(
         For what `run_notebooks` refuses, in any combination; for values given twice, more than 1000 combinations, and
         a folder that is not a sweep's.
     """
-    from joblib import cpu_count
+    from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     chosen = choose_notebooks(notebooks)
     combinations = plan_combinations(chosen, sweeps, parameters or {})
     jobs = cpu_count() if jobs is None else check_whole("jobs", jobs, low=1)
-    stems = [notebook.stem for notebook in chosen]
+    stems, paths = [notebook.stem for notebook in chosen], [notebook.path for notebook in chosen]
     words = "-".join([*(stems if len(stems) == 1 else []), *sweeps])[:60]
     digest = json_digest([stems, list(combinations.values())])
     folder = result_folder(out, f"sweep-{words}-{digest[:8]}", "sweep.json")
@@ -95,14 +95,26 @@ def sweep_notebooks(
         "sweeps": list(sweeps),
         "fixed": {name: value for name, value in first.items() if name not in sweeps},
     }
-    rows: dict[str, dict[str, Any]] = {
-        name: {"folder": f"runs/{name}", "parameters": values, "status": "missing", "error": "", "metrics": {}}
-        for name, values in combinations.items()
-    }
+    computed: list[str] = []
     with lock(folder):
         (folder / "done").unlink(missing_ok=True)
         write_json(folder / "sweep.json", record)
-        computed = _run_all([each.path for each in chosen], folder, rows, list(sweeps), force, jobs, say)
+        with progress_bar(total=len(combinations), desc="runs", unit="run") as bar:
+            tasks = (delayed(_run)(name, paths, own, folder, force) for name, own in combinations.items())
+            try:
+                for name, is_new in Parallel(jobs, return_as="generator_unordered")(tasks):
+                    row = _row(folder, name, combinations[name])
+                    computed += [name] if is_new else []
+                    bar.update()
+                    note = row["error"].partition("\n")[0] or ("" if is_new else "kept from before")
+                    values = shown_values({key: combinations[name][key] for key in sweeps})
+                    beside_bars(say)(one_line(": ".join(filter(None, (values, row["status"], note))), 400))
+                    if row["status"] == "interrupted":
+                        raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                # end the workers, and with them their kernels, instead of waiting for their runs
+                get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        rows = {name: _row(folder, name, own) for name, own in combinations.items()}
         result = RunResult(folder, {name: row["status"] for name, row in rows.items()}, computed)
         record |= {"status": result.outcome, "finished": now()}
         write_json(folder / "metrics.json", {"runs": list(rows.values())})
@@ -119,51 +131,28 @@ def sweep_notebooks(
     return result
 
 
-def _run_all(
-    paths: Sequence[Path],
-    folder: Path,
-    rows: dict[str, dict[str, Any]],
-    swept: Sequence[str],
-    force: bool,
-    jobs: int,
-    say: Callable[[str], None],
-) -> list[str]:
-    """Run every combination, record the outcome in its row, and return the names of those computed."""
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    computed: list[str] = []
-    tasks = [delayed(_run)(name, paths, row["parameters"], folder / row["folder"], force) for name, row in rows.items()]
-    with progress_bar(total=len(tasks), desc="runs", unit="run") as bar:
-        try:
-            for name, is_new, row in Parallel(jobs, return_as="generator_unordered")(tasks):
-                rows[name] |= row
-                computed += [name] if is_new else []
-                bar.update()
-                note = row["error"].partition("\n")[0] or ("" if is_new else "kept from before")
-                values = shown_values({key: rows[name]["parameters"][key] for key in swept})
-                beside_bars(say)(one_line(": ".join(filter(None, (values, row["status"], note))), 400))
-                if row["status"] == "interrupted":
-                    raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            # end the workers, and with them their kernels, instead of waiting for their runs
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
-    return computed
-
-
 def _run(
     name: str, paths: Sequence[Path], parameters: Mapping[str, Any], folder: Path, force: bool
-) -> tuple[str, bool, dict[str, Any]]:
-    """Run one combination in a worker: its name, whether it was computed, and its outcome."""
-    try:
-        result = run_notebooks(paths, parameters, out=folder, force=force, jobs=1, say=lambda line: None)
-    except Exception as error:
-        reason = str(error) if isinstance(error, InputError) else "".join(traceback.format_exception(error))
-        return name, True, {"status": "failed", "error": visible(reason)}
-    entries = read_manifest(folder)["notebooks"]
-    errors = [f"{stem}: {entry['error']}" for stem, entry in entries.items() if "error" in entry]
-    row = {"status": result.outcome, "error": "".join(errors[:1]), "metrics": read_json(folder / "metrics.json")}
-    return name, bool(result.computed), row
+) -> tuple[str, bool]:
+    """Run one combination in a worker: its name, and whether it was computed."""
+    place = folder / "runs" / name
+    result = run_notebooks(paths, parameters, out=place, force=force, jobs=1, say=lambda line: None)
+    return name, bool(result.computed)
+
+
+def _row(folder: Path, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is of one combination: its status, its first error, and its results."""
+    place = folder / "runs" / name
+    manifest = read_manifest(place)
+    status = manifest.get("status", "missing")
+    entries = manifest.get("notebooks", {})
+    return {
+        "folder": f"runs/{name}",
+        "parameters": parameters,
+        "status": "interrupted" if status == "running" else status,
+        "error": next((f"{stem}: {entry['error']}" for stem, entry in entries.items() if "error" in entry), ""),
+        "metrics": read_json(place / "metrics.json") if manifest else {},
+    }
 
 
 def read_sweeps(texts: Iterable[str]) -> dict[str, list[Any]]:
