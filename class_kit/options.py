@@ -191,8 +191,7 @@ class Arm:
     )
     hardness: float = Field(default=0.0, ge=0, le=1, description="share of a batch drawn as groups of near neighbours")
     hardness_from: float = Field(default=0.0, ge=0, le=1, description="share of the epochs after which hardness starts")
-    hardness_until: float = Field(default=0.0, ge=0, le=1, description="share of the epochs after which it is full")
-    hardness_shape: Shape = Field(default="linear", description="how it rises between the two")
+    hardness_until: float = Field(default=0.0, ge=0, le=1, description="share up to which it rises linearly")
     near: Literal["joint", "text", "molecules", "model"] = Field(
         default="joint", description="space in which neighbours are found; model: that of the model in training"
     )
@@ -220,10 +219,9 @@ class Arm:
                 f"refresh={self.refresh} with near={self.near!r}, hardness={self.hardness}: expected hardness above 0 "
                 "and near='model'"
             )
-        steps = "step" in (self.schedule, self.hardness_shape)
-        if self.interval is not None and not steps:
+        if self.interval is not None and self.schedule != "step":
             raise ValueError(f"interval={self.interval} with schedule={self.schedule!r}: only 'step' takes an interval")
-        if self.interval is None and (self.schedule == "step" or (self.hardness and steps)):
+        if self.interval is None and self.schedule == "step":
             raise ValueError("interval=None with the shape 'step': expected the number of epochs between two steps")
         if self.share is not None and self.share < self.start:
             raise ValueError(f"share={self.share} with start={self.start}: expected a share of at least start")
@@ -242,15 +240,14 @@ class Arm:
         """The values that this arm's training depends on; without an ordering, σ and the like have no effect."""
         whole = self.order in ("loss-pruned", *SELECTIVE)
         scheduled = not whole and (self.order != "standard" or self.step_matched)
-        steps = (scheduled and self.schedule == "step") or (self.hardness and self.hardness_shape == "step")
         used = {
             ("sigma", "difficulty"): self.order not in ("standard", "agreement", *DYNAMIC, *SELECTIVE),
             ("schedule", "start", "full_at", "share"): scheduled,
             ("growth",): scheduled and self.full_at is None and self.share is None,
-            ("interval",): steps,
+            ("interval",): scheduled and self.schedule == "step",
             ("intensity",): self.order not in ("standard", *SELECTIVE),
             ("prune",): self.order == "loss-pruned",
-            ("hardness_from", "hardness_until", "hardness_shape", "near", "group_size"): self.hardness > 0,
+            ("hardness_from", "hardness_until", "near", "group_size"): self.hardness > 0,
             ("refresh",): self.hardness > 0 and self.near == "model",
             ("duplicates_above",): self.duplicates != "ignore",
         }

@@ -13,7 +13,6 @@ from class_kit.backbones import create_backbone
 from class_kit.backbones.dsokr import sketch_directions
 from class_kit.backbones.layers import Standardise
 from class_kit.backbones.memory_bank import MemoryBank, second_order_terms
-from class_kit.backbones.moleculestm import ebm_nce
 from tests.backbone_pairs import graph_batch
 
 TEXT, MOLECULE = 5, 4
@@ -103,56 +102,6 @@ def test_text2mols_convolutions_are_those_of_kipf_and_welling() -> None:
     means = np.stack([atoms[owner == molecule].mean(0) for molecule in range(3)])
     expected = tower.layers(torch.tensor(means, dtype=torch.float32))
     torch.testing.assert_close(tower(graphs), expected, rtol=1e-4, atol=1e-5)
-
-
-# MoleculeSTM's second loss
-
-
-def log_sigmoid(value: float) -> float:
-    return -math.log1p(math.exp(-value))
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_ebm_nce_out_of_training_is_the_mean_over_possible_partners(masked: bool) -> None:
-    text, molecules = vectors(6, TEXT, 3), vectors(6, MOLECULE, 4)
-    model = build("moleculestm", loss="ebm_nce").eval()
-    near = torch.zeros(6, 6, dtype=torch.bool)
-    near[1, 4] = near[2, 3] = near[3, 3] = masked
-    s = (model.encode_text(text) @ model.encode_molecules(molecules).T / 0.1).tolist()
-    terms = model.losses(text, molecules, not_negative=near if masked else None)
-    for i in range(6):
-        right = [s[i][j] for j in range(6) if j != i and not near[i, j]]
-        left = [s[j][i] for j in range(6) if j != i and not near[j, i]]
-        for name, others in (("text_to_molecule", right), ("molecule_to_text", left)):
-            shuffled = sum(log_sigmoid(-other) for other in others) / len(others)
-            assert terms[name][i].item() == pytest.approx(-(log_sigmoid(s[i][i]) + shuffled) / 2)
-
-
-def test_ebm_nce_in_training_takes_the_partners_it_drew_and_averages_to_the_expectation() -> None:
-    scores = vectors(6, 6, 2)
-    torch.manual_seed(4)
-    drawn = torch.multinomial(1 - torch.eye(6), 3, replacement=True).tolist()
-    torch.manual_seed(4)
-    losses, s = ebm_nce(scores, None, 3), scores.tolist()
-    for i in range(6):
-        shuffled = sum(log_sigmoid(-s[i][j]) for j in drawn[i]) / 3
-        assert losses[i].item() == pytest.approx(-(log_sigmoid(s[i][i]) + shuffled) / 2)
-    mask = torch.zeros(6, 6, dtype=torch.bool)
-    mask[0, 1] = mask[0, 2] = True
-    torch.testing.assert_close(ebm_nce(scores, mask, 40_000), ebm_nce(scores, mask), rtol=0, atol=0.03)
-
-
-@pytest.mark.parametrize("draws", [None, 2])
-def test_a_row_without_partners_keeps_the_real_half_and_gives_no_other_gradient(draws: int | None) -> None:
-    scores = torch.randn(3, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    mask = torch.zeros(3, 3, dtype=torch.bool)
-    mask[1] = True
-    losses = ebm_nce(scores, mask, draws)
-    assert losses[1].item() == pytest.approx(-log_sigmoid(scores[1, 1].item()) / 2, rel=1e-5)
-    losses.sum().backward()
-    assert scores.grad[1, 0] == scores.grad[1, 2] == 0
-    assert scores.grad[1, 1] != 0
-    assert ebm_nce(torch.tensor([[2.0]]), None, draws).item() == pytest.approx(-log_sigmoid(2.0) / 2)
 
 
 # memory bank

@@ -20,7 +20,7 @@ GCN: dict[str, Any] = {"molecule_encoder": "gcn", **SMALL}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "dual_encoder": [SMALL],
     "text2mol": [SMALL, GCN],
-    "moleculestm": [SMALL, {**SMALL, "hidden": 0}, {"loss": "ebm_nce", **SMALL}],
+    "moleculestm": [SMALL, {**SMALL, "hidden": 0}],
     "dsokr": [{"hidden": 64, "dim": 16, "sketch": 64}],
     "denoising": [
         {"inner": "text2mol", "inner_options": GCN, "width": 32},
@@ -141,7 +141,7 @@ def test_users_can_register_their_own() -> None:
 REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     "dual_encoder": [({"hidden": 0}, "hidden=0"), ({"dropout": 1.0}, r"dropout=1\.0")],
     "text2mol": [({"molecule_encoder": "transformer"}, "molecule_encoder='transformer'.*mlp, gcn")],
-    "moleculestm": [({"loss": "triplet"}, "loss='triplet'.*infonce, ebm_nce"), ({"hidden": -1}, "hidden=-1")],
+    "moleculestm": [({"hidden": -1}, "hidden=-1")],
     "memory_bank": [({"heads": 5}, "heads=5: expected a divisor of dim=256"), ({"slots": 0}, "slots=0")],
     "dsokr": [({"sketch": 50, "dim": 60}, "sketch=50.*at least 60")],
     "aman": [

@@ -216,26 +216,16 @@ class HardnessSchedule:
         return 0.0 if epoch <= self.begin else self.final * self.rise(epoch - self.begin)
 
     @classmethod
-    def over(
-        cls,
-        epochs: int,
-        final: float,
-        start: float = 0.0,
-        until: float = 0.0,
-        shape: str = "linear",
-        interval: int = 1,
-    ) -> HardnessSchedule:
-        """From shares of the epochs: 0 up to the share `start`, `final` from the share `until` on.
+    def over(cls, epochs: int, final: float, start: float = 0.0, until: float = 0.0) -> HardnessSchedule:
+        """From shares of the epochs: 0 up to the share `start`, then rising linearly to `final` at the share `until`.
 
-        If `until` is not beyond `start`, hardness jumps. `interval` is the number of epochs between two steps of the
-        shape "step".
+        If `until` is not beyond `start`, hardness jumps.
 
         Raises
         ------
         InputError
-            A share outside [0, 1], or an unknown shape.
+            A share outside [0, 1].
         """
         begin = round(check_real("start", start, low=0.0, high=1.0) * epochs)
         length = round(check_real("until", until, low=0.0, high=1.0) * epochs) - begin
-        steps = interval if shape == "step" and length > 0 else 1
-        return cls(final, begin, Schedule.full_at(0.0, 1.0, max(1, length), shape=shape, interval=steps))
+        return cls(final, begin, Schedule.full_at(0.0, 1.0, max(1, length)))

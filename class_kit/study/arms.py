@@ -133,9 +133,8 @@ def _composition(task: Task, arm: Arm, config: TrainingConfig) -> dict[str, Any]
         return composed
     rows = task.rows("train")
     spaces = {"text": (task.t,), "molecules": (task.m,)}.get(arm.near, (task.t, task.m))
-    rise = arm.hardness, arm.hardness_from, arm.hardness_until, arm.hardness_shape, arm.interval or 1
     return composed | {
         "refresh": arm.refresh if arm.near == "model" else None,
         "line": locality_order(*(space[rows] for space in spaces), group_size=arm.group_size),
-        "hardness": HardnessSchedule.over(config.epochs, *rise),
+        "hardness": HardnessSchedule.over(config.epochs, arm.hardness, arm.hardness_from, arm.hardness_until),
     }
