@@ -1,4 +1,4 @@
-"""A short run of all notebooks: a twelfth of the corpus, few epochs; every cell runs, nothing is learned.
+"""A short run of all notebooks: a twentieth of the corpus, few epochs; every cell runs, nothing is learned.
 
 Each text and each id of its pairs is an attack: on a browser, TeX, a spreadsheet, a shell, a path or a terminal.
 """
@@ -44,7 +44,7 @@ OF_ONE = ("epochs", "seeds", "growth", "batch_size")
 
 def write_part(place: Path) -> None:
     """The pairs of the run, `part.csv`."""
-    part = pandas.read_csv(ROOT / "data" / "corpus.csv", dtype=str).iloc[::12]
+    part = pandas.read_csv(ROOT / "data" / "corpus.csv", dtype=str).iloc[::20]
     attacks = [f" {attack}{CONTROL}" for attack, _ in zip(cycle(ATTACKS), range(len(part)), strict=False)]
     part = part.assign(description=part["description"] + attacks, id=part["id"] + attacks)
     part.to_csv(place / "part.csv", index=False, quoting=csv.QUOTE_ALL)

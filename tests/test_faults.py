@@ -163,7 +163,7 @@ def small_files(here: Path, needed: int) -> Iterator[tuple[Path, Callable[[], No
 
 
 FAULTS: dict[str, tuple[Fault, str]] = {
-    **{f"a disk of {share:.0%}": (full(share), "No space left on device") for share in (0.02, 0.2, 0.35, 0.8)},
+    **{f"a disk of {share:.0%}": (full(share), "No space left on device") for share in (0.02, 0.35)},
     "small files": (small_files, "File too large"),
 }
 
