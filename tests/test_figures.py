@@ -143,18 +143,18 @@ def test_any_name_is_drawn_as_text_and_without_boxes(style: str, monkeypatch: py
         "_hidden": " _hidden",
     }
     table = pd.DataFrame({"arm": list(names), "epoch": 1, "mrr": 0.5, "mrr_low": 0.4, "mrr_high": 0.6})
-    with figures.styled(style):
-        fig = figures.draw(
-            figures.panel(figures.class_map, np.zeros((len(names), 2)), list(names), legend=True),
-            figures.panel(figures.interval_plot, table, "mrr", "MRR"),
-            figures.panel(figures.training_curves, table, "epoch", "mrr", ("epoch", "MRR")),
-            figures.panel(figures.share_lines, dict.fromkeys(names, (0.5,)), ["中文"], "setting"),
-            columns=1,
-            width="text",
-            ratio=4,
-        )
-        # Matplotlib warns of a letter that no font has, and warnings are errors here
-        fig.canvas.draw()
+    figures.use_style(style)
+    fig = figures.draw(
+        figures.panel(figures.class_map, np.zeros((len(names), 2)), list(names), legend=True),
+        figures.panel(figures.interval_plot, table, "mrr", "MRR"),
+        figures.panel(figures.training_curves, table, "epoch", "mrr", ("epoch", "MRR")),
+        figures.panel(figures.share_lines, dict.fromkeys(names, (0.5,)), ["中文"], "setting"),
+        columns=1,
+        width="text",
+        ratio=4,
+    )
+    # Matplotlib warns of a letter that no font has, and warnings are errors here
+    fig.canvas.draw()
     classes, arms, curves, shares = fig.axes
     for drawn in (
         classes.get_legend().texts,
@@ -236,14 +236,13 @@ def test_flat_map_keeps_groups_together_and_is_reproducible() -> None:
 def test_styles_set_width_and_type_and_embed_fonts(style: str, tmp_path: Path) -> None:
     widths = figures.STYLES[style]
     panels = [PLOTS["intensity_curves"], PLOTS["interval_plot"]]
-    with figures.styled(style):
-        fig = figures.draw(*panels, width="text", ratio=0.4, share="")
-        assert fig.get_size_inches()[0] == pytest.approx(widths["text"])
-        single = figures.draw(panels[0])
-        assert single.get_size_inches()[0] == pytest.approx(widths["column"])
-        assert fig.axes[0].xaxis.label.get_size() == mpl.rcParams["font.size"]
-        pdf = figures.save(fig, tmp_path, "both", {}).with_suffix(".pdf").read_bytes()
-    assert mpl.rcParams["font.size"] == 9
+    figures.use_style(style)
+    fig = figures.draw(*panels, width="text", ratio=0.4, share="")
+    assert fig.get_size_inches()[0] == pytest.approx(widths["text"])
+    single = figures.draw(panels[0])
+    assert single.get_size_inches()[0] == pytest.approx(widths["column"])
+    assert fig.axes[0].xaxis.label.get_size() == mpl.rcParams["font.size"]
+    pdf = figures.save(fig, tmp_path, "both", {}).with_suffix(".pdf").read_bytes()
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf, "the font is in the file"
 

@@ -349,8 +349,9 @@ def test_pictures_keep_their_labels_inside_whatever_style_the_notebook_set() -> 
     for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
         assert np.all(edge == 1), "ink at the edge of the picture"
     assert np.any(pixels < 0.5)
-    with figures.styled("slides"):
-        assert views.picture(draw) == drawn
+    figures.use_style("slides")
+    assert views.picture(draw) == drawn
+    figures.use_style()
 
 
 def test_a_callback_that_raises_shows_it_and_stops_the_code_that_moved_the_control() -> None:

@@ -5,7 +5,7 @@ from class_kit.figures.layout import draw as draw
 from class_kit.figures.layout import panel as panel
 from class_kit.figures.layout import save as save
 from class_kit.figures.layout import show as show
-from class_kit.figures.layout import styled as styled
+from class_kit.figures.layout import style_parameters as style_parameters
 from class_kit.figures.layout import use_style as use_style
 from class_kit.figures.molecules import molecule as molecule
 from class_kit.figures.molecules import molecule_grid as molecule_grid

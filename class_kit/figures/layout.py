@@ -11,8 +11,7 @@ import math
 import os
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def use_style(name: str = "notebook") -> None:
     import pandas as pd
 
     global _active
-    chosen = _parameters(name)
+    chosen = style_parameters(name)
     # figures must be the same everywhere, whatever the user's matplotlibrc says
     mpl.rcdefaults()
     mpl.rcParams.update(chosen)
@@ -73,28 +72,16 @@ def use_style(name: str = "notebook") -> None:
     pd.set_option("display.html.use_mathjax", False)
 
 
-@contextmanager
-def styled(name: str) -> Iterator[None]:
-    """Draw in another style inside a `with` block; the previous style is restored after it."""
-    global _active
-    before = _active
-    with mpl.rc_context(_parameters(name)):
-        _active = name
-        try:
-            yield
-        finally:
-            _active = before
-
-
 @cache
-def _parameters(name: str) -> dict[Any, Any]:
+def style_parameters(name: str) -> dict[Any, Any]:
+    """Matplotlib's settings of a style."""
     check_choice("style", name, STYLES)
     sheets = (Path(__file__).parent / "styles" / f"{sheet}.mplstyle" for sheet in ("common", name))
     return {key: value for sheet in sheets for key, value in mpl.rc_params_from_file(sheet, False, False).items()}
 
 
 # seaborn's palette "colorblind" as the style sheet has it: importing seaborn would take most of a second
-PALETTE = [to_rgb(colour) for colour in _parameters("notebook")["axes.prop_cycle"].by_key()["color"]]
+PALETTE = [to_rgb(colour) for colour in style_parameters("notebook")["axes.prop_cycle"].by_key()["color"]]
 
 
 def as_text(value: object, most: int = 60) -> str:

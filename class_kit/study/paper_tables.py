@@ -11,16 +11,7 @@ import pandas as pd
 
 from class_kit.errors import InputError
 from class_kit.files import home_path, shipped
-from class_kit.study.tables import (
-    METRICS,
-    VERDICTS,
-    Table,
-    frame_of,
-    number,
-    readable,
-    readable_gaps,
-    study_tables,
-)
+from class_kit.study.tables import VERDICTS, Table, frame_of, readable, readable_gaps, study_tables
 
 # beside the results of a checkout, and inside an installed package
 FOLDER = "figures/paper"
@@ -99,14 +90,14 @@ def inputs_table(results: Mapping[str, Any]) -> pd.DataFrame:
 def paper_tables(results: Mapping[str, Any], name: str) -> dict[str, Table]:
     """The tables of one study by file name, as `study_tables`; none where the results do not hold it.
 
-    What all studies saved is a table of its own, and the main study has `published`: all backbones beside published
-    figures, each with its pool.
+    What all studies saved is a table of its own. The main study also has `published`: the backbones of both main
+    studies, to set beside published numbers (`figures/paper/published.csv`).
     """
     tables = study_tables(results["products"].get(name, {}))
     if name != SAVINGS:
         tables.pop("savings", None)
     if name == "main" and "summary" in tables:
-        tables["published"] = _beside_published(results)
+        tables["published"] = _all_backbones(results)
     return tables
 
 
@@ -171,8 +162,8 @@ def search_table(search: Mapping[str, Any]) -> Table:
     return frame, shown
 
 
-def _beside_published(results: Mapping[str, Any]) -> Table:
-    """All backbones, text→molecule: heads, then slower ones, then published results."""
+def _all_backbones(results: Mapping[str, Any]) -> Table:
+    """The backbones of both main studies: heads, then slower ones, each with how it was measured."""
     parts = []
     for product in (results["products"].get(name, {}) for name in ("main", "main_deep")):
         if product.get("summary"):
@@ -181,20 +172,7 @@ def _beside_published(results: Mapping[str, Any]) -> Table:
             source = f"measured here{few if product['preliminary'] else ''}"
             parts.append(frame_of(product["summary"]).assign(source=source))
     whole = pd.concat(parts, ignore_index=True)
-    whole = whole[whole["ranking"].isin((RANKING, "text_to_molecule/all"))]
     shown = readable(whole).assign(source=whole["source"])
     if "backbone" not in shown:
         shown.insert(0, "backbone", whole["backbone"])
-    published = pd.read_csv(shipped(f"{FOLDER}/published.csv")).rename(columns={"model": "backbone"})
-    published.insert(1, "arm", "published")
-    below = published.assign(
-        pool=[f"{pool:,.0f}" if pool == pool else "not said" for pool in published["pool"]],
-        source=published["source"] + " (" + published["standing"] + ")",
-    )
-    for metric, title in METRICS.items():
-        below[title] = [number(value, metric) if value == value else "–" for value in published[metric]]
-    below = below.reindex(columns=shown.columns)
-    return (
-        pd.concat([whole, published], ignore_index=True),
-        pd.concat([shown, below], ignore_index=True).fillna("–"),
-    )
+    return whole, shown

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets as widgets
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -119,7 +120,7 @@ class Plot(widgets.Image):
 
 def picture(draw: Callable[[Axes], Any]) -> bytes:
     """PNG of what `draw` puts on an Axes, in the notebook style, without a window or a global figure."""
-    with figures.styled("notebook"):
+    with mpl.rc_context(figures.style_parameters("notebook")):
         fig = Figure(figsize=(_WIDTH, _HEIGHT), dpi=110)
         fig.set_layout_engine("none")
         inside = (_WIDTH - _LEFT - _RIGHT) / _WIDTH, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT
