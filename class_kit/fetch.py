@@ -36,6 +36,7 @@ _SCIBERT = f"{_HUB}/allenai/scibert_scivocab_uncased/resolve/24f92d32b1bfb0bcaf9
 _REPOSITORIES = "https://raw.githubusercontent.com"
 _MOLT5 = f"{_REPOSITORIES}/blender-nlp/MolT5/754f9bffa4a638e2f1386d0ca19b5c3ed0a5b4aa/ChEBI-20_data"
 _TEXT2MOL = f"{_REPOSITORIES}/cnedwards/text2mol/749f997e6a45d0e3c8747e5392ae3b859a251094/data"
+_MOL2VEC = f"{_REPOSITORIES}/samoturk/mol2vec/850d944d5f48a58e26ed0264332b5741f72555aa/examples/models"
 
 # By name, each file's folder in a public repository at one commit, the git blob id of its content, None where it is not
 # known, and its size.
@@ -45,7 +46,10 @@ PINNED: dict[str, dict[str, tuple[str, str | None, str]]] = {
         "validation.txt": (_MOLT5, "694d328d621966d5c9ad0f36083fdfcf293191d5", "1.3 MB"),
         "test.txt": (_MOLT5, "cf6da70d55c2745c6e64cf6864ea8cdbcdc80663", "1.3 MB"),
     },
-    "mol2vec": {"token_embedding_dict.npy": (_TEXT2MOL, "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB")},
+    "mol2vec": {
+        "token_embedding_dict.npy": (_TEXT2MOL, "75b80856ca76fca3e403155f1dfaa15bdaf93ffe", "4.0 MB"),
+        "model_300dim.pkl": (_MOL2VEC, "9089140e323a89e74a8b8cb47107611f89dc8e54", "size unknown"),
+    },
     "scibert": {
         "config.json": (_SCIBERT, None, "1 kB"),
         "vocab.txt": (_SCIBERT, None, "0.2 MB"),
@@ -141,8 +145,9 @@ def fetch(
     Parameters
     ----------
     what : {"chebi20", "mol2vec", "scibert"}
-        The three files of ChEBI-20 (MolT5's release); Text2Mol's token vectors; SciBERT, from the Hugging Face hub or
-        from $HF_ENDPOINT. A file of SciBERT that is there already is not verified, as no digest is published.
+        The three files of ChEBI-20 (MolT5's release); Text2Mol's token vectors and Mol2vec's own model; SciBERT, from
+        the Hugging Face hub or from $HF_ENDPOINT. A file of SciBERT that is there already is not verified, as no digest
+        is published.
     source : path, optional
         Folder with the files under their own names; nothing is downloaded then. Files that it lacks are listed in the
         result.

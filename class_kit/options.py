@@ -135,7 +135,7 @@ class TaskOptions:
     molecule_encoder: Annotated[str, AfterValidator(_molecule_encoder)] = Field(
         default="mol2vec", description="mol2vec, morgan, minimol, or several joined by +, each counting equally"
     )
-    vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol or a file")
+    vectors: Text = Field(default="corpus", description="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
     noise: float = Field(
         default=0.0, ge=0, le=1, description="share of the training pairs whose molecules are exchanged on purpose"
     )

@@ -127,7 +127,13 @@ def numpy_header(text: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 
 
-WEIGHTS = "encoder/pytorch_model.bin"
+# a gensim model whose vectors lie in a file beside it
+MODEL = (
+    b"\x80\x02cgensim.models.keyedvectors\nKeyedVectors\n)\x81}(X\x08\x00\x00\x00__numpys](X\x07\x00\x00\x00vectorse"
+    b"X\x0c\x00\x00\x00index_to_key](X\x01\x00\x00\x00ae"
+    b"ub."
+)
+BESIDE, WEIGHTS = "model.pkl.vectors.npy", "encoder/pytorch_model.bin"
 CONFIG, TOKENIZER, POOLING = (f"encoder/{name}.json" for name in ("config", "tokenizer_config", "1_Pooling/config"))
 LIES = [{"data_offsets": [0, 2**60]}, {"data_offsets": [8, 0]}, {"data_offsets": [-1, 3]}, {"shape": [2**31] * 3}]
 CRAFTED: list[tuple[str, bytes | str | Callable[[Runs], bytes], str]] = [
@@ -135,11 +141,16 @@ CRAFTED: list[tuple[str, bytes | str | Callable[[Runs], bytes], str]] = [
     ("a.npy", lambda bad: array_file(np.save, {"UNK": bad}), "a.npy"),
     ("a.npz", lambda bad: array_file(np.savez, bad), "a.npz"),
     ("a.npy", lambda bad: array_file(np.savez, bad), "a.npy"),
-    ("a.npy", b"\x93NUMPY", "a.npy"),
-    ("a.npy", numpy_header("{'descr'\x0c("), "a.npy"),
-    ("a.npy", numpy_header("(" * 300), "a.npy"),
-    ("a.npy", numpy_header("__import__('os').system('true')\n"), "a.npy"),
     ("a.pkl", many_words, "take more bytes than the file has"),
+    (BESIDE, lambda bad: array_file(np.save, bad), "missing or damaged"),
+    (BESIDE, b"", "model.pkl"),
+    (BESIDE, b"PK\x03\x04", "model.pkl"),
+    (BESIDE, b"\x93NUMPY", "model.pkl"),
+    (BESIDE, numpy_header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 300), }\n"), "model.pkl"),
+    (BESIDE, numpy_header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n") + MODEL, "model.pkl"),
+    (BESIDE, numpy_header("{'descr'\x0c("), "model.pkl"),
+    (BESIDE, numpy_header("(" * 300), "model.pkl"),
+    (BESIDE, numpy_header("__import__('os').system('true')\n"), "model.pkl"),
     ("checkpoint.safetensors", lambda bad: pickle.dumps({"a": bad}), "damaged or not a checkpoint"),
     ("checkpoint.safetensors", lambda bad: torch_file(bad, True), "damaged or not a checkpoint"),
     ("checkpoint.safetensors", struct.pack("<Q", 2**63) + b"{}", "damaged or not a checkpoint"),
@@ -190,7 +201,7 @@ def read(path: Path) -> Any:
             from class_kit.text import embed_text
 
             return embed_text(["a", "b"], folder)
-    return load_vectors(path)
+    return load_vectors(path.with_name("model.pkl") if path.name == BESIDE else path)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")  # torch's own, as it refuses the file
@@ -199,6 +210,7 @@ def test_a_crafted_file_is_one_error_and_runs_nothing(name, content, said, whole
     shutil.copytree(whole_encoder, tmp_path / "encoder")
     if name == WEIGHTS:
         (tmp_path / "encoder" / "model.safetensors").unlink()
+    (tmp_path / "model.pkl").write_bytes(MODEL)
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     made = content(Runs(marker)) if callable(content) else content

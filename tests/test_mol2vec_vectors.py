@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import sys
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -40,18 +42,93 @@ def test_a_published_dictionary_is_read(tmp_path: Path) -> None:
     check(load_vectors(str(tmp_path / "plain.pkl")))
 
 
-def test_a_gensim_model_is_refused_and_read_once_it_is_converted_as_advised(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("whole", "separately"), [(False, True), (True, True), (True, False)])
+def test_a_saved_gensim_4_model_is_read(whole: bool, separately: bool, tmp_path: Path) -> None:
     from gensim.models import Word2Vec
 
     model = Word2Vec([WORDS * 3] * 30, vector_size=8, min_count=1, workers=1, seed=3)
-    model.save(str(tmp_path / "model.pkl"))
-    with pytest.raises(InputError, match=r"names 'gensim\.models.*see load_vectors.*expected a dictionary from words"):
-        load_vectors(tmp_path / "model.pkl")
-    wv = Word2Vec.load(str(tmp_path / "model.pkl")).wv
-    np.save(tmp_path / "vectors.npy", dict(zip(wv.index_to_key, wv.vectors, strict=True)))
-    found = load_vectors(tmp_path / "vectors.npy")
+    path = tmp_path / "model.pkl"
+    (model if whole else model.wv).save(str(path), sep_limit=1 if separately else 10**9)
+    assert any(tmp_path.glob("model.pkl.*vectors.npy")) == separately
+    found = load_vectors(path)
     assert found.words == tuple(model.wv.index_to_key)
     np.testing.assert_array_equal(found.vectors, model.wv.vectors)
+    if separately:
+        part = next(path for path in tmp_path.glob("model.pkl.*vectors.npy"))
+        np.save(part, np.load(part) + 1)
+        np.testing.assert_array_equal(load_vectors(path).vectors, model.wv.vectors + 1)
+        part.unlink()
+        with pytest.raises(InputError, match="this part of a gensim model is missing"):
+            load_vectors(path)
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes as Python 2 did: strings and the bytes of arrays alike as byte strings, module names as they were."""
+
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
+
+    def save_bytes_as_string(self, value: str | bytes) -> None:
+        raw = value.encode("latin-1") if isinstance(value, str) else value
+        self.write(b"U" + bytes([len(raw)]) + raw if len(raw) < 256 else b"T" + len(raw).to_bytes(4, "little") + raw)
+        self.memoize(value)
+
+    dispatch[str] = save_bytes_as_string
+    dispatch[bytes] = save_bytes_as_string
+
+
+def _gensim_modules(names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
+    """Empty classes under the names that gensim 3 gave them, so that a pickle can be written that mentions them."""
+    classes = {}
+    for module in ("gensim", "gensim.models"):
+        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    for module, members in names.items():
+        made = types.ModuleType(module)
+        for name in members:
+            classes[name] = type(name, (), {"__module__": module})
+            setattr(made, name, classes[name])
+        monkeypatch.setitem(sys.modules, module, made)
+    return classes
+
+
+def _make(kind: type, **attributes: Any) -> Any:
+    made = kind()
+    made.__dict__.update(attributes)
+    return made
+
+
+def _gensim_3_model(layout: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    known = {
+        "gensim.models.word2vec": ["Word2Vec", "Word2VecVocab", "Word2VecTrainables"],
+        "gensim.models.keyedvectors": ["Word2VecKeyedVectors", "Vocab"],
+    }
+    classes = _gensim_modules(known, monkeypatch)
+    # the vocabulary of a real model is in no order; its rows are
+    vocab = {
+        word: _make(classes["Vocab"], count=9, index=row, sample_int=2**32)
+        for row, word in reversed(list(enumerate(WORDS)))
+    }
+    rest = {"random": np.random.RandomState(1), "hashfxn": hash, "layer1_size": 3, "cum_table": np.arange(4)}
+    if layout == "gensim 0":
+        return _make(classes["Word2Vec"], vocab=vocab, index2word=list(WORDS), syn0=VECTORS, syn0norm=None, **rest)
+    array = {"syn0": VECTORS} if layout == "gensim 1" else {"vectors": VECTORS, "vectors_norm": None}
+    wv = _make(classes["Word2VecKeyedVectors"], vocab=vocab, vector_size=3, index2word=list(WORDS), **array)
+    trainables = _make(classes["Word2VecTrainables"], syn1neg=np.zeros((4, 3)), **rest)
+    return _make(classes["Word2Vec"], wv=wv, trainables=trainables, vocabulary=_make(classes["Word2VecVocab"]))
+
+
+@pytest.mark.parametrize("python", [2, 3])
+@pytest.mark.parametrize("layout", ["gensim 0", "gensim 1", "gensim 3"])
+def test_the_layouts_of_older_gensim_are_read(layout, python, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "model_300dim.pkl"
+    with monkeypatch.context() as fake, open(path, "wb") as file:
+        model = _gensim_3_model(layout, fake)
+        (_Python2Pickler if python == 2 else pickle.Pickler)(file, 2).dump(model)
+    if python == 2:
+        old = path.read_bytes().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+        assert b"cnumpy.core.multiarray\n" in old
+        assert b"X" + len(WORDS[1]).to_bytes(4, "little") not in old
+        path.write_bytes(old)
+    check(load_vectors(path))
 
 
 def test_a_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +153,7 @@ def test_a_file_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({}, "expected a dictionary from words to vectors"),
         ({"a": 1.0}, "expected a dictionary from words to vectors"),
         ({"a": VECTORS[0], "b": VECTORS[0][:2]}, "vectors of one length"),
-        ({"a": np.array([1, 2])}, "expected floating-point numbers"),
+        ({"a": np.array([1, 2])}, "floating-point numbers"),
         ({1: VECTORS[0]}, "words as strings"),
         ({"a": VECTORS}, "vectors of shape"),
         ({"a": np.array([np.nan], dtype=np.float32)}, "not finite"),
@@ -94,12 +171,24 @@ def test_what_is_not_word_vectors_is_refused(held: object, said: str, tmp_path: 
     assert str(path) in str(caught.value)
 
 
+def test_a_gensim_model_without_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.pkl"
+    with monkeypatch.context() as fake, open(path, "wb") as file:
+        model = _gensim_3_model("gensim 3", fake)
+        del model.wv.vectors
+        pickle.dump(model, file)
+    with pytest.raises(InputError, match=r"gensim\.models\.word2vec\.Word2Vec without words and vectors"):
+        load_vectors(path)
+
+
 def test_missing_vectors_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASS_KIT_DATA", str(tmp_path))
     monkeypatch.setenv("CLASS_KIT_HOME", str(tmp_path))
     with pytest.raises(InputError, match="class-kit fetch mol2vec"):
         load_vectors("text2mol")
-    with pytest.raises(InputError, match=r"'no-such': expected 'corpus', 'text2mol', or a file"):
+    with pytest.raises(InputError, match=r"model_300dim\.pkl.*class-kit fetch mol2vec"):
+        load_vectors("mol2vec")
+    with pytest.raises(InputError, match=r"'no-such': expected 'corpus', 'text2mol', 'mol2vec', or a file"):
         load_vectors("no-such")
 
 

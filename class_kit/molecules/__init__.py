@@ -138,7 +138,8 @@ def embed_molecules(
         the mean of the encoders' cosines; where an encoder has a zero vector, the others decide.
     vectors
         Word vectors for `"mol2vec"`: `"corpus"` (trained on the bundled corpus, always available), `"text2mol"` (the
-        3,138 that Text2Mol published, from `class-kit fetch mol2vec`), a file, or loaded ones. See `load_vectors`.
+        3,138 that Text2Mol published) and `"mol2vec"` (Mol2vec's own model), both from `class-kit fetch mol2vec`, a
+        file, or loaded ones. See `load_vectors`.
     cache
         Store vectors on disk and reuse them (`class_kit.store`).
     progress

@@ -1,12 +1,13 @@
 """Word vectors for Mol2vec: trained on the bundled corpus, or read from a published file.
 
-Text2Mol published its vectors as a pickle. It is read once, by the module `restricted_pickle`, which builds nothing but
-data, and is stored as safetensors.
+Published vectors come as pickles. Each is read once, by the module `restricted_pickle`, which builds nothing but data,
+and is stored as safetensors.
 """
 
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 from collections import Counter
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +25,14 @@ from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.fetch import find_folder
 from class_kit.files import corpus_file, home_path, sha256_file
-from class_kit.molecules.restricted_pickle import read_pickle
+from class_kit.molecules.restricted_pickle import Record, read_pickle
 from class_kit.molecules.structures import mol2vec_sentences
 from class_kit.store import Maker, digest_of, stored
 
 RARE_WORD = "UNK"
 DIMENSIONS = 300
-# the file of "text2mol", where `class-kit fetch mol2vec` puts it
-TEXT2MOL = "token_embedding_dict.npy"
+# the published files, where `class-kit fetch mol2vec` puts them
+PUBLISHED = {"text2mol": "token_embedding_dict.npy", "mol2vec": "model_300dim.pkl"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +86,12 @@ def load_vectors(source: str | os.PathLike[str] | Mol2vecVectors = "corpus") -> 
     ----------
     source
         `"corpus"`: trained on the training split of the bundled corpus (`train_vectors` with its defaults).
-        `"text2mol"`: the 3,138 vectors that Text2Mol published, from where `class-kit fetch mol2vec` puts them. Or a
-        file: `.npy` or `.pkl` with a dictionary from words to vectors.
+        `"text2mol"`: the 3,138 vectors that Text2Mol published; `"mol2vec"`: Mol2vec's own model of 300 dimensions;
+        both from where `class-kit fetch mol2vec` puts them. Or a file: `.npy` or `.pkl` with a dictionary from words
+        to vectors, or a saved gensim model.
 
-        A saved gensim model, such as Mol2vec's `model_300dim.pkl`, is a pickle that names code, which the kit never
-        runs. Convert it with gensim, if you trust it: `wv = Word2Vec.load(path).wv`, then
-        `numpy.save("vectors.npy", dict(zip(wv.index_to_key, wv.vectors)))`.
+        Models of gensim 0 to 4 are read, as tested on files made in these layouts. Mol2vec's published
+        `model_300dim.pkl` itself was not available for the tests.
 
     Raises
     ------
@@ -100,20 +102,27 @@ def load_vectors(source: str | os.PathLike[str] | Mol2vecVectors = "corpus") -> 
         return source
     if source == "corpus":
         return train_vectors(corpus_smiles(), source="the bundled corpus")
-    path = find_folder("mol2vec", [TEXT2MOL]) / TEXT2MOL if source == "text2mol" else home_path(source)
+    file = PUBLISHED.get(str(source))
+    path = find_folder("mol2vec", [file]) / file if file else home_path(source)
     if not path.is_file():
-        raise InputError(f"Mol2vec vectors {str(source)!r}: expected 'corpus', 'text2mol', or a file that exists")
-    return _kept(digest_of(file=sha256_file(path)), lambda: _convert(path), str(source))
+        raise InputError(
+            f"Mol2vec vectors {str(source)!r}: expected 'corpus', 'text2mol', 'mol2vec', or a file that exists"
+        )
+    # gensim saves large arrays in separate files beside the model
+    parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.*.npy"))
+    contents = [part.name.removeprefix(path.name) + sha256_file(part) for part in [path, *parts]]
+    return _kept(digest_of(files=contents), lambda: _convert(path), str(source))
 
 
 def vectors_in(source: str, data: str | os.PathLike[str] | None) -> str:
-    """Return the file of the vectors "text2mol" in the folder `data` or its subfolder `mol2vec`.
+    """Return the file of the published vectors `source` in the folder `data` or its subfolder `mol2vec`.
 
     Without a folder, where it lacks the file, and for other sources, return `source` unchanged, for `load_vectors`.
     """
-    if source == "text2mol" and data:
+    file = PUBLISHED.get(source)
+    if file and data:
         with suppress(InputError):
-            return str(find_folder("mol2vec", [TEXT2MOL], data) / TEXT2MOL)
+            return str(find_folder("mol2vec", [file], data) / file)
     return source
 
 
@@ -183,16 +192,41 @@ def _kept(made_from: str, make: Callable[[], Mol2vecVectors], source: str) -> Mo
 
 def _convert(path: Path) -> Mol2vecVectors:
     content = read_pickle(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}: expected a dictionary from words to vectors")
-    words, rows = tuple(content), list(content.values())
-    if not rows or not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
-        raise InputError(f"{path}: expected a dictionary from words to vectors of one length")
-    # a regular file holds every vector; one that repeats a reference to a single vector would exhaust the memory
-    if sum(row.nbytes for row in rows) > path.stat().st_size:
-        raise InputError(f"{path}: {len(rows):,} vectors take more bytes than the file has; expected each once")
-    vectors = np.stack(rows)
+    if isinstance(content, dict):
+        words, rows = list(content), list(content.values())
+        if not rows or not all(isinstance(row, np.ndarray) and row.shape == rows[0].shape for row in rows):
+            raise InputError(f"{path}: expected a dictionary from words to vectors of one length")
+        # a regular file holds every vector; one that repeats a reference to a single vector would exhaust the memory
+        if sum(row.nbytes for row in rows) > path.stat().st_size:
+            raise InputError(f"{path}: {len(rows):,} vectors take more bytes than the file has; expected each once")
+        vectors = np.stack(rows)
+    elif isinstance(content, Record):
+        words, vectors = _from_gensim(content, path)
+    else:
+        raise InputError(f"{path} holds a {type(content).__name__}: expected a dictionary of vectors or a gensim model")
     if not all(isinstance(word, str) for word in words) or vectors.dtype.kind != "f":
         raise InputError(f"{path}: expected words as strings and vectors of floating-point numbers")
     with np.errstate(over="ignore"):  # overflow becomes infinite, which Mol2vecVectors refuses
-        return Mol2vecVectors(words, vectors.astype(np.float32), str(path))
+        return Mol2vecVectors(tuple(words), np.asarray(vectors, dtype=np.float32), str(path))
+
+
+def _from_gensim(model: Record, path: Path) -> tuple[list[Any], np.ndarray]:
+    """Words and vectors of a saved gensim model: `Word2Vec` or `KeyedVectors`, of gensim 4, 3 or older.
+
+    Up to gensim 0.x the model itself holds the vectors, later its `wv`; they are called `syn0`, later `vectors`. Large
+    arrays are in separate files beside the model.
+    """
+    inner = model.get("wv")
+    holder, prefix = (inner, ".wv") if isinstance(inner, Record) else (model, "")
+    words, vectors = holder.get("index_to_key", "index2word"), holder.get("vectors", "syn0")
+    beside = [name for name in holder.get("__numpys") or [] if name in ("vectors", "syn0")]
+    if vectors is None and beside:
+        part = path.with_name(f"{path.name}{prefix}.{beside[0]}.npy")
+        try:
+            # memory-mapped, so that a header that promises more than the file holds fails before memory is allocated
+            vectors = np.array(np.lib.format.open_memmap(part, mode="r"))
+        except Exception as error:  # a damaged header can end in almost any error
+            raise InputError(f"{part}: this part of a gensim model is missing or damaged: {error}") from error
+    if not isinstance(vectors, np.ndarray) or not isinstance(words, list):
+        raise InputError(f"{path} holds {model.name} without words and vectors: expected a Word2Vec model")
+    return words, vectors

@@ -17,7 +17,7 @@ from class_kit.checks import check_whole
 from class_kit.errors import InputError
 from class_kit.fetch import WEIGHT_FILES, list_files
 from class_kit.files import shipped, write_text
-from class_kit.molecules.vectors import TEXT2MOL
+from class_kit.molecules.vectors import PUBLISHED
 from class_kit.study.config import StudyConfig, study_config
 from class_kit.study.noise import keep_noise
 from class_kit.study.paper_tables import FOLDER, FURTHER, NOISE, SAVINGS, STUDIES, read_results
@@ -77,7 +77,7 @@ def refuse_missing(studies: Mapping[str, StudyConfig]) -> None:
     for sets in (choice.sets for config in studies.values() for choice in config.pairs):
         train = sets["pairs"] == "chebi20" and not sets.get("extra")
         wanted = {"train.txt"} if train else set()
-        wanted |= {TEXT2MOL} if sets.get("vectors") == "text2mol" else set()
+        wanted |= {PUBLISHED.get(sets.get("vectors", ""), "")}
         wanted |= {WEIGHT_FILES[-1]} if sets.get("text_encoder") == "scibert" else set()
         for what, name, about, place in list_files(sets.get("data")):
             if place is None and name in wanted:

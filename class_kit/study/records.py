@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from class_kit.task import Task
 
 # values of a task's options that are never paths
-_NO_FILES = ("corpus", *RELEASES, "minilm", "static", "scibert", "text2mol")
+_NO_FILES = ("corpus", *RELEASES, "minilm", "static", "scibert", "text2mol", "mol2vec")
 _WEIGHTS = "model.safetensors"
 _RANK_PARTS = ("greater", "equal", "pool", "right")
 

@@ -166,7 +166,7 @@ def main() -> None:
     add = parser.add_argument
     add("--data", help="folder of the real split, as class-kit fetch leaves it; without it the bundled corpus")
     add("--extra", help="further training pairs")
-    add("--vectors", default="text2mol", help="Mol2vec vectors: text2mol or a file")
+    add("--vectors", default="text2mol", help="Mol2vec vectors: text2mol, mol2vec or a file")
     add("--epochs", type=int, default=40)
     add("--search-epochs", type=int, default=20)
     add("--batch-size", type=int, default=128)

@@ -206,7 +206,7 @@ def main() -> None:
     add = parser.add_argument
     add("--data", help="folder of the real split, as class-kit fetch leaves it; without it the bundled corpus")
     add("--extra", help="further training pairs")
-    add("--vectors", default="text2mol", help="Mol2vec vectors: text2mol or a file")
+    add("--vectors", default="text2mol", help="Mol2vec vectors: text2mol, mol2vec or a file")
     add("--settings", type=int, default=16, help="settings drawn for the loop, and for each kind")
     add("--finalists", type=int, default=4, help="settings of each that get further seeds")
     add("--tuning-seeds", type=int, default=3, help="seeds of a finalist")

@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
     add("--prepare", type=Path, metavar="DIR", help="write what training needs to this folder")
     add("--data", help="folder with fetched data")
     add("--extra", help="further training pairs")
-    add("--vectors", default="corpus", help="Mol2vec vectors: corpus, text2mol or a file")
+    add("--vectors", default="corpus", help="Mol2vec vectors: corpus, text2mol, mol2vec or a file")
     add("--encoder", metavar="DIR", help="fine-tune this text encoder; difficulty is measured with MiniLM all the same")
     add("--epochs", type=int, default=20)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
