@@ -79,7 +79,7 @@ def data_report(task: Task, *, sigmas: Sequence[float] = (0.90, 0.95, 0.99), bat
         For a setting out of range, and fewer than 2 training pairs.
     """
     from class_kit.study.arms import Arm, arm_notices
-    from class_kit.text import describe_text
+    from class_kit.text import MAX_TOKENS, count_tokens
 
     levels = [check_real("sigmas", sigma, low=-1, high=1, open_low=True) for sigma in sigmas]
     if not levels or len(set(levels)) < len(levels):
@@ -89,7 +89,7 @@ def data_report(task: Task, *, sigmas: Sequence[float] = (0.90, 0.95, 0.99), bat
         raise InputError(f"{len(rows)} training pair: expected at least 2 to train on")
     repeats, groups = find_repeats(pairs)
     by_sigma, by_quantile = _difficulty(task.t[rows], task.m[rows], levels)
-    texts = describe_text(pairs.text, encoder=task.encoders["text"])
+    lengths = count_tokens(pairs.text, encoder=task.encoders["text"])
     findings: dict[str, Any] = {
         "source": pairs.source,
         "digest": pairs.digest,
@@ -101,10 +101,10 @@ def data_report(task: Task, *, sigmas: Sequence[float] = (0.90, 0.95, 0.99), bat
         "coverage": _coverage(task),
         "texts": {
             "encoder": task.encoders["text"],
-            "max_tokens": texts.max_tokens,
-            "median": float(np.median(texts.tokens)),
-            "longest": int(texts.tokens.max()),
-            "truncated": len(texts.truncated),
+            "max_tokens": MAX_TOKENS,
+            "median": float(np.median(lengths)),
+            "longest": int(lengths.max()),
+            "truncated": int((lengths > MAX_TOKENS).sum()),
             "distinct": len(set(pairs.text)),
         },
         "difficulty": by_sigma,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from class_kit.checks import check_vector
 from class_kit.errors import InputError
 from class_kit.store import StoredItems, digest_of
 
@@ -269,12 +270,7 @@ def check_rows(rows: np.ndarray, count: int) -> np.ndarray:
     InputError
         They are anything else; the message names the first number out of range.
     """
-    array = np.asarray(rows)
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-        raise InputError(
-            f"rows of shape {array.shape} and type {array.dtype}: expected a non-empty 1-D array of integers"
-        )
-    if array.min() < 0 or array.max() >= count:
-        wrong = array[(array < 0) | (array >= count)][0]
+    array = check_vector("rows", rows, whole=True)
+    for wrong in array[(array < 0) | (array >= count)][:1]:
         raise InputError(f"row {wrong} is out of range: expected 0 to {count - 1}")
     return array.astype(np.int64)

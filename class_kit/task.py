@@ -18,6 +18,7 @@ from class_kit.checks import check_real, check_whole
 from class_kit.curriculum.randomness import FRACTION, NOISE, shuffle_rows
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, as_inputs
+from class_kit.molecules.structures import read_molecule
 from class_kit.options import TaskOptions
 from class_kit.pairs import PairSet, load_molecules, load_pairs, pool_targets
 from class_kit.pairs.pairset import GIVEN
@@ -295,17 +296,9 @@ def ask_across(trained: Task, asked: Task) -> Task:
 
 def ring_class(smiles: str) -> str:
     """A coarse class of a molecule by its rings, for pairs without a column `class`."""
-    from rdkit import Chem, rdBase
-    from rdkit.Chem import rdMolDescriptors
+    from rdkit.Chem.rdMolDescriptors import CalcNumAromaticRings, CalcNumRings
 
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None:
-        raise InputError(f"SMILES {smiles!r}: expected one that RDKit can read")
-    rings, aromatic = rdMolDescriptors.CalcNumRings(molecule), rdMolDescriptors.CalcNumAromaticRings(molecule)
-    if not rings:
+    molecule = read_molecule(smiles)
+    if not CalcNumRings(molecule):
         return "no ring"
-    if not aromatic:
-        return "one saturated ring" if rings == 1 else "several saturated rings"
-    hetero = rdMolDescriptors.CalcNumAromaticHeterocycles(molecule) > 0
-    return f"{'hetero' if hetero else 'carbo'}aromatic{', more rings' if rings > 1 else ''}"
+    return "aromatic rings" if CalcNumAromaticRings(molecule) else "saturated rings"

@@ -165,11 +165,10 @@ def test_molecules_are_standardized_on_request():
     assert [Chem.CanonSmiles(each) for each in pairs.smiles] == [Chem.MolToSmiles(each) for each in wanted]
     assert pairs.extra["smiles as given"] == tuple(given[:5])
     assert pairs.smiles[4] == "OCC", "what no step changes keeps its spelling"
-    said = "standardize=True changed 3 molecules; fragments removed from 2, neutralized 2, tautomer changed in 1"
-    assert said in pairs.notes
+    assert "standardize=True changed 3 molecules" in pairs.notes
     assert pairs.standardized() == [(str(at + 1), given[at], pairs.smiles[at]) for at in (1, 2, 3)]
     one = load_pairs({"smiles": given[:2], "text": ["a", "b"]}, standardize=True)
-    assert any(note.startswith("standardize=True changed 1 molecule;") for note in one.notes)
+    assert "standardize=True changed 1 molecule" in one.notes
     assert load_pairs(source).smiles == tuple(given[:5])
     assert load_pairs(source).standardized() == []
 

@@ -198,9 +198,8 @@ def test_damaged_and_unfitting_records_are_refused(task: Task, trained: list[rec
 
 @pytest.mark.parametrize(
     ("smiles", "expected"),
-    [("CCO", "no ring"), ("C1CCCCC1", "one saturated ring"), ("C1CCC2CCCCC2C1", "several saturated rings"),
-     ("c1ccccc1", "carboaromatic"), ("c1ccncc1", "heteroaromatic"), ("c1ccc2ncccc2c1", "heteroaromatic, more rings")],
-)  # fmt: skip
+    [("CCO", "no ring"), ("C1CCCCC1", "saturated rings"), ("C1CCCCC1c1ccccc1", "aromatic rings")],
+)
 def test_ring_class(smiles: str, expected: str) -> None:
     assert ring_class(smiles) == expected
 

@@ -51,7 +51,7 @@ def test_a_task_is_its_parts(table: Path, tmp_path: Path, embedded: dict[str, di
     assert task.rows("train").tolist() == [0, 1]
     assert task.targets("test").tolist() == [2]
     assert task.evaluation_split == "test"
-    assert task.classes == ("no ring", "no ring", "carboaromatic", "no ring")
+    assert task.classes == ("no ring", "no ring", "aromatic rings", "no ring")
     assert "C1CC" in (tmp_path / "rejected.csv").read_text(encoding="utf-8")
     again = ck.load_task(table)
     assert again.digest == task.digest

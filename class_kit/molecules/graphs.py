@@ -1,8 +1,8 @@
 """Molecules as graphs of atoms, bonds and motifs, computed once, stored, and read in batches.
 
 An atom's vector is the sum of the vectors of its Mol2vec words, so the atoms of a molecule sum to its vector from
-`embed_molecules`: graph encoders and vector encoders start from the same information. Each atom stores only the number
-of its kind, because atoms with the same words share one vector.
+`embed_molecules`: graph encoders and vector encoders start from the same information. Each atom stores only the rows of
+its words in the table of vectors.
 
 Motifs are the building blocks that chemists name. BRICS (Degen et al. 2008) cuts the bonds that reactions form. The
 fragments can still be large: a steroid is a single one. So a fragment with rings gives one motif for each ring: the
@@ -63,10 +63,10 @@ class MoleculeGraphs(Inputs):
 
     Attributes
     ----------
-    kinds : (n_kinds, d_a) float32
-        Vectors of the kinds of atoms; atoms with the same words are of one kind.
-    atoms : Ragged of int32
-        Kind of each atom of each stored molecule.
+    vectors : (n_words + 1, d_a) float32
+        Word vectors, then one of zeros.
+    atoms : Ragged of (…, 2) int32
+        Rows of `vectors` that add up to each atom of each stored molecule.
     bonds : Ragged of (…, 2) int32
         Both directions of each bond, as atom numbers within the molecule.
     bond_features : Ragged of (…, 12) uint8
@@ -79,7 +79,7 @@ class MoleculeGraphs(Inputs):
 
     kind: ClassVar[str] = "graph"
     block: ClassVar[int] = 512
-    kinds: np.ndarray
+    vectors: np.ndarray
     atoms: Ragged
     bonds: Ragged
     bond_features: Ragged
@@ -89,7 +89,7 @@ class MoleculeGraphs(Inputs):
     @property
     def width(self) -> int:
         """d_a, the width of an atom's vector."""
-        return int(self.kinds.shape[1])
+        return int(self.vectors.shape[1])
 
     def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The molecules of these rows as one disconnected graph: the fields of `GraphBatch` without `size`."""
@@ -100,7 +100,7 @@ class MoleculeGraphs(Inputs):
         bonds = self.bonds.take(stored) + np.repeat(first[:, :1], self.bonds.lengths(stored), axis=0)
         members = self.members.take(stored) + np.repeat(first, self.members.lengths(stored), axis=0)
         return {
-            "atoms": self.kinds[self.atoms.take(stored)],
+            "atoms": self.vectors[self.atoms.take(stored)].sum(axis=1),
             "atom_molecule": np.repeat(np.arange(len(stored)), atoms),
             "bonds": bonds.T,
             "bond_features": self.bond_features.take(stored).astype(np.float32),
@@ -158,12 +158,11 @@ def molecule_graphs(
         Ragged(np.concatenate(arrays), offsets_of(np.array([len(array) for array in arrays])))
         for arrays in ([graph[name] for graph in graphs] for name in ("words", "bonds", "bond_features", "members"))
     )
-    kinds, kind_of_atom = _kinds(words, rows, table, cache)
     return MoleculeGraphs(
         np.arange(len(rows)),
         digest_of(smiles=rows, graphs=maker.digest, vectors=table.digest),
-        kinds,
-        Ragged(kind_of_atom, words.offsets),
+        np.vstack([table.vectors, np.zeros((1, table.vectors.shape[1]), np.float32)]),
+        Ragged(_vector_rows(words, rows, table, cache), words.offsets),
         bonds,
         features,
         members,
@@ -171,21 +170,18 @@ def molecule_graphs(
     )
 
 
-def _kinds(atoms: Ragged, rows: list[str], table: Mol2vecVectors, cache: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of the kinds of atoms, and the kind of each atom, from the words `(A, 2)` of all atoms, 0 for none."""
+def _vector_rows(atoms: Ragged, smiles: list[str], table: Mol2vecVectors, cache: bool) -> np.ndarray:
+    """Rows of the words `(A, 2)` of all atoms in the table of vectors; words that add nothing have the row after it."""
     words = atoms.values
     distinct, place = np.unique(words, return_inverse=True)
-    at = np.array([table.index.get(str(word), -1) for word in distinct], np.int64)[place.reshape(words.shape)]
+    rows = np.array([table.index.get(str(word), -1) for word in distinct], np.int32)[place.reshape(words.shape)]
     molecule = np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
-    known = np.bincount(molecule, (at >= 0).sum(axis=1)).astype(np.int64)
-    warn_unknown(known, rows, table, cache)
+    known = np.bincount(molecule, (rows >= 0).sum(axis=1)).astype(np.int64)
+    warn_unknown(known, smiles, table, cache)
     if table.unknown is not None:
-        at = np.where((at < 0) & (words > 0) & (known[molecule] > 0)[:, None], table.unknown, at)
-    # one more row of zeros for words that add nothing
-    padded = np.vstack([table.vectors, np.zeros((1, table.vectors.shape[1]), np.float32)])
-    at = np.where(at < 0, len(table.words), at)
-    pairs, kind = np.unique(at[:, 0] * len(padded) + at[:, 1], return_inverse=True)
-    return padded[pairs // len(padded)] + padded[pairs % len(padded)], kind.astype(np.int32)
+        rows[(rows < 0) & (words > 0) & (known[molecule] > 0)[:, None]] = table.unknown
+    rows[rows < 0] = len(table.words)
+    return rows
 
 
 def _saved_graph(smiles: str) -> bytes:

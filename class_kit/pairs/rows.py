@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from class_kit.errors import InputError
 from class_kit.molecules.structures import MAX_SMILES, Structure, each_molecule, parse, structures
@@ -210,38 +209,29 @@ def _short(text: str) -> str:
 
 
 def standardized(smiles: Sequence[str]) -> tuple[list[str], str]:
-    """Every molecule as its largest fragment, neutral, in its canonical tautomer; and how many each step changed.
+    """Every molecule as its largest fragment, neutral, in its canonical tautomer; and how many that changed.
 
     The steps are those of RDKit's rdMolStandardize; what cannot be read stays as it is.
     """
     results = list(each_molecule(smiles, range(len(smiles)), _standardize, "standardizing", None, cost=20))
-    fragments, neutralized, tautomers = (sum(changed[step] for _, changed in results) for step in range(3))
-    total = sum(any(changed) for _, changed in results)
-    return [text for text, _ in results], (
-        f"standardize=True changed {counted(total, 'molecule')}; fragments removed from {fragments:,}, "
-        f"neutralized {neutralized:,}, tautomer changed in {tautomers:,}"
-    )
+    changed = sum(before != after for before, after in zip(smiles, results, strict=True))
+    return results, f"standardize=True changed {counted(changed, 'molecule')}"
 
 
-def _standardize(smiles: str) -> tuple[str, list[bool]]:
+def _standardize(smiles: str) -> str:
     from rdkit import Chem, rdBase
     from rdkit.Chem.MolStandardize import rdMolStandardize
 
-    unchanged = [False] * 3
-    molecule, reason = parse(smiles)
-    if molecule is None or reason:
-        return smiles, unchanged
-    written = [Chem.MolToSmiles(molecule)]
+    molecule, _ = parse(smiles)
+    if molecule is None:
+        return smiles
+    before = Chem.MolToSmiles(molecule)
     try:
         with rdBase.BlockLogs():
-            for step in (
-                rdMolStandardize.LargestFragmentChooser().choose,
-                rdMolStandardize.Uncharger().uncharge,
-                rdMolStandardize.TautomerEnumerator().Canonicalize,
-            ):
-                molecule = step(molecule)
-                written.append(Chem.MolToSmiles(molecule))
+            molecule = rdMolStandardize.LargestFragmentChooser().choose(molecule)
+            molecule = rdMolStandardize.Uncharger().uncharge(molecule)
+            after = Chem.MolToSmiles(rdMolStandardize.TautomerEnumerator().Canonicalize(molecule))
     except RuntimeError:
-        return smiles, unchanged
-    changed = [before != after for before, after in pairwise(written)]
-    return (written[-1] if any(changed) else smiles), changed
+        return smiles
+    # a molecule that stays the same keeps its spelling
+    return smiles if after == before else after

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -27,34 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class TextReport:
-    """Lengths of texts in an encoder's tokens, and which texts are truncated.
-
-    Attributes
-    ----------
-    encoder : str
-        Name of the encoder.
-    max_tokens : int
-        Tokens that are read of each text.
-    tokens : (L,) int64
-        Tokens of each whole text, including special ones.
-    """
-
-    encoder: str
-    max_tokens: int
-    tokens: np.ndarray
-
-    @property
-    def truncated(self) -> tuple[int, ...]:
-        """Rows, from 0, of which the encoder reads only the first `max_tokens` tokens."""
-        return tuple(int(row) for row in np.flatnonzero(self.tokens > self.max_tokens))
-
-    def __str__(self) -> str:
-        return (
-            f"{len(self.tokens):,} texts for {self.encoder}: {int(self.tokens.sum()):,} tokens, longest "
-            f"{int(self.tokens.max())}, {len(self.truncated):,} longer than {self.max_tokens} and truncated"
-        )
+# tokens that are read of a text unless another number is asked for
+MAX_TOKENS = 256
 
 
 def embed_text(
@@ -62,7 +35,7 @@ def embed_text(
     encoder: str | os.PathLike[str] = "minilm",
     *,
     pooling: str | None = None,
-    max_tokens: int = 256,
+    max_tokens: int = MAX_TOKENS,
     batch_size: int = 64,
     device: str | None = None,
     cache: bool = True,
@@ -90,7 +63,7 @@ def embed_text(
         for a sentence-transformers folder, otherwise cls.
     max_tokens
         Tokens read of each text, including special ones. Longer texts are truncated and counted in the log;
-        `describe_text` lists them.
+        `count_tokens` says how long each is.
     batch_size
         Maximum number of texts in a batch; batches of long texts are smaller. Another size can change a vector by
         about 1e-6.
@@ -119,32 +92,32 @@ def embed_text(
     chosen = find_encoder(encoder)
     options = {"batch_size": batch_size, "device": device, "progress": progress}
     lengths, vectors = sentence_vectors(rows, chosen, pooling, max_tokens, cache, **options)
-    warn_truncated(TextReport(chosen.name, max_tokens, lengths), cache)
+    warn_truncated(chosen.name, max_tokens, lengths, cache)
     return vectors
 
 
-def describe_text(
-    texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256
-) -> TextReport:
-    """Count the tokens of each text, to see what would be truncated before anything is embedded.
+def count_tokens(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm") -> np.ndarray:
+    """Number of tokens of each whole text, with special ones, `(L,)` int64: to see what would be truncated.
 
     Raises
     ------
     InputError, TypeError
         As `embed_text`.
     """
-    rows = check_texts(texts, max_tokens)
-    source = find_encoder(encoder)
-    return TextReport(source.name, max_tokens, token_counts(load_tokenizer(source), rows))
+    return token_counts(load_tokenizer(find_encoder(encoder)), check_texts(texts))
 
 
-def warn_truncated(report: TextReport, cache: bool) -> None:
-    """Warn once per data set if texts are truncated."""
-    if report.truncated:
-        warn_once(logger, str(report), use=cache)
+def warn_truncated(encoder: str, max_tokens: int, lengths: np.ndarray, cache: bool) -> None:
+    """Warn once per data set if texts, of these numbers of tokens, are truncated."""
+    if truncated := int((lengths > max_tokens).sum()):
+        message = (
+            f"{len(lengths):,} texts for {encoder}: {int(lengths.sum()):,} tokens, longest {int(lengths.max())}, "
+            f"{truncated:,} longer than {max_tokens} and truncated"
+        )
+        warn_once(logger, message, use=cache)
 
 
-def check_texts(texts: Sequence[str], max_tokens: int, batch_size: int = 1) -> list[str]:
+def check_texts(texts: Sequence[str], max_tokens: int = MAX_TOKENS, batch_size: int = 1) -> list[str]:
     """The texts as a list of strings, refused as `check_strings` does or where one is blank."""
     check_whole("max_tokens", max_tokens, low=3)
     check_whole("batch_size", batch_size, low=1)

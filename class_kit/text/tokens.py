@@ -18,7 +18,7 @@ from class_kit.checks import check_choice
 from class_kit.errors import InputError
 from class_kit.inputs import Inputs, Ragged, StoredRagged, offsets_of, padded
 from class_kit.store import Maker, digest_of, stored
-from class_kit.text import TextReport, check_texts, sentence_vectors, warn_truncated
+from class_kit.text import MAX_TOKENS, check_texts, sentence_vectors, warn_truncated
 from class_kit.text.encoders import encode, find_encoder, load_encoder, token_counts, tokenise
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def text_tokens(
             yield missing[place], kept.tobytes()
 
     items = stored(Maker("tokens", source.name, options), distinct, compute, use=cache, hold=not cache)
-    lengths, sentences = sentence_vectors(distinct, source, None, 256, cache, **running)
-    warn_truncated(TextReport(source.name, max_tokens, lengths[back]), cache)
+    lengths, sentences = sentence_vectors(distinct, source, None, MAX_TOKENS, cache, **running)
+    warn_truncated(source.name, max_tokens, lengths[back], cache)
     key = digest_of(texts=distinct, options=options)
     return TextTokens(back, key, StoredRagged(items, sentences.shape[1], dtype), sentences)
 
@@ -172,7 +172,9 @@ class TextIds(Inputs):
         return IdBatch(**tensors, encoder=self.encoder)
 
 
-def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = 256) -> TextIds:
+def text_ids(
+    texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *, max_tokens: int = MAX_TOKENS
+) -> TextIds:
     """Token ids of each text.
 
     Parameters
@@ -191,7 +193,7 @@ def text_ids(texts: Sequence[str], encoder: str | os.PathLike[str] = "minilm", *
     if loaded.tokenizer.pad_token_id is None:
         raise InputError(f"text encoder {source.name!r} has no padding token; expected one, to batch texts")
     lengths = token_counts(loaded.tokenizer, distinct)
-    warn_truncated(TextReport(source.name, max_tokens, lengths[back]), True)
+    warn_truncated(source.name, max_tokens, lengths[back], True)
     ids, own = tokenise(loaded.tokenizer, distinct, max_tokens)
     values = np.stack([np.concatenate(ids), np.concatenate(own)], 1).astype(np.int32)
     ragged = Ragged(values, offsets_of(np.minimum(lengths, max_tokens)))

@@ -30,7 +30,7 @@ from class_kit import study
 from class_kit.files import write_json
 from class_kit.study.tables import differences
 from class_kit.task import Task, exchange_molecules, load_task
-from class_kit.text import describe_text
+from class_kit.text import count_tokens
 from tests.bench.timing import spent
 
 ENCODERS = ("minilm", "static")
@@ -52,7 +52,7 @@ def tokens_a_second(texts: list[str], encoder: str) -> float:
     """Tokens of these texts by the seconds they take without the store, once the encoder is loaded."""
     ck.embed_text(texts[:2], encoder, cache=False)
     seconds, _ = spent(lambda: ck.embed_text(texts, encoder, cache=False))
-    return float(describe_text(texts).tokens.sum() / seconds)
+    return float(count_tokens(texts).sum() / seconds)
 
 
 def wrong_pairs(task: Task) -> dict[str, float]:
