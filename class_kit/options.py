@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import fields
 from functools import wraps
 from numbers import Number
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -22,27 +22,15 @@ if TYPE_CHECKING:
     from class_kit.curriculum.schedules import Schedule
 
 Model = TypeVar("Model")
-Order = Literal[
-    "curriculum",
-    "anti-curriculum",
-    "random",
-    "standard",
-    "self-paced",
-    "loss-pruned",
-    "agreement",
-    "small-loss",
-    "mixture",
-    "auto",
-    "oracle",
-    "random-subset",
-]
+# orders that follow recorded losses instead of a difficulty measure
+Dynamic = Literal["self-paced", "loss-pruned"]
+# orders that leave out the pairs which seem mismatched, or are controls of those: no schedule, and γ = 1
+Selective = Literal["small-loss", "mixture", "auto", "oracle", "random-subset"]
+Order = Literal["curriculum", "anti-curriculum", "random", "standard", Dynamic, "agreement", Selective]
+DYNAMIC, SELECTIVE = get_args(Dynamic), get_args(Selective)
 Shape = Literal["linear", "root", "competence", "quadratic", "exponential", "logarithmic", "step", "full"]
 Curve = Literal["sigmoid", "inverse", "constant", "linear", "cosine"]
 Target = Literal["loss", "lr"]
-# orders that follow recorded losses instead of a difficulty measure
-DYNAMIC = ("self-paced", "loss-pruned")
-# orders that leave out the pairs which seem mismatched, or are controls of those: no schedule, and γ = 1
-SELECTIVE = ("small-loss", "mixture", "auto", "oracle", "random-subset")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
