@@ -1,6 +1,6 @@
-"""Made-up input of every kind: each gives a result or an InputError, and leaves only what it should.
+"""Made-up and damaged files: each gives its content or an InputError, and nothing in it runs.
 
-`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred. Command lines are in `test_commands_refused`.
+`CLASS_KIT_FUZZ=N` tries N examples of each kind instead of a few hundred.
 """
 
 import bz2
@@ -27,7 +27,6 @@ from class_kit.errors import InputError
 from class_kit.molecules.restricted_pickle import _BUILDERS, Dtype, Record, read_pickle
 from class_kit.molecules.vectors import load_vectors
 from class_kit.pairs.readers import read_source, read_table
-from tests.notebook_tools import write_notebook
 from tests.pair_files import TABLE, parquet
 
 WANTED = int(os.environ.get("CLASS_KIT_FUZZ", "0"))
@@ -45,14 +44,9 @@ def examples(usual: int) -> settings:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder to read from, with a notebook in it, and a cache that is not the user's."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    (folder / "books").mkdir()
-    write_notebook(folder / "books" / "01_book.ipynb", ["epochs = 1  # a number", "seeds = [0]  # a list"], "1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLASS_KIT_CACHE", str(folder / "cache"))
-        yield folder
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to read from."""
+    return tmp_path_factory.mktemp("fuzz")
 
 
 PIECES = [

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from class_kit.backbones.base import GraphBatch, TokenBatch
 from class_kit.errors import InputError
-from class_kit.inputs import Inputs, Ragged, Vectors, as_inputs, encode
+from class_kit.inputs import Inputs, Ragged, as_inputs, encode
 from class_kit.molecules import Mol2vecVectors
 from class_kit.molecules.graphs import molecule_graphs
 from class_kit.text.tokens import TextIds, TextTokens
@@ -70,34 +69,6 @@ def test_every_kind_keeps_the_same_promises(kind: str) -> None:
         for method in (inputs.take, inputs.subset):
             with pytest.raises(InputError, match=message):
                 method(np.array(wrong, int))
-
-
-@pytest.mark.parametrize("kind", ["tokens", "graph", "ids"])
-def test_a_sample_is_seeded_and_everything_for_vectors(kind: str) -> None:
-    many = KINDS[kind]().subset(np.arange(3000) % 4)
-    assert many.sample().shape == (2048,)
-    rows = many.sample(100, seed=5)
-    assert sorted(set(rows.tolist())) == rows.tolist()
-    assert len(rows) == 100
-    assert rows.tolist() == many.sample(100, seed=5).tolist() != many.sample(100, seed=6).tolist()
-    assert many.sample(5000).tolist() == as_inputs(np.ones((3000, 2))).sample(100).tolist() == list(range(3000))
-
-
-def test_vectors_tokens_and_graphs_come_as_their_batches() -> None:
-    inputs, rows = as_inputs(VALUES), np.array([2, 0, 2])
-    assert isinstance(inputs, Vectors)
-    inputs.take(rows)[:] = 0
-    np.testing.assert_array_equal(inputs.take(rows).numpy(), VALUES[rows].astype(np.float32))
-    assert as_inputs(VALUES.copy()).digest == inputs.digest != as_inputs(VALUES + 1).digest
-    batch = tokens().take(np.array([3, 1]))
-    assert isinstance(batch, TokenBatch)
-    assert batch.mask.tolist() == [[True, True], [True, False]]
-    assert batch.tokens.tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [0, 0, 0]]]
-    assert batch.sentence.tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert {batch.tokens.dtype, batch.sentence.dtype} == {torch.float32}
-    graph = graphs().take(np.array([2, 1, 0]))
-    assert isinstance(graph, GraphBatch)
-    assert (graph.size, graph.atoms.any().item()) == (3, True)
 
 
 NO_MATRIX = (np.zeros(3), np.zeros((0, 3)), np.zeros((3, 0)), np.array([["a"]]), np.zeros((2, 2), complex))

@@ -257,10 +257,3 @@ def test_names_of_runs():
     assert len(names) == 5 + len(ATTACKS)
     for name in names | {default_name({"σ": 1, "b": [0.5]})}:
         assert result_folder(None, name, "x") == Path("runs") / name
-
-
-def test_commit_is_that_of_the_kit_alone(tmp_path: Path):
-    assert run.git_commit(tmp_path) is None
-    root = Path(runs.__file__).parents[2]
-    if (root / ".git").exists():
-        assert len((run.git_commit(root) or "").removesuffix("-modified")) == 40
