@@ -217,6 +217,9 @@ def test_a_grid_is_shown_as_vectors_with_a_bitmap_for_notebooks_without_trust(mo
     lines = [path.get("d") for path in ElementTree.fromstring(shown[0]["image/svg+xml"]).iter(f"{SVG}path")]
     fig.savefig(exact := io.StringIO(), format="svg", bbox_inches="tight")
     wanted = [path.get("d") for path in ElementTree.fromstring(exact.getvalue()).iter(f"{SVG}path")]
+    assert re.findall(r'transform="[^"]*"', shown[0]["image/svg+xml"]) == re.findall(
+        r'transform="[^"]*"', exact.getvalue()
+    )
     numbers, exactly = (re.findall(r"-?[\d.]+", " ".join(each)) for each in (lines, wanted))
     np.testing.assert_allclose(np.array(numbers, float), np.array(exactly, float), atol=0.1)
     height = Image.open(io.BytesIO(b64decode(shown[0]["image/png"]))).height

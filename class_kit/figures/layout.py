@@ -191,8 +191,9 @@ def show(fig: Figure) -> None:
     from IPython.core.pylabtools import print_figure
     from IPython.display import display
 
-    # a tenth of a point is as good, and a third smaller
-    vector = re.sub(r"(\d\.\d)\d+", r"\1", print_figure(fig, "svg", metadata={"Date": None, "Creator": None}))
+    vector = print_figure(fig, "svg", metadata={"Date": None, "Creator": None})
+    # coordinates to a tenth of a point are as good, and a third smaller; scales of letters are not touched
+    vector = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), vector)
     bitmap = b64encode(print_figure(fig, "png")).decode()
     display({"image/svg+xml": vector, "image/png": bitmap, "text/plain": repr(fig)}, raw=True)
     plt.close(fig)
