@@ -56,6 +56,28 @@ def corpus_file() -> Path:
     return path
 
 
+def own_folder(folder: str | os.PathLike[str], *marks: str, never: Iterable[str] = ()) -> Path:
+    """A folder to write results to, which overwrite files of their names.
+
+    Raises
+    ------
+    InputError
+        It is neither new nor empty and holds none of the files `marks` of an earlier call, or one of `never`, or is not
+        a folder.
+    """
+    path = Path(folder)
+    try:
+        held = {each.name for each in path.iterdir()}
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be used as a folder: {error}") from None
+    if held and (held.isdisjoint(marks) or not held.isdisjoint(never)):
+        mine = f", or one with {marks[0]}" if marks else ""
+        raise InputError(f"{str(path)!r}: expected a new or empty folder{mine}; choose another folder")
+    return path
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a new temporary path beside `path`; on success sync the file and move it there, on failure remove it.

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from class_kit.checks import check_whole
-from class_kit.errors import InputError
 from class_kit.exercises import WORDS
-from class_kit.files import PACKAGE, write_text
+from class_kit.files import PACKAGE, own_folder, write_text
 from class_kit.runs.notebooks import numbered_notebooks, read_notebook
 
 OPENING, CLOSING = 5, 10
@@ -56,23 +55,16 @@ def make_pack(folder: str | os.PathLike[str], minutes: int = 90) -> list[Path]:
     Raises
     ------
     InputError
-        If the folder holds anything, is a file or cannot be made.
+        If the folder holds anything or is a file.
     """
     import nbformat
 
     check_whole("minutes", minutes, low=30, high=600)
-    target = Path(folder)
+    target = own_folder(folder)
     books = {path.stem: read_notebook(path).node for path in numbered_notebooks()}
     texts = {"lesson_plan.md": lesson_plan([lesson_of(stem, node) for stem, node in books.items()], minutes)}
     for place, change in (("learners", for_learners), ("instructor", for_instructor)):
         texts |= {f"{place}/{stem}.ipynb": nbformat.writes(change(node)) + "\n" for stem, node in books.items()}
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        taken = any(target.iterdir())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(folder)!r} cannot be used as a folder: {error}") from None
-    if taken:
-        raise InputError(f"{str(folder)!r}: expected a new or empty folder, as a pack overwrites nothing")
     for name, text in texts.items():
         write_text(target / name, text)
     return [target / name for name in texts]

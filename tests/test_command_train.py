@@ -121,7 +121,7 @@ def test_score_gives_the_cosine_of_each_text_with_its_molecule(tmp_path: Path, k
 def test_an_exported_run_is_used_as_its_model_card_says(folder, tmp_path, monkeypatch, kit) -> None:
     out = tmp_path / "published"
     kit("export", "run", str(out))
-    assert "expected a new or an empty folder" in kit("export", "run", str(out), code=2)
+    assert "expected a new or empty folder" in kit("export", "run", str(out), code=2)
     card = (out / "README.md").read_text(encoding="utf-8")
     written = card + (out / "config.json").read_text(encoding="utf-8")
     assert str(folder) not in written

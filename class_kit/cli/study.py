@@ -44,8 +44,8 @@ def handle_study(arguments: argparse.Namespace) -> int:
     """
     from joblib import cpu_count
 
-    from class_kit.files import lock
-    from class_kit.study.conduct import plan_study, refuse_foreign, run_study
+    from class_kit.files import lock, own_folder
+    from class_kit.study.conduct import plan_study, run_study
     from class_kit.study.config import read_config
     from class_kit.study.paper import keep_study, paper_studies, refuse_missing
     from class_kit.task import load_task
@@ -64,7 +64,7 @@ def handle_study(arguments: argparse.Namespace) -> int:
         # the only study stands in the folder itself
         studies = {"": read_config(arguments.config)}
         out = Path(arguments.out or f"runs/study-{folder_name(studies[''].name, 'study')}")
-    refuse_foreign(out)
+    own_folder(out, "study.json", "paper.json", "noise.json", ".lock")
     # all files and pairs first, so that missing ones are noticed before anything is trained
     refuse_missing(studies)
     load, failed = cache(load_task), 0

@@ -31,6 +31,7 @@ from class_kit.files import (
     json_digest,
     kit_state,
     lock,
+    own_folder,
     path_digest,
     plain,
     sha256_file,
@@ -182,15 +183,8 @@ def result_folder(out: str | os.PathLike[str] | None, name: str, mark: str) -> P
     It has to be new, empty, or hold the file `mark` of an earlier call, since results overwrite files of their names.
     """
     folder = Path("runs") / name if out is None else Path(plain(out, "--out"))
-    try:
-        held = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    except (OSError, ValueError) as error:
-        raise InputError(f"the folder {str(folder)!r}: {error}") from None
     # what was killed as it began, or has lost its record, still has its lock
-    own = mark in held or (".lock" in held and not held & {"manifest.json", "sweep.json"})
-    if held and not own:
-        raise InputError(f"{str(folder)!r}: expected a new or empty folder, or one with {mark}; choose another folder")
-    return folder
+    return own_folder(folder, mark, ".lock", never={"manifest.json", "sweep.json"} - {mark})
 
 
 def default_name(changed: Mapping[str, Any]) -> str:

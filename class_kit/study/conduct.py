@@ -11,7 +11,6 @@ from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from class_kit.errors import InputError
 from class_kit.files import shipped, write_json, write_text
 from class_kit.notices import ranked_on
 from class_kit.progress import duration, progress_bar
@@ -179,13 +178,6 @@ def run_metrics(cell: Cell, record: Record) -> dict[str, Any]:
             if name in RANKINGS
         },
     }
-
-
-def refuse_foreign(out: str | os.PathLike[str]) -> None:
-    """Refuse a folder that holds something other than a study with an InputError."""
-    names = {path.name for path in Path(out).glob("*")}
-    if names and not names & {"study.json", "paper.json", "noise.json", ".lock"}:
-        raise InputError(f"{out}: holds other files; choose another --out")
 
 
 def _write_figures(tasks: Mapping[str, Task], records: list[tuple[Cell, Record]], summary: Any, out: Path) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from class_kit import __version__
-from class_kit.errors import InputError
-from class_kit.files import PACKAGE, atomic_write, home_path, write_json, write_text
+from class_kit.files import PACKAGE, atomic_write, home_path, own_folder, write_json, write_text
 from class_kit.notices import split_title
 from class_kit.retrieval import retrieval_metrics
 from class_kit.study.records import load_backbone, load_trained
@@ -44,9 +43,7 @@ def export_run(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> P
     """
     from jinja2 import Environment
 
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists; expected a new or an empty folder")
+    folder = own_folder(folder)
     record, task = load_trained(Path(run))
     needs = load_backbone(record, task).inputs
     training = dict(record.config)
