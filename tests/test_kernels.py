@@ -18,10 +18,11 @@ import numpy as np
 import psutil
 import pytest
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 from class_kit import runs
 from class_kit.cli import main
+from class_kit.runs import kernels
 from tests.faulty_places import is_gone, wait_until
 from tests.notebook_tools import entry_of, quiet, write_notebook
 
@@ -109,6 +110,22 @@ def test_an_executed_notebook_is_run_once_more(ran: SimpleNamespace, here: Path)
     again = nbformat.read(here / "again.ipynb", as_version=4)
     assert [cell.source for cell in again.cells if cell.id == "injected-parameters"] == ['# Parameters\nout = "new"\n']
     assert [output.text for output in again.cells[-1].outputs] == ["new\n"]
+
+
+def test_a_kernel_is_woken_while_a_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wake-up is a connection of its own, which disturbs neither the cell nor its outputs."""
+    connected: list[Any] = []
+    connect = AsyncKernelManager.connect_shell
+    monkeypatch.setattr(kernels, "WAKE_S", 0.05)
+    monkeypatch.setattr(
+        AsyncKernelManager, "connect_shell", lambda self: connected.append(connect(self)) or connected[-1]
+    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import time; time.sleep(1); print('slept')")])
+    assert kernels.execute(book, {}, tmp_path / "executed.ipynb") is None
+    (output,) = nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells[0].outputs
+    assert output.text == "slept\n"
+    assert len(connected) > 5
+    assert all(socket.closed for socket in connected)
 
 
 def test_interrupted_run_stops_its_kernel_and_continues(here: Path):

@@ -20,6 +20,8 @@ from class_kit.progress import progress_bar
 
 # a Unix socket's whole path is held in 108 bytes; the rest is left for the socket's own name
 _LONGEST_FOLDER = 80
+# seconds that a request of the client may lie unread
+WAKE_S = 10.0
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
 
@@ -62,6 +64,7 @@ async def _execute(book: Any, path: Path, cores: int | None, running: set[Any]) 
         manager = _manager(folder, cores)
         client: Any = NotebookClient(book, km=manager, startup_timeout=120, record_timing=False)
         running.add(manager)
+        waker = asyncio.create_task(_wake(manager))
         try:
             # what the kernel prints would land in the terminal; it is shown if the kernel dies
             async with client.async_setup_kernel(cleanup_kc=True, stdout=log, stderr=log):
@@ -77,9 +80,21 @@ async def _execute(book: Any, path: Path, cores: int | None, running: set[Any]) 
             printed = (folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
             error = f"cell {at}: {type(failure).__name__}: {failure}\n{printed}".rstrip()
         finally:
+            waker.cancel()
             running.discard(manager)
             write_text(path, nbformat.writes(book) + "\n")
     return error or _widget_error(book)
+
+
+async def _wake(manager: Any) -> None:
+    """Connect to the kernel now and then: version 7 can leave a request unread until somebody does.
+
+    Source: issue 1554 of ipython/ipykernel, open in 2026.
+    """
+    while True:
+        await asyncio.sleep(WAKE_S)
+        if manager.has_kernel:
+            manager.connect_shell().close(linger=0)
 
 
 def stop(running: set[Any]) -> None:
