@@ -35,10 +35,12 @@ from class_kit.study.noise import RECORD, noise_table, read_noise
 from class_kit.study.paper_figures import save_figures
 from class_kit.study.paper_tables import (
     CLASS,
+    FURTHER,
     MATCHED,
     RANDOM,
     RANKING,
     find_search,
+    gaps_by_data,
     inputs_table,
     key_rows,
     note,
@@ -284,6 +286,12 @@ def paper_section(results: dict[str, Any]) -> str:
     parts = [markdown_table(inputs_table(results))]
     for name, product in results["products"].items():
         parts += [f"### {name}: {product['title']}", note(results, name)]
+        if name in FURTHER:
+            parts.append(markdown_table(gaps_by_data(results, name)))
+            if "apart" in product:
+                parts.append("Only the queries without a near-duplicate among the training pairs; same pool:")
+                parts.append(markdown_table(gaps_by_data(results, name, apart=True)))
+            continue
         for table in ("summary", "differences", "apart_differences", "ties", "savings"):
             rows = key_rows(results, name, table)
             if len(rows):

@@ -17,7 +17,7 @@ from class_kit.retrieval import Ranks, retrieval_metrics
 from class_kit.study import conduct, paper, paper_figures, paper_tables, results, statistics, tables
 from class_kit.study.arms import plan_arm
 from class_kit.study.config import Cell, cells, study_config
-from class_kit.study.paper_tables import SAVINGS, find_search, inputs_table, key_rows, note, read_results
+from class_kit.study.paper_tables import SAVINGS, find_search, gaps_by_data, inputs_table, key_rows, note, read_results
 from class_kit.study.results import near_duplicates, savings_rows, tie_rows
 from class_kit.study.runner import stored_record
 from tests.small_paper import NAMES, study_file, study_paper, task_with_relatives
@@ -323,6 +323,29 @@ def test_what_failed_is_missing_and_breaks_nothing(small_results: dict[str, Any]
         assert set(key_rows(some, name).get("arm", ())) <= {*kept}
         assert paper_tables.paper_tables(EMPTY, name) == paper_figures.paper_figures(EMPTY, name) == {}
     plt.close("all")
+
+
+def test_each_data_set_has_its_column() -> None:
+    """The committed results of two origins: a cell of the wide table is one row of the long ones."""
+    results = read_results()
+    assert gaps_by_data(results, "not trained").empty
+    for apart in (False, True):
+        wide = gaps_by_data(results, "origins", apart).set_index(["backbone", "what"])
+        assert list(wide) == ["chebi20", "pcdes", "chebi20 → pcdes", "pcdes → chebi20"]
+        product = results["products"]["origins"]
+        part = product["apart"] if apart else product
+        held = {"ranking": "text_to_molecule/split", "pairs": "chebi20 → pcdes", "backbone": "text2mol"}
+        level, gap = (
+            next(row for row in part[table] if (held | own).items() <= row.items())
+            for table, own in (
+                ("summary", {"arm": "standard"}),
+                ("differences", {"arm": "CLASS", "reference": "random order", "metric": "hits@1"}),
+            )
+        )
+        shown = wide["chebi20 → pcdes"]["text2mol"]
+        assert shown["standard"].startswith(f"{100 * level['hits@1']:.1f} (")
+        assert shown["CLASS minus random order"].startswith(f"{100 * gap['difference']:+.1f} (")
+        assert len(wide) == 6 * 4
 
 
 def test_the_committed_search_is_shown_with_its_verdicts() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from class_kit.errors import InputError
 from class_kit.files import home_path, shipped
+from class_kit.study.results import STANDARD
 from class_kit.study.tables import VERDICTS, Table, frame_of, readable, readable_gaps, study_tables
 
 # beside the results of a checkout, and inside an installed package
@@ -111,6 +112,25 @@ def key_rows(results: Mapping[str, Any], name: str, table: str = "differences") 
         if column in frame:
             frame = frame[frame[column] == value]
     return shown[shown.index.isin(frame.index)].drop(columns=["ranking", "metric"], errors="ignore")
+
+
+def gaps_by_data(results: Mapping[str, Any], name: str, apart: bool = False) -> pd.DataFrame:
+    """Standard training's Hits@1 in percent, and CLASS minus each control in points, with a column for each data set.
+
+    With `apart`, over the queries without a near-duplicate among the training pairs. Text→molecule in the split's pool;
+    empty where the results do not hold the study.
+    """
+    levels, gaps = (key_rows(results, name, "apart_" * apart + table) for table in ("summary", "differences"))
+    if gaps.empty:
+        return gaps
+    levels = levels[levels["arm"] == STANDARD].rename(columns={"Hits@1 %": "shown"})
+    gaps = gaps[gaps["arm"] == CLASS]
+    gaps = gaps.assign(shown=gaps["difference"], minus="CLASS minus " + gaps["minus"])
+    rows = pd.concat([levels.assign(minus=STANDARD), gaps]).rename(columns={"minus": "what"})
+    # stable: each backbone's level stays above its differences
+    rows = rows.sort_values("backbone", kind="stable")
+    wide = rows.set_index(["backbone", "what", "pairs"])["shown"].unstack("pairs", sort=False)
+    return wide[gaps["pairs"].unique()].rename_axis(columns=None).reset_index()
 
 
 def note(results: Mapping[str, Any], name: str) -> str:
