@@ -18,7 +18,7 @@ from class_kit.errors import InputError
 from class_kit.fetch import WEIGHT_FILES, list_files
 from class_kit.files import shipped, write_text
 from class_kit.molecules.vectors import PUBLISHED
-from class_kit.study.config import StudyConfig, study_config
+from class_kit.study.config import StudyConfig, data_name, study_config
 from class_kit.study.noise import keep_noise
 from class_kit.study.paper_tables import FOLDER, FURTHER, NOISE, SAVINGS, STUDIES, read_results
 from class_kit.study.results import NEAR, near_duplicates, rounded
@@ -96,7 +96,7 @@ def keep_study(out: Path, name: str, plan: StudyPlan, results: Mapping[str, Any]
         return
     path = out / "paper.json"
     paper = read_results(path) if path.is_file() else {"inputs": {}, "products": {}}
-    sets = {choice.name: choice.sets for choice in plan.config.pairs}
+    sets = {data_name(choice, share): choice.sets for choice in plan.config.pairs for share in plan.config.fractions}
     described = {data: describe_inputs(data, sets.get(data, {}), task) for data, task in plan.tasks.items()}
     product = {"code": code_digest(), **results, "inputs": described}
     if name in STUDIES:

@@ -139,20 +139,22 @@ def note(results: Mapping[str, Any], name: str) -> str:
     if name == SAVINGS:
         return "Of the standard run's; seconds of training steps as measured, compared seed by seed, 95 % interval."
     seeds, every = len(product["settings"]["seeds"]), product.get("inputs") or {"": results["inputs"]}
-    sizes = "; ".join(f"{data}: {one['sizes'].get('train', 0):,}".lstrip(": ") for data, one in every.items())
-    inputs = next(iter(every.values()))
+    # parts of one data set have its inputs
+    whole = {one["digest"]: (data, one["sizes"].get("train", 0)) for data, one in every.items()}
+    sizes = "; ".join(f"{data}: {count:,}".lstrip(": ") for data, count in whole.values())
+    extra = max(one["extra"] for one in every.values())
     text = (
         f"{sizes} training pairs, {product['settings']['training']['epochs']} epochs; 95 % "
         f"intervals over queries{'' if seeds == 1 else f' and {seeds} seeds'}; ties at their expectation; p values "
         "corrected (Holm) over each ranking and metric."
     )
-    if inputs["extra"]:
-        text += f" {inputs['extra']:,} of the training pairs are extra ones, not of the published split."
-    if inputs["swapped"]:
+    if extra:
+        text += f" {extra:,} of the training pairs are extra ones, not of the published split."
+    if any(one["swapped"] for one in every.values()):
         text += " The roles of the test and the validation file are exchanged."
     if product["preliminary"]:
         text += " Preliminary: few epochs and one seed."
-    for line in product.get("notices", ()):
+    for line in {line.partition(": ")[2]: line for line in product.get("notices", ())}.values():
         text += f" {line}"
     failed = len(product.get("failed", ()))
     return text + (f" {failed} trainings failed and are left out." if failed else "")
