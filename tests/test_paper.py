@@ -191,7 +191,7 @@ def test_the_command_leaves_every_product(small_study: Path, small_results: dict
             lines = [line for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("%")]
             assert set(filter(lambda letter: not letter.isascii(), "".join(lines))) <= {"–"}, table.name
         assert (folder / "done").is_file()
-    shown = key_rows(small_results, "main", "published")
+    shown = key_rows(small_results, "main", "backbones")
     assert set(shown["backbone"]) == {"dual_encoder", "dsokr", "aman"}
     assert shown["source"].str.contains("preliminary: 1 seed, 2 epochs").sum() == 4
 
@@ -346,6 +346,7 @@ def test_each_data_set_has_its_column() -> None:
         assert shown["standard"].startswith(f"{100 * level['hits@1']:.1f} (")
         assert shown["CLASS minus standard"].startswith(f"{100 * gap['difference']:+.1f} (")
         assert len(wide) == 6 * 4
+        assert [name for name, _ in wide.index[::4]] == [one["backbone"] for one in study_file("origins")["backbones"]]
 
 
 def test_the_committed_search_is_shown_with_its_verdicts() -> None:

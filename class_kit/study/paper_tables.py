@@ -91,14 +91,14 @@ def inputs_table(results: Mapping[str, Any]) -> pd.DataFrame:
 def paper_tables(results: Mapping[str, Any], name: str) -> dict[str, Table]:
     """The tables of one study by file name, as `study_tables`; none where the results do not hold it.
 
-    What all studies saved is a table of its own. The main study also has `published`: the backbones of both main
-    studies, to set beside published numbers (`figures/paper/published.csv`).
+    What all studies saved is a table of its own. The main study also has `backbones`: those of both main studies,
+    to set beside published numbers (`figures/paper/published.csv`).
     """
     tables = study_tables(results["products"].get(name, {}))
     if name != SAVINGS:
         tables.pop("savings", None)
     if name == "main" and "summary" in tables:
-        tables["published"] = _all_backbones(results)
+        tables["backbones"] = _all_backbones(results)
     return tables
 
 
@@ -127,8 +127,9 @@ def gaps_by_data(results: Mapping[str, Any], name: str, apart: bool = False) -> 
     gaps = gaps[gaps["arm"] == CLASS]
     gaps = gaps.assign(shown=gaps["difference"], minus="CLASS minus " + gaps["minus"])
     rows = pd.concat([levels.assign(minus=STANDARD), gaps]).rename(columns={"minus": "what"})
-    # stable: each backbone's level stays above its differences
-    rows = rows.sort_values("backbone", kind="stable")
+    # each backbone's level above its differences, in the order of the study
+    place = {name: at for at, name in enumerate(gaps["backbone"].unique())}
+    rows = rows.sort_values("backbone", kind="stable", key=lambda names: names.map(place))
     wide = rows.set_index(["backbone", "what", "pairs"])["shown"].unstack("pairs", sort=False)
     return wide[gaps["pairs"].unique()].rename_axis(columns=None).reset_index()
 
